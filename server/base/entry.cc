@@ -1,0 +1,121 @@
+#include "base/entry.h"
+
+#include <openssl/evp.h>
+
+#include <memory>
+
+#include "base/check.h"
+#include "base/codec.h"
+
+namespace leeward {
+namespace {
+
+// One reused context a thread: making a context costs as much as the hash.
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) { LEEWARD_CHECK(context_ != nullptr, "out of memory"); }
+  ~Sha256() { EVP_MD_CTX_free(context_); }
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+
+  void start() { LEEWARD_CHECK(EVP_DigestInit_ex(context_, algorithm(), nullptr) == 1); }
+  void add(std::string_view data) {
+    LEEWARD_CHECK(EVP_DigestUpdate(context_, data.data(), data.size()) == 1);
+  }
+  Hash finish() {
+    Hash hash;
+    LEEWARD_CHECK(EVP_DigestFinal_ex(context_, hash.bytes.data(), nullptr) == 1);
+    return hash;
+  }
+
+ private:
+  // Fetched once: an implicit fetch takes a lock in every init.
+  static const EVP_MD* algorithm() {
+    static const EVP_MD* md = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    return md;
+  }
+  EVP_MD_CTX* context_;
+};
+
+Sha256& hasher() {
+  thread_local Sha256 instance;
+  return instance;
+}
+
+}  // namespace
+
+Hash sha256(std::string_view data) {
+  auto& h = hasher();
+  h.start();
+  h.add(data);
+  return h.finish();
+}
+
+Position extend(const Position& before, Epoch epoch, EntryKind kind, std::uint32_t writes,
+                std::string_view payload) {
+  Position after{before.index + 1, {}, before.writes + writes, before.bytes + payload.size()};
+  std::string head(reinterpret_cast<const char*>(before.hash.bytes.data()), before.hash.bytes.size());
+  codec::put_be64(head, epoch.value());
+  codec::put_be64(head, after.index.value());
+  codec::put_be64(head, static_cast<std::uint64_t>(kind));
+  codec::put_be64(head, writes);
+  codec::put_be64(head, after.writes);
+  codec::put_be64(head, after.bytes);
+  auto& h = hasher();
+  h.start();
+  h.add(head);
+  h.add(payload);
+  after.hash = h.finish();
+  return after;
+}
+
+bool chains(const Position& before, const Entry& entry) {
+  if (!is_history(entry.kind)) return entry.position == before;
+  return entry.position == extend(before, entry.epoch, entry.kind, entry.writes, entry.payload.view());
+}
+
+std::size_t encoded_size(const Entry& e) {
+  using codec::varint_size;
+  return 1 + 32 + varint_size(e.term.value()) + varint_size(e.index.value()) + varint_size(e.epoch.value()) +
+         varint_size(e.writes) + varint_size(e.position.index.value()) + varint_size(e.position.writes) +
+         varint_size(e.position.bytes) + varint_size(e.payload.size()) + e.payload.size() +
+         varint_size(e.envelope.size()) + e.envelope.size();
+}
+
+void encode(const Entry& e, std::string& out) {
+  codec::put_u8(out, static_cast<std::uint8_t>(e.kind));
+  codec::put_varint(out, e.term.value());
+  codec::put_varint(out, e.index.value());
+  codec::put_varint(out, e.epoch.value());
+  codec::put_varint(out, e.writes);
+  codec::put_varint(out, e.position.index.value());
+  codec::put_varint(out, e.position.writes);
+  codec::put_varint(out, e.position.bytes);
+  out.append(reinterpret_cast<const char*>(e.position.hash.bytes.data()), 32);
+  codec::put_bytes(out, e.payload.view());
+  codec::put_bytes(out, e.envelope.view());
+}
+
+Result<Entry> decode_entry(std::string_view& in, const std::shared_ptr<const void>& owner) {
+  Entry e;
+  std::uint8_t kind = 0;
+  std::uint64_t term = 0, index = 0, epoch = 0, writes = 0, history = 0;
+  std::string_view payload, envelope;
+  bool ok = codec::get_u8(in, kind) && codec::get_varint(in, term) && codec::get_varint(in, index) &&
+            codec::get_varint(in, epoch) && codec::get_varint(in, writes) && codec::get_varint(in, history) &&
+            codec::get_varint(in, e.position.writes) && codec::get_varint(in, e.position.bytes) &&
+            codec::get_fixed(in, e.position.hash.bytes) && codec::get_bytes(in, payload) &&
+            codec::get_bytes(in, envelope) && writes <= UINT32_MAX;
+  if (!ok) return Error{Code::kCorrupt, "a log entry is cut short or malformed"};
+  e.kind = static_cast<EntryKind>(kind);
+  e.term = Term(term);
+  e.index = Index(index);
+  e.epoch = Epoch(epoch);
+  e.writes = static_cast<std::uint32_t>(writes);
+  e.position.index = HistoryIndex(history);
+  e.payload = Bytes(owner, payload);
+  e.envelope = Bytes(owner, envelope);
+  return e;
+}
+
+}  // namespace leeward
