@@ -1,0 +1,68 @@
+// What the API asks of a member of a Raft group. `Member` implements it; tests
+// of the API may stand in for it.
+//
+// All methods are for any thread. `done` is posted to `reply`, exactly once,
+// together with the others of its batch.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/command.h"
+#include "base/function.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "ports/executor.h"
+#include "ports/state_machine.h"
+#include "ports/status.h"
+
+namespace leeward::node {
+
+// A proposal has one of three ends. Nobody proposes or forwards a write again.
+struct Outcome {
+  enum class End {
+    kApplied,     // `result` holds what the state machine said, an etcd error included
+    kNotApplied,  // certainly never in a log: `error` is kUnavailable or kOverloaded
+    kUnknown,     // may or may not be applied: `error` is kUnknown or kDeadline
+  };
+  End end = End::kUnknown;
+  CommandResult result;
+  Error error;
+  Term term;  // of the entry, when applied
+};
+
+class Service : public StatusSource {
+ public:
+  // Applies one command through the log. A follower forwards it to its leader
+  // once and answers from its own apply. `deadline`: when it passes before the
+  // command is proposed, the command is dropped (kNotApplied, kDeadline);
+  // afterwards the end is kUnknown with kDeadline.
+  virtual void propose(Command command, std::optional<Instant> deadline, Executor& reply,
+                       Function<void(Outcome)> done) = 0;
+
+  // A linearizable read may be served from state() when `done` says ok: commit
+  // as it stood after the call is confirmed and applied here. Errors:
+  // kUnavailable (no leader), kDeadline.
+  virtual void read_barrier(std::optional<Instant> deadline, Executor& reply, Function<void(Result<void>)> done) = 0;
+  // The same at once, when a valid leader lease allows it and what is committed
+  // is applied: true means read now. False: use read_barrier.
+  virtual bool read_now() const = 0;
+
+  // Lease keep-alive: answered by a leader with a valid read lease only; a
+  // follower forwards. The new time to live in seconds, or kNotFound.
+  virtual void keep_alive(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) = 0;
+  // Seconds left, from the leader. -1 and kNotFound when it does not exist.
+  virtual void lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) = 0;
+
+  virtual void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) = 0;
+  // Admits a member that came back with empty storage: one change of one member.
+  virtual void admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) = 0;
+
+  // This process's origin for Command::origin, with the next sequence number.
+  virtual Origin next_origin() = 0;
+  virtual std::uint64_t cluster_id() const = 0;  // from the lineage, as etcd's header.cluster_id
+  virtual StateMachine& state() = 0;
+};
+
+}  // namespace leeward::node

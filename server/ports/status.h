@@ -1,0 +1,122 @@
+// What a node knows of itself and of the others: what health paths, metrics,
+// `leewardctl` and the console show. A value, copied out under no lock of the
+// core loop; at most 100 ms old unless a field says otherwise.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/entry.h"
+#include "base/ids.h"
+#include "base/log_view.h"
+#include "base/units.h"
+#include "ports/probe.h"
+#include "ports/state_machine.h"
+
+namespace leeward {
+
+enum class GroupRole : std::uint8_t { kUnknown, kPrimary, kStandby, kObserver, kFenced };
+const char* name(GroupRole role);
+
+// As `state` of `cluster status`.
+enum class MemberState : std::uint8_t {
+  kDown, kStarting, kFollower, kCandidate, kLeader, kLearner, kSnapshot, kWaiting, kIsolated
+};
+const char* name(MemberState state);
+
+// How far a member is behind the primary, without comparing clocks. An unknown
+// bound is nullopt and shown as such.
+struct Lag {
+  std::optional<std::uint64_t> writes, entries, bytes;
+  std::optional<Duration> low, high;
+};
+
+struct NamedCheck {
+  std::string check;
+  bool ok = false;
+  std::string detail;
+};
+
+// One member of any group, as last heard: every member reports itself twice a
+// second to all others. `report_age` is nullopt when it was never heard.
+struct MemberStatus {
+  NodeId id;
+  std::string name, region, zone, peer_address, client_url;
+  GroupRole role = GroupRole::kUnknown;
+  MemberState state = MemberState::kDown;
+  bool voter = false;
+  bool admitted = false;
+  bool healthy = false;  // reported within the last 3 s and its own checks pass
+  std::optional<Duration> report_age;
+  Term term;
+  NodeId leader;
+  LogPoint applied;      // of its own group's log, position of the history
+  Hash state_hash;       // at applied.position.index
+  Index durable;
+  std::uint64_t db_bytes = 0;
+  std::uint64_t db_bytes_in_use = 0;
+  Lag lag;               // standby members
+  std::vector<NamedCheck> eligibility;  // standby members; empty before the first verdict
+  bool stream_connected = false;
+  std::string version;
+};
+
+struct NodeStatus {
+  Lineage lineage;
+  std::string cluster_name;
+  GroupId group;
+  Epoch epoch;
+  NodeId self;
+  Incarnation incarnation;
+  bool admitted = false;
+  GroupRole role = GroupRole::kUnknown;
+  MemberState state = MemberState::kStarting;
+  std::string waiting_for;  // why it is not serving yet, with whom it waits for; empty when it serves
+  bool stopping = false;
+
+  Term term;
+  NodeId leader;
+  bool leader_ready = false;
+  Index commit, last;
+  std::uint64_t leader_changes = 0;
+  AppliedState applied;
+  Index durable;
+  std::uint64_t log_bytes = 0;
+  std::uint64_t apply_backlog = 0;     // committed and not applied
+  std::optional<Duration> disk_stall;  // the running sync is older than this
+  bool disk_full = false;
+  bool primary_heard = false;          // standby groups: a fresh answer from the primary's leader
+  std::optional<Duration> primary_silence;
+
+  struct Peer {
+    NodeId id;
+    Index match;
+    std::optional<Duration> rtt;
+    bool active = false;
+  };
+  std::vector<Peer> peers;             // leader only: its followers
+  std::vector<MemberStatus> members;   // all groups, by id, this node included
+};
+
+// Figures of a node's own loops; telemetry exports them.
+struct NodeProbe {
+  Counter proposals_committed, proposals_refused, proposals_unknown, proposals_overloaded;
+  Counter elections_won, elections_lost, elections_started;
+  Counter syncs, sync_bytes;
+  Counter snapshots_sent, snapshots_received;
+  Counter leases_expired;
+  Histogram commit_duration;   // propose to applied, at the leader
+  Histogram fsync_duration;
+  Histogram stage_queue, stage_forward, stage_fsync, stage_append, stage_quorum, stage_apply;
+};
+
+class StatusSource {
+ public:
+  virtual ~StatusSource() = default;
+  virtual NodeStatus status() const = 0;          // any thread
+  virtual const NodeProbe& probe() const = 0;
+};
+
+}  // namespace leeward
