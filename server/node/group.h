@@ -1,0 +1,80 @@
+// What the stream between regions asks of the member it runs in. `Member`
+// implements it; `standby` uses it and nothing else of node.
+//
+// Everything here is on the core loop.
+#pragma once
+
+#include <span>
+
+#include "base/entry.h"
+#include "base/function.h"
+#include "base/log_view.h"
+#include "base/result.h"
+#include "ports/clock.h"
+#include "ports/executor.h"
+#include "ports/log.h"
+#include "ports/peer_link.h"
+#include "ports/state_machine.h"
+#include "ports/status.h"
+#include "raft/types.h"
+
+namespace leeward::node {
+
+// A member as the topology names it, of any region.
+struct Node {
+  NodeId id;
+  std::string name, region, zone, peer_address, client_url;
+  GroupRole role = GroupRole::kUnknown;  // of its group at first start
+};
+
+class GroupObserver {
+ public:
+  virtual ~GroupObserver() = default;
+  virtual void role_changed() {}              // leader, term or membership differ
+  virtual void committed(Index) {}            // readable from log() up to here
+  virtual void applied(std::span<const Entry>) {}  // in order, after the state machine has them
+  virtual void stopping() {}
+};
+
+class Group {
+ public:
+  virtual ~Group() = default;
+
+  virtual Executor& loop() = 0;
+  virtual Clock& clock() = 0;
+  virtual Log& logger() = 0;
+  virtual std::uint64_t random() = 0;
+  virtual PeerLink& link() = 0;
+  // Frames of this lane go to `handler`. node keeps kConsensus, kBulk and kControl.
+  virtual void on_frames(Lane lane, PeerLink::Handler handler) = 0;
+  virtual void observe(GroupObserver* observer) = 0;  // outlives the group, or unobserve()
+  virtual void unobserve(GroupObserver* observer) = 0;
+
+  virtual NodeId self() const = 0;
+  virtual Lineage lineage() const = 0;
+  virtual GroupId group() const = 0;
+  virtual Epoch epoch() const = 0;
+  virtual GroupRole role() const = 0;
+  virtual bool is_leader() const = 0;        // and an entry of its own term is committed
+  virtual NodeId leader() const = 0;
+  virtual Term term() const = 0;
+  virtual const raft::Membership& membership() const = 0;
+  virtual std::vector<Node> topology() const = 0;  // all regions, this node included
+
+  virtual const LogView& log() const = 0;
+  virtual LogPoint last() const = 0;          // log end, uncommitted included
+  virtual LogPoint committed() const = 0;
+  virtual StateMachine& state() = 0;
+
+  // Leader: appends in this group's log. Errors as raft::Core::propose.
+  virtual Result<Index> propose(std::span<const raft::Proposal> proposals) = 0;
+  // Confirms leadership by a round begun after the call; the commit index then.
+  virtual void confirm(Function<void(Result<Index>)> done) = 0;
+  virtual void transfer_leadership(NodeId to) = 0;
+
+  // Keeps log entries after `index` (this group's) for `holder`; the oldest
+  // holder wins, within the retention budget. max() releases.
+  virtual void retain(std::string_view holder, Index index) = 0;
+};
+
+}  // namespace leeward::node
