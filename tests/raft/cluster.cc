@@ -71,12 +71,16 @@ std::vector<NodeId> Cluster::ids() const {
   return ids;
 }
 
+Instant Cluster::clock(NodeId id) {
+  return Instant(Duration(static_cast<std::int64_t>(static_cast<double>(now_.time_since_epoch().count()) * at(id).clock_rate)));
+}
+
 void Cluster::start(NodeId id, bool vote_wait) {
   Member& m = at(id);
   m.options.vote_wait = vote_wait;
   m.suspended = false;
   m.core = std::make_unique<Core>(m.options, m.log, InitialState{m.hard_state, m.applied.membership, m.applied.point.index},
-                                  now_);
+                                  clock(id));
 }
 
 void Cluster::crash(NodeId id) {
@@ -96,6 +100,7 @@ void Cluster::drain(NodeId id) {
     Ready ready = m.core->take_ready();
     if (ready.role_changed && observer_.role_changed) observer_.role_changed(id);
     send(ready.messages);
+    if (!ready.entries.empty() && observer_.appended) observer_.appended(id, ready.entries);
     if (ready.token != 0) {
       m.writes.push_back({ready.token, std::move(ready.entries), ready.hard_state, std::move(ready.after_persist)});
     } else {
@@ -119,7 +124,7 @@ void Cluster::sync_one(NodeId id) {
   m.log.append(write.entries);
   if (write.hard_state) m.hard_state = *write.hard_state;
   send(write.after);
-  m.core->persisted(now_, write.token);
+  m.core->persisted(clock(id), write.token);
 }
 
 void Cluster::apply(NodeId id, Member& m, std::vector<Entry>& committed) {
@@ -141,7 +146,7 @@ void Cluster::install(NodeId id, const Snapshot& snapshot) {
   while (!m.writes.empty()) sync_one(id);
   m.log.reset(snapshot.point);
   m.applied = snapshot;
-  m.core->restored(now_, snapshot.point, snapshot.membership);
+  m.core->restored(clock(id), snapshot.point, snapshot.membership);
 }
 
 void Cluster::send(std::vector<Message>& messages) {
@@ -154,13 +159,13 @@ void Cluster::send(std::vector<Message>& messages) {
 
 void Cluster::deliver(Message message) {
   const NodeId to = message.to;
-  if (!up(to)) return;
+  if (!up(to) || at(to).suspended) return;
   std::string frame;
   encode(message, frame);
   auto decoded = decode_message(Bytes(std::move(frame)));
   ASSERT_TRUE(decoded.ok());
   ASSERT_EQ(*decoded, message);
-  at(to).core->step(now_, std::move(*decoded));
+  at(to).core->step(clock(to), std::move(*decoded));
 }
 
 }  // namespace leeward::raft::test

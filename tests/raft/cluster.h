@@ -58,6 +58,7 @@ struct Member {
   };
   std::deque<Write> writes;
   bool disk_held = false;
+  double clock_rate = 1;  // of its own clock
   bool suspended = false;
 };
 
@@ -66,6 +67,7 @@ class Cluster {
   // Told of everything that happens; may be empty.
   struct Observer {
     std::function<void(const Message&)> sent;
+    std::function<void(NodeId, const std::vector<Entry>&)> appended;
     std::function<void(NodeId, const Entry&)> applied;
     std::function<void(NodeId, const ReadState&)> read;
     std::function<void(NodeId)> role_changed;
@@ -81,6 +83,8 @@ class Cluster {
   std::vector<NodeId> ids() const;
 
   Instant now() const { return now_; }
+  // The time on the member's own clock.
+  Instant clock(NodeId id);
   void advance(Duration d) { now_ += d; }
 
   // Does what the member's Readys say until there is none left.
