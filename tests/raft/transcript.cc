@@ -178,6 +178,12 @@ bool Transcript::disturb(const std::string& verb, const Words& w) {
       return m.from == node(w[0]) && m.to == node(w[1]);
     });
     if (oldest != network.end()) std::rotate(oldest, oldest + 1, network.end());
+  } else if (verb == "twice") {  // a b: the oldest message from a to b comes again after all others
+    auto& network = cluster_.network();
+    const auto oldest = std::find_if(network.begin(), network.end(), [&](const Message& m) {
+      return m.from == node(w[0]) && m.to == node(w[1]);
+    });
+    if (oldest != network.end()) network.push_back(Message(*oldest));
   } else if (verb == "cut") {  // a b: both ways; a: from everybody
     for (NodeId other : w.size() > 1 ? std::vector<NodeId>{node(w[1])} : cluster_.ids()) {
       cut_.insert({node(w[0]), other});
