@@ -135,7 +135,7 @@ class Core::Impl {
   void on_heartbeat_reply(const Message& m);
   void on_snapshot_reply(const Message& m);
   void leave_snapshot(Progress& progress, Index holds);
-  void ask(NodeId to, const Progress& progress);
+  void ask(NodeId to, Progress& progress);
   Message append_after(const LogPoint& before, NodeId to);
   void replicate();
   bool send_append(NodeId to, Progress& progress);

@@ -49,9 +49,11 @@ void Progress::lost_log(Index holds, std::uint64_t append_sequence) {
   become_probe(match_ + 1, append_sequence);
 }
 
-bool Progress::stalled() {
+bool Progress::stalled(std::uint64_t round, std::uint64_t interval) {
   const bool waiting = state_ == State::kReplicate && match_ + 1 < next_ && match_at_heartbeat_ == match_;
+  if (waiting && round < stalled_since_ + interval) return false;
   match_at_heartbeat_ = match_;
+  stalled_since_ = round;
   return waiting;
 }
 

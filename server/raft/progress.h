@@ -49,16 +49,17 @@ class Progress {
   void lost_log(Index holds, std::uint64_t append_sequence);
   bool stale(std::uint64_t append_sequence) const { return append_sequence < first_believed_; }
 
-  // A heartbeat was answered: an append that went out before it and has no
-  // answer may be lost.
-  void resume(std::uint64_t round) { paused_ = paused_ && round <= paused_at_; }
+  // A heartbeat of `round` was answered: an append that went out an `interval`
+  // before it and has no answer may be lost. Rounds are times in nanoseconds;
+  // there may be many of them in an interval, for reads.
+  void resume(std::uint64_t round, std::uint64_t interval) { paused_ = paused_ && round < paused_at_ + interval; }
   void pause(std::uint64_t round) {
     paused_ = true;
     paused_at_ = round;
   }
-  // True when nothing was acknowledged since the last call though something is
-  // under way: then the follower is asked by an empty append.
-  bool stalled();
+  // The same for a pipeline: true when nothing was acknowledged for an
+  // `interval` though something is under way. Then the follower is asked.
+  bool stalled(std::uint64_t round, std::uint64_t interval);
 
   void heard(Instant now) { heard_ = now; }
   Instant heard() const { return heard_; }
@@ -85,6 +86,7 @@ class Progress {
   std::deque<Inflight> inflight_;
   std::size_t inflight_bytes_ = 0;
   Index match_at_heartbeat_;
+  std::uint64_t stalled_since_ = 0;  // round
   Index told_commit_;
 
   Instant heard_;

@@ -140,13 +140,14 @@ void Core::Impl::on_heartbeat_reply(const Message& m) {
   if (!progress || m.context > leading().round) return;
   progress->heard(now_);
   progress->round_acknowledged(m.context, now_.time_since_epoch() - Duration(static_cast<std::int64_t>(m.context)));
-  progress->resume(m.context);
+  const auto interval = static_cast<std::uint64_t>(options_.heartbeat_interval.count());
+  progress->resume(m.context, interval);
   work_ = true;
   if (m.index < progress->match()) {
     progress->lost_log(m.index, leading().append_sequence);
   } else {
     leave_snapshot(*progress, m.commit);
-    if (progress->stalled()) ask(m.from, *progress);
+    if (progress->stalled(m.context, interval)) ask(m.from, *progress);
   }
   confirm_reads();
 }
@@ -160,10 +161,10 @@ void Core::Impl::leave_snapshot(Progress& progress, Index holds) {
 // Nothing was acknowledged for a while: an empty append at the end of what was
 // sent. If that was lost it is rejected, and sent again from there; a follower
 // that is only slow gets nothing twice.
-void Core::Impl::ask(NodeId to, const Progress& progress) {
-  const auto end = log_.point(progress.next() - 1);
-  if (!end) return;
-  send(append_after(*end, to));
+void Core::Impl::ask(NodeId to, Progress& progress) {
+  if (const auto end = log_.point(progress.next() - 1)) return send(append_after(*end, to));
+  // Released meanwhile: probing leads to a snapshot.
+  progress.become_probe(progress.match() + 1, leading().append_sequence);
 }
 
 Message Core::Impl::append_after(const LogPoint& before, NodeId to) {
