@@ -5,6 +5,7 @@
 //   watch               --watchers watch one key while it is written
 //   load                puts `key<TAB>value` lines of standard input
 //   steady              open loop: --rate puts a second, every outcome recorded in --record
+//   history             prints every event from revision --from to now: `revision<TAB>key<TAB>value`
 //
 // One thread. Prints a table or, with -o json, one JSON object.
 #include <fmt/format.h>
@@ -45,6 +46,7 @@ struct Options {
   int watchers = 100;
   double rate = 1000;
   std::string record;
+  std::int64_t from = 1;
   bool json = false;
   bool progress = isatty(2);
   std::uint64_t seed = 1;
@@ -54,7 +56,7 @@ struct Options {
 [[noreturn]] void usage(const std::string& what) {
   std::fprintf(stderr,
                "leeward-bench: %s\n"
-               "usage: leeward-bench put|get|txn|range|watch|load|steady [--endpoints A,B] [--connections N]\n"
+               "usage: leeward-bench put|get|txn|range|watch|load|steady|history [--endpoints A,B] [--connections N]\n"
                "  [--inflight N] [--total N | --seconds S] [--value-size BYTES] [--keys N] [--prefix P]\n"
                "  [--serializable] [--watchers N] [--rate N] [--record FILE] [--seed N] [-o json|table]\n",
                what.c_str());
@@ -89,6 +91,7 @@ Options parse(int argc, char** argv) {
       else if (flag == "--watchers") o.watchers = std::stoi(value);
       else if (flag == "--rate") o.rate = std::stod(value);
       else if (flag == "--record") o.record = value;
+      else if (flag == "--from") o.from = std::stoll(value);
       else if (flag == "--seed") o.seed = std::stoull(value);
       else if (flag == "--timeout") o.timeout_s = std::stod(value);
       else if (flag == "-o") o.json = value == "json";
@@ -376,8 +379,8 @@ Report run_watch(const Options& o) {
 }
 
 // Puts at a fixed rate whatever the answers do, and a record of every outcome:
-// begin and end in ns of CLOCK_MONOTONIC, key, value, ok | fail | maybe, revision.
-// `fail` is only what the server says was certainly not done.
+// begin and end in ns of CLOCK_MONOTONIC, key, value, ok | maybe, revision,
+// endpoint. All that was not acknowledged is a maybe.
 Report run_steady(const Options& o) {
   Loop loop;
   Pool pool(loop, o);
@@ -406,7 +409,8 @@ Report run_steady(const Options& o) {
       ++sent;
       ++in_flight;
       const auto begun = Clock::now();
-      connection->call("/etcdserverpb.KV/Put", put_request(key, value), [&, begun, key, value, connection](const Reply& reply) {
+      const std::string endpoint = connection->address();
+      connection->call("/etcdserverpb.KV/Put", put_request(key, value), [&, begun, key, value, endpoint](const Reply& reply) {
         --in_flight;
         const auto end = Clock::now();
         std::int64_t revision = 0;
@@ -424,7 +428,7 @@ Report run_steady(const Options& o) {
         }
         if (record.is_open())
           record << ns(begun) << '\t' << ns(end) << '\t' << key << '\t' << value << '\t' << outcome << '\t' << revision
-                 << '\n';
+                 << '\t' << endpoint << '\n';
       });
     }
     loop.turn(1ms);
@@ -434,15 +438,63 @@ Report run_steady(const Options& o) {
   return r;
 }
 
+// Every event of every key since --from, as one member holds it.
+Report run_history(const Options& o) {
+  Loop loop;
+  Connection connection(loop, o.endpoints.front());
+  Report r;
+  std::int64_t target = 0;
+  const auto started = Clock::now();
+  etcdserverpb::RangeRequest ask;
+  ask.set_key("x");
+  ask.set_serializable(o.serializable);
+  connection.call("/etcdserverpb.KV/Range", ask.SerializeAsString(), [&](const Reply& reply) {
+    etcdserverpb::RangeResponse response;
+    if (!reply.ok() || !response.ParseFromString(reply.body)) ++r.errors, ++r.error_texts[reply.message];
+    target = response.header().revision();
+  });
+  while (target == 0 && r.errors == 0 && Clock::now() - started < 10s) loop.turn(10ms);
+  std::int64_t seen = o.from - 1;
+  etcdserverpb::WatchRequest create;
+  create.mutable_create_request()->set_key(std::string(1, '\0'));
+  create.mutable_create_request()->set_range_end(std::string(1, '\0'));
+  create.mutable_create_request()->set_start_revision(o.from);
+  const int id = connection.open_stream(
+      "/etcdserverpb.Watch/Watch",
+      [&](std::string_view bytes) {
+        etcdserverpb::WatchResponse response;
+        response.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+        if (response.canceled()) ++r.errors, ++r.error_texts["cancelled: " + response.cancel_reason()];
+        for (const auto& event : response.events()) {
+          seen = std::max(seen, event.kv().mod_revision());
+          if (event.kv().mod_revision() > target) continue;
+          ++r.done;
+          std::printf("%ld\t%s\t%s\n", event.kv().mod_revision(), event.kv().key().c_str(),
+                      event.type() == mvccpb::Event::PUT ? event.kv().value().c_str() : "<deleted>");
+        }
+      },
+      [&](const Reply& reply) { ++r.errors, ++r.error_texts["watch ended: " + reply.message]; });
+  connection.send(id, create.SerializeAsString());
+  auto last = Clock::now();
+  for (std::int64_t before = seen; seen < target && r.errors == 0; loop.turn(10ms)) {
+    if (seen != before) before = seen, last = Clock::now();
+    if (Clock::now() - last > 10s) ++r.errors, ++r.error_texts["no event for 10 s"];
+  }
+  r.seconds = std::chrono::duration<double>(Clock::now() - started).count();
+  return r;
+}
+
 int run(int argc, char** argv) {
   const Options o = parse(argc, argv);
   const std::map<std::string, Report (*)(const Options&)> workloads = {
       {"put", run_put},     {"get", run_get},   {"txn", run_txn},      {"range", run_range},
-      {"watch", run_watch}, {"load", run_load}, {"steady", run_steady}};
+      {"watch", run_watch}, {"load", run_load}, {"steady", run_steady},
+      {"history", run_history}};
   const auto found = workloads.find(o.workload);
   if (found == workloads.end()) usage("no workload named " + o.workload);
   Report report = found->second(o);
-  print(o, report);
+  if (o.workload != "history") print(o, report);
+  else for (const auto& [text, count] : report.error_texts) std::fprintf(stderr, "leeward-bench: %s (%lu)\n", text.c_str(), count);
   return report.errors > 0 && o.workload != "steady" ? 1 : 0;
 }
 
