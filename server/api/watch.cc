@@ -234,7 +234,7 @@ bool Stream::pump_one(std::int64_t id, Watch& watch) {
     send_control(events->revision.value() > 0 ? events->revision : store_revision(), id, false, true, compacted, reason);
     return true;
   }
-  watch.active = true;
+  watch.active |= events->count > 0;
   enqueue(id, watch);
   send_events(id, *events);
   return true;
@@ -270,10 +270,10 @@ void Stream::send_control(Revision revision, std::int64_t id, bool created, bool
   call_->send(Bytes(response.SerializeAsString()));
 }
 
-// What all watches of this stream have been given.
+// What all watches of this stream have been given; one that waits for a future
+// revision is not ahead of the store.
 Revision Stream::synced_revision() const {
-  if (watches_.empty()) return store_revision();
-  Revision lowest(INT64_MAX);
+  Revision lowest = store_revision();
   for (const auto& [id, watch] : watches_) lowest = std::min(lowest, watch.watcher->synced());
   return lowest;
 }
@@ -317,7 +317,8 @@ void Stream::progress_tick() {
   for (auto& [id, watch] : watches_) {
     // A watch with events on the way says as much by them.
     const bool quiet = !std::exchange(watch.active, false) && !watch.queued;
-    if (watch.progress_notify && quiet) send_control(watch.watcher->synced(), id, false, false);
+    if (watch.progress_notify && quiet)
+      send_control(std::min(watch.watcher->synced(), store_revision()), id, false, false);
   }
   arm_progress_timer();
 }
