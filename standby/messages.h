@@ -154,10 +154,12 @@ struct Progress {
   std::uint64_t age_ms = 0;  // since the source heard it
 };
 
-// Following group: whether this member hears the primary.
+// Following group: whether this member hears the primary; of its leader, also
+// whether it streams, and what it found wrong.
 struct Presence {
   bool heard = false;
-  std::uint64_t silence_ms = 0;
+  bool streaming = false;
+  std::string damage;
 };
 
 // --- calls a standby passes on ---
