@@ -64,7 +64,7 @@ TEST(Replication, NeverArmsARegionThatHasNotCaughtUpNorAnObserver) {
   w.start();
   w.run_for(500ms);
   w.east.write("v");
-  w.run_for(500ms);
+  w.run_for(3s);
   w.wan(w.west, w.east, [](Wire& x) { x.cut = false; });
   for (int i = 0; i < 100; ++i) {
     w.east.write("v");
