@@ -51,6 +51,15 @@ struct StateFile {
   Hash hash;
 };
 
+// A history entry about regions, as the state machine keeps it.
+struct RegionEntry {
+  EntryKind kind = EntryKind::kArmed;
+  Epoch epoch;  // the entry's own
+  HistoryIndex index;
+  Bytes payload;
+  bool operator==(const RegionEntry&) const = default;
+};
+
 // Describes a checkpoint: complete on disk, immutable.
 struct Manifest {
   std::string id;  // hex hash over the rest: equal content, equal id
@@ -135,6 +144,10 @@ class StateMachine {
 
   virtual AppliedState applied() const = 0;
   virtual Index durable() const = 0;
+  // The newest applied entry of each region kind (kEpochChange to kTopology),
+  // ordered by kind. History state: written by apply() in its batch, part of
+  // checkpoints and of the state hash. One that keeps none arms nobody.
+  virtual std::vector<RegionEntry> region_entries() const { return {}; }
   virtual Hash state_hash() const = 0;
 
   // `request` is an encoded RangeRequest. Errors carry etcd's text in message

@@ -63,6 +63,17 @@ struct MemberStatus {
   std::string version;
 };
 
+// A region that follows, as this member of the primary group knows it.
+struct FollowerStatus {
+  std::string region;
+  GroupId group;
+  Position committed;  // in that group; the armed one's is M
+  bool connected = false;  // acknowledged within the last 3 s, here or at another member
+  bool armed = false;
+  std::uint64_t lag_writes = 0, lag_entries = 0, lag_bytes = 0;  // behind this member's commit
+  Duration lag{};          // since this member committed what the region lacks
+};
+
 struct NodeStatus {
   Lineage lineage;
   std::string cluster_name;
@@ -89,6 +100,10 @@ struct NodeStatus {
   bool disk_full = false;
   bool primary_heard = false;          // standby groups: a fresh answer from the primary's leader
   std::optional<Duration> primary_silence;
+  std::string stream_state;            // standby groups: "streaming", "seeking", "resync needed", "diverged", ...
+  std::string armed_region;            // of the newest Armed of this epoch; empty: none
+  GroupId armed_group;
+  std::vector<FollowerStatus> followers;  // primary groups
 
   struct Peer {
     NodeId id;
