@@ -91,7 +91,7 @@ bool Core::Impl::up_to_date(const Message& m) const {
 }
 
 bool Core::Impl::may_campaign() const {
-  return membership().is_voter(options_.id) && may_vote_ && !fault_ && (now_ >= votes_from_ || sole_voter());
+  return members_.may_be_voter(options_.id, commit_) && may_vote_ && !fault_ && (now_ >= votes_from_ || sole_voter());
 }
 
 bool Core::Impl::sole_voter() const {

@@ -47,6 +47,14 @@ Result<void> check_change(const Membership& from, const Membership& to) {
   return {};
 }
 
+bool MembershipHistory::may_be_voter(NodeId id, Index commit) const {
+  for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) {
+    if (change->membership.is_voter(id)) return true;
+    if (change->index <= commit) return false;
+  }
+  return base_.is_voter(id);
+}
+
 void MembershipHistory::truncate(Index from) {
   while (!changes_.empty() && changes_.back().index >= from) changes_.pop_back();
 }

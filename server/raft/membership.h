@@ -22,6 +22,11 @@ class MembershipHistory {
   // Where the current one stands; for the first one, what it was as of.
   Index changed_at() const { return changes_.empty() ? base_index_ : changes_.back().index; }
 
+  // Whether `id` is a voter in a membership that may still be in force while
+  // everything above `commit` may be cut. A member that the newest one removes
+  // is needed until that is committed: others may lack it (dissertation, 4.2.2).
+  bool may_be_voter(NodeId id, Index commit) const;
+
   void append(Index index, Membership membership) { changes_.push_back({index, std::move(membership)}); }
   void truncate(Index from);
   // Nothing up to `index` will be cut any more.

@@ -185,15 +185,15 @@ class RandomRun {
 
   void act() {
     const auto dice = dice_.below(1000);
-    if (dice < 480) return deliver();
-    if (dice < 640) return let_time_pass(Duration(1ms) * static_cast<int>(dice_.below(60)));
+    if (dice < 560) return deliver();
+    if (dice < 660) return let_time_pass(Duration(1ms) * static_cast<int>(dice_.below(60)));
     auto up = running();
     if (up.empty()) return restart();
     const NodeId id = dice_.pick(up);
     if (dice < 800) return cluster_.sync_one(id);
     if (dice < 900) return propose(id);
     if (dice < 935) return read(id);
-    if (dice < 940) return crash(id);
+    if (dice < 938) return crash(id);
     if (dice < 950) return restart();
     if (dice < 954) return partition();
     if (dice < 960) return cut_.clear();
@@ -296,7 +296,8 @@ class RandomRun {
     if (snapshots_.empty()) return;
     const PendingSnapshot need = snapshots_.front();
     snapshots_.pop_front();
-    if (!cluster_.up(need.from) || cluster_.at(need.from).suspended) return;
+    if (!cluster_.up(need.from)) return;
+    if (cluster_.at(need.from).suspended) return snapshots_.push_back(need);
     Core& source = cluster_.core(need.from);
     const Snapshot snapshot = cluster_.at(need.from).applied;
     const bool reachable = cluster_.up(need.to) && !cluster_.at(need.to).suspended && !blocked(need.from, need.to);
@@ -393,8 +394,31 @@ class RandomRun {
       }
       done = i > 1000 && converged();
     }
-    EXPECT_TRUE(done) << "the group does not come together again";
+    EXPECT_TRUE(done) << "the group does not come together again\n" << describe();
     EXPECT_TRUE(reads_.empty()) << reads_.size() << " reads were never answered";
+  }
+
+  static std::string list(const std::set<NodeId>& ids) {
+    std::string text;
+    for (NodeId id : ids) text += " " + std::to_string(id.value());
+    return text;
+  }
+
+  std::string describe() {
+    std::string text;
+    for (NodeId id : running()) {
+      const Status s = cluster_.core(id).status();
+      text += std::to_string(id.value()) + " " + name(s.role) + " term " + std::to_string(s.term.value()) + " leader " +
+              std::to_string(s.leader.value()) + " commit " + std::to_string(s.commit.value()) + " last " +
+              std::to_string(s.last.value()) + " voters" + list(s.membership.voters) + " outgoing" +
+              list(s.membership.outgoing) + " learners" + list(s.membership.learners) + (s.fault ? " " + *s.fault : "");
+      for (const auto& p : s.peers) {
+        text += " [" + std::to_string(p.id.value()) + " match " + std::to_string(p.match.value()) + " next " +
+                std::to_string(p.next.value()) + (p.active ? "" : " silent") + (p.snapshot ? " snapshot" : "") + "]";
+      }
+      text += "\n";
+    }
+    return text;
   }
 
   bool converged() {
