@@ -16,9 +16,9 @@ const char* name(StreamState state) {
   return "?";
 }
 
-StreamClient::StreamClient(node::Group& group, Outbox& outbox, const HashHistory& hashes, StandbyProbe& probe,
+StreamClient::StreamClient(node::Group& group, Outbox& outbox, StandbyProbe& probe,
                            ClientOptions options)
-    : group_(group), outbox_(outbox), hashes_(hashes), probe_(probe), options_(options) {}
+    : group_(group), outbox_(outbox), probe_(probe), options_(options) {}
 
 StreamClient::~StreamClient() {
   if (ack_timer_) group_.loop().cancel(ack_timer_);
@@ -231,7 +231,7 @@ void StreamClient::acknowledge(bool with_hashes) {
   granted_ = taken_bytes_ + options_.window;
   Ack ack{session_, granted_, group_.committed().position, {}};
   if (with_hashes) {
-    ack.applied = hashes_.newest();
+    ack.applied = applied_hash(group_.state());
     hashes_told_at_ = now;
   }
   acked_ = ack.committed;

@@ -37,7 +37,7 @@ const char* name(StreamState state);
 
 class StreamClient {
  public:
-  StreamClient(node::Group& group, Outbox& outbox, const HashHistory& hashes, StandbyProbe& probe,
+  StreamClient(node::Group& group, Outbox& outbox, StandbyProbe& probe,
                ClientOptions options);
   ~StreamClient();
   StreamClient(const StreamClient&) = delete;
@@ -80,7 +80,6 @@ class StreamClient {
 
   node::Group& group_;
   Outbox& outbox_;
-  const HashHistory& hashes_;
   StandbyProbe& probe_;
   ClientOptions options_;
 

@@ -1,39 +1,28 @@
-// State hashes after the last applied history entries, to compare with what
-// another region says it has. Where entries are applied in batches, only the
-// hash after a batch is known, so both sides tell several points and compare
-// where they meet. Core loop.
+// State hashes, to compare with what another region says it has.
 #pragma once
 
-#include <cstdint>
-#include <deque>
-#include <optional>
-#include <vector>
-
+#include "ports/state_machine.h"
 #include "standby/messages.h"
 
 namespace leeward::standby {
 
-class HashHistory {
- public:
-  static constexpr std::size_t kKept = 65536;
-  static constexpr std::size_t kTold = 16;  // points in a frame
+inline HashPoint applied_hash(const StateMachine& state) {
+  const auto applied = state.applied();
+  return {applied.point.position.index, applied.state_hash};
+}
 
-  // Points come in rising order of index; one at or below the last restarts
-  // the history (another state was installed).
-  void record(HashPoint point);
-  std::optional<Hash> at(HistoryIndex index) const;
-  // The newest points, newest first, at most kTold.
-  std::vector<HashPoint> newest() const;
-
-  struct Comparison {
-    HashVerdict verdict = HashVerdict::kNotCompared;
-    HistoryIndex index;
-  };
-  // Compares the newest of `told` that is known here; `told` is newest first.
-  Comparison compare(const std::vector<HashPoint>& told) const;
-
- private:
-  std::deque<HashPoint> points_;
+struct HashComparison {
+  HashVerdict verdict = HashVerdict::kNotCompared;
+  HistoryIndex index;
 };
+
+// kNotCompared when `own` has not applied that far, or no longer remembers.
+inline HashComparison compare(const StateMachine& own, const HashPoint& told) {
+  if (told.index == HistoryIndex()) return {};
+  const auto applied = applied_hash(own);
+  const auto hash = applied.index == told.index ? std::optional(applied.hash) : own.state_hash_at(told.index);
+  if (!hash) return {};
+  return {*hash == told.hash ? HashVerdict::kEqual : HashVerdict::kDifferent, told.index};
+}
 
 }  // namespace leeward::standby

@@ -14,7 +14,6 @@ constexpr std::uint8_t kMagic = 0xd7;
 constexpr std::uint8_t kVersion = 1;
 constexpr std::size_t kMaxEntriesBytes = 32_MiB;  // of one frame, decompressed
 constexpr std::size_t kWorthCompressing = 512;
-constexpr std::size_t kMaxPoints = 1024;
 constexpr std::size_t kMaxEpochs = 65536;
 
 // Wire numbers of the bodies, in the order of the variant; never reuse one.
@@ -34,12 +33,9 @@ struct Writer {
     num(p.bytes);
     hash(p.hash);
   }
-  void points(const std::vector<HashPoint>& points) {
-    num(points.size());
-    for (const auto& p : points) {
-      num(p.index.value());
-      hash(p.hash);
-    }
+  void point(const HashPoint& p) {
+    num(p.index.value());
+    hash(p.hash);
   }
 };
 
@@ -93,17 +89,11 @@ struct Reader {
     p.hash = hash();
     return p;
   }
-  std::vector<HashPoint> points() {
-    std::vector<HashPoint> out;
-    const auto count = num();
-    if (count > kMaxPoints) fail();
-    for (std::uint64_t i = 0; ok && i < count; ++i) {
-      HashPoint p;
-      p.index = HistoryIndex(num());
-      p.hash = hash();
-      out.push_back(p);
-    }
-    return out;
+  HashPoint point() {
+    HashPoint p;
+    p.index = HistoryIndex(num());
+    p.hash = hash();
+    return p;
   }
   template <class Enum>
   Enum in_range(Enum first, Enum last) {
@@ -180,13 +170,13 @@ void write(Writer& w, const Ack& m) {
   w.fixed(m.session);
   w.num(m.granted);
   w.position(m.committed);
-  w.points(m.applied);
+  w.point(m.applied);
 }
 void read(Reader& r, Ack& m) {
   m.session = r.fixed();
   m.granted = r.num();
   m.committed = r.position();
-  m.applied = r.points();
+  m.applied = r.point();
 }
 
 void write(Writer& w, const Bye& m) { w.fixed(m.session); }
@@ -196,13 +186,13 @@ void write(Writer& w, const Ping& m) {
   w.num(m.sequence);
   w.num(m.origin.value());
   w.u8(m.relayed);
-  w.points(m.applied);
+  w.point(m.applied);
 }
 void read(Reader& r, Ping& m) {
   m.sequence = r.num();
   m.origin = NodeId(r.num());
   m.relayed = r.flag();
-  m.applied = r.points();
+  m.applied = r.point();
 }
 
 void write(Writer& w, const Pong& m) {

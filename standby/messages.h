@@ -116,7 +116,7 @@ struct Ack {
   std::uint64_t session = 0;
   std::uint64_t granted = 0;  // the source may send entries up to this sum of cost() in the session
   Position committed;         // in the following group
-  std::vector<HashPoint> applied;  // of the group's leader, newest first
+  HashPoint applied;          // of the group's leader; index 0: not told
 };
 
 struct Bye {
@@ -129,7 +129,7 @@ struct Ping {
   std::uint64_t sequence = 0;
   NodeId origin;
   bool relayed = false;  // by a member of the primary group to its leader
-  std::vector<HashPoint> applied;  // newest first
+  HashPoint applied;
 };
 
 enum class HashVerdict : std::uint8_t { kNotCompared = 0, kEqual = 1, kDifferent = 2 };

@@ -30,7 +30,7 @@ NodeId Pinger::next_target(const Regions& regions) {
 
 bool Pinger::send(NodeId to, std::uint64_t sequence) {
   probe_.pings_sent.add();
-  return outbox_.send(to, Ping{sequence, group_.self(), false, hashes_.newest()});
+  return outbox_.send(to, Ping{sequence, group_.self(), false, applied_hash(group_.state())});
 }
 
 std::optional<std::uint64_t> Pinger::ping_now(Instant now, const Regions& regions) {
@@ -114,7 +114,7 @@ void PingAnswerer::end_round(Term term, std::uint64_t counter, const std::vector
   const auto point = group_.log().point(*index);
   if (!point.ok()) return;
   for (const auto& [reply_to, ping] : asked) {
-    const auto compared = hashes_.compare(ping.applied);
+    const auto compared = compare(group_.state(), ping.applied);
     if (compared.verdict == HashVerdict::kDifferent && compared.index != reported_) {
       reported_ = compared.index;
       probe_.hash_different.add();

@@ -18,8 +18,8 @@ namespace leeward::standby {
 
 class Pinger {
  public:
-  Pinger(node::Group& group, Outbox& outbox, const HashHistory& hashes, StandbyProbe& probe, Duration interval)
-      : group_(group), outbox_(outbox), hashes_(hashes), probe_(probe), interval_(interval), meter_(group.epoch()) {}
+  Pinger(node::Group& group, Outbox& outbox, StandbyProbe& probe, Duration interval)
+      : group_(group), outbox_(outbox), probe_(probe), interval_(interval), meter_(group.epoch()) {}
 
   void tick(Instant now, const Regions& regions);
   // One more at once, to the primary's leader if it is known: its sequence.
@@ -42,7 +42,6 @@ class Pinger {
 
   node::Group& group_;
   Outbox& outbox_;
-  const HashHistory& hashes_;
   StandbyProbe& probe_;
   Duration interval_;
   LagMeter meter_;
@@ -60,8 +59,8 @@ class PingAnswerer {
  public:
   static constexpr std::size_t kMaxWaiting = 1024;
 
-  PingAnswerer(node::Group& group, Outbox& outbox, const HashHistory& hashes, StandbyProbe& probe)
-      : group_(group), outbox_(outbox), hashes_(hashes), probe_(probe) {}
+  PingAnswerer(node::Group& group, Outbox& outbox, StandbyProbe& probe)
+      : group_(group), outbox_(outbox), probe_(probe) {}
 
   void ping(NodeId from, Ping ping);
   // An answer to a ping that this member relayed.
@@ -77,7 +76,6 @@ class PingAnswerer {
 
   node::Group& group_;
   Outbox& outbox_;
-  const HashHistory& hashes_;
   StandbyProbe& probe_;
   std::vector<Waiting> waiting_;
   bool in_round_ = false;

@@ -19,10 +19,10 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
       options_(options),
       outbox_(group, probe_),
       followers_(group, outbox_),
-      source_(group, outbox_, followers_, hashes_, probe_, options.source),
-      client_(group, outbox_, hashes_, probe_, options.client),
-      pinger_(group, outbox_, hashes_, probe_, options.ping_interval),
-      answerer_(group, outbox_, hashes_, probe_),
+      source_(group, outbox_, followers_, probe_, options.source),
+      client_(group, outbox_, probe_, options.client),
+      pinger_(group, outbox_, probe_, options.ping_interval),
+      answerer_(group, outbox_, probe_),
       arming_(group, followers_, options.arming) {
   group_.on_frames(Lane::kStream, [this](NodeId from, Lane, Bytes frame) { received(from, std::move(frame)); });
   group_.observe(this);
@@ -38,7 +38,6 @@ Replication::~Replication() {
 }
 
 void Replication::start() {
-  hashes_.record({group_.state().applied().point.position.index, group_.state().state_hash()});
   tick();
 }
 
@@ -194,10 +193,7 @@ void Replication::committed(Index) {
     client_.committed();
 }
 
-void Replication::applied(std::span<const Entry>) {
-  const auto applied = group_.state().applied();
-  hashes_.record({applied.point.position.index, applied.state_hash});
-}
+void Replication::applied(std::span<const Entry>) {}
 
 void Replication::tick() {
   timer_ = group_.loop().after(std::min(kTick, options_.ping_interval), [this] { tick(); });

@@ -109,7 +109,6 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   ReplicationOptions options_;
   StandbyProbe probe_;
   Outbox outbox_;
-  HashHistory hashes_;
   Followers followers_;
   StreamSource source_;
   StreamClient client_;

@@ -4,9 +4,9 @@
 
 namespace leeward::standby {
 
-StreamSource::StreamSource(node::Group& group, Outbox& outbox, Followers& followers, const HashHistory& hashes,
+StreamSource::StreamSource(node::Group& group, Outbox& outbox, Followers& followers,
                            StandbyProbe& probe, SourceOptions options)
-    : group_(group), outbox_(outbox), followers_(followers), hashes_(hashes), probe_(probe), options_(options) {}
+    : group_(group), outbox_(outbox), followers_(followers), probe_(probe), options_(options) {}
 
 StreamSource::~StreamSource() {
   if (timer_) group_.loop().cancel(timer_);
@@ -79,7 +79,7 @@ void StreamSource::ack(NodeId from, const Ack& ack) {
 }
 
 void StreamSource::compare(NodeId from, Session& session, const Ack& ack) {
-  const auto found = hashes_.compare(ack.applied);
+  const auto found = standby::compare(group_.state(), ack.applied);
   if (found.verdict == HashVerdict::kNotCompared || found.index <= session.compared) return;
   session.compared = found.index;
   if (found.verdict == HashVerdict::kEqual) return probe_.hash_equal.add();

@@ -30,7 +30,7 @@ struct SourceOptions {
 
 class StreamSource {
  public:
-  StreamSource(node::Group& group, Outbox& outbox, Followers& followers, const HashHistory& hashes,
+  StreamSource(node::Group& group, Outbox& outbox, Followers& followers,
                StandbyProbe& probe, SourceOptions options);
   ~StreamSource();
   StreamSource(const StreamSource&) = delete;
@@ -69,7 +69,6 @@ class StreamSource {
   node::Group& group_;
   Outbox& outbox_;
   Followers& followers_;
-  const HashHistory& hashes_;
   StandbyProbe& probe_;
   SourceOptions options_;
   std::map<NodeId, Session> sessions_;

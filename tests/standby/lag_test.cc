@@ -2,7 +2,6 @@
 // as history indexes.
 #include <gtest/gtest.h>
 
-#include "standby/hashes.h"
 #include "standby/lag.h"
 
 namespace leeward::standby {
@@ -213,28 +212,6 @@ TEST(Pings, WithoutAnswerAreForgottenInTheEnd) {
   for (std::size_t i = 0; i < PingBook::kMaxOutstanding; ++i) book.sent(at(2));
   EXPECT_EQ(book.outstanding(), PingBook::kMaxOutstanding);
   EXPECT_FALSE(book.answered(first));
-}
-
-TEST(Hashes, AreComparedAtTheNewestPointThatBothKnow) {
-  auto hash = [](int i) { return sha256(std::to_string(i)); };
-  HashHistory history;
-  for (int i : {2, 4, 6}) history.record({HistoryIndex(i), hash(i)});
-  EXPECT_EQ(history.compare({}).verdict, HashVerdict::kNotCompared);
-  EXPECT_EQ(history.compare({{HistoryIndex(5), hash(5)}}).verdict, HashVerdict::kNotCompared);
-  auto equal = history.compare({{HistoryIndex(7), hash(7)}, {HistoryIndex(4), hash(4)}, {HistoryIndex(2), hash(9)}});
-  EXPECT_EQ(equal.verdict, HashVerdict::kEqual);
-  EXPECT_EQ(equal.index, HistoryIndex(4));
-  EXPECT_EQ(history.compare({{HistoryIndex(6), hash(7)}}).verdict, HashVerdict::kDifferent);
-}
-
-TEST(Hashes, AreKeptForTheLastIndexesOnly) {
-  HashHistory history;
-  for (std::uint64_t i = 1; i <= HashHistory::kKept + 1; ++i) history.record({HistoryIndex(i), {}});
-  EXPECT_FALSE(history.at(HistoryIndex(1)));
-  EXPECT_TRUE(history.at(HistoryIndex(2)));
-  EXPECT_EQ(history.newest().size(), HashHistory::kTold);
-  history.record({HistoryIndex(3), sha256("another state")});
-  EXPECT_FALSE(history.at(HistoryIndex(2)));
 }
 
 }  // namespace

@@ -79,6 +79,7 @@ class FakeState final : public StateMachine {
       bytes.append(e.payload.view());
       if (corrupt) bytes += "rot";
       state.state_hash = sha256(bytes);
+      hashes[e.position.index] = state.state_hash;
       if (e.kind == EntryKind::kWrites) continue;
       std::erase_if(regions, [&](const RegionEntry& r) { return r.kind == e.kind; });
       regions.push_back({e.kind, e.epoch, e.position.index, e.payload});
@@ -93,6 +94,10 @@ class FakeState final : public StateMachine {
   std::vector<RegionEntry> region_entries() const override { return regions; }
   Index durable() const override { return state.point.index; }
   Hash state_hash() const override { return state.state_hash; }
+  std::optional<Hash> state_hash_at(HistoryIndex index) const override {
+    const auto it = hashes.find(index);
+    return it == hashes.end() ? std::nullopt : std::optional(it->second);
+  }
   Result<std::unique_ptr<RangeReply>> range(std::string_view) override { return Error{Code::kUnimplemented, ""}; }
   Result<CommandResult> read_only_txn(std::string_view) override { return Error{Code::kUnimplemented, ""}; }
   Result<KvHash> hash_kv(Revision) override { return Error{Code::kUnimplemented, ""}; }
@@ -110,6 +115,7 @@ class FakeState final : public StateMachine {
 
   AppliedState state;
   std::vector<RegionEntry> regions;
+  std::map<HistoryIndex, Hash> hashes;
   bool corrupt = false;
 };
 
