@@ -10,6 +10,7 @@ namespace {
 
 constexpr Duration kHousekeeping = 50ms;
 constexpr Duration kAdmissionRetry = 2s;
+constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
 constexpr Duration kStopDrain = 5s;
 
 }  // namespace
@@ -131,6 +132,7 @@ void Member::housekeep() {
     lead_duties();
     expire_leases();
     checkpoint_when_due();
+    if (const auto swept = context_.state->compact_step(kSweptRows); !swept.ok()) return fail(swept.error());
   }
   snapshots_->drive();
   send_reports();

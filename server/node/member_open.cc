@@ -46,9 +46,14 @@ Result<void> Member::open_storage() {
     wal_lock_ = std::move(*wal_lock);
   }
   LEEWARD_TRY(open_superblock());
-  auto log = context_.ports.open_log(o.wal_dir);
+  // A directory that never had a start has no log, or one that a crash left
+  // half made.
+  auto log = context_.ports.open_log(o.wal_dir, context_.incarnation, superblock_data_.starts == 0);
   if (!log.ok()) return log.error();
   context_.log = std::move(*log);
+  superblock_data_.starts += 1;
+  superblock_data_.clean_shutdown = false;
+  LEEWARD_TRY(superblock_->write(superblock_data_));
   LEEWARD_TRY(finish_pending_state());
   remove_stray_state_dirs();
   auto state = context_.ports.open_state(o.data_dir + "/" + superblock_data_.state_dir);
@@ -106,9 +111,7 @@ Result<void> Member::open_superblock() {
     return Error{Code::kLineage, o.data_dir + " belongs to node " + std::to_string(d.node.value()) + ", not " +
                                      std::to_string(o.self.value())};
   context_.incarnation = d.incarnation;
-  superblock_data_.starts += 1;
-  superblock_data_.clean_shutdown = false;
-  return superblock_->write(superblock_data_);
+  return {};
 }
 
 // A snapshot was complete on disk when the process ended: the log starts after

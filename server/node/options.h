@@ -73,9 +73,11 @@ struct MemberPorts {
   Log& log;
   // Opens the state in a directory below data_dir, making it when missing.
   std::function<Result<std::unique_ptr<StateMachine>>(const Path&)> open_state;
-  // Opens the log in wal_dir, making it when missing.
-  std::function<Result<std::unique_ptr<LogStore>>(const Path&)> open_log;
-  // Opens the superblock in data_dir, or makes it from the given value.
+  // Opens the log of `owner` in wal_dir; makes one when `create`, which is so
+  // until the first start has come as far as having one.
+  std::function<Result<std::unique_ptr<LogStore>>(const Path&, Incarnation owner, bool create)> open_log;
+  // Opens the superblock in data_dir, or makes it from the given value when
+  // there is none.
   std::function<Result<std::unique_ptr<Superblock>>(const Path&, const SuperblockData&)> open_superblock;
   // A failure after which the process must not go on (a failed sync, a state
   // machine that cannot apply). Called once, on the core loop.

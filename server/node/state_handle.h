@@ -30,10 +30,12 @@ class StateHandle final : public StateMachine {
   std::string group_state() const override { return current()->group_state(); }
   Result<void> flush() override { return current()->flush(); }
   Result<Manifest> checkpoint(const std::string& directory) override { return current()->checkpoint(directory); }
+  Result<bool> compact_step(std::size_t max) override { return current()->compact_step(max); }
   AppliedState applied() const override { return current()->applied(); }
   Index durable() const override { return current()->durable(); }
   std::vector<RegionEntry> region_entries() const override { return current()->region_entries(); }
   Hash state_hash() const override { return current()->state_hash(); }
+  std::optional<Hash> state_hash_at(HistoryIndex index) const override { return current()->state_hash_at(index); }
   Result<std::unique_ptr<RangeReply>> range(std::string_view request) override;
   Result<CommandResult> read_only_txn(std::string_view request) override { return current()->read_only_txn(request); }
   Result<KvHash> hash_kv(Revision revision) override { return current()->hash_kv(revision); }

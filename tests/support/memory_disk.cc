@@ -114,7 +114,9 @@ class MemoryDisk::MemoryFile final : public File {
     std::lock_guard lock(disk_.mutex_);
     LEEWARD_TRY(may_change());
     if (!disk_.write_refused_.empty() && path_.find(disk_.write_refused_) != Path::npos) {
-      inode_->change({.offset = offset, .data = std::string(data.substr(0, data.size() / 2))});
+      // Space runs out between blocks, so whole sectors are there.
+      const std::size_t half = data.size() / 2 / kSector * kSector;
+      inode_->change({.offset = offset, .data = std::string(data.substr(0, half))});
       return Error{Code::kNoSpace, "write " + path_ + ": no space left on device"};
     }
     LEEWARD_TRY(may_grow(offset + data.size()));

@@ -68,9 +68,9 @@ class MemoryDisk final : public Disk {
   // --- faults ---
   // Space for file sizes in all; writes within allocated space always fit.
   void set_capacity(std::uint64_t bytes);
-  // The nth (1: next) sync of a file whose path contains `part` fails with kIo.
+  // The nth (1: next) sync of a file whose path (that by which it was opened) contains `part` fails with kIo.
   void fail_sync(std::string part, std::uint64_t nth = 1);
-  // Every write to a file whose path contains `part` gives kNoSpace, after
+  // Every write to a file whose path (likewise) contains `part` gives kNoSpace, after
   // putting down a part of its data; "" ends it.
   void refuse_writes(std::string part);
   // Syncs succeed and make nothing durable (a disk that lies; a fsync left out).
