@@ -36,6 +36,15 @@ class GroupObserver {
   virtual void stopping() {}
 };
 
+// Fills what the stream knows into a status before it is published or reported:
+// `node`'s and its own member's fields are filled already, members of others as
+// last heard. On the core loop.
+class StatusExtension {
+ public:
+  virtual ~StatusExtension() = default;
+  virtual void extend(NodeStatus& node, MemberStatus& self) = 0;
+};
+
 class Group {
  public:
   virtual ~Group() = default;
@@ -49,6 +58,9 @@ class Group {
   virtual void on_frames(Lane lane, PeerLink::Handler handler) = 0;
   virtual void observe(GroupObserver* observer) = 0;  // outlives the group, or unobserve()
   virtual void unobserve(GroupObserver* observer) = 0;
+  // One at most, nullptr takes it back; called for each NodeStatus this member
+  // makes and for each report of itself that it sends.
+  virtual void extend_status(StatusExtension*) {}
 
   virtual NodeId self() const = 0;
   virtual Lineage lineage() const = 0;

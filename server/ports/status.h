@@ -18,13 +18,20 @@
 namespace leeward {
 
 enum class GroupRole : std::uint8_t { kUnknown, kPrimary, kStandby, kObserver, kFenced };
-const char* name(GroupRole role);
+inline const char* name(GroupRole role) {
+  constexpr const char* kNames[] = {"unknown", "primary", "standby", "observer", "fenced"};
+  return kNames[static_cast<int>(role)];
+}
 
 // As `state` of `cluster status`.
 enum class MemberState : std::uint8_t {
   kDown, kStarting, kFollower, kCandidate, kLeader, kLearner, kSnapshot, kWaiting, kIsolated
 };
-const char* name(MemberState state);
+inline const char* name(MemberState state) {
+  constexpr const char* kNames[] = {"down",    "starting", "follower", "candidate", "leader",
+                                    "learner", "snapshot", "waiting",  "isolated"};
+  return kNames[static_cast<int>(state)];
+}
 
 // How far a member is behind the primary, without comparing clocks. An unknown
 // bound is nullopt and shown as such.
@@ -63,6 +70,17 @@ struct MemberStatus {
   std::string version;
 };
 
+// A region that follows, as this member of the primary group knows it.
+struct FollowerStatus {
+  std::string region;
+  GroupId group;
+  Position committed;  // in that group; the armed one's is M
+  bool connected = false;  // acknowledged within the last 3 s, here or at another member
+  bool armed = false;
+  std::uint64_t lag_writes = 0, lag_entries = 0, lag_bytes = 0;  // behind this member's commit
+  std::optional<Duration> lag;  // at most, since this member committed what the region lacks; nullopt: unknown
+};
+
 struct NodeStatus {
   Lineage lineage;
   std::string cluster_name;
@@ -89,6 +107,10 @@ struct NodeStatus {
   bool disk_full = false;
   bool primary_heard = false;          // standby groups: a fresh answer from the primary's leader
   std::optional<Duration> primary_silence;
+  std::string stream_state;            // standby groups: "streaming", "seeking", "resync needed", "diverged", ...
+  std::string armed_region;            // of the newest Armed of this epoch; empty: none
+  GroupId armed_group;
+  std::vector<FollowerStatus> followers;  // primary groups
 
   struct Peer {
     NodeId id;

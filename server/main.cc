@@ -1,0 +1,174 @@
+// leewardd: arguments, signals and the service manager. The node itself is
+// wiring.h's Daemon.
+#include <systemd/sd-daemon.h>
+
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include "config/config.h"
+#include "wiring.h"
+
+namespace leeward {
+namespace {
+
+constexpr int kRuntimeFailure = 1, kUsage = 2, kDataUnusable = 3;
+constexpr Duration kStopLimit = 30s;
+
+constexpr const char* kHelp =
+    "usage: leewardd --config FILE [--set section.key=value ...] [--check-config | --print-config]\n"
+    "       leewardd --dev            one node on loopback, data in ./leeward-data\n"
+    "       leewardd --version\n"
+    "\n"
+    "Precedence: --set, environment LEEWARD_<SECTION>_<KEY>, file, default.\n"
+    "Signals: TERM/INT stop gracefully (a second one at once), HUP reload, USR2 give up leadership.\n"
+    "Exit codes: 0 clean, 1 runtime failure, 2 usage or configuration, 3 data directory unusable.\n";
+
+struct Arguments {
+  config::Sources sources;
+  bool check = false, print = false;
+};
+
+[[noreturn]] void usage(const std::string& what) {
+  std::fprintf(stderr, "leewardd: %s\n%s", what.c_str(), kHelp);
+  std::exit(kUsage);
+}
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  std::string file;
+  for (int i = 1; i < argc; ++i) {
+    std::string flag = argv[i], value;
+    const auto equals = flag.starts_with("--") ? flag.find('=') : std::string::npos;
+    const bool takes_value = flag.starts_with("--config") || flag.starts_with("--set");
+    if (takes_value && equals != std::string::npos) {
+      value = flag.substr(equals + 1);
+      flag.resize(equals);
+    } else if (flag == "--config" || flag == "--set") {
+      if (++i == argc) usage(flag + " needs a value");
+      value = argv[i];
+    }
+    if (flag == "--config") file = value;
+    else if (flag == "--set") arguments.sources.set.push_back(value);
+    else if (flag == "--dev") arguments.sources.dev = true;
+    else if (flag == "--check-config") arguments.check = true;
+    else if (flag == "--print-config") arguments.print = true;
+    else if (flag == "--version") {
+      std::printf("leewardd %s\n", version());
+      std::exit(0);
+    } else if (flag == "--help" || flag == "-h") {
+      std::fputs(kHelp, stdout);
+      std::exit(0);
+    } else {
+      usage("unknown argument " + flag);
+    }
+  }
+  if (file.empty() && !arguments.sources.dev) usage("give --config FILE, or --dev to try it out");
+  if (!file.empty()) {
+    if (auto read = config::read_file(file, arguments.sources); !read.ok()) {
+      std::fprintf(stderr, "leewardd: %s\n", read.error().message.c_str());
+      std::exit(kUsage);
+    }
+  }
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    arguments.sources.environment.emplace_back(*variable);
+  return arguments;
+}
+
+config::Loaded load_or_exit(const Arguments& arguments) {
+  config::Loaded loaded = config::load(arguments.sources);
+  for (const auto& problem : loaded.problems) std::fprintf(stderr, "leewardd: %s\n", problem.c_str());
+  for (const auto& warning : loaded.warnings) std::fprintf(stderr, "leewardd: warning: %s\n", warning.c_str());
+  if (!loaded.ok()) std::exit(kUsage);
+  return loaded;
+}
+
+void tell_manager_reloading() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+             static_cast<long long>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000);
+}
+
+void reload(Daemon& daemon, Arguments arguments) {
+  tell_manager_reloading();
+  bool readable = true;
+  if (!arguments.sources.file_name.empty()) {
+    if (auto read = config::read_file(arguments.sources.file_name, arguments.sources); !read.ok()) {
+      std::fprintf(stderr, "leewardd: reload: %s; the running configuration stays\n", read.error().message.c_str());
+      readable = false;
+    }
+  }
+  if (readable) daemon.reload(config::load(arguments.sources));
+  sd_notify(0, "READY=1");
+}
+
+// Runs until a signal or a failure ends the node; the exit code.
+int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
+  std::uint64_t watchdog_us = 0;
+  const bool watched = sd_watchdog_enabled(0, &watchdog_us) > 0;
+  std::string told;
+  for (int turn = 0;; ++turn) {
+    const timespec quarter{0, 250'000'000};
+    const int signal = sigtimedwait(&signals, nullptr, &quarter);
+    if (signal == SIGTERM || signal == SIGINT) break;
+    if (signal == SIGHUP) reload(daemon, arguments);
+    if (signal == SIGUSR2) daemon.give_up_leadership();
+    if (daemon.failed()) return kRuntimeFailure;
+    if (watched && daemon.healthy()) sd_notify(0, "WATCHDOG=1");
+    if (turn % 20 == 19) daemon.check_files();
+    if (std::string line = daemon.status_line(); line != told) {
+      sd_notifyf(0, "STATUS=%s", line.c_str());
+      told = std::move(line);
+    }
+  }
+  sd_notify(0, "STOPPING=1\nSTATUS=stopping: handing leadership over");
+  // A second signal ends the process at once, by the default action.
+  std::signal(SIGTERM, SIG_DFL);
+  std::signal(SIGINT, SIG_DFL);
+  sigset_t again;
+  sigemptyset(&again);
+  sigaddset(&again, SIGTERM);
+  sigaddset(&again, SIGINT);
+  pthread_sigmask(SIG_UNBLOCK, &again, nullptr);
+  return daemon.stop(kStopLimit) ? 0 : kRuntimeFailure;
+}
+
+int run(int argc, char** argv) {
+  const Arguments arguments = parse(argc, argv);
+  const config::Loaded loaded = load_or_exit(arguments);
+  if (arguments.print) std::fputs(config::print(loaded).c_str(), stdout);
+  if (arguments.check) std::printf("configuration is valid\n");
+  if (arguments.print || arguments.check) return 0;
+
+  // Blocked before the first thread starts, so that all inherit it and only
+  // sigtimedwait() takes them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int s : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&signals, s);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  auto daemon = Daemon::start(loaded, [](const std::string& step) {
+    sd_notifyf(0, "EXTEND_TIMEOUT_USEC=30000000\nSTATUS=%s", step.c_str());
+  });
+  if (!daemon.ok()) {
+    const Error& error = daemon.error();
+    std::fprintf(stderr, "leewardd: %s\n", error.message.c_str());
+    const bool data = error.code == Code::kInUse || error.code == Code::kLineage || error.code == Code::kNewerFormat ||
+                      error.code == Code::kCorrupt;
+    return data ? kDataUnusable : kRuntimeFailure;
+  }
+  sd_notify(0, "READY=1");
+  return serve(**daemon, arguments, signals);
+}
+
+}  // namespace
+}  // namespace leeward
+
+int main(int argc, char** argv) { return leeward::run(argc, argv); }

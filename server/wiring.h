@@ -1,0 +1,52 @@
+// Puts the parts together: the only place, with main.cc, that names concrete
+// classes of more than one folder. Which loop runs on which thread is decided
+// here.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "config/config.h"
+
+namespace leeward {
+
+// A running node. Made, asked and stopped by the main thread.
+class Daemon {
+ public:
+  // Opens storage and listeners and starts all loops. `progress` is told what
+  // takes long (replay). Errors: kInUse, kLineage, kNewerFormat, kCorrupt for
+  // the data directory (exit code 3); anything else is exit code 1.
+  static Result<std::unique_ptr<Daemon>> start(const config::Loaded& loaded,
+                                               const std::function<void(const std::string&)>& progress);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  // SIGHUP: certificates, log level and limits of `fresh`; the log file is
+  // reopened. What cannot change while running is named in the log and ignored.
+  void reload(const config::Loaded& fresh);
+  // Looks whether certificate files have changed and reloads them. Called often.
+  void check_files();
+  void give_up_leadership();
+  // Transfers leadership, drains and flushes; false when that took over `limit`.
+  bool stop(Duration limit);
+
+  // One line for systemd's STATUS=.
+  std::string status_line() const;
+  // True while the core loop turns and the disk answers within its limit.
+  bool healthy() const;
+  // Set when the node can not go on (a failed fsync): leave with exit code 1.
+  bool failed() const;
+
+ private:
+  class Impl;
+  explicit Daemon(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// The version of this build, "0.1.0".
+const char* version();
+
+}  // namespace leeward
