@@ -163,7 +163,8 @@ class Core {
   // Whether a snapshot at `point` may be installed. Ask just before the log is
   // reset: false when this member leads, or holds that entry (it may have
   // acknowledged more, which a reset would lose). Then tell the leader that the
-  // transfer ended well.
+  // transfer ended well. From a yes to restored() the core takes no message:
+  // what it would acknowledge the reset drops.
   bool wants_snapshot(const LogPoint& point) const;
   // The log now starts after `point`, with this membership (a snapshot was installed).
   void restored(Instant now, const LogPoint& point, Membership membership);
