@@ -30,8 +30,9 @@ struct LogOptions {
   std::uint64_t segment_bytes = 64_MiB;     // at most 1 GiB
   std::size_t cache_bytes = 64_MiB;         // recent entries in memory, beside unsynced ones
   std::size_t batch_bytes = 8_MiB;          // a larger sync is split
-  // False: a directory without a log is kNotFound, not a new log. True belongs
-  // to the first start, before the superblock is made.
+  // False: a directory without a log is kNotFound, not a new log. True until a
+  // first start has come through: the superblock names the owner and so is made
+  // before the log, with starts == 0, and `create` is just that.
   bool create = false;
 };
 

@@ -27,11 +27,11 @@ Result<void> SegmentedLog::recover() {
   if (!numbers.ok()) return numbers.error();
   if (numbers->empty() && !options_.create)
     return Error{Code::kNotFound, "no log in " + directory_ + ": the directory is not the log's, or its files were removed"};
-  LEEWARD_TRY(files_.discard_spare());
   if (numbers->empty()) return start_new();
   // Names found may be known to the page cache only.
   LEEWARD_TRY(disk_.sync_dir(directory_));
   LEEWARD_TRY(load_segments(*numbers));
+  LEEWARD_TRY(files_.discard_spare());  // only now: the directory is known to be ours
   LEEWARD_TRY(replay_segments());
   unframed_ = last_.index + 1;
   before_unframed_ = written_ = last_;
@@ -42,6 +42,7 @@ Result<void> SegmentedLog::recover() {
 }
 
 Result<void> SegmentedLog::start_new() {
+  LEEWARD_TRY(files_.discard_spare());
   LEEWARD_TRY(files_.prepare(0));
   return rotate(false, {});
 }

@@ -75,8 +75,8 @@ TEST(SystemRandom, DiffersBetweenTwo) {
 }
 
 TEST(ThreadExecutor, RunsCallbacksInTheOrderOfPosting) {
-  ThreadExecutor loop;
   std::vector<int> seen;
+  ThreadExecutor loop;
   for (int i = 0; i < 1000; ++i) loop.post([&seen, i] { seen.push_back(i); });
   loop.start("test");
   for (int i = 1000; i < 2000; ++i) loop.post([&seen, i] { seen.push_back(i); });
@@ -88,9 +88,9 @@ TEST(ThreadExecutor, RunsCallbacksInTheOrderOfPosting) {
 }
 
 TEST(ThreadExecutor, LosesNothingThatManyThreadsPost) {
+  std::uint64_t sum = 0;
   ThreadExecutor loop;
   loop.start("test");
-  std::uint64_t sum = 0;
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&] {
@@ -106,18 +106,18 @@ TEST(ThreadExecutor, WakesForAPostWhileAsleep) {
   ThreadExecutor loop;
   loop.start("test");
   for (int i = 0; i < 200; ++i) {
-    Gate gate;
-    loop.post([&] { gate.open(); });
-    ASSERT_TRUE(gate.wait());
+    auto gate = std::make_shared<Gate>();  // open() may still be returning when wait() has
+    loop.post([gate] { gate->open(); });
+    ASSERT_TRUE(gate->wait());
   }
 }
 
 TEST(ThreadExecutor, RunsTimersInTheOrderOfTheirTimeAndNotEarly) {
-  ThreadExecutor loop;
   Gate gate;
   std::vector<int> order;
   const Instant start = SystemClock().now();
   Instant end{};
+  ThreadExecutor loop;
   loop.post([&] {
     loop.after(40ms, [&] {
       order.push_back(2);
@@ -138,9 +138,10 @@ TEST(ThreadExecutor, RunsTimersInTheOrderOfTheirTimeAndNotEarly) {
 }
 
 TEST(ThreadExecutor, ATimerThatSetsItselfAgainDoesNotStarveTheInbox) {
-  ThreadExecutor loop;
   Gate gate;
-  std::function<void()> again = [&] { loop.after(0ms, [&] { again(); }); };
+  std::function<void()> again;
+  ThreadExecutor loop;  // last, so that it ends before what its callbacks use
+  again = [&] { loop.after(0ms, [&] { again(); }); };
   loop.post([&] { again(); });
   loop.start("test");
   loop.post([&] { gate.open(); });
@@ -148,8 +149,8 @@ TEST(ThreadExecutor, ATimerThatSetsItselfAgainDoesNotStarveTheInbox) {
 }
 
 TEST(ThreadExecutor, KnowsItsOwnThread) {
-  ThreadExecutor loop;
   bool inside = false;
+  ThreadExecutor loop;
   loop.post([&] { inside = loop.on_loop(); });
   loop.start("test");
   loop.stop();
@@ -159,8 +160,8 @@ TEST(ThreadExecutor, KnowsItsOwnThread) {
 }
 
 TEST(ThreadExecutor, SaysSinceWhenACallbackHasBeenRunning) {
-  ThreadExecutor loop;
   Gate running, release;
+  ThreadExecutor loop;
   loop.start("test");
   loop.post([&] {
     running.open();
@@ -175,10 +176,10 @@ TEST(ThreadExecutor, SaysSinceWhenACallbackHasBeenRunning) {
 }
 
 TEST(ThreadExecutor, DropsWhatIsPostedAfterTheStop) {
+  bool ran = false;
   ThreadExecutor loop;
   loop.start("test");
   loop.stop();
-  bool ran = false;
   loop.post([&] { ran = true; });
   loop.join();
   EXPECT_FALSE(ran);
