@@ -339,10 +339,12 @@ Result<void> Applier::write(std::string_view key, std::string escaped, std::opti
   numbers_.hash += hash_of_record(key, rev, wire);
 
   std::int64_t old_lease = 0;
+  Rev old_rev;
   std::string_view previous;
   if (old_row) {
     const Old old = parse_old(*old_row);
     old_lease = old.record.lease;
+    old_rev = old.rev;
     previous = old.wire;
     supersede(key, escaped, old.rev, old.wire);
   } else {
@@ -352,7 +354,7 @@ Result<void> Applier::write(std::string_view key, std::string escaped, std::opti
     if (old_lease != 0) overlay_.remove(Family::kLease, lease_key_row(old_lease, key));
     if (record.lease != 0) overlay_.put(Family::kLease, lease_key_row(record.lease, key), {});
   }
-  note(old_row ? ChangeKind::kUpdate : ChangeKind::kCreate, key);
+  note(old_row ? ChangeKind::kUpdate : ChangeKind::kCreate, old_rev, key);
   if (capture_) revisions_->add(key, wire, previous);
   overlay_.put(Family::kHead, std::move(escaped), std::move(row));
   return {};
@@ -367,7 +369,7 @@ Result<void> Applier::erase(std::string_view key, std::string escaped, std::stri
   numbers_.superseded += tombstone;
   --numbers_.keys;
   if (old.record.lease != 0) overlay_.remove(Family::kLease, lease_key_row(old.record.lease, key));
-  note(ChangeKind::kDelete, key);
+  note(ChangeKind::kDelete, old.rev, key);
   if (capture_) revisions_->add(key, {}, old.wire);
   overlay_.put(Family::kHist, hist_key(escaped, rev), {});
   overlay_.remove(Family::kHead, std::move(escaped));
@@ -381,22 +383,19 @@ void Applier::supersede(std::string_view key, std::string_view escaped, Rev old,
   overlay_.put(Family::kHist, hist_key(escaped, old), std::string(record));
 }
 
-void Applier::note(ChangeKind kind, std::string_view key) {
+void Applier::note(ChangeKind kind, Rev previous, std::string_view key) {
   if (capture_ && rows_.empty()) revisions_ = std::make_shared<Revisions>(numbers_.revision + 1);
-  rows_.push_back({kind, std::string(key)});
+  rows_.push_back({kind, previous, std::string(key)});
 }
 
 void Applier::finish_command() {
   if (rows_.empty()) return;
   const std::int64_t main = ++numbers_.revision;
   for (std::uint32_t sub = 0; sub < rows_.size(); ++sub) {
-    Row& row = rows_[sub];
-    std::string value;
-    value.reserve(33 + row.key.size());
-    codec::put_u8(value, static_cast<std::uint8_t>(row.kind));
-    if (sub == 0) put_hash(value, numbers_.superseded.bytes());
-    value.append(row.key);
-    appended_.put(Family::kRev, rev_key({main, sub}), std::move(value));
+    const Row& row = rows_[sub];
+    const Rev rev{main, sub};
+    const auto sum = sub == 0 ? numbers_.superseded.bytes() : std::string_view();
+    appended_.put(Family::kRev, rev_key(rev), encode_rev_row(rev, {row.kind, sum, row.previous, row.key}));
   }
   sums_.emplace_back(main, numbers_.superseded);
   if (capture_) events_.push_back(std::move(revisions_));
@@ -416,7 +415,7 @@ Result<Sum256> Applier::superseded_up_to(std::int64_t revision) const {
   if (!value.ok()) return value.error();
   RevRow row;
   if (!*value || !parse_rev_row(first, **value, row)) return kBadRow;
-  return Sum256::parse(row.superseded);
+  return Sum256::parse(row.sum);
 }
 
 void Applier::take(Batch& batch, std::vector<std::shared_ptr<const Revisions>>& events) {

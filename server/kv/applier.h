@@ -74,7 +74,7 @@ class Applier {
   Result<void> write(std::string_view key, std::string escaped, std::optional<std::string> old_row, Record record);
   Result<void> erase(std::string_view key, std::string escaped, std::string old_row);
   void supersede(std::string_view key, std::string_view escaped, Rev old, std::string_view record);
-  void note(ChangeKind kind, std::string_view key);
+  void note(ChangeKind kind, Rev previous, std::string_view key);
   void finish_command();
   Result<Sum256> superseded_up_to(std::int64_t revision) const;
 
@@ -85,6 +85,7 @@ class Applier {
 
   struct Row {
     ChangeKind kind;
+    Rev previous;
     std::string key;
   };
   std::vector<Row> rows_;                 // of the running command, by sub revision

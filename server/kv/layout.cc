@@ -100,15 +100,34 @@ Rev parse_rev_key(std::string_view row) {
   return {static_cast<std::int64_t>(load_be64(row.data())), load_be32(row.data() + 8)};
 }
 
+std::string encode_rev_row(Rev rev, const RevRow& row) {
+  std::string out;
+  out.reserve(48 + row.key.size());
+  codec::put_u8(out, static_cast<std::uint8_t>(row.kind));
+  out.append(row.sum);
+  if (row.kind != ChangeKind::kCreate) {
+    codec::put_varint(out, static_cast<std::uint64_t>(rev.main - row.previous.main));
+    codec::put_varint(out, row.previous.sub);
+  }
+  out.append(row.key);
+  return out;
+}
+
 bool parse_rev_row(Rev rev, std::string_view value, RevRow& row) {
   std::uint8_t kind;
   if (!codec::get_u8(value, kind) || kind < 1 || kind > 3) return false;
   row.kind = static_cast<ChangeKind>(kind);
-  row.superseded = {};
+  row.sum = {};
   if (rev.sub == 0) {
     if (value.size() < 32) return false;
-    row.superseded = value.substr(0, 32);
+    row.sum = value.substr(0, 32);
     value.remove_prefix(32);
+  }
+  row.previous = {};
+  if (row.kind != ChangeKind::kCreate) {
+    std::uint64_t back, sub;
+    if (!codec::get_varint(value, back) || !codec::get_varint(value, sub)) return false;
+    row.previous = {rev.main - static_cast<std::int64_t>(back), static_cast<std::uint32_t>(sub)};
   }
   row.key = value;
   return true;

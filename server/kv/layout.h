@@ -67,9 +67,11 @@ Rev parse_rev_key(std::string_view row);
 enum class ChangeKind : std::uint8_t { kCreate = 1, kUpdate = 2, kDelete = 3 };
 struct RevRow {
   ChangeKind kind = ChangeKind::kCreate;
-  std::string_view superseded;  // 32 bytes in the first row of a main revision, else empty
+  std::string_view sum;  // 32 bytes in the first row of a main revision, else empty
+  Rev previous;          // the version that an update or deletion superseded
   std::string_view key;
 };
+std::string encode_rev_row(Rev rev, const RevRow& row);
 bool parse_rev_row(Rev rev, std::string_view value, RevRow& row);
 
 // lease: 'L' be64 id -> varint ttl; 'K' be64 id key -> "".

@@ -55,7 +55,11 @@ struct Db {
 
 class RocksIterator final : public Iterator {
  public:
-  RocksIterator(std::shared_ptr<const Db> db, rocksdb::Iterator* inner) : db_(std::move(db)), inner_(inner) {}
+  RocksIterator(std::shared_ptr<const Db> db, rocksdb::ReadOptions options, Family family, std::string bound = {})
+      : db_(std::move(db)), bound_(std::move(bound)), bound_slice_(bound_) {
+    if (!bound_.empty()) options.iterate_upper_bound = &bound_slice_;
+    inner_.reset(db_->db->NewIterator(options, db_->of(family)));
+  }
   void seek(std::string_view key) override { inner_->Seek(slice(key)); }
   void seek_for_prev(std::string_view key) override { inner_->SeekForPrev(slice(key)); }
   void next() override { inner_->Next(); }
@@ -67,6 +71,8 @@ class RocksIterator final : public Iterator {
 
  private:
   std::shared_ptr<const Db> db_;  // outlives the iterator
+  std::string bound_;
+  rocksdb::Slice bound_slice_;
   std::unique_ptr<rocksdb::Iterator> inner_;
 };
 
@@ -92,7 +98,10 @@ class RocksSnapshot final : public StoreSnapshot {
     return get_from(*db_, options_, family, key);
   }
   std::unique_ptr<Iterator> iterate(Family family) const override {
-    return std::make_unique<RocksIterator>(db_, db_->db->NewIterator(options_, db_->of(family)));
+    return std::make_unique<RocksIterator>(db_, options_, family);
+  }
+  std::unique_ptr<Iterator> iterate_below(Family family, std::string bound) const override {
+    return std::make_unique<RocksIterator>(db_, options_, family, std::move(bound));
   }
 
  private:
@@ -118,7 +127,7 @@ class RocksDbStore final : public Store {
     return get_from(*db_, {}, family, key);
   }
   std::unique_ptr<Iterator> iterate(Family family) const override {
-    return std::make_unique<RocksIterator>(db_, db_->db->NewIterator({}, db_->of(family)));
+    return std::make_unique<RocksIterator>(db_, rocksdb::ReadOptions{}, family);
   }
   std::shared_ptr<const StoreSnapshot> snapshot() const override { return std::make_shared<RocksSnapshot>(db_); }
 

@@ -29,7 +29,7 @@ Result<std::optional<Found>> find_version(const StoreSnapshot& snapshot, std::st
     }
   }
   if (at == kNewest) return std::optional<Found>();
-  const auto hist = snapshot.iterate(Family::kHist);
+  const auto hist = snapshot.iterate_below(Family::kHist, hist_after(escaped));
   hist->seek(hist_seek(escaped, at));
   LEEWARD_TRY(hist->status());
   if (!hist->valid() || !starts_with(hist->key(), escaped) || hist->value().empty()) return std::optional<Found>();
@@ -37,10 +37,10 @@ Result<std::optional<Found>> find_version(const StoreSnapshot& snapshot, std::st
 }
 
 RangeScan::RangeScan(const StoreSnapshot& snapshot, const KeyRange& range, std::int64_t at)
-    : range_(range), at_(at), head_(snapshot.iterate(Family::kHead)) {
+    : range_(range), at_(at), head_(snapshot.iterate_below(Family::kHead, range_.high)) {
   head_->seek(range_.low);
   if (at_ == kNewest) return;
-  hist_ = snapshot.iterate(Family::kHist);
+  hist_ = snapshot.iterate_below(Family::kHist, range_.high);
   hist_->seek(range_.low);
 }
 

@@ -181,7 +181,9 @@ class StateMachine {
   virtual std::vector<std::string> lease_keys(std::int64_t id) const = 0;
 
   // `ready` is called, from any thread and never concurrently for one watcher,
-  // when poll() may give something after it gave nothing. Must not block.
+  // when poll() may give something after it gave nothing; also from within
+  // watch() and poll() themselves, when a watcher catches up in steps. Must not
+  // block nor touch a watcher: post, and return.
   virtual Result<std::unique_ptr<Watcher>> watch(const WatchRequest& request, std::function<void()> ready) = 0;
 
   virtual std::uint64_t db_bytes() const = 0;

@@ -59,6 +59,9 @@ class StoreSnapshot {
   virtual ~StoreSnapshot() = default;
   virtual Result<std::optional<std::string>> get(Family family, std::string_view key) const = 0;
   virtual std::unique_ptr<Iterator> iterate(Family family) const = 0;
+  // The same, of interest below `bound` only: may end there, and then need not
+  // pass what was removed behind it. "" is no bound.
+  virtual std::unique_ptr<Iterator> iterate_below(Family family, std::string /*bound*/) const { return iterate(family); }
 };
 
 class Store {

@@ -154,6 +154,26 @@ TEST_P(StoreTest, ACheckpointOpensAsAStoreOfItsOwn) {
   EXPECT_EQ(*store->get(Family::kHead, "a"), "2");
 }
 
+TEST(RocksDbStore, AFlushThatCameByItselfKeepsTheFamiliesTogether) {
+  StoreHome home(StoreKind::kRocksDb);
+  auto store = home.open();
+  int written = 0;
+  const auto key = [](int n) { return std::to_string(1'000'000 + n); };
+  for (; written < 3000; ++written) {
+    Batch batch;
+    batch.put(Family::kHead, key(written), std::string(2000, 'x'));
+    batch.put(Family::kMeta, "count", key(written));
+    ASSERT_TRUE(store->write(batch).ok());
+  }
+  home.crash();
+  store = home.open();
+  const auto count = *store->get(Family::kMeta, "count");
+  const auto it = store->iterate(Family::kHead);
+  it->seek_for_prev("9");
+  ASSERT_TRUE(it->valid()) << "nothing was flushed: the test shows nothing";
+  EXPECT_EQ(count, std::string(it->key()));
+}
+
 TEST(RocksDbStore, TellsThatTheDirectoryIsInUse) {
   StoreHome home(StoreKind::kRocksDb);
   auto store = home.open();
