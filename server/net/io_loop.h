@@ -78,6 +78,7 @@ class FdWatch {
   int release();  // gives the descriptor away; no callback runs any more
 
  private:
+  friend class IoLoop;
   struct State;
   std::shared_ptr<State> state_;
 };

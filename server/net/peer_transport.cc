@@ -265,6 +265,7 @@ void PeerTransport::Shared::received(Received frame) {
 
 void PeerTransport::Shared::turn_end() {
   flushing = false;
+  if (closed) return batch.clear();  // the core loop may be gone by now
   bool wake;
   {
     std::lock_guard lock(mutex);

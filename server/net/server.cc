@@ -94,6 +94,9 @@ class Connection final : public Transport::Owner, public std::enable_shared_from
   void on_sent(std::size_t) override {
     if (protocol_) protocol_->sent();
   }
+  void on_blocked(bool) override {
+    if (protocol_) protocol_->blocked();
+  }
   bool on_eof() override { return protocol_ && protocol_->eof(); }
   std::string on_not_tls(std::string_view) override;
   void on_closed(const Error& why) override;

@@ -184,7 +184,7 @@ TEST(Peer, AFullLaneRefusesAndOthersGoOn) {
   a.knows(2, b.transport->port());
   ASSERT_TRUE(eventually([&] { return a.connected(2); }));
   std::mutex gate;
-  gate.lock();
+  std::unique_lock held(gate);
   b.keep = false;
   b.core.loop().post([&] { std::lock_guard wait(gate); });
   const std::string chunk(1_MiB, 'x');
@@ -197,7 +197,7 @@ TEST(Peer, AFullLaneRefusesAndOthersGoOn) {
   EXPECT_LE(a.queued(2, Lane::kBulk), 8_MiB);
   EXPECT_TRUE(a.send(2, "heartbeat"));
   EXPECT_TRUE(eventually([&] { return a.queued(2, Lane::kConsensus) == 0; }));
-  gate.unlock();
+  held.unlock();
   EXPECT_TRUE(eventually([&] { return a.queued(2, Lane::kBulk) == 0; }));
   EXPECT_TRUE(eventually([&] { return b.bytes >= 8_MiB; }));
 }
