@@ -279,7 +279,8 @@ bool Http2Session::fill() {
     if (closed_) return false;
   }
   if (!nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_))
-    context_.transport.close_when_sent({Code::kCancelled, broken_.empty() ? "ended in order" : broken_});
+    context_.transport.close_when_sent(broken_.empty() ? Error{Code::kCancelled, "ended in order"}
+                                                       : Error{Code::kInvalid, broken_});
   return held_ || context_.transport.queued() >= Transport::kQueueTarget;
 }
 

@@ -102,7 +102,7 @@ class Http2Stream : public std::enable_shared_from_this<Http2Stream> {
     ++calling_;
     callback(std::forward<Args>(args)...);
     --calling_;
-    if (finished_) drop_callbacks();
+    if (finished_ && calling_ == 0) drop_callbacks();
   }
   void drop_callbacks();
   void end_output();  // what is queued goes out, then the stream ends

@@ -11,7 +11,9 @@ namespace leeward::net {
 
 namespace {
 
-constexpr int kPeerDeadAfter = 6;  // seconds without any acknowledgement
+// Seconds without any acknowledgement. A peer that is alive and does not read
+// for so long counts as dead too, so no stall of its core loop may last it.
+constexpr int kPeerDeadAfter = 15;
 
 Bytes frame_of(const std::string& payload, std::uint8_t lane) {
   Bytes body(payload);
@@ -100,7 +102,7 @@ void PeerDialer::answered(std::string_view payload) {
   view_->down = false;
   shared_.probe.connections.add(1);
   if (const auto peer = shared_.peers.find(node_); peer != shared_.peers.end() && peer->second.reported) {
-    peer->second.reported = false;
+    peer->second.reported.reset();
     shared_.log.info("reached a peer again", {{"peer_node", node_}, {"address", address_}});
   }
   for (auto& frame : std::exchange(waiting_, {})) put(std::move(frame));
@@ -154,12 +156,12 @@ void PeerDialer::failed(const Error& why) {
   view_->queued -= std::exchange(outstanding_, 0);
   if (auto transport = std::move(transport_)) transport->close(why);
   const auto peer = shared_.peers.find(node_);
-  // One line an outage; a refusal or a bad certificate is named whenever it changes nothing by waiting.
-  const bool named = why.code == Code::kLineage || why.code == Code::kPermission || why.code == Code::kInvalid ||
-                     why.code == Code::kCorrupt || why.code == Code::kNewerFormat;
-  if (peer != shared_.peers.end() && !peer->second.reported) {
-    peer->second.reported = true;
-    shared_.log.warn(named ? "a peer cannot be used" : was_up ? "lost a peer connection" : "cannot reach a peer",
+  // One line an outage and kind of reason: waiting heals some and others not.
+  const bool gone = why.code == Code::kUnavailable || why.code == Code::kCancelled;
+  const Code reason = gone ? Code::kUnavailable : why.code;
+  if (peer != shared_.peers.end() && peer->second.reported != reason) {
+    peer->second.reported = reason;
+    shared_.log.warn(!gone ? "a peer cannot be used" : was_up ? "lost a peer connection" : "cannot reach a peer",
                      {{"peer_node", node_}, {"address", address_}, {"detail", why.message}});
   }
   retry_ = std::min(std::max(retry_ * 2, shared_.options.retry_first), shared_.options.retry_most);
@@ -195,7 +197,7 @@ void PeerDialer::stop() {
 }
 
 void PeerInbound::begin(int fd) {
-  tune_tcp(fd, kPeerDeadAfter * 3);
+  tune_tcp(fd, kPeerDeadAfter);
   auto session = shared_.options.tls ? TlsSession::accept(shared_.options.tls->accepting()) : nullptr;
   transport_ = Transport::open(shared_.io, fd, std::move(session), shared_from_this());
   timer_ = shared_.io.after(shared_.options.handshake_timeout, [self = shared_from_this()] {

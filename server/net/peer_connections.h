@@ -6,7 +6,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
-#include <set>
+#include <optional>
 #include <unordered_set>
 
 #include "net/connection.h"
@@ -37,7 +37,7 @@ struct PeerTransport::Shared final : IoLoop::TurnEnd, std::enable_shared_from_th
     std::string address;
     HostPort target;
     std::map<std::uint8_t, std::shared_ptr<PeerDialer>> lanes;
-    bool reported = false;  // its outage is in the log
+    std::optional<Code> reported;  // its outage is in the log, for this reason
   };
   struct Received {
     NodeId from;
