@@ -20,6 +20,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "ports/log_store.h"
+#include "ports/store.h"
 
 namespace leeward {
 
@@ -139,6 +140,14 @@ class StateMachine {
   virtual Result<void> flush() = 0;
   // A checkpoint of the applied state in `directory` (made by this call).
   virtual Result<Manifest> checkpoint(const std::string& directory) = 0;
+  // Goes on with another store, opened from a checkpoint: state, position and
+  // group state are that one's. Watchers stay and catch up from it.
+  virtual Result<void> install(std::unique_ptr<Store> /*store*/) {
+    return Error{Code::kUnimplemented, "this state machine cannot install a checkpoint"};
+  }
+  // Frees what logical compaction has released, about `max` rows of it. True
+  // when there is more: call again, between other work.
+  virtual Result<bool> compact_step(std::size_t /*max*/) { return false; }
 
   // --- read side: any thread ---
 
@@ -149,6 +158,9 @@ class StateMachine {
   // checkpoints and of the state hash. One that keeps none arms nobody.
   virtual std::vector<RegionEntry> region_entries() const { return {}; }
   virtual Hash state_hash() const = 0;
+  // As it was after the history entry at `index`, for the last 65,536 applied
+  // since the start: apply() may have merged that entry with others.
+  virtual std::optional<Hash> state_hash_at(HistoryIndex /*index*/) const { return std::nullopt; }
 
   // `request` is an encoded RangeRequest. Errors carry etcd's text in message
   // and kCompacted, kInvalid (future revision) or kDeadline as code.

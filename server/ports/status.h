@@ -18,13 +18,20 @@
 namespace leeward {
 
 enum class GroupRole : std::uint8_t { kUnknown, kPrimary, kStandby, kObserver, kFenced };
-const char* name(GroupRole role);
+inline const char* name(GroupRole role) {
+  constexpr const char* kNames[] = {"unknown", "primary", "standby", "observer", "fenced"};
+  return kNames[static_cast<int>(role)];
+}
 
 // As `state` of `cluster status`.
 enum class MemberState : std::uint8_t {
   kDown, kStarting, kFollower, kCandidate, kLeader, kLearner, kSnapshot, kWaiting, kIsolated
 };
-const char* name(MemberState state);
+inline const char* name(MemberState state) {
+  constexpr const char* kNames[] = {"down",    "starting", "follower", "candidate", "leader",
+                                    "learner", "snapshot", "waiting",  "isolated"};
+  return kNames[static_cast<int>(state)];
+}
 
 // How far a member is behind the primary, without comparing clocks. An unknown
 // bound is nullopt and shown as such.
@@ -71,7 +78,7 @@ struct FollowerStatus {
   bool connected = false;  // acknowledged within the last 3 s, here or at another member
   bool armed = false;
   std::uint64_t lag_writes = 0, lag_entries = 0, lag_bytes = 0;  // behind this member's commit
-  Duration lag{};          // since this member committed what the region lacks
+  std::optional<Duration> lag;  // at most, since this member committed what the region lacks; nullopt: unknown
 };
 
 struct NodeStatus {

@@ -104,6 +104,13 @@ struct Status {
     std::optional<Duration> rtt;
   };
   std::vector<Peer> peers;  // leader only
+  // Since its start this member heard a serving leader; of a leader also: one
+  // of those that answered its call for votes did.
+  bool heard_serving = false;
+  // What a leader sent does not chain with what is stored here, at the same
+  // index and term: one of the two is corrupt. Set until the process ends; such
+  // a member accepts nothing that does not chain and does not campaign.
+  std::optional<std::string> fault;
 };
 
 class Core {
@@ -142,7 +149,8 @@ class Core {
   // after an election timeout. kUnavailable when not leader, kNotFound, kInvalid.
   Result<void> transfer_leadership(Instant now, NodeId to);
 
-  // Campaigns at once, for a group of one and for tests.
+  // Campaigns at once, for a group of one and for tests. Does nothing while a
+  // live leader is heard or vote_wait runs: its own vote is a vote too.
   void campaign(Instant now);
 
   // A leader that can not write (disk hangs or is full) gives up leadership.
@@ -152,12 +160,25 @@ class Core {
   void persisted(Instant now, std::uint64_t token);
   // Applied up to `index`. Membership entries take effect when appended.
   void applied(Index index);
+  // Whether a snapshot at `point` may be installed. Ask just before the log is
+  // reset: false when this member leads, or holds that entry (it may have
+  // acknowledged more, which a reset would lose). Then tell the leader that the
+  // transfer ended well.
+  bool wants_snapshot(const LogPoint& point) const;
   // The log now starts after `point`, with this membership (a snapshot was installed).
   void restored(Instant now, const LogPoint& point, Membership membership);
   // Leader: a snapshot transfer to `to` ended; on success it holds `index`.
   void snapshot_sent(Instant now, NodeId to, bool ok, Index index);
   // A peer's connection was lost: its unacknowledged appends are sent again.
   void unreachable(NodeId peer);
+
+  // A member whose storage came back empty forgot its votes: until its group has
+  // admitted it, it neither votes nor campaigns. True at first.
+  void set_may_vote(bool may);
+  // Whether this member, as leader, serves clients: its heartbeats say so once
+  // an entry of its term is committed, and those who heard it say so in their
+  // vote replies. True at first.
+  void set_serving(bool serving);
 
   Ready take_ready();
   bool has_ready() const;

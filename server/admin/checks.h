@@ -1,0 +1,36 @@
+// Verdicts on a NodeStatus. Pure functions, any thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+#include "ports/status.h"
+
+namespace leeward::admin {
+
+inline constexpr std::uint64_t kApplyBacklogLimit = 5'000;  // entries; the node refuses writes beyond it
+inline constexpr Duration kDiskStallLimit = 2s;
+
+// Can this node serve its role? README.md has the list.
+std::vector<NamedCheck> ready_checks(const NodeStatus& status);
+
+// Verdict of a path that answers 200 or 503; `text` says why.
+struct Verdict {
+  bool ok = false;
+  std::string text;
+};
+Verdict leader(const NodeStatus& status);
+Verdict primary(const NodeStatus& status);                      // what DNS fails over by
+Verdict replica(const NodeStatus& status, Duration bound);      // stale reads within `bound`
+Verdict standby(const NodeStatus& status, Duration bound);
+Verdict standby_eligible(const NodeStatus& status);
+
+// This node's own entry in the status; null before the first one.
+const MemberStatus* self(const NodeStatus& status);
+bool follows(GroupRole role);
+// As `state` of `dr status`.
+const char* dr_state(const NodeStatus& status);
+
+}  // namespace leeward::admin

@@ -1,0 +1,247 @@
+#include "admin/handler.h"
+
+#include <algorithm>
+
+#include "admin/checks.h"
+#include "admin/pages.h"
+#include "base/quantity.h"
+
+namespace leeward::admin {
+namespace {
+
+using Query = std::vector<std::pair<std::string, std::string>>;
+
+std::optional<std::string> percent_decoded(std::string_view text) {
+  const auto hex = [](char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+') {
+      out += ' ';
+    } else if (text[i] != '%') {
+      out += text[i];
+    } else {
+      if (i + 2 >= text.size() || hex(text[i + 1]) < 0 || hex(text[i + 2]) < 0) return std::nullopt;
+      out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
+      i += 2;
+    }
+  }
+  return out;
+}
+
+Result<Query> parse_query(std::string_view text) {
+  Query out;
+  while (!text.empty()) {
+    const std::string_view part = text.substr(0, text.find('&'));
+    text.remove_prefix(std::min(part.size() + 1, text.size()));
+    if (part.empty()) continue;
+    const std::size_t equals = std::min(part.find('='), part.size());
+    const auto name = percent_decoded(part.substr(0, equals));
+    const auto value = percent_decoded(part.substr(std::min(equals + 1, part.size())));
+    if (!name || !value) return Error{Code::kInvalid, "\"" + std::string(part) + "\" is not percent-encoded well"};
+    out.emplace_back(*name, *value);
+  }
+  return out;
+}
+
+HttpResponse plain(int status, std::string text) {
+  HttpResponse response;
+  response.status = status;
+  response.headers = {{"cache-control", "no-store"}, {"x-content-type-options", "nosniff"}};
+  response.body = Bytes(text + "\n");
+  return response;
+}
+
+HttpResponse bad_query(const std::string& text) { return plain(400, text); }
+
+HttpResponse json(int status, std::string text) {
+  HttpResponse response = plain(status, "");
+  response.content_type = "application/json";
+  response.body = Bytes(std::move(text));
+  return response;
+}
+
+HttpResponse verdict_page(const Verdict& verdict) { return plain(verdict.ok ? 200 : 503, verdict.text); }
+
+bool is_operator(const AdminSources& sources, const PeerIdentity& peer) {
+  if (sources.insecure || peer.loopback || peer.unix_socket) return true;
+  return !peer.common_name.empty() &&
+         std::find(sources.operators.begin(), sources.operators.end(), peer.common_name) != sources.operators.end();
+}
+
+// Details name addresses and figures: not for whoever passes by.
+bool sees_details(const AdminSources& sources, const PeerIdentity& peer) {
+  return !peer.common_name.empty() || is_operator(sources, peer);
+}
+
+HttpResponse no_details() {
+  return plain(403, "?verbose needs a client certificate, or a request from the node itself");
+}
+
+// The one duration a path takes; `fallback` when it is not given.
+Result<Duration> bound_of(const Query& query, std::string_view wanted, Duration fallback) {
+  for (const auto& [name, value] : query) {
+    if (name != wanted)
+      return Error{Code::kInvalid, "unknown query \"" + name + "\"; expected ?" + std::string(wanted) + "=100ms"};
+    const auto bound = parse_duration(value);
+    if (!bound.ok()) return Error{Code::kInvalid, std::string(wanted) + ": " + bound.error().message};
+    fallback = *bound;
+  }
+  return fallback;
+}
+
+template <class Judge>
+HttpResponse bounded(const HttpRequest& request, std::string_view name, Duration fallback, Judge judge) {
+  const auto query = parse_query(request.query);
+  if (!query.ok()) return bad_query(query.error().message);
+  const auto bound = bound_of(*query, name, fallback);
+  return bound.ok() ? verdict_page(judge(*bound)) : bad_query(bound.error().message);
+}
+
+std::string names_of(const std::vector<NamedCheck>& checks) {
+  std::string out;
+  for (const NamedCheck& check : checks) out += (out.empty() ? "" : ", ") + check.check;
+  return out;
+}
+
+// What `?verbose` and `?exclude=` ask for.
+struct CheckQuery {
+  bool verbose = false;
+  std::vector<std::string> excluded;
+};
+
+Result<CheckQuery> check_query(const HttpRequest& request, const std::vector<NamedCheck>& checks) {
+  const auto query = parse_query(request.query);
+  if (!query.ok()) return query.error();
+  CheckQuery out;
+  for (const auto& [name, value] : *query) {
+    if (name == "verbose") {
+      out.verbose = value != "false" && value != "0";
+    } else if (name == "exclude") {
+      const bool known = std::any_of(checks.begin(), checks.end(), [&](const NamedCheck& c) { return c.check == value; });
+      if (!known) return Error{Code::kInvalid, "there is no check \"" + value + "\" here; expected one of " + names_of(checks)};
+      out.excluded.push_back(value);
+    } else {
+      return Error{Code::kInvalid, "unknown query \"" + name + "\"; expected ?verbose or ?exclude=<check>"};
+    }
+  }
+  return out;
+}
+
+// "[+]raft ok: leader is 1", as other servers of this kind list their checks.
+std::string check_line(const NamedCheck& check, bool details) {
+  std::string out = (check.ok ? "[+]" : "[-]") + check.check + (check.ok ? " ok" : " failed");
+  if (details && !check.detail.empty()) out += ": " + check.detail;
+  return out;
+}
+
+}  // namespace
+
+AdminHandler::AdminHandler(AdminSources sources, Surface surface) : sources_(std::move(sources)), surface_(surface) {}
+
+void AdminHandler::handle(std::shared_ptr<HttpExchange> exchange) { exchange->respond(answer(exchange->request())); }
+
+HttpResponse AdminHandler::answer(const HttpRequest& request) const {
+  const bool options = request.method == "OPTIONS";
+  if (request.method != "GET" && request.method != "HEAD" && !options) {
+    HttpResponse response = plain(405, "expected GET, HEAD or OPTIONS");
+    response.headers.emplace_back("allow", "GET, HEAD, OPTIONS");
+    return response;
+  }
+  bool known = true;
+  HttpResponse response = health_paths(request, known);
+  if (!known && surface_ == Surface::kAdmin) response = operator_paths(request, known);
+  if (!known)
+    response = plain(404, surface_ == Surface::kAdmin
+                              ? "no such path; there are /livez, /readyz, /health, /leader, /primary, /replica, /standby, "
+                                "/standby/eligible, /metrics, /dr/status, /debug/config and /"
+                              : "no such path; there are /metrics and the health paths");
+  if (options) response.headers.emplace_back("allow", "GET, HEAD, OPTIONS");
+  if (options || request.method == "HEAD") response.body = Bytes();
+  return response;
+}
+
+HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known) const {
+  const std::string& path = request.path;
+  known = true;
+  if (path == "/livez" || path.starts_with("/livez/")) {
+    const bool turns = !sources_.loops_turn || sources_.loops_turn();
+    return checks_page(request, "/livez", {{"loop", turns, turns ? "" : "the event loops do not turn"}});
+  }
+  if (path == "/metrics" && sources_.metrics) {
+    HttpResponse response = plain(200, "");
+    response.content_type = sources_.metrics_content_type;
+    response.body = Bytes(sources_.metrics());
+    return response;
+  }
+  const NodeStatus status = sources_.status->status();
+  if (path == "/readyz" || path.starts_with("/readyz/")) return checks_page(request, "/readyz", ready_checks(status));
+  if (path == "/ready" || path == "/readiness") return checks_page(request, path, ready_checks(status));
+  if (path == "/health") {
+    const auto checks = ready_checks(status);
+    const auto query = check_query(request, checks);
+    if (!query.ok()) return bad_query(query.error().message);
+    if (query->verbose && !sees_details(sources_, request.peer)) return no_details();
+    std::vector<NamedCheck> wanted;
+    for (const NamedCheck& check : checks)
+      if (std::find(query->excluded.begin(), query->excluded.end(), check.check) == query->excluded.end()) wanted.push_back(check);
+    const bool ok = std::all_of(wanted.begin(), wanted.end(), [](const NamedCheck& c) { return c.ok; });
+    return json(ok ? 200 : 503, health_json(wanted, sees_details(sources_, request.peer)));
+  }
+  if (path == "/leader") return verdict_page(leader(status));
+  if (path == "/primary") return verdict_page(primary(status));
+  if (path == "/standby/eligible") return verdict_page(standby_eligible(status));
+  if (path == "/replica")
+    return bounded(request, "lag", sources_.max_lag, [&](Duration bound) { return replica(status, bound); });
+  if (path == "/standby")
+    return bounded(request, "max_lag", sources_.max_lag, [&](Duration bound) { return standby(status, bound); });
+  known = false;
+  return {};
+}
+
+HttpResponse AdminHandler::checks_page(const HttpRequest& request, std::string_view root, std::vector<NamedCheck> checks) const {
+  const bool details = sees_details(sources_, request.peer);
+  const auto query = check_query(request, checks);
+  if (!query.ok()) return bad_query(query.error().message);
+  if (query->verbose && !details) return no_details();
+  if (request.path.size() > root.size()) {
+    const std::string wanted = request.path.substr(root.size() + 1);
+    const auto found = std::find_if(checks.begin(), checks.end(), [&](const NamedCheck& c) { return c.check == wanted; });
+    if (found == checks.end()) return plain(404, "there is no check \"" + wanted + "\" here; there are " + names_of(checks));
+    return plain(found->ok ? 200 : 503, found->ok ? "ok" : check_line(*found, details));
+  }
+  std::string lines;
+  bool ok = true;
+  for (const NamedCheck& check : checks) {
+    if (std::find(query->excluded.begin(), query->excluded.end(), check.check) != query->excluded.end()) {
+      if (query->verbose) lines += "[+]" + check.check + " excluded: ok\n";
+      continue;
+    }
+    ok = ok && check.ok;
+    if (query->verbose || !check.ok) lines += check_line(check, details) + "\n";
+  }
+  const std::string name(root.substr(1));
+  if (ok) return plain(200, query->verbose ? lines + name + " check passed" : "ok");
+  return plain(503, lines + name + " check failed");
+}
+
+HttpResponse AdminHandler::operator_paths(const HttpRequest& request, bool& known) const {
+  const std::string& path = request.path;
+  known = path == "/" || path == "/dr/status" || path == "/dr/plan" || path == "/debug/config" || path == "/debug/flight";
+  if (!known) return {};
+  if (!is_operator(sources_, request.peer))
+    return plain(403, "this path needs an operator: a client certificate whose common name is in [admin] operators, "
+                      "or a request from the node itself");
+  if (path == "/dr/plan") return plain(501, "plans come with promotion, which this version does not have");
+  if (path == "/debug/flight") return plain(501, "this version has no flight recorder");
+  if (path == "/debug/config") return plain(200, sources_.config ? sources_.config() : "");
+  const NodeStatus status = sources_.status->status();
+  if (path == "/dr/status") return json(200, dr_status_json(status));
+  HttpResponse response = plain(200, "");
+  response.content_type = "text/html; charset=utf-8";
+  response.headers.emplace_back("content-security-policy", kConsolePolicy);
+  response.headers.emplace_back("referrer-policy", "no-referrer");
+  response.body = Bytes(console_html(status, ready_checks(status)));
+  return response;
+}
+
+}  // namespace leeward::admin

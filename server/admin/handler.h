@@ -1,0 +1,48 @@
+// The HTTP paths of the admin and the metrics port. README.md lists them and
+// who may see what.
+//
+// handle() runs on the loop of its exchange. The functions in AdminSources are
+// called there: they must be safe from any thread and must not block.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ports/http.h"
+#include "ports/status.h"
+
+namespace leeward::admin {
+
+struct AdminSources {
+  const StatusSource* status = nullptr;       // required; outlives the handler
+  std::function<std::string()> metrics;       // the metrics page
+  std::string metrics_content_type;
+  std::function<std::string()> config;        // effective configuration, secrets masked
+  std::function<bool()> loops_turn;           // the event loops make progress; unset: they do
+  std::vector<std::string> operators;         // certificate common names
+  bool insecure = false;                      // everyone is an operator
+  Duration max_lag = 1s;                      // of /replica and /standby without a bound
+};
+
+enum class Surface { kAdmin, kMetrics };
+
+class AdminHandler final : public HttpHandler {
+ public:
+  AdminHandler(AdminSources sources, Surface surface);
+  void handle(std::shared_ptr<HttpExchange> exchange) override;
+
+  // What handle() responds.
+  HttpResponse answer(const HttpRequest& request) const;
+
+ private:
+  HttpResponse health_paths(const HttpRequest& request, bool& known) const;
+  HttpResponse checks_page(const HttpRequest& request, std::string_view root, std::vector<NamedCheck> checks) const;
+  HttpResponse operator_paths(const HttpRequest& request, bool& known) const;
+
+  AdminSources sources_;
+  Surface surface_;
+};
+
+}  // namespace leeward::admin

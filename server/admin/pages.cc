@@ -1,0 +1,201 @@
+#include "admin/pages.h"
+
+#include <cstdio>
+#include <map>
+
+#include "admin/checks.h"
+#include "base/json.h"
+#include "base/quantity.h"
+
+namespace leeward::admin {
+namespace {
+
+// Names that monitoring of other stores of this kind looks for.
+std::string health_name(const std::string& check) {
+  if (check == "storage") return "disk";
+  if (check == "apply") return "store";
+  return check;
+}
+
+std::string decimal(std::uint64_t n) { return std::to_string(n); }
+
+struct Group {
+  GroupRole role = GroupRole::kUnknown;
+  NodeId leader;
+  std::uint64_t position = 0;
+  std::vector<const MemberStatus*> members;
+};
+
+std::map<std::string, Group> groups(const NodeStatus& s) {
+  std::map<std::string, Group> out;
+  for (const MemberStatus& member : s.members) {
+    Group& group = out[member.region];
+    group.members.push_back(&member);
+    if (member.role != GroupRole::kUnknown) group.role = member.role;
+    if (member.state == MemberState::kLeader) group.leader = member.id;
+    group.position = std::max(group.position, member.applied.position.index.value());
+  }
+  return out;
+}
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '&') out += "&amp;";
+    else if (c == '<') out += "&lt;";
+    else if (c == '>') out += "&gt;";
+    else if (c == '"') out += "&quot;";
+    else out += c;
+  }
+  return out;
+}
+
+// 12345678 -> "12,345,678"
+std::string grouped(std::uint64_t n) {
+  const std::string digits = std::to_string(n);
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  return out;
+}
+
+std::string bytes_text(std::uint64_t n) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(n);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) value /= 1024, ++unit;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+  return text;
+}
+
+std::string milliseconds(Duration d) {
+  char text[32];
+  std::snprintf(text, sizeof text, to_ms(d) < 10 ? "%.1f ms" : "%.0f ms", to_ms(d));
+  return text;
+}
+
+std::string lag_text(const MemberStatus& member) {
+  if (!follows(member.role)) return "&ndash;";
+  if (!member.lag.high) return "unknown";
+  std::string out;
+  if (member.lag.writes) out = grouped(*member.lag.writes) + (*member.lag.writes == 1 ? " write, " : " writes, ");
+  return out + (member.lag.low ? milliseconds(*member.lag.low) : "?") + " to " + milliseconds(*member.lag.high);
+}
+
+std::string eligible_text(const MemberStatus& member) {
+  if (!follows(member.role)) return "&ndash;";
+  if (member.eligibility.empty()) return "no verdict yet";
+  std::string failing;
+  for (const NamedCheck& check : member.eligibility)
+    if (!check.ok) failing += (failing.empty() ? "" : ", ") + escaped(check.check);
+  return failing.empty() ? "yes" : "no: " + failing;
+}
+
+constexpr const char* kHead =
+    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+    "<meta http-equiv=\"refresh\" content=\"2\">\n<style>\n"
+    ":root{color-scheme:light dark;--line:#8884;--dim:#7a7f87;--good:#1a7f45;--bad:#c0362c}\n"
+    "@media(prefers-color-scheme:dark){:root{--good:#4cc38a;--bad:#ff8577}}\n"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}\n"
+    "h1{font-size:1.35rem;margin:0}h2{font-size:1rem;margin:1.8rem 0 .3rem}\n"
+    "p{margin:.2rem 0;color:var(--dim)}p b{color:CanvasText}\n"
+    ".wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\n"
+    "th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\n"
+    "th{font-weight:500;color:var(--dim)}td.n,th.n{text-align:right}tr.me td:first-child{font-weight:600}\n"
+    ".good{color:var(--good)}.bad{color:var(--bad)}code{font:13px ui-monospace,monospace}\n"
+    "</style>\n";
+
+void append_group(std::string& out, const std::string& region, const Group& group, NodeId self) {
+  out += "<h2>" + escaped(region.empty() ? "region not named" : region) + " &middot; " + name(group.role) + "</h2>\n<div class=\"wide\"><table>"
+         "<tr><th>member</th><th>zone</th><th>state</th><th>health</th><th class=\"n\">applied</th><th class=\"n\">position</th>"
+         "<th>lag</th><th>may be promoted</th><th class=\"n\">data</th><th>address</th></tr>\n";
+  for (const MemberStatus* m : group.members) {
+    out += m->id == self ? "<tr class=\"me\">" : "<tr>";
+    out += "<td>" + decimal(m->id.value()) + " " + escaped(m->name) + "</td><td>" + escaped(m->zone) + "</td><td>" +
+           (m->admitted || !m->report_age ? name(m->state) : "not admitted") + (m->voter ? "" : ", no vote") + "</td>";
+    out += !m->report_age ? "<td class=\"bad\">never heard</td>"
+           : m->healthy   ? "<td class=\"good\">healthy</td>"
+                          : "<td class=\"bad\">unhealthy, heard " + milliseconds(*m->report_age) + " ago</td>";
+    out += "<td class=\"n\">" + grouped(m->applied.index.value()) + "</td><td class=\"n\">" +
+           grouped(m->applied.position.index.value()) + "</td><td>" + lag_text(*m) + "</td><td>" + eligible_text(*m) +
+           "</td><td class=\"n\">" + bytes_text(m->db_bytes) + "</td><td>" +
+           escaped(m->client_url.empty() ? m->peer_address : m->client_url) + "</td></tr>\n";
+  }
+  out += "</table></div>\n";
+}
+
+}  // namespace
+
+std::string health_json(const std::vector<NamedCheck>& checks, bool details) {
+  std::string reason;
+  JsonWriter list;
+  list.begin_object();
+  for (const NamedCheck& check : checks) {
+    list.key(health_name(check.check)).begin_object().field("ok", check.ok);
+    if (details && !check.detail.empty()) list.field("detail", check.detail);
+    list.end_object();
+    if (!check.ok) reason += (reason.empty() ? "" : "; ") + health_name(check.check) + (details ? ": " + check.detail : "");
+  }
+  list.end_object();
+  JsonWriter out;
+  out.begin_object().field("health", reason.empty() ? "true" : "false").field("status", reason.empty() ? "healthy" : "unhealthy");
+  if (!reason.empty()) out.field("reason", reason);
+  out.key("checks").raw(list.text()).end_object();
+  return out.text() + "\n";
+}
+
+std::string dr_status_json(const NodeStatus& s) {
+  const MemberStatus* me = self(s);
+  JsonWriter out;
+  out.begin_object()
+      .field("lineage", s.lineage.known() ? s.lineage.hex() : "")
+      .field("epoch", decimal(s.epoch.value()))
+      .field("region", me ? me->region : "")
+      .field("role", name(s.role))
+      .field("state", dr_state(s))
+      .field("armed_region", s.armed_region)
+      .field("primary_heard", s.primary_heard);
+  out.key("silence_ms");
+  if (s.primary_silence) out.value(to_ms(*s.primary_silence));
+  else out.null();
+  out.key("groups").begin_list();
+  for (const auto& [region, group] : groups(s)) {
+    out.begin_object().field("region", region).field("role", name(group.role)).field("epoch", decimal(s.epoch.value()))
+        .field("leader_id", decimal(group.leader.value())).field("position_index", decimal(group.position));
+    out.key("members").begin_list();
+    for (const MemberStatus* member : group.members)
+      out.begin_object().field("id", decimal(member->id.value())).field("name", member->name).field("state", name(member->state))
+          .field("healthy", member->healthy).field("position_index", decimal(member->applied.position.index.value())).end_object();
+    out.end_list().end_object();
+  }
+  out.end_list().end_object();
+  return out.text() + "\n";
+}
+
+std::string console_html(const NodeStatus& s, const std::vector<NamedCheck>& checks) {
+  const MemberStatus* me = self(s);
+  const std::string title = escaped(s.cluster_name) + " &middot; " + (me ? escaped(me->name) : "node " + decimal(s.self.value()));
+  std::string out = std::string(kHead) + "<title>" + title + "</title></head><body>\n<h1>" + title + "</h1>\n";
+  out += std::string("<p><b>") + name(s.role) + "</b>, " + name(s.state) + " &middot; epoch <b>" + decimal(s.epoch.value()) +
+         "</b> &middot; term " + decimal(s.term.value()) + " &middot; leader " +
+         (s.leader ? decimal(s.leader.value()) : "<b class=\"bad\">none</b>") + " &middot; revision " +
+         grouped(static_cast<std::uint64_t>(s.applied.revision.value())) + " &middot; armed: " +
+         (s.armed_region.empty() ? "nobody" : escaped(s.armed_region)) + "</p>\n";
+  bool ready = true;
+  for (const NamedCheck& check : checks) {
+    if (check.ok) continue;
+    ready = false;
+    out += "<p><span class=\"bad\">not ready</span> &middot; " + escaped(check.check) + ": " + escaped(check.detail) + "</p>\n";
+  }
+  if (ready) out += "<p class=\"good\">ready</p>\n";
+  for (const auto& [region, group] : groups(s)) append_group(out, region, group, s.self);
+  out += "<p>lineage <code>" + (s.lineage.known() ? s.lineage.hex() : "not known yet") + "</code> &middot; state hash <code>" +
+         s.applied.state_hash.hex().substr(0, 16) + "</code> at " + grouped(s.applied.point.position.index.value()) + "</p>\n";
+  return out + "</body></html>\n";
+}
+
+}  // namespace leeward::admin

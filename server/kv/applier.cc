@@ -1,0 +1,430 @@
+#include "kv/applier.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/codec.h"
+#include "kv/txn.h"
+
+namespace leeward::kv {
+namespace {
+
+constexpr std::uint8_t kNumbersVersion = 1;
+const Error kBadRow{Code::kCorrupt, "state store: a row cannot be read"};
+
+void put_hash(std::string& out, std::string_view bytes) { out.append(bytes); }
+bool get_raw(std::string_view& in, std::size_t size, std::string_view& out) {
+  if (in.size() < size) return false;
+  out = in.substr(0, size);
+  in.remove_prefix(size);
+  return true;
+}
+
+// The old record of a row of head, taken apart.
+struct Old {
+  Rev rev;
+  std::string_view wire;
+  Record record;
+};
+Old parse_old(std::string_view row) {
+  Old old;
+  LEEWARD_CHECK(parse_head(row, old.rev.sub, old.wire) && parse_record(old.wire, old.record),
+                "a row of head cannot be read");
+  old.rev.main = old.record.mod;
+  return old;
+}
+
+std::string region_row(EntryKind kind) {
+  std::string out = "region/";
+  codec::put_u8(out, static_cast<std::uint8_t>(kind));
+  return out;
+}
+
+}  // namespace
+
+std::string Numbers::encode() const {
+  std::string out;
+  out.reserve(224);
+  codec::put_u8(out, kNumbersVersion);
+  codec::put_u64(out, point.index.value());
+  codec::put_u64(out, point.term.value());
+  codec::put_u64(out, point.position.index.value());
+  put_hash(out, {reinterpret_cast<const char*>(point.position.hash.bytes.data()), 32});
+  codec::put_u64(out, point.position.writes);
+  codec::put_u64(out, point.position.bytes);
+  codec::put_u64(out, epoch.value());
+  codec::put_u64(out, static_cast<std::uint64_t>(revision));
+  codec::put_u64(out, static_cast<std::uint64_t>(compacted));
+  put_hash(out, hash.bytes());
+  put_hash(out, superseded.bytes());
+  put_hash(out, superseded_at_compacted.bytes());
+  codec::put_u64(out, keys);
+  return out;
+}
+
+Result<Numbers> Numbers::decode(std::string_view in) {
+  Numbers out;
+  std::uint8_t version;
+  if (!codec::get_u8(in, version)) return kBadRow;
+  if (version != kNumbersVersion) return Error{Code::kNewerFormat, "state store: written by a newer version"};
+  std::uint64_t index, term, history, epoch, revision, compacted;
+  std::string_view position, hash, superseded, at_compacted;
+  if (!codec::get_u64(in, index) || !codec::get_u64(in, term) || !codec::get_u64(in, history) ||
+      !get_raw(in, 32, position) || !codec::get_u64(in, out.point.position.writes) ||
+      !codec::get_u64(in, out.point.position.bytes) || !codec::get_u64(in, epoch) || !codec::get_u64(in, revision) ||
+      !codec::get_u64(in, compacted) || !get_raw(in, 32, hash) || !get_raw(in, 32, superseded) ||
+      !get_raw(in, 32, at_compacted) || !codec::get_u64(in, out.keys))
+    return kBadRow;
+  out.point.index = Index(index);
+  out.point.term = Term(term);
+  out.point.position.index = HistoryIndex(history);
+  std::memcpy(out.point.position.hash.bytes.data(), position.data(), 32);
+  out.epoch = Epoch(epoch);
+  out.revision = static_cast<std::int64_t>(revision);
+  out.compacted = static_cast<std::int64_t>(compacted);
+  out.hash = Sum256::parse(hash);
+  out.superseded = Sum256::parse(superseded);
+  out.superseded_at_compacted = Sum256::parse(at_compacted);
+  return out;
+}
+
+void Applier::begin(const Numbers& numbers, bool capture) {
+  numbers_ = numbers;
+  capture_ = capture;
+  overlay_.clear();
+  appended_.clear();
+  sums_.clear();
+  events_.clear();
+  rows_.clear();
+}
+
+Result<CommandResult> Applier::run(const CommandView& command, bool wanted) {
+  CommandResult result;
+  std::string response;
+  const Answer answer = wanted ? &response : nullptr;
+  rows_.clear();
+  Result<const char*> text = texts::kMalformed;
+  switch (command.op) {
+    case Op::kPut: text = put(command.request, answer); break;
+    case Op::kDeleteRange: text = delete_range(command.request, answer); break;
+    case Op::kTxn: text = txn(command.request, answer); break;
+    case Op::kCompact: text = compact(command.request, answer); break;
+    case Op::kLeaseGrant: text = grant(command.request, answer); break;
+    case Op::kLeaseRevoke: text = revoke(command.request, answer); break;
+  }
+  if (!text.ok()) return text.error();
+  LEEWARD_CHECK(**text == '\0' || rows_.empty(), "a failed command changed something");
+  finish_command();
+  if (!wanted) return result;
+  result.etcd_error = *text;
+  result.revision = Revision(numbers_.revision);
+  if (result.etcd_error.empty()) result.response = Bytes(std::move(response));
+  return result;
+}
+
+// --- what commands do ---
+
+Result<bool> Applier::lease_exists(std::int64_t id) const {
+  auto row = overlay_.get(Family::kLease, lease_row(id));
+  if (!row.ok()) return row.error();
+  return row->has_value();
+}
+
+// What must hold before any operation of a command is done.
+Result<const char*> Applier::check_put(const PutRequest& request) const {
+  if (request.ignore_value || request.ignore_lease) {
+    auto row = overlay_.get(Family::kHead, escaped(request.key));
+    if (!row.ok()) return row.error();
+    if (!*row) return texts::kKeyNotFound;
+  }
+  if (request.lease != 0) {
+    auto exists = lease_exists(request.lease);
+    if (!exists.ok()) return exists.error();
+    if (!*exists) return texts::kLeaseNotFound;
+  }
+  return "";
+}
+
+Result<const char*> Applier::put(std::string_view wire, Answer answer) {
+  PutRequest request;
+  if (!parse(wire, request)) return texts::kMalformed;
+  if (const char* text = check(request); *text) return text;
+  auto text = check_put(request);
+  if (!text.ok() || **text) return text;
+  LEEWARD_TRY(do_put(request, answer));
+  return "";
+}
+
+Result<void> Applier::do_put(const PutRequest& request, Answer answer) {
+  std::string key = escaped(request.key);
+  auto old_row = overlay_.get(Family::kHead, key);
+  if (!old_row.ok()) return old_row.error();
+  Record record;
+  record.mod = numbers_.revision + 1;
+  record.create = record.mod;
+  record.version = 1;
+  record.value = request.value;
+  record.lease = request.lease;
+  std::string_view previous;
+  if (*old_row) {
+    const Old old = parse_old(**old_row);
+    previous = old.wire;
+    record.create = old.record.create;
+    record.version = old.record.version + 1;
+    if (request.ignore_value) record.value = old.record.value;
+    if (request.ignore_lease) record.lease = old.record.lease;
+  }
+  if (answer) {
+    append_header(*answer, record.mod);
+    if (request.prev_kv && *old_row) append_kv(*answer, 2, request.key, previous);
+  }
+  return write(request.key, std::move(key), std::move(*old_row), record);
+}
+
+Result<const char*> Applier::delete_range(std::string_view wire, Answer answer) {
+  DeleteRequest request;
+  if (!parse(wire, request)) return texts::kMalformed;
+  if (const char* text = check(request); *text) return text;
+  LEEWARD_TRY(do_delete(request, answer));
+  return "";
+}
+
+Result<void> Applier::do_delete(const DeleteRequest& request, Answer answer) {
+  struct Victim {
+    std::string key, row;  // escaped, and its row of head
+  };
+  std::vector<Victim> victims;
+  const EscapedRange range(request.range);
+  if (request.range.single()) {
+    auto row = overlay_.get(Family::kHead, range.low);
+    if (!row.ok()) return row.error();
+    if (*row) victims.push_back({range.low, std::move(**row)});
+  } else {
+    const auto head = overlay_.iterate(Family::kHead);
+    for (head->seek(range.low); head->valid() && range.below_high(head->key()); head->next())
+      victims.push_back({std::string(head->key()), std::string(head->value())});
+    LEEWARD_TRY(head->status());
+  }
+
+  std::string previous, scratch;
+  const std::size_t count = victims.size();
+  for (Victim& victim : victims) {
+    const std::string escaped_key = victim.key;
+    const std::string_view key = unescape(escaped_key, scratch);
+    if (answer && request.prev_kv) append_kv(previous, 3, key, parse_old(victim.row).wire);
+    LEEWARD_TRY(erase(key, std::move(victim.key), std::move(victim.row)));
+  }
+  if (answer) {
+    append_header(*answer, present());
+    append_varint_field(*answer, 2, count);
+    answer->append(previous);
+  }
+  return {};
+}
+
+Result<const char*> Applier::txn(std::string_view wire, Answer answer) {
+  TxnRequest request;
+  if (!parse(wire, request)) return texts::kMalformed;
+  if (const char* text = check(request); *text) return text;
+  return TxnRun(overlay_, this, {numbers_.revision, numbers_.compacted}).run(request, answer);
+}
+
+Result<const char*> Applier::compact(std::string_view wire, Answer answer) {
+  std::int64_t revision = 0;
+  WireReader in(wire);
+  while (in.next())
+    if (in.varint_field() == 1) revision = in.int64();
+  if (!in.ok()) return texts::kMalformed;
+  if (revision <= numbers_.compacted) return texts::kCompacted;
+  if (revision > numbers_.revision) return texts::kFutureRev;
+  auto sum = superseded_up_to(revision);
+  if (!sum.ok()) return sum.error();
+  numbers_.hash -= *sum;
+  numbers_.hash += numbers_.superseded_at_compacted;
+  numbers_.superseded_at_compacted = *sum;
+  numbers_.compacted = revision;
+  if (answer) append_header(*answer, numbers_.revision);
+  return "";
+}
+
+Result<const char*> Applier::grant(std::string_view wire, Answer answer) {
+  std::int64_t ttl = 0, id = 0;
+  WireReader in(wire);
+  while (in.next()) {
+    if (in.varint_field() == 1) ttl = in.int64();
+    if (in.varint_field() == 2) id = in.int64();
+  }
+  if (!in.ok()) return texts::kMalformed;
+  if (id == 0) return texts::kLeaseNotFound;
+  if (ttl > kMaxLeaseTtl) return texts::kLeaseTtlTooLarge;
+  auto exists = lease_exists(id);
+  if (!exists.ok()) return exists.error();
+  if (*exists) return texts::kLeaseExists;
+  ttl = std::max(ttl, kMinLeaseTtl);
+  std::string value;
+  codec::put_varint(value, static_cast<std::uint64_t>(ttl));
+  overlay_.put(Family::kLease, lease_row(id), std::move(value));
+  numbers_.hash += hash_of_lease(id, ttl);
+  if (answer) {
+    append_header(*answer, numbers_.revision);
+    append_varint_field(*answer, 2, static_cast<std::uint64_t>(id));
+    append_varint_field(*answer, 3, static_cast<std::uint64_t>(ttl));
+  }
+  return "";
+}
+
+Result<const char*> Applier::revoke(std::string_view wire, Answer answer) {
+  std::int64_t id = 0;
+  WireReader in(wire);
+  while (in.next())
+    if (in.varint_field() == 1) id = in.int64();
+  if (!in.ok()) return texts::kMalformed;
+  auto lease = overlay_.get(Family::kLease, lease_row(id));
+  if (!lease.ok()) return lease.error();
+  std::uint64_t ttl;
+  if (!*lease) return texts::kLeaseNotFound;
+  if (std::string_view value = **lease; !codec::get_varint(value, ttl)) return kBadRow;
+
+  std::vector<std::string> keys;  // in order, so equal in all members
+  {
+    const std::string prefix = lease_key_row(id, {});
+    const auto rows = overlay_.iterate(Family::kLease);
+    for (rows->seek(prefix); rows->valid() && rows->key().starts_with(prefix); rows->next())
+      keys.emplace_back(rows->key().substr(kLeaseKeyPrefix));
+    LEEWARD_TRY(rows->status());
+  }
+  for (const std::string& key : keys) {
+    std::string key_escaped = escaped(key);
+    auto row = overlay_.get(Family::kHead, key_escaped);
+    if (!row.ok()) return row.error();
+    LEEWARD_CHECK(row->has_value(), "a lease names a key that does not exist");
+    LEEWARD_TRY(erase(key, std::move(key_escaped), std::move(**row)));
+  }
+  overlay_.remove(Family::kLease, lease_row(id));
+  numbers_.hash -= hash_of_lease(id, static_cast<std::int64_t>(ttl));
+  if (answer) append_header(*answer, present());
+  return "";
+}
+
+Result<void> Applier::region_entry(const Entry& entry) {
+  const std::string row = region_row(entry.kind);
+  auto old = overlay_.get(Family::kMeta, row);
+  if (!old.ok()) return old.error();
+  if (*old) {
+    std::string_view in = **old;
+    std::uint64_t index;
+    if (!codec::get_be64(in, index)) return kBadRow;
+    numbers_.hash -= hash_of_region_entry(entry.kind, HistoryIndex(index), in);
+  }
+  std::string body;
+  codec::put_be64(body, entry.epoch.value());
+  body.append(entry.payload.view());
+  numbers_.hash += hash_of_region_entry(entry.kind, entry.position.index, body);
+  std::string value;
+  codec::put_be64(value, entry.position.index.value());
+  overlay_.put(Family::kMeta, row, value + body);
+  return {};
+}
+
+// --- rows ---
+
+Result<void> Applier::write(std::string_view key, std::string escaped, std::optional<std::string> old_row,
+                            Record record) {
+  const Rev rev{numbers_.revision + 1, static_cast<std::uint32_t>(rows_.size())};
+  std::string row;
+  codec::put_varint(row, rev.sub);
+  const std::size_t sub_size = row.size();
+  append_record(row, record);
+  const std::string_view wire = std::string_view(row).substr(sub_size);
+  numbers_.hash += hash_of_record(key, rev, wire);
+
+  std::int64_t old_lease = 0;
+  std::string_view previous;
+  if (old_row) {
+    const Old old = parse_old(*old_row);
+    old_lease = old.record.lease;
+    previous = old.wire;
+    supersede(key, escaped, old.rev, old.wire);
+  } else {
+    ++numbers_.keys;
+  }
+  if (old_lease != record.lease) {
+    if (old_lease != 0) overlay_.remove(Family::kLease, lease_key_row(old_lease, key));
+    if (record.lease != 0) overlay_.put(Family::kLease, lease_key_row(record.lease, key), {});
+  }
+  note(old_row ? ChangeKind::kUpdate : ChangeKind::kCreate, key);
+  if (capture_) revisions_->add(key, wire, previous);
+  overlay_.put(Family::kHead, std::move(escaped), std::move(row));
+  return {};
+}
+
+Result<void> Applier::erase(std::string_view key, std::string escaped, std::string old_row) {
+  const Rev rev{numbers_.revision + 1, static_cast<std::uint32_t>(rows_.size())};
+  const Old old = parse_old(old_row);
+  supersede(key, escaped, old.rev, old.wire);
+  const Sum256 tombstone = hash_of_record(key, rev, {});
+  numbers_.hash += tombstone;
+  numbers_.superseded += tombstone;
+  --numbers_.keys;
+  if (old.record.lease != 0) overlay_.remove(Family::kLease, lease_key_row(old.record.lease, key));
+  note(ChangeKind::kDelete, key);
+  if (capture_) revisions_->add(key, {}, old.wire);
+  overlay_.put(Family::kHist, hist_key(escaped, rev), {});
+  overlay_.remove(Family::kHead, std::move(escaped));
+  return {};
+}
+
+// Moves the record of `escaped` from head to hist; it counts until a
+// compaction reaches the running command's revision.
+void Applier::supersede(std::string_view key, std::string_view escaped, Rev old, std::string_view record) {
+  numbers_.superseded += hash_of_record(key, old, record);
+  overlay_.put(Family::kHist, hist_key(escaped, old), std::string(record));
+}
+
+void Applier::note(ChangeKind kind, std::string_view key) {
+  if (capture_ && rows_.empty()) revisions_ = std::make_shared<Revisions>(numbers_.revision + 1);
+  rows_.push_back({kind, std::string(key)});
+}
+
+void Applier::finish_command() {
+  if (rows_.empty()) return;
+  const std::int64_t main = ++numbers_.revision;
+  for (std::uint32_t sub = 0; sub < rows_.size(); ++sub) {
+    Row& row = rows_[sub];
+    std::string value;
+    value.reserve(33 + row.key.size());
+    codec::put_u8(value, static_cast<std::uint8_t>(row.kind));
+    if (sub == 0) put_hash(value, numbers_.superseded.bytes());
+    value.append(row.key);
+    appended_.put(Family::kRev, rev_key({main, sub}), std::move(value));
+  }
+  sums_.emplace_back(main, numbers_.superseded);
+  if (capture_) events_.push_back(std::move(revisions_));
+  rows_.clear();
+}
+
+Result<Sum256> Applier::superseded_up_to(std::int64_t revision) const {
+  const auto after = std::upper_bound(sums_.begin(), sums_.end(), revision,
+                                      [](std::int64_t r, const auto& sum) { return r < sum.first; });
+  if (after != sums_.begin()) return std::prev(after)->second;
+  const auto rows = store_.iterate(Family::kRev);
+  rows->seek_for_prev(rev_key({revision, std::numeric_limits<std::uint32_t>::max()}));
+  LEEWARD_TRY(rows->status());
+  if (!rows->valid()) return Sum256{};
+  const Rev first{parse_rev_key(rows->key()).main, 0};
+  auto value = store_.get(Family::kRev, rev_key(first));
+  if (!value.ok()) return value.error();
+  RevRow row;
+  if (!*value || !parse_rev_row(first, **value, row)) return kBadRow;
+  return Sum256::parse(row.superseded);
+}
+
+void Applier::take(Batch& batch, std::vector<std::shared_ptr<const Revisions>>& events) {
+  overlay_.drain(appended_);
+  batch = std::move(appended_);
+  appended_ = {};
+  events = std::move(events_);
+  events_.clear();
+}
+
+}  // namespace leeward::kv

@@ -1,0 +1,258 @@
+#include <array>
+
+#include <rocksdb/cache.h>
+#include <rocksdb/convenience.h>
+#include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/checkpoint.h>
+#include <rocksdb/write_batch.h>
+
+#include "base/check.h"
+#include "kv/stores.h"
+
+namespace leeward::kv {
+namespace {
+
+constexpr std::array<const char*, kFamilies> kNames = {"head", "hist", "rev", "lease", "auth", "meta"};
+
+rocksdb::Slice slice(std::string_view v) { return {v.data(), v.size()}; }
+std::string_view view(const rocksdb::Slice& s) { return {s.data(), s.size()}; }
+
+Error to_error(const rocksdb::Status& status) {
+  const std::string text = "state store: " + status.ToString();
+  if (status.IsNoSpace()) return {Code::kNoSpace, text};
+  if (status.IsCorruption()) return {Code::kCorrupt, text};
+  if (status.IsNotFound() || status.IsPathNotFound()) return {Code::kNotFound, text};
+  if (status.IsIOError() && text.find("lock") != std::string::npos)
+    return {Code::kInUse, text + "; is another leewardd running on this directory?"};
+  if (text.find("does not exist") != std::string::npos) return {Code::kNotFound, text};
+  return {Code::kIo, text};
+}
+
+Result<void> to_result(const rocksdb::Status& status) {
+  if (status.ok()) return {};
+  return to_error(status);
+}
+
+// Closed when the store and everything that was taken from it is gone.
+struct Db {
+  std::unique_ptr<rocksdb::DB> db;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  bool read_only = false;
+
+  Db() = default;
+  Db(const Db&) = delete;
+  Db& operator=(const Db&) = delete;
+  ~Db() {
+    if (!db) return;
+    for (auto* handle : handles) db->DestroyColumnFamilyHandle(handle);
+    const rocksdb::Status status = db->Close();
+    (void)status;  // nothing is left to do about it: what mattered was flushed before
+  }
+  rocksdb::ColumnFamilyHandle* of(Family family) const { return handles[static_cast<std::size_t>(family)]; }
+};
+
+class RocksIterator final : public Iterator {
+ public:
+  RocksIterator(std::shared_ptr<const Db> db, rocksdb::Iterator* inner) : db_(std::move(db)), inner_(inner) {}
+  void seek(std::string_view key) override { inner_->Seek(slice(key)); }
+  void seek_for_prev(std::string_view key) override { inner_->SeekForPrev(slice(key)); }
+  void next() override { inner_->Next(); }
+  void prev() override { inner_->Prev(); }
+  bool valid() const override { return inner_->Valid(); }
+  std::string_view key() const override { return view(inner_->key()); }
+  std::string_view value() const override { return view(inner_->value()); }
+  Result<void> status() const override { return to_result(inner_->status()); }
+
+ private:
+  std::shared_ptr<const Db> db_;  // outlives the iterator
+  std::unique_ptr<rocksdb::Iterator> inner_;
+};
+
+Result<std::optional<std::string>> get_from(const Db& db, const rocksdb::ReadOptions& options, Family family,
+                                            std::string_view key) {
+  std::string value;
+  const rocksdb::Status status = db.db->Get(options, db.of(family), slice(key), &value);
+  if (status.ok()) return std::optional<std::string>(std::move(value));
+  if (status.IsNotFound()) return std::optional<std::string>();
+  return to_error(status);
+}
+
+class RocksSnapshot final : public StoreSnapshot {
+ public:
+  explicit RocksSnapshot(std::shared_ptr<const Db> db) : db_(std::move(db)) {
+    options_.snapshot = db_->db->GetSnapshot();
+  }
+  ~RocksSnapshot() override { db_->db->ReleaseSnapshot(options_.snapshot); }
+  RocksSnapshot(const RocksSnapshot&) = delete;
+  RocksSnapshot& operator=(const RocksSnapshot&) = delete;
+
+  Result<std::optional<std::string>> get(Family family, std::string_view key) const override {
+    return get_from(*db_, options_, family, key);
+  }
+  std::unique_ptr<Iterator> iterate(Family family) const override {
+    return std::make_unique<RocksIterator>(db_, db_->db->NewIterator(options_, db_->of(family)));
+  }
+
+ private:
+  std::shared_ptr<const Db> db_;
+  rocksdb::ReadOptions options_;
+};
+
+class RocksDbStore final : public Store {
+ public:
+  explicit RocksDbStore(std::shared_ptr<Db> db) : db_(std::move(db)) { write_options_.disableWAL = true; }
+
+  Result<void> write(const Batch& batch) override {
+    native_.Clear();
+    for (const Batch::Change& change : batch.changes()) {
+      const rocksdb::Status status =
+          change.value ? native_.Put(db_->of(change.family), slice(change.key), slice(*change.value))
+                       : native_.Delete(db_->of(change.family), slice(change.key));
+      if (!status.ok()) return to_error(status);
+    }
+    return to_result(db_->db->Write(write_options_, &native_));
+  }
+  Result<std::optional<std::string>> get(Family family, std::string_view key) const override {
+    return get_from(*db_, {}, family, key);
+  }
+  std::unique_ptr<Iterator> iterate(Family family) const override {
+    return std::make_unique<RocksIterator>(db_, db_->db->NewIterator({}, db_->of(family)));
+  }
+  std::shared_ptr<const StoreSnapshot> snapshot() const override { return std::make_shared<RocksSnapshot>(db_); }
+
+  Result<void> flush() override {
+    rocksdb::FlushOptions options;
+    options.allow_write_stall = true;  // else it waits while other flushes are pending
+    return to_result(db_->db->Flush(options, db_->handles));
+  }
+
+  Result<void> checkpoint(const std::string& directory) override {
+    rocksdb::Checkpoint* raw = nullptr;
+    if (auto status = rocksdb::Checkpoint::Create(db_->db.get(), &raw); !status.ok()) return to_error(status);
+    const std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
+    return to_result(checkpoint->CreateCheckpoint(directory));
+  }
+
+  std::uint64_t bytes() const override {
+    return sum_of(rocksdb::DB::Properties::kTotalSstFilesSize) + sum_of(rocksdb::DB::Properties::kCurSizeAllMemTables);
+  }
+  std::uint64_t bytes_in_use() const override {
+    return sum_of(rocksdb::DB::Properties::kEstimateLiveDataSize) +
+           sum_of(rocksdb::DB::Properties::kCurSizeAllMemTables);
+  }
+  Result<void> compact() override {
+    LEEWARD_TRY(flush());
+    for (auto* handle : db_->handles)
+      LEEWARD_TRY(to_result(db_->db->CompactRange({}, handle, nullptr, nullptr)));
+    return {};
+  }
+
+ private:
+  std::uint64_t sum_of(const std::string& property) const {
+    std::uint64_t sum = 0;
+    for (auto* handle : db_->handles) {
+      std::uint64_t value = 0;
+      if (db_->db->GetIntProperty(handle, property, &value)) sum += value;
+    }
+    return sum;
+  }
+
+  std::shared_ptr<Db> db_;
+  rocksdb::WriteOptions write_options_;
+  rocksdb::WriteBatch native_;  // kept for its memory
+};
+
+rocksdb::CompressionType fast_compression() {
+  for (const rocksdb::CompressionType type : rocksdb::GetSupportedCompressions())
+    if (type == rocksdb::kLZ4Compression) return type;
+  return rocksdb::kNoCompression;
+}
+
+rocksdb::ColumnFamilyOptions family_options(Family family, const RocksDbOptions& options,
+                                            const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.block_size = 8_KiB;
+  table.cache_index_and_filter_blocks = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.format_version = 5;
+
+  rocksdb::ColumnFamilyOptions out;
+  out.write_buffer_size = options.write_buffer;
+  out.max_write_buffer_number = 2;
+  out.arena_block_size = 256_KiB;  // small families must not take megabytes for a few rows
+  out.compression = fast_compression();
+  out.target_file_size_base = 16_MiB;
+  out.max_bytes_for_level_base = 64_MiB;
+  switch (family) {
+    case Family::kHead:
+      // Each write asks for its key here first, and many keys are new.
+      table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+      out.memtable_prefix_bloom_size_ratio = 0.05;
+      out.memtable_whole_key_filtering = true;
+      break;
+    case Family::kHist:
+      // Read by seeks within a key; no filter can help.
+      table.block_size = 16_KiB;
+      break;
+    case Family::kRev:
+      // Written and deleted in order: files move down without being rewritten.
+      table.block_size = 16_KiB;
+      break;
+    case Family::kLease:
+    case Family::kAuth:
+    case Family::kMeta:
+      table.block_size = 4_KiB;
+      out.target_file_size_base = 4_MiB;
+      break;
+  }
+  out.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return out;
+}
+
+rocksdb::DBOptions database_options(const RocksDbOptions& options) {
+  rocksdb::DBOptions out;
+  out.create_if_missing = options.create && !options.read_only;
+  out.create_missing_column_families = out.create_if_missing;
+  // Without it a crash could keep one family's rows and lose another's.
+  out.atomic_flush = true;
+  out.max_background_jobs = options.background_jobs;
+  out.max_open_files = 512;
+  out.allow_concurrent_memtable_write = false;  // one writer
+  out.stats_dump_period_sec = 0;
+  out.stats_persist_period_sec = 0;
+  out.info_log_level = rocksdb::WARN_LEVEL;
+  out.keep_log_file_num = 2;
+  out.max_manifest_file_size = 4_MiB;
+  return out;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> open_rocksdb_store(const Path& directory, const RocksDbOptions& options) {
+  const auto cache = rocksdb::NewLRUCache(options.block_cache);
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+  // RocksDB insists on a family of this name; it stays empty.
+  families.emplace_back(rocksdb::kDefaultColumnFamilyName, rocksdb::ColumnFamilyOptions{});
+  for (int i = 0; i < kFamilies; ++i)
+    families.emplace_back(kNames[static_cast<std::size_t>(i)], family_options(static_cast<Family>(i), options, cache));
+
+  auto db = std::make_shared<Db>();
+  rocksdb::DB* raw = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  const rocksdb::DBOptions settings = database_options(options);
+  const rocksdb::Status status =
+      options.read_only ? rocksdb::DB::OpenForReadOnly(settings, directory, families, &handles, &raw)
+                        : rocksdb::DB::Open(settings, directory, families, &handles, &raw);
+  if (!status.ok()) return to_error(status);
+  db->db.reset(raw);
+  db->read_only = options.read_only;
+  LEEWARD_CHECK(handles.size() == kFamilies + 1, "RocksDB opened other families than asked");
+  raw->DestroyColumnFamilyHandle(handles.front());
+  db->handles.assign(handles.begin() + 1, handles.end());
+  return std::unique_ptr<Store>(std::make_unique<RocksDbStore>(std::move(db)));
+}
+
+}  // namespace leeward::kv

@@ -1,0 +1,62 @@
+// The superblock in one file of four copies; format and the reason for two
+// pairs and a quorum of two: FORMAT.md. wal loop or start only.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ports/disk.h"
+#include "ports/superblock.h"
+
+namespace leeward::wal {
+
+inline constexpr int kSuperblockCopies = 4;
+inline constexpr std::size_t kSuperblockCopyBytes = 4096;
+inline constexpr std::uint32_t kDirectoryFormat = 1;  // newest SuperblockData::format we know
+
+class SuperblockFile final : public Superblock {
+ public:
+  // Makes the file in `directory`, durable when it returns. Errors: kExists, kInvalid, kNoSpace, kIo.
+  static Result<std::unique_ptr<SuperblockFile>> create(Disk& disk, const Path& directory, const SuperblockData& data);
+  // Reads it and mends copies that differ. Errors: kNotFound, kCorrupt (fewer
+  // than two valid copies agree), kNewerFormat, kIo.
+  static Result<std::unique_ptr<SuperblockFile>> open(Disk& disk, const Path& directory);
+
+  const SuperblockData& data() const override { return data_; }
+  // kInvalid when it does not fit a copy. kNoSpace may be tried again; any other
+  // error is final, as a failed sync is.
+  Result<void> write(const SuperblockData& data) override;
+  // Copies that open() found damaged or outdated, and wrote anew.
+  int mended() const { return mended_; }
+
+ private:
+  SuperblockFile(std::unique_ptr<File> file, Path path) : file_(std::move(file)), path_(std::move(path)) {}
+  Result<void> write_pair(int pair, const SuperblockData& data);
+
+  std::unique_ptr<File> file_;
+  Path path_;
+  SuperblockData data_;
+  int mended_ = 0;
+  int whole_pair_ = 1;            // certainly durable and equal; the other one is written first
+  std::uint64_t attempts_ = 0;    // newest sequence that may stand in a copy
+  bool poisoned_ = false;
+};
+
+// One copy as it stands, for the offline tools: `fault` says what is wrong with it.
+struct SuperblockCopy {
+  std::string fault;
+  Code code = Code::kCorrupt;  // of the fault
+  SuperblockData data;
+  bool valid() const { return fault.empty(); }
+};
+struct SuperblockReading {
+  std::array<SuperblockCopy, kSuperblockCopies> copies;
+  int current = -1;  // a copy of the newest quorum; -1: none
+};
+Path superblock_path(const Path& directory);
+// Reads without changing anything. Errors: kNotFound, kIo.
+Result<SuperblockReading> read_superblock(Disk& disk, const Path& directory);
+
+}  // namespace leeward::wal

@@ -1,0 +1,323 @@
+#include "telemetry/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <cstdio>
+#include <limits>
+#include <map>
+#include <sstream>
+
+namespace leeward::telemetry {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr std::int64_t kRevisionsOfAnEpoch = std::int64_t{1} << 44;
+
+// gRPC's own names, by number.
+constexpr const char* kCodes[] = {"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound",
+                                  "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted",
+                                  "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated"};
+// Of DR.md, "Eligible".
+constexpr const char* kEligibilityChecks[] = {"armed", "quorum", "lag", "hash", "integrity",
+                                              "disk", "version", "epoch", "isolated", "voter"};
+constexpr GroupRole kRoles[] = {GroupRole::kUnknown, GroupRole::kPrimary, GroupRole::kStandby, GroupRole::kObserver,
+                                GroupRole::kFenced};
+constexpr MemberState kStates[] = {MemberState::kDown, MemberState::kStarting, MemberState::kFollower,
+                                   MemberState::kCandidate, MemberState::kLeader, MemberState::kLearner,
+                                   MemberState::kSnapshot, MemberState::kWaiting, MemberState::kIsolated};
+
+std::uint64_t value_of(const Counter* counter) { return counter ? counter->get() : 0; }
+double seconds_or_infinity(const std::optional<Duration>& d) { return d ? to_s(*d) : kInfinity; }
+double count_or_infinity(const std::optional<std::uint64_t>& n) { return n ? static_cast<double>(*n) : kInfinity; }
+
+// Collects families in the order of writing.
+class Page {
+ public:
+  // Opens a family; samples follow.
+  Page& family(MetricType type, std::string name, std::string help) {
+    families_.push_back({std::move(name), std::move(help), type, {}});
+    return *this;
+  }
+  Page& counter(std::string name, std::string help) {
+    return family(MetricType::Counter, "leeward_" + std::move(name), std::move(help));
+  }
+  Page& gauge(std::string name, std::string help) {
+    return family(MetricType::Gauge, "leeward_" + std::move(name), std::move(help));
+  }
+  Page& histogram(std::string name, std::string help) {
+    return family(MetricType::Histogram, "leeward_" + std::move(name), std::move(help));
+  }
+  Page& sample(double value, Labels labels = {}) {
+    ClientMetric& metric = add(std::move(labels));
+    (families_.back().type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
+    return *this;
+  }
+  Page& sample(std::uint64_t value, Labels labels = {}) { return sample(static_cast<double>(value), std::move(labels)); }
+  Page& sample(bool value, Labels labels = {}) { return sample(value ? 1.0 : 0.0, std::move(labels)); }
+  Page& sample(const Histogram* source, Labels labels = {}) {
+    ClientMetric::Histogram& out = add(std::move(labels)).histogram;
+    for (std::size_t i = 0; i <= Histogram::kBounds.size(); ++i) {
+      // Read once: count must be what the last bucket says, also while requests go on.
+      out.sample_count += source ? source->bucket(i) : 0;
+      out.bucket.push_back({out.sample_count, i < Histogram::kBounds.size() ? Histogram::kBounds[i] : kInfinity});
+    }
+    out.sample_sum = source ? source->sum_seconds() : 0;
+    return *this;
+  }
+
+  std::string text() const {
+    std::ostringstream out;
+    prometheus::TextSerializer().Serialize(out, families_);
+    return std::move(out).str();
+  }
+
+ private:
+  ClientMetric& add(Labels labels) {
+    ClientMetric& metric = families_.back().metric.emplace_back();
+    metric.label = std::move(labels);
+    return metric;
+  }
+
+  std::vector<MetricFamily> families_;
+};
+
+std::string decimal(NodeId id) { return std::to_string(id.value()); }
+
+const MemberStatus* self_of(const NodeStatus& status) {
+  for (const MemberStatus& member : status.members)
+    if (member.id == status.self) return &member;
+  return nullptr;
+}
+
+bool is_follower_region(const NodeStatus& s) { return s.role == GroupRole::kStandby || s.role == GroupRole::kObserver; }
+
+void add_identity(Page& page, const MetricsSources& from, const NodeStatus& s) {
+  page.gauge("build_info", "Version and source revision of this binary.")
+      .sample(1.0, {{"version", from.version}, {"revision", from.revision}});
+  page.gauge("node_info", "Id, zone and role of this node.")
+      .sample(1.0, {{"node", decimal(s.self)}, {"zone", from.zone}, {"role", name(s.role)}});
+  page.gauge("epoch", "Which group is primary, counted from 1.").sample(s.epoch.value());
+  page.gauge("term_in_epoch", "Raft term of this node's group.").sample(s.term.value());
+  page.gauge("is_leader", "1 when this node leads its group and may serve.").sample(s.state == MemberState::kLeader && s.leader_ready);
+  page.gauge("has_leader", "1 when this node knows its group's leader.").sample(bool(s.leader));
+  page.gauge("is_primary", "1 when this node's group is the primary.").sample(s.role == GroupRole::kPrimary);
+  page.gauge("is_fenced", "1 when a newer epoch exists that this node's group is not part of.").sample(s.role == GroupRole::kFenced);
+  page.gauge("member_admitted", "0 when this node came with empty storage and waits for member admit.").sample(s.admitted);
+  std::map<std::pair<GroupRole, MemberState>, std::uint64_t> counts;
+  for (const MemberStatus& member : s.members) ++counts[{member.role, member.state}];
+  page.gauge("cluster_members", "Members of all regions by role and state, as this node last heard.");
+  for (const GroupRole role : kRoles)
+    for (const MemberState state : kStates)
+      page.sample(counts[{role, state}], {{"role", name(role)}, {"status", name(state)}});
+
+  const ProcessFigures process = process_figures();
+  page.gauge("restart_pending", "1 when the installed binary is not the running one.").sample(process.binary_replaced);
+  page.family(MetricType::Gauge, "process_start_time_seconds", "Start of the process since 1970.").sample(process.start_time_seconds);
+  page.family(MetricType::Gauge, "process_resident_memory_bytes", "Resident memory.").sample(process.resident_bytes);
+  page.family(MetricType::Gauge, "process_open_fds", "Open file descriptors.").sample(process.open_fds);
+  page.family(MetricType::Gauge, "process_max_fds", "Limit of open file descriptors.").sample(process.max_fds);
+}
+
+void add_requests(Page& page, const MetricsSources& from, const NodeProbe& probe) {
+  page.counter("rpc_requests_total", "Ended calls of the client port by method and gRPC code.");
+  for (const RpcFigures& rpc : from.rpc) {
+    for (std::size_t code = 0; code < std::size(kCodes); ++code)
+      page.sample(code < rpc.requests.size() ? rpc.requests[code].get() : 0,
+                  {{"method", std::string(rpc.method)}, {"code", kCodes[code]}});
+    std::uint64_t other = 0;
+    for (std::size_t code = std::size(kCodes); code < rpc.requests.size(); ++code) other += rpc.requests[code].get();
+    page.sample(other, {{"method", std::string(rpc.method)}, {"code", "other"}});
+  }
+  page.histogram("rpc_duration_seconds", "Time of unary calls, from complete request to answer handed to the connection.");
+  for (const RpcFigures& rpc : from.rpc) page.sample(rpc.duration, {{"method", std::string(rpc.method)}});
+  page.counter("rpc_server_faults_total", "Calls that failed by the server's fault: what the availability objective counts.");
+  for (const RpcFigures& rpc : from.rpc) page.sample(value_of(rpc.server_faults), {{"method", std::string(rpc.method)}});
+  page.gauge("rpc_in_flight", "Unary calls being served.").sample(static_cast<double>(from.rpc_in_flight ? from.rpc_in_flight->get() : 0));
+  page.gauge("connections", "Open connections by listener.");
+  for (const NamedGauge& listener : from.connections)
+    page.sample(static_cast<double>(listener.gauge->get()), {{"listener", std::string(listener.name)}});
+  page.counter("rejected_total", "Requests refused by a bound, certainly not done, by reason.")
+      .sample(probe.proposals_overloaded.get(), {{"reason", "overloaded"}});
+  for (const NamedCounter& reason : from.rejected) page.sample(value_of(reason.counter), {{"reason", std::string(reason.name)}});
+  page.counter("slow_requests_total", "Requests over limits.slow_request.").sample(value_of(from.slow_requests));
+}
+
+std::uint64_t entries_behind(const NodeStatus& s, const MemberStatus& member) {
+  for (const NodeStatus::Peer& peer : s.peers)
+    if (peer.id == member.id) return s.last > peer.match ? s.last - peer.match : 0;
+  return s.commit > member.applied.index ? s.commit - member.applied.index : 0;
+}
+
+void add_consensus(Page& page, const MetricsSources& from, const NodeStatus& s, const NodeProbe& probe) {
+  page.counter("proposals_total", "Proposals by their end.")
+      .sample(probe.proposals_committed.get(), {{"result", "committed"}})
+      .sample(probe.proposals_refused.get(), {{"result", "refused"}})
+      .sample(probe.proposals_unknown.get(), {{"result", "unknown"}})
+      .sample(probe.proposals_overloaded.get(), {{"result", "overloaded"}});
+  page.histogram("commit_duration_seconds", "From propose to applied, at the leader.").sample(&probe.commit_duration);
+  page.histogram("stage_duration_seconds", "Time of a write in each stage.")
+      .sample(&probe.stage_queue, {{"stage", "queue"}})
+      .sample(&probe.stage_forward, {{"stage", "forward"}})
+      .sample(&probe.stage_fsync, {{"stage", "fsync"}})
+      .sample(&probe.stage_append, {{"stage", "append"}})
+      .sample(&probe.stage_quorum, {{"stage", "quorum"}})
+      .sample(&probe.stage_apply, {{"stage", "apply"}});
+  for (const char* stage : {"watch", "standby_receive", "standby_fsync", "standby_apply"})
+    page.sample(static_cast<const Histogram*>(nullptr), {{"stage", stage}});
+  page.gauge("commit_index", "Highest committed index of this group's log known here.").sample(s.commit.value());
+  page.gauge("applied_index", "Highest index applied to the state.").sample(s.applied.point.index.value());
+  page.gauge("durable_index", "Highest index whose effect survives a crash without the log.").sample(s.durable.value());
+  page.counter("leader_changes_total", "Leaders seen since the start.").sample(s.leader_changes);
+  page.counter("elections_total", "Elections of this node by result.")
+      .sample(probe.elections_started.get(), {{"result", "started"}})
+      .sample(probe.elections_won.get(), {{"result", "won"}})
+      .sample(probe.elections_lost.get(), {{"result", "lost"}});
+  page.gauge("peer_lag_entries", "Entries a member of the same group is behind; +Inf when it was never heard.");
+  const MemberStatus* self = self_of(s);
+  for (const MemberStatus& member : s.members)
+    if (self && member.id != s.self && member.region == self->region && member.role == self->role)
+      page.sample(member.report_age ? static_cast<double>(entries_behind(s, member)) : kInfinity, {{"peer", decimal(member.id)}});
+  page.histogram("peer_rtt_seconds", "Round trip to a member of the same group.");
+  for (const PeerHistogram& peer : from.peer_rtt) page.sample(peer.histogram, {{"peer", decimal(peer.peer)}});
+}
+
+void add_storage(Page& page, const MetricsSources& from, const NodeStatus& s, const NodeProbe& probe, const StateFigures& state) {
+  page.histogram("wal_fsync_duration_seconds", "Time of one sync of the log.").sample(&probe.fsync_duration);
+  page.counter("wal_bytes_total", "Bytes written to the log.").sample(probe.sync_bytes.get());
+  page.gauge("wal_size_bytes", "Size of the log on disk.").sample(s.log_bytes);
+  page.gauge("db_size_bytes", "Size of the state on disk.").sample(state.db_bytes);
+  page.gauge("db_quota_bytes", "Limit of the state's size: beyond it writes are refused.").sample(from.quota_bytes);
+  const std::vector<Volume> volumes = from.volumes ? from.volumes() : std::vector<Volume>{};
+  page.gauge("disk_free_bytes", "Free space by volume.");
+  for (const Volume& volume : volumes) page.sample(volume.free_bytes, {{"volume", std::string(volume.name)}});
+  page.gauge("disk_total_bytes", "Size of the file system by volume.");
+  for (const Volume& volume : volumes) page.sample(volume.total_bytes, {{"volume", std::string(volume.name)}});
+  page.gauge("alarm", "1 while the alarm is raised.")
+      .sample(s.disk_full, {{"alarm", "nospace"}})
+      .sample(false, {{"alarm", "corrupt"}});
+}
+
+void add_mvcc(Page& page, const MetricsSources& from, const NodeStatus& s, const NodeProbe& probe, const StateFigures& state) {
+  page.gauge("revision_in_epoch", "Revision without the epoch's part, which a double cannot hold.")
+      .sample(static_cast<double>(s.applied.revision.value() % kRevisionsOfAnEpoch));
+  page.gauge("compacted_revision_in_epoch", "Compacted revision, likewise.")
+      .sample(static_cast<double>(s.applied.compacted.value() % kRevisionsOfAnEpoch));
+  page.gauge("keys", "Live keys.").sample(state.keys);
+  page.gauge("watchers", "Open watches.").sample(state.watchers);
+  page.counter("watch_events_total", "Events sent to watchers.").sample(value_of(from.watch_events));
+  page.gauge("leases", "Live leases.").sample(state.leases);
+  page.counter("lease_expired_total", "Leases revoked because their time had run out.").sample(probe.leases_expired.get());
+}
+
+// A member of the primary is behind nobody; who is neither primary nor
+// following does not know.
+Lag own_lag(const NodeStatus& s, const MemberStatus* self) {
+  if (s.role == GroupRole::kPrimary) return {.writes = 0, .entries = 0, .bytes = 0, .low = 0ns, .high = 0ns};
+  return self && is_follower_region(s) ? self->lag : Lag{};
+}
+
+void add_standby(Page& page, const MetricsSources& from, const NodeStatus& s) {
+  const MemberStatus* self = self_of(s);
+  const Lag lag = own_lag(s, self);
+  page.gauge("standby_lag_writes", "Writes this node is behind the primary.").sample(count_or_infinity(lag.writes));
+  page.gauge("standby_lag_entries", "Entries this node is behind the primary.").sample(count_or_infinity(lag.entries));
+  page.gauge("standby_lag_bytes", "Bytes this node is behind the primary.").sample(count_or_infinity(lag.bytes));
+  page.gauge("standby_lag_seconds", "Interval that holds the time this node is behind the primary.")
+      .sample(seconds_or_infinity(lag.low), {{"bound", "low"}})
+      .sample(seconds_or_infinity(lag.high), {{"bound", "high"}});
+
+  const bool follows = is_follower_region(s);
+  std::map<std::string_view, bool> verdicts;
+  bool eligible = follows && self && !self->eligibility.empty();
+  if (self)
+    for (const NamedCheck& check : self->eligibility) {
+      verdicts[check.check] = check.ok;
+      eligible = eligible && check.ok;
+    }
+  page.gauge("standby_promotion_eligible", "1 when every check of promotion eligibility passes here.").sample(eligible);
+  page.gauge("standby_ineligible", "1 for each check that keeps this standby from being eligible.");
+  for (const char* check : kEligibilityChecks) {
+    const auto verdict = verdicts.find(check);
+    page.sample(follows && (verdict == verdicts.end() || !verdict->second), {{"check", check}});
+  }
+  page.gauge("standby_group_quorum", "1 when this standby group has a leader.").sample(follows && bool(s.leader));
+  page.gauge("standby_connected", "1 when the stream from the primary region is up.").sample(self && self->stream_connected);
+
+  static const StandbyProbe kNone;
+  const StandbyProbe& probe = from.standby ? *from.standby : kNone;
+  page.counter("standby_stream_bytes_total", "Bytes of the stream received.").sample(probe.wire_bytes_received.get());
+  page.counter("standby_resyncs_total", "Times the stream began anew, by kind.")
+      .sample(probe.reconnects.get(), {{"kind", "reconnect"}})
+      .sample(probe.resyncs_needed.get(), {{"kind", "snapshot"}});
+  page.counter("hash_comparisons_total", "State hashes compared with another region's.")
+      .sample(probe.hash_equal.get(), {{"result", "equal"}})
+      .sample(probe.hash_different.get(), {{"result", "different"}});
+
+  const FollowerStatus* armed = nullptr;
+  for (const FollowerStatus& region : s.followers)
+    if (region.armed) armed = &region;
+  page.gauge("source_lag_writes", "Writes a following region lacks, as this member of the primary knows; set is the armed one.")
+      .sample(armed ? static_cast<double>(armed->lag_writes) : kInfinity, {{"standby", "set"}});
+  for (const FollowerStatus& region : s.followers) page.sample(region.lag_writes, {{"standby", region.region}});
+  page.gauge("source_lag_seconds", "Time since this member committed what the region lacks.")
+      .sample(armed ? seconds_or_infinity(armed->lag) : kInfinity, {{"standby", "set"}});
+  for (const FollowerStatus& region : s.followers) page.sample(seconds_or_infinity(region.lag), {{"standby", region.region}});
+}
+
+void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s) {
+  page.gauge("dr_primary_silence_seconds", "Time since the primary's leader answered; 0 at the primary.")
+      .sample(s.role == GroupRole::kPrimary ? 0.0 : seconds_or_infinity(s.primary_silence));
+  page.gauge("dr_max_lag_seconds", "The lag up to which a standby is eligible.").sample(to_s(from.max_lag));
+  page.gauge("dr_rpo_budget_seconds", "The lag that the RPO policy defends.").sample(to_s(from.rpo_budget));
+  page.gauge("dr_armed", "1 when a standby region may take over.").sample(!s.armed_region.empty());
+}
+
+// What etcd's own dashboards cannot do without.
+void add_etcd(Page& page, const NodeStatus& s, const NodeProbe& probe, const StateFigures& state) {
+  char id[20];
+  std::snprintf(id, sizeof id, "%llx", static_cast<unsigned long long>(s.self.value()));
+  const auto gauge = [&](const char* name, const char* help) -> Page& { return page.family(MetricType::Gauge, name, help); };
+  const auto counter = [&](const char* name, const char* help) -> Page& { return page.family(MetricType::Counter, name, help); };
+  gauge("etcd_server_id", "Id of this member in hexadecimal.").sample(1.0, {{"server_id", id}});
+  gauge("etcd_server_has_leader", "As leeward_has_leader.").sample(bool(s.leader));
+  gauge("etcd_server_is_leader", "As leeward_is_leader.").sample(s.state == MemberState::kLeader && s.leader_ready);
+  counter("etcd_server_leader_changes_seen_total", "As leeward_leader_changes_total.").sample(s.leader_changes);
+  gauge("etcd_server_proposals_committed_total", "As leeward_commit_index.").sample(s.commit.value());
+  gauge("etcd_server_proposals_applied_total", "As leeward_applied_index.").sample(s.applied.point.index.value());
+  counter("etcd_server_proposals_failed_total", "Proposals that were refused or whose end is unknown.")
+      .sample(probe.proposals_refused.get() + probe.proposals_unknown.get());
+  page.family(MetricType::Histogram, "etcd_disk_wal_fsync_duration_seconds", "As leeward_wal_fsync_duration_seconds.")
+      .sample(&probe.fsync_duration);
+  gauge("etcd_mvcc_db_total_size_in_bytes", "As leeward_db_size_bytes.").sample(state.db_bytes);
+  gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Of it, live data.").sample(state.db_bytes_in_use);
+}
+
+}  // namespace
+
+Metrics::Metrics(MetricsSources sources) : sources_(std::move(sources)) {}
+
+std::string Metrics::render() const {
+  const NodeStatus status = sources_.status->status();
+  const NodeProbe& probe = sources_.status->probe();
+  const StateFigures state = sources_.state ? sources_.state() : StateFigures{};
+  Page page;
+  add_identity(page, sources_, status);
+  add_requests(page, sources_, probe);
+  add_consensus(page, sources_, status, probe);
+  add_storage(page, sources_, status, probe, state);
+  add_mvcc(page, sources_, status, probe, state);
+  add_standby(page, sources_, status);
+  add_recovery(page, sources_, status);
+  page.counter("log_dropped_total", "Log lines dropped because the queue was full or the output failed.")
+      .sample(sources_.log_dropped ? sources_.log_dropped() : 0);
+  add_etcd(page, status, probe, state);
+  return page.text();
+}
+
+}  // namespace leeward::telemetry

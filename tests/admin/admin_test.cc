@@ -1,0 +1,352 @@
+// Each health path over each state a node can be in.
+#include "admin/handler.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+#include "admin/checks.h"
+
+namespace leeward::admin {
+namespace {
+
+class FakeSource final : public StatusSource {
+ public:
+  NodeStatus status() const override { return now; }
+  const NodeProbe& probe() const override { return figures; }
+  NodeStatus now;
+  NodeProbe figures;
+};
+
+PeerIdentity loopback() { return {.loopback = true, .address = "127.0.0.1:5"}; }
+PeerIdentity stranger() { return {.tls = true, .address = "10.9.9.9:5"}; }
+PeerIdentity certified(const std::string& name) { return {.tls = true, .common_name = name, .address = "10.9.9.9:5"}; }
+
+class AdminTest : public ::testing::Test {
+ protected:
+  AdminTest() {
+    status().cluster_name = "orders";
+    status().epoch = Epoch(3);
+    status().self = NodeId(1);
+    status().admitted = true;
+    status().role = GroupRole::kPrimary;
+    status().state = MemberState::kFollower;
+    status().term = Term(8);
+    status().leader = NodeId(2);
+    status().members = {member(1, "east", GroupRole::kPrimary, MemberState::kFollower),
+                        member(2, "east", GroupRole::kPrimary, MemberState::kLeader),
+                        member(4, "west", GroupRole::kStandby, MemberState::kLeader)};
+    sources_ = {.status = &source_,
+                .metrics = [] { return std::string("leeward_epoch 3\n"); },
+                .metrics_content_type = "text/plain; version=0.0.4",
+                .config = [] { return std::string("[node]\nid = 1\n"); },
+                .loops_turn = [this] { return turning_; },
+                .operators = {"ops"}};
+  }
+
+  static MemberStatus member(std::uint64_t id, const char* region, GroupRole role, MemberState state) {
+    return {.id = NodeId(id), .name = "node-" + std::to_string(id), .region = region, .peer_address = "10.0.0.1:2380",
+            .role = role, .state = state, .voter = true, .admitted = true, .healthy = true, .report_age = 100ms};
+  }
+
+  NodeStatus& status() { return source_.now; }
+  MemberStatus& self() {
+    for (MemberStatus& m : status().members)
+      if (m.id == status().self) return m;
+    throw std::logic_error("no self");
+  }
+
+  void become_leader() {
+    status().leader = NodeId(1);
+    status().state = MemberState::kLeader;
+    status().leader_ready = true;
+  }
+  void become_standby() {
+    status().self = NodeId(4);
+    status().role = GroupRole::kStandby;
+    status().leader = NodeId(4);
+    status().primary_heard = true;
+    status().primary_silence = 20ms;
+    self().lag = {.writes = 3, .entries = 2, .bytes = 100, .low = 0ms, .high = 80ms};
+    for (const char* check : {"armed", "quorum", "lag", "hash"}) self().eligibility.push_back({check, true, "fine"});
+  }
+
+  HttpResponse get(const std::string& target, PeerIdentity peer = loopback(), const std::string& method = "GET",
+                   Surface surface = Surface::kAdmin) {
+    HttpRequest request;
+    request.method = method;
+    request.path = target.substr(0, target.find('?'));
+    if (request.path.size() < target.size()) request.query = target.substr(request.path.size() + 1);
+    request.peer = std::move(peer);
+    return AdminHandler(sources_, surface).answer(request);
+  }
+  int code(const std::string& target, PeerIdentity peer = loopback()) { return get(target, std::move(peer)).status; }
+  std::string body(const std::string& target, PeerIdentity peer = loopback()) {
+    return std::string(get(target, std::move(peer)).body.view());
+  }
+
+  FakeSource source_;
+  AdminSources sources_;
+  bool turning_ = true;
+};
+
+TEST_F(AdminTest, AHealthyFollowerOfThePrimaryIsReadyAndPrimaryAndNotLeader) {
+  for (const char* path : {"/livez", "/readyz", "/ready", "/readiness", "/health", "/primary", "/replica", "/replica?lag=1ms", "/readyz/raft"})
+    EXPECT_EQ(code(path), 200) << path << body(path);
+  for (const char* path : {"/leader", "/standby", "/standby?max_lag=1s", "/standby/eligible"}) EXPECT_EQ(code(path), 503) << path;
+}
+
+TEST_F(AdminTest, TheLeaderIsLeaderOnceItsFirstEntryIsCommitted) {
+  become_leader();
+  EXPECT_EQ(code("/leader"), 200);
+  status().leader_ready = false;
+  EXPECT_EQ(code("/leader"), 503);
+}
+
+TEST_F(AdminTest, WithoutALeaderNothingButLivezAnswers200) {
+  status().leader = NodeId();
+  EXPECT_EQ(code("/livez"), 200);
+  for (const char* path : {"/readyz", "/health", "/leader", "/primary", "/replica", "/readyz/raft"}) EXPECT_EQ(code(path), 503) << path;
+  EXPECT_EQ(body("/readyz"), "[-]raft failed: no leader is known in term 8\nreadyz check failed\n");
+}
+
+TEST_F(AdminTest, LivezDependsOnTheLoopsAlone) {
+  status() = NodeStatus{};
+  status().disk_full = true;
+  status().disk_stall = 60s;
+  status().stopping = true;
+  status().role = GroupRole::kFenced;
+  status().waiting_for = "a majority";
+  EXPECT_EQ(code("/livez"), 200);
+  turning_ = false;
+  EXPECT_EQ(code("/livez"), 503);
+  EXPECT_EQ(body("/livez?verbose"), "[-]loop failed: the event loops do not turn\nlivez check failed\n");
+}
+
+TEST_F(AdminTest, AStandbyIsReadyAndNeverPrimary) {
+  become_standby();
+  for (const char* path : {"/livez", "/readyz", "/health", "/standby", "/standby?max_lag=80ms", "/standby/eligible", "/replica?lag=100ms", "/readyz/stream"})
+    EXPECT_EQ(code(path), 200) << path << body(path);
+  for (const char* path : {"/primary", "/leader", "/standby?max_lag=79ms", "/replica?lag=10ms"}) EXPECT_EQ(code(path), 503) << path;
+  EXPECT_EQ(body("/standby?max_lag=10ms"), "the lag is up to 80ms, more than 10ms\n");
+}
+
+TEST_F(AdminTest, AStandbyThatHearsNobodyIsNotReadyAndItsLagIsUnknown) {
+  become_standby();
+  status().primary_heard = false;
+  status().primary_silence = 7500ms;
+  self().lag.high.reset();
+  EXPECT_EQ(code("/livez"), 200);
+  EXPECT_EQ(body("/readyz/stream"), "[-]stream failed: the primary has been silent for 7500ms\n");
+  EXPECT_EQ(code("/readyz"), 503);
+  EXPECT_EQ(code("/replica"), 503);
+  EXPECT_EQ(body("/standby"), "the lag is not known\n");
+}
+
+TEST_F(AdminTest, AnIneligibleStandbyNamesTheFailingChecks) {
+  become_standby();
+  self().eligibility[3] = {"hash", false, "never compared"};
+  EXPECT_EQ(code("/standby/eligible"), 503);
+  EXPECT_EQ(body("/standby/eligible"), "hash: never compared\n");
+  self().eligibility.clear();
+  EXPECT_EQ(body("/standby/eligible"), "there is no verdict yet\n");
+}
+
+TEST_F(AdminTest, AFencedNodeIsAliveAndNotReady) {
+  status().role = GroupRole::kFenced;
+  EXPECT_EQ(code("/livez"), 200);
+  EXPECT_EQ(code("/readyz"), 503);
+  EXPECT_EQ(code("/primary"), 503);
+  EXPECT_EQ(code("/dr/status"), 200);
+  EXPECT_EQ(body("/readyz"), "[-]fenced failed: a newer epoch than 3 exists; stale reads only\nreadyz check failed\n");
+}
+
+TEST_F(AdminTest, AStartingWaitingOrUnadmittedNodeIsNotReadyAndSaysWhy) {
+  status().waiting_for = "waiting for 2 of 3 active members: 2, 3";
+  EXPECT_EQ(body("/readyz/started"), "[-]started failed: waiting for 2 of 3 active members: 2, 3\n");
+  EXPECT_EQ(code("/primary"), 503);
+  EXPECT_EQ(code("/replica"), 503);
+  status().waiting_for.clear();
+  status().admitted = false;
+  EXPECT_EQ(body("/readyz/started"), "[-]started failed: this member waits for its admission: leewardctl member admit 1\n");
+  status().admitted = true;
+  status().state = MemberState::kStarting;
+  EXPECT_EQ(code("/readyz"), 503);
+}
+
+TEST_F(AdminTest, AStoppingNodeLeavesTheBalancersFirst) {
+  status().stopping = true;
+  EXPECT_EQ(code("/livez"), 200);
+  for (const char* path : {"/readyz", "/primary", "/replica"}) EXPECT_EQ(code(path), 503) << path;
+}
+
+TEST_F(AdminTest, AFullOrHangingDiskFailsStorage) {
+  status().disk_full = true;
+  EXPECT_EQ(code("/readyz/storage"), 503);
+  status().disk_full = false;
+  status().disk_stall = 1s;
+  EXPECT_EQ(code("/readyz/storage"), 200);
+  status().disk_stall = 3s;
+  EXPECT_EQ(body("/readyz/storage"), "[-]storage failed: a sync has been running for 3s\n");
+}
+
+TEST_F(AdminTest, ANodeFarBehindInApplyingIsNotReady) {
+  status().apply_backlog = 5000;
+  EXPECT_EQ(code("/readyz/apply"), 200);
+  status().apply_backlog = 5001;
+  EXPECT_EQ(code("/readyz/apply"), 503);
+  EXPECT_EQ(code("/replica"), 503);
+  status().apply_backlog = 0;
+  status().state = MemberState::kSnapshot;
+  EXPECT_EQ(code("/readyz/apply"), 503);
+}
+
+TEST_F(AdminTest, VerboseListsEveryCheckAndExcludeLeavesSomeOut) {
+  status().leader = NodeId();
+  EXPECT_EQ(body("/readyz?verbose"),
+            "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]storage ok\n[-]raft failed: no leader is known in term 8\n"
+            "[+]apply ok\nreadyz check failed\n");
+  EXPECT_EQ(code("/readyz?exclude=raft"), 200);
+  EXPECT_EQ(body("/readyz?verbose&exclude=raft&exclude=apply"),
+            "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]storage ok\n[+]raft excluded: ok\n[+]apply excluded: ok\nreadyz check passed\n");
+  EXPECT_EQ(code("/health?exclude=raft"), 200);
+}
+
+TEST_F(AdminTest, BadQueriesAre400AndSayWhatWasExpected) {
+  EXPECT_EQ(body("/replica?lag=100"), "lag: \"100\": expected a duration with a unit, such as \"250ms\", \"10s\" or \"1h30m\"\n");
+  for (const char* target : {"/replica?lag=100", "/replica?lag=", "/replica?max_lag=1s", "/standby?max_lag=soon", "/standby?lag=1s",
+                             "/readyz?exclude=nonsense", "/readyz?exclude=", "/readyz?nonsense", "/health?exclude=x", "/replica?lag=%zz",
+                             "/livez?exclude=raft"})
+    EXPECT_EQ(code(target), 400) << target;
+  EXPECT_EQ(code("/replica?lag=1%30s"), 200);
+}
+
+TEST_F(AdminTest, UnknownPathsAndChecksAre404) {
+  for (const char* target : {"/nonsense", "/readyz/nonsense", "/livez/raft", "/readyzz", "/debug", "/dr"}) EXPECT_EQ(code(target), 404) << target;
+}
+
+TEST_F(AdminTest, HealthIsEtcdsJsonAndMore) {
+  auto healthy = boost::json::parse(body("/health")).as_object();
+  EXPECT_EQ(healthy.at("health").as_string(), "true");
+  EXPECT_EQ(healthy.at("status").as_string(), "healthy");
+  for (const char* check : {"store", "raft", "disk"})
+    EXPECT_TRUE(healthy.at("checks").as_object().at(check).as_object().at("ok").as_bool()) << check;
+  status().leader = NodeId();
+  auto sick = boost::json::parse(body("/health")).as_object();
+  EXPECT_EQ(code("/health"), 503);
+  EXPECT_EQ(sick.at("health").as_string(), "false");
+  EXPECT_EQ(sick.at("reason").as_string(), "raft: no leader is known in term 8");
+  EXPECT_EQ(get("/health").content_type, "application/json");
+}
+
+TEST_F(AdminTest, HeadAndOptionsAnswerAsGetWithoutBody) {
+  for (const char* target : {"/livez", "/readyz", "/metrics", "/", "/dr/status", "/nonsense", "/leader"}) {
+    const int expected = get(target).status;
+    for (const char* method : {"HEAD", "OPTIONS"}) {
+      const HttpResponse response = get(target, loopback(), method);
+      EXPECT_EQ(response.status, expected) << method << target;
+      EXPECT_TRUE(response.body.empty()) << method << target;
+    }
+  }
+  EXPECT_EQ(get("/livez", loopback(), "POST").status, 405);
+}
+
+TEST_F(AdminTest, AStrangerSeesHealthAndMetricsWithoutDetails) {
+  status().leader = NodeId();
+  for (const char* target : {"/livez", "/metrics", "/replica?lag=1s"}) EXPECT_NE(code(target, stranger()), 403) << target;
+  EXPECT_EQ(body("/readyz", stranger()), "[-]raft failed\nreadyz check failed\n");
+  EXPECT_EQ(body("/readyz/raft", stranger()), "[-]raft failed\n");
+  EXPECT_EQ(body("/health", stranger()).find("term 8"), std::string::npos);
+  for (const char* target : {"/", "/dr/status", "/dr/plan", "/debug/config", "/debug/flight", "/readyz?verbose", "/livez?verbose", "/health?verbose"})
+    EXPECT_EQ(code(target, stranger()), 403) << target;
+}
+
+TEST_F(AdminTest, ACertificateShowsDetailsAndOnlyAnOperatorsShowsTheRest) {
+  EXPECT_EQ(code("/readyz?verbose", certified("prometheus")), 200);
+  for (const char* target : {"/", "/dr/status", "/debug/config"}) {
+    EXPECT_EQ(code(target, certified("prometheus")), 403) << target;
+    EXPECT_EQ(code(target, certified("ops")), 200) << target;
+    EXPECT_EQ(code(target, {.unix_socket = true}), 200) << target;
+  }
+  sources_.insecure = true;
+  EXPECT_EQ(code("/debug/config", stranger()), 200);
+}
+
+TEST_F(AdminTest, TheMetricsPortHasHealthAndMetricsOnly) {
+  const auto at_metrics = [&](const char* target) { return get(target, loopback(), "GET", Surface::kMetrics).status; };
+  for (const char* target : {"/livez", "/readyz", "/health", "/metrics", "/primary"}) EXPECT_EQ(at_metrics(target), 200) << target;
+  for (const char* target : {"/", "/dr/status", "/debug/config"}) EXPECT_EQ(at_metrics(target), 404) << target;
+  EXPECT_EQ(get("/metrics").content_type, "text/plain; version=0.0.4");
+}
+
+TEST_F(AdminTest, WhatIsNotBuiltSaysSo) {
+  EXPECT_EQ(code("/dr/plan"), 501);
+  EXPECT_EQ(code("/debug/flight"), 501);
+}
+
+TEST_F(AdminTest, DrStatusIsJsonInEveryState) {
+  for (const GroupRole role : {GroupRole::kUnknown, GroupRole::kPrimary, GroupRole::kStandby, GroupRole::kObserver, GroupRole::kFenced}) {
+    status().role = role;
+    const auto answer = boost::json::parse(body("/dr/status")).as_object();
+    EXPECT_EQ(answer.at("role").as_string(), name(role));
+    EXPECT_EQ(answer.at("epoch").as_string(), "3");
+    EXPECT_EQ(answer.at("groups").as_array().size(), 2u);
+    EXPECT_EQ(answer.at("groups").as_array()[1].as_object().at("leader_id").as_string(), "4");
+  }
+  status() = NodeStatus{};
+  const auto empty = boost::json::parse(body("/dr/status")).as_object();
+  EXPECT_EQ(empty.at("state").as_string(), "no_quorum");
+  EXPECT_TRUE(empty.at("silence_ms").is_null());
+}
+
+TEST_F(AdminTest, TheConsoleEscapesNamesAndAllowsNoScript) {
+  status().members[2].name = "<script>alert(1)</script>";
+  status().cluster_name = "a&b\"c";
+  const HttpResponse page = get("/");
+  const std::string html(page.body.view());
+  EXPECT_EQ(page.status, 200);
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_NE(html.find("&lt;script&gt;"), std::string::npos);
+  EXPECT_NE(html.find("a&amp;b&quot;c"), std::string::npos);
+  EXPECT_EQ(html.find("http://"), std::string::npos) << "an external asset";
+  bool policy = false;
+  for (const auto& [name, value] : page.headers) policy |= name == "content-security-policy" && value.starts_with("default-src 'none'");
+  EXPECT_TRUE(policy);
+}
+
+TEST_F(AdminTest, TheConsoleShowsAnEmptyStatusToo) {
+  status() = NodeStatus{};
+  EXPECT_EQ(code("/"), 200);
+  EXPECT_EQ(code("/metrics"), 200);
+}
+
+class FakeExchange final : public HttpExchange {
+ public:
+  explicit FakeExchange(HttpRequest r) : request_(std::move(r)) {}
+  const HttpRequest& request() const override { return request_; }
+  Executor& loop() override { throw std::logic_error("not asked for"); }
+  void respond(HttpResponse response) override { responses.push_back(std::move(response)); }
+  void start_stream(HttpResponse) override {}
+  void write(Bytes) override {}
+  void end() override {}
+  std::size_t queued() const override { return 0; }
+  void on_drain(Function<void()>) override {}
+  void on_cancel(Function<void()>) override {}
+  std::vector<HttpResponse> responses;
+
+ private:
+  HttpRequest request_;
+};
+
+TEST_F(AdminTest, AnExchangeIsAnsweredOnceAtOnce) {
+  HttpRequest request;
+  request.method = "GET";
+  request.path = "/livez";
+  const auto exchange = std::make_shared<FakeExchange>(request);
+  AdminHandler(sources_, Surface::kAdmin).handle(exchange);
+  ASSERT_EQ(exchange->responses.size(), 1u);
+  EXPECT_EQ(exchange->responses[0].body.view(), "ok\n");
+}
+
+}  // namespace
+}  // namespace leeward::admin

@@ -1,0 +1,285 @@
+// The metrics page as Prometheus reads it.
+#include "telemetry/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <unistd.h>
+
+namespace leeward::telemetry {
+namespace {
+
+class FakeSource final : public StatusSource {
+ public:
+  NodeStatus status() const override { return now; }
+  const NodeProbe& probe() const override { return figures; }
+  NodeStatus now;
+  NodeProbe figures;
+};
+
+// A reader of the text format that is as strict as the format is.
+struct Parsed {
+  std::map<std::string, double> samples;  // name{labels} -> value
+  std::map<std::string, std::string> types;
+  std::vector<std::string> faults;
+
+  double at(const std::string& series) const {
+    const auto it = samples.find(series);
+    return it == samples.end() ? std::nan("") : it->second;
+  }
+};
+
+std::string family_of(const std::string& name, const std::map<std::string, std::string>& types) {
+  for (const char* suffix : {"_bucket", "_sum", "_count"}) {
+    const std::string s = suffix;
+    if (name.ends_with(s) && types.contains(name.substr(0, name.size() - s.size())) &&
+        types.at(name.substr(0, name.size() - s.size())) == "histogram")
+      return name.substr(0, name.size() - s.size());
+  }
+  return name;
+}
+
+Parsed parse(const std::string& text) {
+  static const std::regex kSample(R"re(([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"(?:,[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*")*,?\})? ([^ ]+))re");
+  Parsed out;
+  std::set<std::string> helped, ended;
+  std::string current;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("# HELP ")) {
+      const std::string name = line.substr(7, line.find(' ', 7) - 7);
+      if (!helped.insert(name).second) out.faults.push_back("second HELP: " + line);
+      if (line.size() <= 8 + name.size()) out.faults.push_back("empty help: " + line);
+    } else if (line.starts_with("# TYPE ")) {
+      const std::size_t space = line.find(' ', 7);
+      const std::string name = line.substr(7, space - 7), type = line.substr(space + 1);
+      if (!out.types.emplace(name, type).second) out.faults.push_back("second TYPE: " + line);
+      if (type == "counter" && !name.ends_with("_total")) out.faults.push_back("a counter without _total: " + name);
+      if (type == "gauge" && name.ends_with("_total") && !name.starts_with("etcd_")) out.faults.push_back("a gauge with _total: " + name);
+      current = name;
+    } else {
+      std::smatch match;
+      if (!std::regex_match(line, match, kSample)) {
+        out.faults.push_back("not a sample: " + line);
+        continue;
+      }
+      const std::string name = match[1], value = match[3];
+      if (family_of(name, out.types) != current) out.faults.push_back("outside its family: " + line);
+      const double number = value == "+Inf" ? HUGE_VAL : std::strtod(value.c_str(), nullptr);
+      if (value == "NaN" || value == "Nan" || value == "nan") out.faults.push_back("NaN: " + line);
+      if (!out.samples.emplace(name + match[2].str(), number).second) out.faults.push_back("twice: " + line);
+    }
+  }
+  return out;
+}
+
+class MetricsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    source_.now.self = NodeId(1);
+    source_.now.epoch = Epoch(1);
+    source_.now.role = GroupRole::kPrimary;
+    source_.now.state = MemberState::kLeader;
+    source_.now.leader = NodeId(1);
+    source_.now.leader_ready = true;
+    source_.now.members = {{.id = NodeId(1), .region = "east", .role = GroupRole::kPrimary, .state = MemberState::kLeader, .report_age = 0ms},
+                           {.id = NodeId(2), .region = "east", .role = GroupRole::kPrimary, .state = MemberState::kFollower, .report_age = 0ms},
+                           {.id = NodeId(3), .region = "east", .role = GroupRole::kPrimary},
+                           {.id = NodeId(4), .region = "west", .role = GroupRole::kStandby, .state = MemberState::kLeader, .report_age = 0ms}};
+    sources_.status = &source_;
+    sources_.version = "0.1.0";
+    sources_.revision = "abc";
+    sources_.zone = "a";
+    sources_.rpc = {{"Range", range_, &faults_, &duration_}, {"Put", put_, &put_faults_, &put_duration_}};
+    sources_.state = [] { return StateFigures{.db_bytes = 4096, .keys = 17, .leases = 2}; };
+    sources_.volumes = [] { return std::vector<Volume>{{"data", 10, 100}, {"wal", 20, 100}, {"snapshot", 10, 100}}; };
+    sources_.log_dropped = [] { return std::uint64_t{5}; };
+    sources_.standby = &standby_;
+    sources_.max_lag = 1s;
+  }
+
+  Parsed page() {
+    Parsed parsed = parse(Metrics(sources_).render());
+    EXPECT_TRUE(parsed.faults.empty()) << parsed.faults.front();
+    return parsed;
+  }
+
+  FakeSource source_;
+  MetricsSources sources_;
+  std::array<Counter, 17> range_, put_;
+  Counter faults_, put_faults_;
+  Histogram duration_, put_duration_;
+  StandbyProbe standby_;
+};
+
+TEST_F(MetricsTest, EverySeriesOfAClosedSetExistsFromTheStart) {
+  const Parsed p = page();
+  for (const char* series : {
+           "leeward_build_info{version=\"0.1.0\",revision=\"abc\"}", "leeward_node_info{node=\"1\",zone=\"a\",role=\"primary\"}",
+           "leeward_epoch", "leeward_term_in_epoch", "leeward_is_leader", "leeward_has_leader", "leeward_is_primary",
+           "leeward_is_fenced", "leeward_member_admitted", "leeward_restart_pending", "process_start_time_seconds",
+           "process_resident_memory_bytes", "process_open_fds", "process_max_fds",
+           "leeward_cluster_members{role=\"observer\",status=\"isolated\"}",
+           "leeward_rpc_requests_total{method=\"Put\",code=\"OK\"}", "leeward_rpc_requests_total{method=\"Put\",code=\"other\"}",
+           "leeward_rpc_requests_total{method=\"Range\",code=\"Unavailable\"}", "leeward_rpc_duration_seconds_count{method=\"Range\"}",
+           "leeward_rpc_server_faults_total{method=\"Put\"}", "leeward_rpc_in_flight", "leeward_rejected_total{reason=\"overloaded\"}",
+           "leeward_slow_requests_total", "leeward_proposals_total{result=\"unknown\"}", "leeward_commit_duration_seconds_count",
+           "leeward_stage_duration_seconds_count{stage=\"fsync\"}", "leeward_stage_duration_seconds_count{stage=\"standby_apply\"}",
+           "leeward_commit_index", "leeward_applied_index", "leeward_durable_index", "leeward_leader_changes_total",
+           "leeward_elections_total{result=\"won\"}", "leeward_wal_fsync_duration_seconds_count", "leeward_wal_bytes_total",
+           "leeward_wal_size_bytes", "leeward_db_size_bytes", "leeward_db_quota_bytes", "leeward_disk_free_bytes{volume=\"wal\"}",
+           "leeward_disk_total_bytes{volume=\"snapshot\"}", "leeward_alarm{alarm=\"nospace\"}", "leeward_revision_in_epoch",
+           "leeward_compacted_revision_in_epoch", "leeward_keys", "leeward_watchers", "leeward_watch_events_total", "leeward_leases",
+           "leeward_lease_expired_total", "leeward_standby_lag_writes", "leeward_standby_lag_entries", "leeward_standby_lag_bytes",
+           "leeward_standby_lag_seconds{bound=\"low\"}", "leeward_standby_lag_seconds{bound=\"high\"}",
+           "leeward_standby_promotion_eligible", "leeward_standby_group_quorum", "leeward_standby_ineligible{check=\"voter\"}",
+           "leeward_standby_connected", "leeward_standby_stream_bytes_total", "leeward_standby_resyncs_total{kind=\"snapshot\"}",
+           "leeward_hash_comparisons_total{result=\"different\"}", "leeward_source_lag_writes{standby=\"set\"}",
+           "leeward_source_lag_seconds{standby=\"set\"}", "leeward_dr_primary_silence_seconds", "leeward_dr_max_lag_seconds",
+           "leeward_dr_armed", "leeward_log_dropped_total", "etcd_server_has_leader", "etcd_disk_wal_fsync_duration_seconds_count"})
+    EXPECT_TRUE(p.samples.contains(series)) << series;
+}
+
+TEST_F(MetricsTest, NoSeriesHasALabelThatTheScrapeConfigurationSets) {
+  for (const auto& [series, value] : page().samples)
+    for (const char* label : {"{job=", ",job=", "{cluster=", ",cluster=", "{region=", ",region="})
+      EXPECT_EQ(series.find(label), std::string::npos) << series;
+}
+
+TEST_F(MetricsTest, CountersFollowTheirProbes) {
+  range_[0].add(3);
+  range_[14].add();
+  faults_.add();
+  source_.figures.proposals_committed.add(9);
+  source_.figures.proposals_overloaded.add(2);
+  standby_.hash_equal.add(4);
+  const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_rpc_requests_total{method=\"Range\",code=\"OK\"}"), 3);
+  EXPECT_EQ(p.at("leeward_rpc_requests_total{method=\"Range\",code=\"Unavailable\"}"), 1);
+  EXPECT_EQ(p.at("leeward_rpc_server_faults_total{method=\"Range\"}"), 1);
+  EXPECT_EQ(p.at("leeward_proposals_total{result=\"committed\"}"), 9);
+  EXPECT_EQ(p.at("leeward_rejected_total{reason=\"overloaded\"}"), 2);
+  EXPECT_EQ(p.at("leeward_hash_comparisons_total{result=\"equal\"}"), 4);
+  EXPECT_EQ(p.at("leeward_log_dropped_total"), 5);
+  EXPECT_EQ(p.at("leeward_keys"), 17);
+}
+
+TEST_F(MetricsTest, HistogramsAreCumulativeAndEndAtInfinity) {
+  duration_.observe(60us);
+  duration_.observe(60us);
+  duration_.observe(20s);
+  const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_rpc_duration_seconds_bucket{method=\"Range\",le=\"5e-05\"}"), 0);
+  EXPECT_EQ(p.at("leeward_rpc_duration_seconds_bucket{method=\"Range\",le=\"0.0001\"}"), 2);
+  EXPECT_EQ(p.at("leeward_rpc_duration_seconds_bucket{method=\"Range\",le=\"10\"}"), 2);
+  EXPECT_EQ(p.at("leeward_rpc_duration_seconds_bucket{method=\"Range\",le=\"+Inf\"}"), 3);
+  EXPECT_EQ(p.at("leeward_rpc_duration_seconds_count{method=\"Range\"}"), 3);
+  EXPECT_NEAR(p.at("leeward_rpc_duration_seconds_sum{method=\"Range\"}"), 20.00012, 1e-6);
+  std::size_t buckets = 0;
+  for (const auto& [series, value] : p.samples) buckets += series.starts_with("leeward_rpc_duration_seconds_bucket{method=\"Range\"");
+  EXPECT_LE(buckets, 20u);
+}
+
+TEST_F(MetricsTest, AnUnknownBoundIsInfiniteNeverNanNeverAbsent) {
+  source_.now.role = GroupRole::kStandby;
+  source_.now.self = NodeId(4);
+  source_.now.state = MemberState::kFollower;
+  source_.now.leader = NodeId();
+  const Parsed p = page();
+  EXPECT_TRUE(std::isinf(p.at("leeward_standby_lag_writes")));
+  EXPECT_TRUE(std::isinf(p.at("leeward_standby_lag_seconds{bound=\"high\"}")));
+  EXPECT_TRUE(std::isinf(p.at("leeward_dr_primary_silence_seconds")));
+  EXPECT_EQ(p.at("leeward_standby_promotion_eligible"), 0);
+  EXPECT_EQ(p.at("leeward_standby_ineligible{check=\"lag\"}"), 1);
+  EXPECT_EQ(p.at("leeward_standby_group_quorum"), 0);
+}
+
+TEST_F(MetricsTest, AStandbyShowsItsOwnLagAndTheCheckThatFails) {
+  source_.now.role = GroupRole::kStandby;
+  source_.now.self = NodeId(4);
+  source_.now.primary_silence = 30ms;
+  MemberStatus& self = source_.now.members[3];
+  self.lag = {.writes = 12, .entries = 3, .bytes = 999, .low = 0ms, .high = 80ms};
+  self.stream_connected = true;
+  for (const char* check : {"armed", "quorum", "lag", "hash", "integrity", "disk", "version", "epoch", "isolated", "voter"})
+    self.eligibility.push_back({check, true, ""});
+  Parsed p = page();
+  EXPECT_EQ(p.at("leeward_standby_lag_writes"), 12);
+  EXPECT_EQ(p.at("leeward_standby_lag_bytes"), 999);
+  EXPECT_DOUBLE_EQ(p.at("leeward_standby_lag_seconds{bound=\"high\"}"), 0.08);
+  EXPECT_EQ(p.at("leeward_standby_promotion_eligible"), 1);
+  EXPECT_EQ(p.at("leeward_standby_connected"), 1);
+  self.eligibility[3].ok = false;
+  p = page();
+  EXPECT_EQ(p.at("leeward_standby_promotion_eligible"), 0);
+  EXPECT_EQ(p.at("leeward_standby_ineligible{check=\"hash\"}"), 1);
+  EXPECT_EQ(p.at("leeward_standby_ineligible{check=\"lag\"}"), 0);
+}
+
+TEST_F(MetricsTest, ThePrimaryLagsBehindNobodyAndSeesItsFollowers) {
+  source_.now.followers = {{.region = "west", .connected = true, .armed = true, .lag_writes = 7, .lag = 250ms},
+                           {.region = "north", .lag_writes = 100, .lag = 9s}};
+  source_.now.armed_region = "west";
+  const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_standby_lag_writes"), 0);
+  EXPECT_EQ(p.at("leeward_dr_primary_silence_seconds"), 0);
+  EXPECT_EQ(p.at("leeward_source_lag_writes{standby=\"set\"}"), 7);
+  EXPECT_EQ(p.at("leeward_source_lag_writes{standby=\"north\"}"), 100);
+  EXPECT_EQ(p.at("leeward_source_lag_seconds{standby=\"west\"}"), 0.25);
+  EXPECT_EQ(p.at("leeward_dr_armed"), 1);
+}
+
+TEST_F(MetricsTest, WithNobodyArmedTheSetsLagIsUnknown) {
+  EXPECT_TRUE(std::isinf(page().at("leeward_source_lag_writes{standby=\"set\"}")));
+  EXPECT_EQ(page().at("leeward_dr_armed"), 0);
+}
+
+TEST_F(MetricsTest, PeersBehindAreCountedAndUnheardOnesAreInfinitelySo) {
+  source_.now.last = Index(100);
+  source_.now.commit = Index(95);
+  source_.now.peers = {{.id = NodeId(2), .match = Index(90), .active = true}};
+  const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_peer_lag_entries{peer=\"2\"}"), 10);
+  EXPECT_TRUE(std::isinf(p.at("leeward_peer_lag_entries{peer=\"3\"}")));
+  EXPECT_TRUE(std::isnan(p.at("leeward_peer_lag_entries{peer=\"4\"}"))) << "of another group";
+}
+
+TEST_F(MetricsTest, RevisionsOfLaterEpochsKeepTheirDigits) {
+  source_.now.epoch = Epoch(9);
+  source_.now.applied.revision = Revision((std::int64_t{9} << 44) + 12345);
+  EXPECT_EQ(page().at("leeward_revision_in_epoch"), 12345);
+  EXPECT_EQ(page().at("leeward_epoch"), 9);
+}
+
+TEST_F(MetricsTest, MembersAreCountedByRoleAndState) {
+  const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_cluster_members{role=\"primary\",status=\"follower\"}"), 1);
+  EXPECT_EQ(p.at("leeward_cluster_members{role=\"primary\",status=\"down\"}"), 1);
+  EXPECT_EQ(p.at("leeward_cluster_members{role=\"standby\",status=\"leader\"}"), 1);
+  EXPECT_EQ(p.at("leeward_cluster_members{role=\"fenced\",status=\"leader\"}"), 0);
+}
+
+TEST_F(MetricsTest, TheProcessIsDescribed) {
+  const ProcessFigures process = process_figures();
+  EXPECT_GT(process.resident_bytes, 1u << 20);
+  EXPECT_GE(process.open_fds, 3u);
+  EXPECT_GT(process.max_fds, process.open_fds);
+  EXPECT_GT(process.start_time_seconds, 1.7e9);
+  EXPECT_FALSE(process.binary_replaced);
+}
+
+TEST_F(MetricsTest, PromtoolAcceptsThePageWhereItIsInstalled) {
+  if (std::system("command -v promtool >/dev/null 2>&1") != 0) return;  // the strict reader above stands in
+  const std::string path = "/tmp/leeward-metrics-" + std::to_string(getpid());
+  std::ofstream(path) << Metrics(sources_).render();
+  EXPECT_EQ(std::system(("promtool check metrics < " + path).c_str()), 0);
+  unlink(path.c_str());
+}
+
+}  // namespace
+}  // namespace leeward::telemetry
