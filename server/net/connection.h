@@ -46,6 +46,7 @@ class Protocol {
   virtual Result<void> receive(std::string_view data) = 0;
   virtual bool fill() { return false; }
   virtual void sent() {}                 // the kernel took output
+  virtual void blocked() {}              // it takes none for now, or takes it again
   virtual bool eof() { return false; }   // true: keep the connection, an answer is due
   virtual void closed() = 0;             // the connection is gone: cancel everything
   virtual void drain() = 0;              // end when the present requests have ended

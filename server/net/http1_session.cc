@@ -24,9 +24,9 @@ class Http1Session;
 // methods do nothing.
 class Http1Exchange final : public HttpExchange, public std::enable_shared_from_this<Http1Exchange> {
  public:
-  Http1Exchange(Http1Session& session, IoLoop& loop, HttpRequest request, bool headers_only, bool keep_alive,
+  Http1Exchange(Http1Session& session, IoLoop& loop, HttpRequest request, bool head, bool options, bool keep_alive,
                 bool chunked)
-      : session_(&session), loop_(loop), request_(std::move(request)), headers_only_(headers_only),
+      : session_(&session), loop_(loop), request_(std::move(request)), head_(head), options_(options),
         keep_alive_(keep_alive), chunked_(chunked) {}
 
   const HttpRequest& request() const override { return request_; }
@@ -46,7 +46,6 @@ class Http1Exchange final : public HttpExchange, public std::enable_shared_from_
   bool streaming() const { return streaming_; }
   bool chunked() const { return chunked_; }
   bool keep_alive() const { return keep_alive_; }
-  bool headers_only() const { return headers_only_; }
   void sent(std::size_t queued);
   void detach(bool cancelled);
 
@@ -57,7 +56,8 @@ class Http1Exchange final : public HttpExchange, public std::enable_shared_from_
   IoLoop& loop_;
   HttpRequest request_;
   Function<void()> drain_, cancel_;
-  const bool headers_only_, keep_alive_, chunked_;
+  const bool head_, options_;  // HEAD, OPTIONS: answered as GET, without the body
+  const bool keep_alive_, chunked_;
   bool streaming_ = false, above_ = false;
 };
 
@@ -156,11 +156,11 @@ void Http1Session::begin(Parser& parser) {
   }
   request.body = Bytes(std::move(message.body()));
   request.peer = context_.peer;
-  const bool headers_only = request.method == "HEAD" || request.method == "OPTIONS";
-  if (headers_only) request.method = "GET";
+  const bool head = request.method == "HEAD", options = request.method == "OPTIONS";
+  if (head || options) request.method = "GET";
   context_.probe.http_requests.add();
   first_ = false;
-  exchange_ = std::make_shared<Http1Exchange>(*this, context_.loop(), std::move(request), headers_only,
+  exchange_ = std::make_shared<Http1Exchange>(*this, context_.loop(), std::move(request), head, options,
                                               parser.keep_alive() && !draining_ && !eof_, message.version() >= 11);
   parser_.reset();
   const auto exchange = exchange_;
@@ -258,16 +258,19 @@ bool Http1Session::overdue(Instant now) {
 
 void Http1Exchange::respond(HttpResponse response) {
   if (!session_ || streaming_) return;
+  if (options_) response.body = Bytes();
   session_->send_head(response, *this, false);
-  if (!headers_only_) session_->send(std::move(response.body));
+  if (!head_) session_->send(std::move(response.body));
   finish();
 }
 
 void Http1Exchange::start_stream(HttpResponse head) {
   if (!session_ || streaming_) return;
+  head.body = Bytes();
+  if (options_) return respond(std::move(head));
   streaming_ = true;
   session_->send_head(head, *this, true);
-  if (headers_only_) finish();
+  if (head_) finish();
 }
 
 void Http1Exchange::write(Bytes chunk) {
@@ -300,7 +303,7 @@ void Http1Exchange::sent(std::size_t queued) {
 void Http1Exchange::finish() {
   Http1Session* session = session_;
   detach(false);
-  session->finished(keep_alive_ && (!streaming_ || chunked_ || headers_only_));
+  session->finished(keep_alive_ && (!streaming_ || chunked_ || head_));
 }
 
 void Http1Exchange::detach(bool cancelled) {

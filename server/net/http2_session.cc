@@ -93,9 +93,12 @@ struct Http2Callbacks {
   }
 
   // What the client began and we have already answered in full is of no use.
+  // (Not for plain HTTP: clients take the reset for a failure of the whole.)
   static int frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void*) {
     if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
+    const Slot* s = slot(session, frame->hd.stream_id);
+    if (s && s->stream && !s->stream->reset_when_answered()) return 0;
     if (nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0)
       nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
     return 0;
@@ -276,7 +279,8 @@ bool Http2Session::fill() {
     if (closed_) return false;
   }
   if (!nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_))
-    context_.transport.close_when_sent({Code::kCancelled, broken_.empty() ? "ended in order" : broken_});
+    context_.transport.close_when_sent(broken_.empty() ? Error{Code::kCancelled, "ended in order"}
+                                                       : Error{Code::kInvalid, broken_});
   return held_ || context_.transport.queued() >= Transport::kQueueTarget;
 }
 
@@ -294,13 +298,6 @@ void Http2Session::bound_output() {
   if (over == paused_) return;
   paused_ = over;
   context_.transport.pause_reading(over);
-}
-
-void Http2Session::sent() {
-  if (paused_ && pending_output() <= context_.options.limits.output_bytes / 2) {
-    paused_ = false;
-    context_.transport.pause_reading(false);
-  }
 }
 
 void Http2Session::closed() {

@@ -21,7 +21,7 @@ class Http2Session final : public Protocol {
 
   Result<void> receive(std::string_view data) override;
   bool fill() override;
-  void sent() override;
+  void blocked() override { bound_output(); }
   void closed() override;
   void drain() override;
   bool overdue(Instant now) override;

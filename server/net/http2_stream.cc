@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kPrefixBytes = 5;       // compressed flag, big-endian length
 constexpr std::size_t kSourcePiece = 256_KiB;
 constexpr std::size_t kDrainBelow = 64_KiB;
+constexpr std::size_t kDiscardMost = 64_MiB;
 
 std::string message_prefix(std::uint64_t size) {
   std::string prefix(1, '\0');
@@ -298,8 +299,9 @@ HttpStream::HttpStream(Http2Session& session, std::int32_t id, const HeaderBlock
   auto path = decode_path(target.substr(0, question));
   malformed_ = !path;
   request_.path = path.value_or("");
-  headers_only_ = request_.method == "HEAD" || request_.method == "OPTIONS";
-  if (headers_only_) request_.method = "GET";
+  head_ = request_.method == "HEAD";
+  options_ = request_.method == "OPTIONS";
+  if (head_ || options_) request_.method = "GET";
 }
 
 void HttpStream::start(HttpHandler* handler) {
@@ -310,7 +312,11 @@ void HttpStream::start(HttpHandler* handler) {
 }
 
 void HttpStream::receive(std::string_view data) {
-  if (finished_) return;
+  if (finished_ || response_begun_) {
+    discarded_ += data.size();
+    if (discarded_ > kDiscardMost && session_) session_->reset(*this, NGHTTP2_NO_ERROR);
+    return;
+  }
   if (body_.size() + data.size() > session_->context().options.limits.body_bytes)
     return respond_plain(413, "the request body is too large\n");
   body_.append(data);
@@ -331,15 +337,16 @@ void HttpStream::respond_plain(int status, std::string text) {
 
 void HttpStream::begin(HttpResponse response, bool stream) {
   response_begun_ = true;
+  if (options_) stream = false, response.body = Bytes();
   const std::string status = std::to_string(response.status), length = std::to_string(response.body.size());
   std::vector<Http2Session::HeaderField> head{{":status", status}};
   if (!response.content_type.empty()) head.push_back({"content-type", response.content_type});
   if (!stream && response.status != 204 && response.status != 304) head.push_back({"content-length", length});
   for (const auto& [name, value] : response.headers) head.push_back({name, value});
-  const bool has_body = !headers_only_ && (stream || !response.body.empty());
+  const bool has_body = !head_ && (stream || !response.body.empty());
   if (has_body && !response.body.empty()) output_.push(std::move(response.body), false);
   session_->respond(*this, head, has_body);
-  if (headers_only_) end_output();
+  if (head_ || options_) end_output();
 }
 
 void HttpStream::respond(HttpResponse response) {

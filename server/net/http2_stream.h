@@ -80,6 +80,9 @@ class Http2Stream : public std::enable_shared_from_this<Http2Stream> {
   bool output_ended() const { return output_ended_; }
   bool finished() const { return finished_; }
 
+  // Whether what the client still sends after the answer is cut off.
+  virtual bool reset_when_answered() const { return true; }
+
   // From the session.
   virtual void receive(std::string_view data) = 0;
   virtual void half_close() = 0;
@@ -99,7 +102,7 @@ class Http2Stream : public std::enable_shared_from_this<Http2Stream> {
     ++calling_;
     callback(std::forward<Args>(args)...);
     --calling_;
-    if (finished_) drop_callbacks();
+    if (finished_ && calling_ == 0) drop_callbacks();
   }
   void drop_callbacks();
   void end_output();  // what is queued goes out, then the stream ends
@@ -203,6 +206,7 @@ class HttpStream final : public Http2Stream, public HttpExchange {
   void on_drain(Function<void()> callback) override;
   void on_cancel(Function<void()> callback) override;
 
+  bool reset_when_answered() const override { return false; }
   void receive(std::string_view data) override;
   void half_close() override;
   void output_failed(const Error& error) override;
@@ -215,7 +219,8 @@ class HttpStream final : public Http2Stream, public HttpExchange {
   HttpRequest request_;
   std::string body_;
   HttpHandler* handler_ = nullptr;
-  bool headers_only_ = false;  // HEAD, OPTIONS: the answer goes without its body
+  std::size_t discarded_ = 0;  // of the body, after the answer
+  bool head_ = false, options_ = false;  // answered as GET, without the body
   bool malformed_ = false;
 };
 

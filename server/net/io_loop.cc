@@ -38,13 +38,53 @@ struct IoLoop::Impl {
   TimerId next_timer = 1;
 
   std::vector<std::shared_ptr<TurnEnd>> turn_ends, ending;
+  std::vector<std::shared_ptr<FdWatch::State>> ran;  // descriptors whose callback ran in this turn
   std::string read_buffer = std::string(64_KiB, '\0');
   std::string spare_buffer;
 };
 
 IoLoop::IoLoop() : impl_(std::make_unique<Impl>()) {}
 
-IoLoop::~IoLoop() = default;
+// What callbacks own may cancel timers and close descriptors as it goes, so it
+// goes while everything else still stands.
+IoLoop::~IoLoop() {
+  const auto inbox = std::move(impl_->inbox);
+  const auto timers = std::exchange(impl_->timers, {});
+  const auto turn_ends = std::move(impl_->turn_ends);
+  const auto ran = std::move(impl_->ran);
+}
+
+struct FdWatch::State : std::enable_shared_from_this<FdWatch::State> {
+  struct Direction {
+    Function<void()> ready;
+    bool wanted = false;
+    bool armed = false;
+  };
+
+  State(asio::io_context& context, std::vector<std::shared_ptr<State>>& ran, int fd) : descriptor(context, fd), ran(ran) {}
+
+  void arm(Direction& direction, asio::posix::descriptor_base::wait_type type) {
+    if (closed || direction.armed || !direction.wanted) return;
+    direction.armed = true;
+    descriptor.async_wait(type, [self = shared_from_this(), &direction](const boost::system::error_code& error) {
+      direction.armed = false;
+      if (self->closed || error == asio::error::operation_aborted) return;
+      if (direction.wanted) direction.ready();
+      // Watched again at the end of the turn: one busy descriptor must not keep
+      // the turn, and so everybody's output, from ending.
+      self->ran.push_back(self);
+    });
+  }
+  void arm() {
+    arm(read, asio::posix::descriptor_base::wait_read);
+    arm(write, asio::posix::descriptor_base::wait_write);
+  }
+
+  asio::posix::stream_descriptor descriptor;
+  std::vector<std::shared_ptr<State>>& ran;  // the loop's
+  Direction read, write;
+  bool closed = false;
+};
 
 void IoLoop::run() {
   impl_->thread = std::this_thread::get_id();
@@ -73,6 +113,8 @@ void IoLoop::turn() {
     for (auto& task : impl_->ending) task->turn_end();
     impl_->ending.clear();
   }
+  for (auto& state : impl_->ran) state->arm();
+  impl_->ran.clear();
   if (!impl_->turn_ends.empty()) asio::post(impl_->context, [] {});
 }
 
@@ -156,33 +198,8 @@ void IoLoop::resolve(const HostPort& target, Function<void(Result<std::vector<So
       });
 }
 
-struct FdWatch::State : std::enable_shared_from_this<FdWatch::State> {
-  struct Direction {
-    Function<void()> ready;
-    bool wanted = false;
-    bool armed = false;
-  };
-
-  State(asio::io_context& context, int fd) : descriptor(context, fd) {}
-
-  void arm(Direction& direction, asio::posix::descriptor_base::wait_type type) {
-    if (closed || direction.armed || !direction.wanted) return;
-    direction.armed = true;
-    descriptor.async_wait(type, [self = shared_from_this(), &direction, type](const boost::system::error_code& error) {
-      direction.armed = false;
-      if (self->closed || error == asio::error::operation_aborted) return;
-      if (direction.wanted) direction.ready();
-      self->arm(direction, type);
-    });
-  }
-
-  asio::posix::stream_descriptor descriptor;
-  Direction read, write;
-  bool closed = false;
-};
-
 FdWatch::FdWatch(IoLoop& loop, int fd, Function<void()> readable, Function<void()> writable)
-    : state_(std::make_shared<State>(loop.impl_->context, fd)) {
+    : state_(std::make_shared<State>(loop.impl_->context, loop.impl_->ran, fd)) {
   state_->read.ready = std::move(readable);
   state_->write.ready = std::move(writable);
 }
@@ -191,6 +208,11 @@ FdWatch::~FdWatch() {
   state_->closed = true;
   boost::system::error_code ignored;  // the descriptor is gone either way
   state_->descriptor.close(ignored);
+}
+
+int FdWatch::release() {
+  state_->closed = true;
+  return state_->descriptor.release();
 }
 
 int FdWatch::fd() const { return state_->descriptor.native_handle(); }

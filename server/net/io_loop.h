@@ -75,8 +75,10 @@ class FdWatch {
   int fd() const;
   void want_read(bool on);
   void want_write(bool on);
+  int release();  // gives the descriptor away; no callback runs any more
 
  private:
+  friend class IoLoop;
   struct State;
   std::shared_ptr<State> state_;
 };

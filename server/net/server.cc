@@ -25,6 +25,7 @@ constexpr std::string_view kPlainTextOnTls =
     "this port speaks TLS: use an https:// address\n";
 constexpr Duration kSweep = 1s;
 constexpr Duration kAcceptPause = 100ms;  // after running out of file descriptors
+constexpr Duration kStopLimit = 5s;
 constexpr int kAcceptsPerTurn = 64;
 constexpr int kClientDeadAfter = 120;     // seconds
 
@@ -93,6 +94,9 @@ class Connection final : public Transport::Owner, public std::enable_shared_from
   bool on_fill() override { return protocol_ && protocol_->fill(); }
   void on_sent(std::size_t) override {
     if (protocol_) protocol_->sent();
+  }
+  void on_blocked(bool) override {
+    if (protocol_) protocol_->blocked();
   }
   bool on_eof() override { return protocol_ && protocol_->eof(); }
   std::string on_not_tls(std::string_view) override;
@@ -221,7 +225,8 @@ void Listener::stop(Duration drain) {
     }
   }
   std::unique_lock lock(shared->mutex);
-  shared->stopped.wait(lock, [&] {
+  // Loops that do not run any more answer nothing, and hold nothing that moves.
+  shared->stopped.wait_for(lock, drain + kStopLimit, [&] {
     return std::all_of(shared->sites.begin(), shared->sites.end(), [](const auto& site) { return site->done; });
   });
 }
@@ -297,11 +302,14 @@ void Listener::Shared::sweep(Site& site) {
 
 void Listener::Shared::drain(Site& site, Duration limit) {
   site.draining = true;
-  const auto all = [&site] { return std::vector(site.connections.begin(), site.connections.end()); };
-  for (const auto& connection : all()) limit.count() > 0 ? connection->drain() : connection->cut({Code::kCancelled, "stopping"});
   if (site.connections.empty()) return finish(site);
-  site.loop->after(limit, [self = shared_from_this(), &site, all] {
-    for (const auto& connection : all()) connection->cut({Code::kCancelled, "stopping"});
+  // Copies: a connection that ends leaves the set.
+  for (const auto& connection : std::vector(site.connections.begin(), site.connections.end()))
+    limit.count() > 0 ? connection->drain() : connection->cut({Code::kCancelled, "stopping"});
+  if (site.connections.empty()) return;  // remove() has finished
+  site.loop->after(limit, [self = shared_from_this(), &site] {
+    for (const auto& connection : std::vector(site.connections.begin(), site.connections.end()))
+      connection->cut({Code::kCancelled, "stopping"});
   });
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/check.h"
 
@@ -176,8 +177,12 @@ void Transport::end_of_input() {
   eof_ = true;
   watch_->want_read(false);
   const auto owner = owner_;
-  if (closing_ || owner->on_eof()) return;
-  close({Code::kCancelled, "closed by the other side"});
+  if (!closing_ && owner->on_eof()) return;
+  const Error why{Code::kCancelled, "closed by the other side"};
+  // Answers under way still go out to a client that has only said its last.
+  if (closing_ && lingering_) close(close_reason_);
+  else if (queued() > 0) close_when_sent(why);
+  else close(why);
 }
 
 void Transport::flush() {
@@ -203,9 +208,10 @@ void Transport::flush() {
   const bool block = !out_.empty() && (!session_ || session_->open());
   const bool wait = block || !wire_out_.empty() || more;
   if (wait && !blocked_) blocked_since_ = loop_.now();
-  blocked_ = wait;
+  const bool turned = std::exchange(blocked_, wait) != wait;
   watch_->want_write(wait);
   if (!wait && closing_) linger();
+  else if (turned) owner->on_blocked(blocked_);
 }
 
 // Closing with unread input would make the kernel reset the connection, and

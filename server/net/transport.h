@@ -60,6 +60,8 @@ class Transport final : public IoLoop::TurnEnd, public std::enable_shared_from_t
     virtual bool on_fill() { return false; }
     // The kernel took bytes that had been queued.
     virtual void on_sent(std::size_t) {}
+    // The kernel takes no more for now, or takes again.
+    virtual void on_blocked(bool) {}
     // The other side sends no more. True: keep the connection to answer.
     virtual bool on_eof() { return false; }
     // The first byte on a TLS port is no TLS: what to answer in plain text.

@@ -164,6 +164,8 @@ bool RawClient::try_send(std::string_view data) {
   return true;
 }
 
+void RawClient::half_close() { shutdown(fd_, SHUT_WR); }
+
 std::string RawClient::read(std::size_t size) {
   pollfd wait{fd_, POLLIN, 0};
   if (poll(&wait, 1, 10'000) <= 0) {

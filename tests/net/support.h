@@ -100,6 +100,7 @@ class RawClient {
   ~RawClient();
   void send(std::string_view data);
   bool try_send(std::string_view data);
+  void half_close();
   std::string read(std::size_t size);                    // up to size; "" at the end or after 10 s
   std::string read_until(std::string_view mark);         // also at the end
   std::string read_all() { return read_until(std::string_view()); }

@@ -1,0 +1,309 @@
+// HTTP/1.1 and HTTP/2 by curl, nghttp, our own client and raw bytes; and what a
+// listener does with input that is none of these.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "net/http_client.h"
+#include "net/connection.h"
+#include "support.h"
+
+namespace leeward::net::test {
+namespace {
+
+constexpr const char* kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+std::string frame(std::uint8_t type, std::uint8_t flags, std::uint32_t stream, const std::string& payload = {}) {
+  std::string out;
+  for (int shift : {16, 8, 0}) out.push_back(static_cast<char>(payload.size() >> shift));
+  out.push_back(static_cast<char>(type));
+  out.push_back(static_cast<char>(flags));
+  for (int shift : {24, 16, 8, 0}) out.push_back(static_cast<char>(stream >> shift));
+  return out + payload;
+}
+
+std::string literal(const std::string& name, const std::string& value) {
+  return std::string(1, '\0') + static_cast<char>(name.size()) + name + static_cast<char>(value.size()) + value;
+}
+
+std::string grpc_headers(const std::string& method) {
+  return literal(":method", "POST") + literal(":scheme", "http") + literal(":path", method) +
+         literal(":authority", "x") + literal("content-type", "application/grpc") + literal("te", "trailers");
+}
+
+TEST(Http, CurlSpeaksBothVersions) {
+  TestServer server;
+  for (const std::string flags : {"--http1.1", "--http2-prior-knowledge", "--http1.0", "--http2"}) {
+    const std::string curl = "curl -sS -m 10 " + flags + " http://" + server.address();
+    EXPECT_EQ(run(curl + "/hello?you").output, "hello you\n") << flags;
+    EXPECT_EQ(run(curl + "/stream").output, "one\ntwo\nthree\n") << flags;
+    EXPECT_EQ(run(curl + "/echo -H 'Content-Type: a/b' -d 12345").output, "12345") << flags;
+    EXPECT_EQ(run(curl + "/none -o /dev/null -w '%{http_code}'").output, "404") << flags;
+    EXPECT_EQ(run(curl + "/big | wc -c").output, "8388608\n") << flags;
+    EXPECT_EQ(run(curl + "/he%6Clo?x").output, "hello x\n") << flags;
+    EXPECT_EQ(run(curl + "/he%zz -o /dev/null -w '%{http_code}'").output, "400") << flags;
+    EXPECT_EQ(run(curl + "/hello -I -o /dev/null -w '%{http_code} %{size_download}'").output, "200 0") << flags;
+    EXPECT_EQ(run(curl + "/hello -X OPTIONS -o /dev/null -w '%{http_code}'").output, "200") << flags;
+    EXPECT_EQ(run("head -c 3000000 /dev/zero | " + curl + "/echo --data-binary @- -o /dev/null -w '%{http_code}'").output,
+              "413") << flags;
+    EXPECT_EQ(run("head -c 2000000 /dev/zero | " + curl + "/echo --data-binary @- | wc -c").output, "2000000\n") << flags;
+  }
+}
+
+TEST(Http, NghttpMultiplexes) {
+  TestServer server;
+  const Ran got = run("nghttp -n -s -m 50 http://" + server.address() + "/hello");
+  EXPECT_EQ(got.status, 0) << got.output;
+  EXPECT_EQ(server.http.handled, 50);
+}
+
+TEST(Http, H2loadGetsAnAnswerToEachOfManyRequests) {
+  TestServer server;
+  const Ran got = run("h2load -n 20000 -c 10 -m 100 http://" + server.address() + "/hello");
+  EXPECT_NE(got.output.find("20000 succeeded, 0 failed"), std::string::npos) << got.output;
+}
+
+TEST(Http, KeepAliveServesPipelinedRequestsInOrder) {
+  TestServer server;
+  RawClient raw(server.listener->port());
+  std::string requests;
+  for (int i = 0; i < 20; ++i) requests += "GET /hello?" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\n\r\n";
+  raw.send(requests + "GET /hello?last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const std::string all = raw.read_all();
+  std::size_t at = 0;
+  for (int i = 0; i < 20; ++i) {
+    at = all.find("hello " + std::to_string(i) + "\n", at);
+    ASSERT_NE(at, std::string::npos) << i << all;
+  }
+  EXPECT_TRUE(all.ends_with("hello last\n"));
+}
+
+TEST(Http, AClientThatHalfClosesStillGetsItsAnswer) {
+  TestServer server;
+  RawClient raw(server.listener->port());
+  raw.send("GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
+  raw.half_close();
+  EXPECT_GT(raw.read_all().size(), 8_MiB);
+}
+
+TEST(Http, MalformedAndOversizedRequestsGetTheirStatus) {
+  TestServer server;
+  const auto answer = [&](const std::string& request) {
+    RawClient raw(server.listener->port());
+    raw.try_send(request);
+    return raw.read_all().substr(0, 12);
+  };
+  EXPECT_EQ(answer("GARBAGE\r\n\r\n"), "HTTP/1.1 400");
+  EXPECT_EQ(answer("GET / HTTP/9.9\r\n\r\n"), "HTTP/1.1 400");
+  EXPECT_EQ(answer("POST /echo HTTP/1.1\r\nContent-Length: x\r\n\r\n"), "HTTP/1.1 400");
+  EXPECT_EQ(answer("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "HTTP/1.1 400");
+  EXPECT_EQ(answer("POST /echo HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"), "HTTP/1.1 413");
+  EXPECT_EQ(answer("GET / HTTP/1.1\r\nX: " + std::string(70000, 'x') + "\r\n\r\n"), "HTTP/1.1 431");
+  EXPECT_EQ(answer("GET / HTTP/1.1\r\nX: " + std::string(70000, 'x')), "HTTP/1.1 431");
+  EXPECT_EQ(answer(std::string(100, '\xfe') + "\r\n\r\n"), "HTTP/1.1 400");
+  EXPECT_EQ(run("curl -s http://" + server.address() + "/hello?ok").output, "hello ok\n");
+}
+
+TEST(Http, ASlowHeaderAndASilentClientAreCutOff) {
+  TestServer server([](ListenerOptions& o) { o.limits.handshake_timeout = 100ms; });
+  RawClient silent(server.listener->port()), slow(server.listener->port()), half_preface(server.listener->port());
+  slow.send("GET /hello HTTP/1.1\r\nHo");
+  half_preface.send("PRI * HT");
+  EXPECT_TRUE(silent.closed());
+  EXPECT_TRUE(slow.closed());
+  EXPECT_TRUE(half_preface.closed());
+}
+
+TEST(Http, AStreamIsCancelledWhenItsClientLeaves) {
+  TestServer server;
+  {
+    RawClient raw(server.listener->port());
+    raw.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_NE(raw.read_until("first\n").find("Transfer-Encoding: chunked"), std::string::npos);
+  }
+  EXPECT_TRUE(eventually([&] { return server.http.cancelled == 1; }));
+}
+
+TEST(Http, ConnectionsBeyondTheLimitAreClosed) {
+  TestServer server([](ListenerOptions& o) { o.limits.connections = 2; });
+  auto one = std::make_unique<RawClient>(server.listener->port());
+  RawClient two(server.listener->port());
+  ASSERT_TRUE(eventually([&] { return server.listener->probe().connections.get() == 2; }));
+  RawClient three(server.listener->port());
+  EXPECT_TRUE(three.closed());
+  EXPECT_TRUE(server.log.wait_for("the limit is reached"));
+  one.reset();
+  ASSERT_TRUE(eventually([&] { return server.listener->probe().connections.get() == 1; }));
+  EXPECT_EQ(run("curl -s http://" + server.address() + "/hello?x").output, "hello x\n");
+}
+
+TEST(Http, APortInUseNamesItsHolderAndTheKey) {
+  TestServer server;
+  MemoryLog log;
+  ListenerOptions options;
+  options.address = server.address();
+  options.config_key = "listen.client";
+  const auto second = Listener::open(options, {&server.thread.loop()}, nullptr, nullptr, log);
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.error().code, Code::kInUse);
+  EXPECT_NE(second.error().message.find("in use by net_test (pid " + std::to_string(getpid()) + ")"), std::string::npos)
+      << second.error().message;
+  EXPECT_NE(second.error().message.find("change listen.client"), std::string::npos);
+}
+
+TEST(Http, AUnixSocketServesAndAStaleOneIsReplaced) {
+  const std::string path = "/tmp/leeward-net-test-" + std::to_string(getpid()) + ".sock";
+  run("python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"" + path + "\")'");
+  TestServer server([&](ListenerOptions& o) { o.address = "unix://" + path; });
+  ASSERT_NE(server.listener, nullptr);
+  EXPECT_EQ(run("curl -s --unix-socket " + path + " http://x/hello?unix").output, "hello unix\n");
+  HttpCall call;
+  call.endpoint = "unix://" + path;
+  call.path = "/hello?client";
+  const auto answer = http_request(call);
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  EXPECT_EQ(answer->body.view(), "hello client\n");
+  server.listener.reset();
+  EXPECT_NE(access(path.c_str(), F_OK), 0);
+}
+
+TEST(HttpClient, TellsAnAnswerFromNoAnswer) {
+  TestServer server;
+  HttpCall call;
+  call.endpoint = server.address();
+  call.path = "/none";
+  auto answer = http_request(call);
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->status, 404);
+  call.method = "POST";
+  call.path = "/echo";
+  call.body = std::string(1 << 20, 'x');
+  answer = http_request(call);
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  EXPECT_EQ(answer->body.size(), call.body.size());
+  call.method = "GET";
+  call.path = "/stream";
+  answer = http_request(call);
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  EXPECT_EQ(answer->body.view(), "one\ntwo\nthree\n");
+  call.path = "/hang";
+  call.timeout = 100ms;
+  EXPECT_EQ(http_request(call).error().code, Code::kUnknown);
+  server.listener.reset();
+  EXPECT_EQ(http_request(call).error().code, Code::kUnavailable);
+  call.endpoint = "no port";
+  EXPECT_EQ(http_request(call).error().code, Code::kInvalid);
+}
+
+TEST(Sniff, APrefaceInSingleBytesIsHttp2) {
+  TestServer server;
+  RawClient raw(server.listener->port());
+  const std::string all = std::string(kPreface) + frame(4, 0, 0) + frame(1, 5, 1, literal(":method", "GET") + literal(":scheme", "http") +
+                          literal(":path", "/hello") + literal(":authority", "x"));
+  for (char c : all) raw.send(std::string(1, c));
+  EXPECT_NE(raw.read_until("hello").find("hello"), std::string::npos);
+}
+
+TEST(Sniff, TlsToAPlainPortGetsAnAlertAndOneLine) {
+  TestServer server;
+  RawClient raw(server.listener->port());
+  raw.send(std::string("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 10));
+  EXPECT_EQ(raw.read_all().substr(0, 2), "\x15\x03");
+  EXPECT_TRUE(server.log.wait_for("speaks TLS and this port does not"));
+  EXPECT_NE(run("curl -sS -k https://" + server.address() + "/").status, 0);
+  EXPECT_EQ(server.log.count("speaks TLS"), 1u);  // the second within a second is only counted
+}
+
+TEST(Http2Hard, GarbageAfterThePrefaceEndsThatConnectionOnly) {
+  TestServer server;
+  const std::vector<std::string> inputs = {
+      std::string(100, 'x'),
+      frame(4, 0, 0, "odd"),                                      // SETTINGS of a wrong size
+      frame(0, 0, 7, "data on an idle stream"),
+      frame(1, 4, 1, "\xff\xff\xff\xff\xff\xff\xff"),             // no HPACK
+      frame(1, 4, 2, grpc_headers("/test/Unary")),                // an even stream
+      frame(9, 4, 1, "continuation of nothing"),
+      std::string("\xff\xff\xff\x00\x00\x00\x00\x00\x01", 9),    // 16 MiB frame
+      frame(8, 0, 0, std::string(4, '\0')),                       // WINDOW_UPDATE of 0
+  };
+  for (const auto& input : inputs) {
+    RawClient raw(server.listener->port());
+    raw.try_send(kPreface + frame(4, 0, 0) + input);
+    EXPECT_TRUE(raw.closed()) << input.substr(0, 20);
+  }
+  for (const auto& input : inputs) RawClient(server.listener->port()).try_send(kPreface + input.substr(0, input.size() / 2));
+  EXPECT_EQ(run("curl -s --http2-prior-knowledge http://" + server.address() + "/hello?ok").output, "hello ok\n");
+  EXPECT_TRUE(eventually([&] { return server.listener->probe().connections.get() == 0; }));
+}
+
+TEST(Http2Hard, BrokenGrpcFramingGetsItsStatus) {
+  TestServer server;
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (const std::string& body : {std::string("\0\0\0\0\x09short", 10), std::string("\1\0\0\0\x01x", 6),
+                                  std::string("\0\xff\xff\xff\xff", 5), std::string("\7\0\0\0\0", 5)}) {
+    clients.push_back(std::make_unique<RawClient>(server.listener->port()));
+    clients.back()->send(kPreface + frame(4, 0, 0) + frame(1, 4, 1, grpc_headers("/test/Unary")) + frame(0, 1, 1, body));
+  }
+  EXPECT_TRUE(eventually([&] { return server.rpc.cancelled == 4; })) << server.rpc.cancelled;
+  EXPECT_EQ(server.rpc.finished, 0);
+}
+
+TEST(Http2Hard, RapidResetIsCutOff) {
+  TestServer server;
+  RawClient raw(server.listener->port());
+  raw.send(kPreface + frame(4, 0, 0));
+  std::string burst;
+  std::uint32_t stream = 1;
+  bool cut = false;
+  for (int i = 0; i < 200 && !cut; ++i) {
+    burst.clear();
+    for (int n = 0; n < 100; ++n, stream += 2)
+      burst += frame(1, 4, stream, grpc_headers("/test/Hang")) + frame(3, 0, stream, std::string("\0\0\0\x08", 4));
+    cut = !raw.try_send(burst);
+  }
+  EXPECT_TRUE(raw.closed());
+  EXPECT_LT(server.rpc.started, 20000);
+  EXPECT_TRUE(eventually([&] { return server.rpc.cancelled == server.rpc.started; }));
+}
+
+TEST(Http2Hard, StreamsBeyondTheLimitAreRefused) {
+  TestServer server([](ListenerOptions& o) { o.limits.streams = 10; });
+  RawClient raw(server.listener->port());
+  std::string all = kPreface + frame(4, 0, 0);
+  for (std::uint32_t stream = 1; stream < 200; stream += 2) all += frame(1, 4, stream, grpc_headers("/test/Hang"));
+  raw.send(all);
+  ASSERT_TRUE(eventually([&] { return server.rpc.started > 0; }));
+  EXPECT_EQ(run("curl -s http://" + server.address() + "/hello?ok").output, "hello ok\n");
+  EXPECT_LE(server.rpc.started, 100);
+}
+
+TEST(Http2Hard, AReaderThatTakesNothingDelaysNobodyAndHoldsLittle) {
+  TestServer server([](ListenerOptions& o) { o.limits.output_bytes = 1_MiB; });
+  RawClient stuck(server.listener->port(), 4096);
+  stuck.send(kPreface + frame(4, 0, 0, std::string("\0\x04\x7f\xff\xff\xff", 6)) +
+             frame(8, 0, 0, std::string("\x7f\xf0\0\0", 4)));
+  std::uint32_t stream = 1;
+  const auto ask = [&](int count) {
+    for (int i = 0; i < count; ++i, stream += 2)
+      stuck.send(frame(1, 5, stream, literal(":method", "GET") + literal(":scheme", "http") + literal(":path", "/big") +
+                                         literal(":authority", "x")));
+  };
+  ask(2);
+  ASSERT_TRUE(eventually([&] { return server.http.handled == 2; }));
+  ASSERT_EQ(run("curl -s -m 5 http://" + server.address() + "/hello?ok").output, "hello ok\n");
+  ask(60);
+  for (int i = 0; i < 50; ++i)
+    ASSERT_EQ(run("curl -s -m 5 http://" + server.address() + "/hello?ok").output, "hello ok\n");
+  // It is not read from, so its further requests were not even begun.
+  EXPECT_EQ(server.http.handled, 2 + 1 + 50);
+}
+
+TEST(HttpText, PathsAreDecodedOrRefused) {
+  EXPECT_EQ(decode_path("/a%20b%2F"), "/a b/");
+  EXPECT_EQ(decode_path("/%41"), "/A");
+  for (const char* bad : {"%", "%4", "%zz", "/x%4"}) EXPECT_EQ(decode_path(bad), std::nullopt) << bad;
+}
+
+}  // namespace
+}  // namespace leeward::net::test
