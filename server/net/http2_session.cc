@@ -297,7 +297,10 @@ void Http2Session::bound_output() {
 }
 
 void Http2Session::sent() {
-  if (paused_ && pending_output() <= context_.options.limits.output_bytes / 2) {
+  // With nothing left for the kernel it is the client's windows that hold the
+  // rest back, and only reading can open them.
+  const bool taken = context_.transport.queued() == 0;
+  if (paused_ && (taken || pending_output() <= context_.options.limits.output_bytes / 2)) {
     paused_ = false;
     context_.transport.pause_reading(false);
   }
