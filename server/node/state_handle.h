@@ -14,7 +14,7 @@
 
 namespace leeward::node {
 
-class StateHandle final : public StateMachine {
+class StateHandle : public StateMachine {
  public:
   explicit StateHandle(std::shared_ptr<StateMachine> state) : state_(std::move(state)) {}
 

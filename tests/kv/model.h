@@ -70,7 +70,10 @@ class Model {
     std::vector<bool> path;
     choose(q, path);
     std::size_t i = 0;
-    if (std::string error = check_txn(q, path, i); !error.empty()) return error;
+    for (const bool puts : {true, false}) {
+      i = 0;
+      if (std::string error = check_txn(q, path, i, puts); !error.empty()) return error;
+    }
     begin();
     i = 0;
     do_txn(q, path, i, out);
@@ -182,14 +185,13 @@ class Model {
     for (const auto& op : yes ? q.success() : q.failure())
       if (op.has_request_txn()) choose(op.request_txn(), path);
   }
-  std::string check_txn(const pb::TxnRequest& q, const std::vector<bool>& path, std::size_t& i) const {
-    // Puts come first in etcd; a text is only compared when one kind fails.
-    std::string range_error;
+  // etcd checks all puts, then all ranges.
+  std::string check_txn(const pb::TxnRequest& q, const std::vector<bool>& path, std::size_t& i, bool puts) const {
     for (const auto& op : path[i++] ? q.success() : q.failure()) {
       std::string error;
-      if (op.has_request_txn()) error = check_txn(op.request_txn(), path, i);
-      if (op.has_request_put()) error = check_put(op.request_put());
-      if (op.has_request_range() && op.request_range().revision() != 0) {
+      if (op.has_request_txn()) error = check_txn(op.request_txn(), path, i, puts);
+      if (op.has_request_put() && puts) error = check_put(op.request_put());
+      if (op.has_request_range() && op.request_range().revision() != 0 && !puts) {
         if (op.request_range().revision() > revision_) error = "etcdserver: mvcc: required revision is a future revision";
         else if (op.request_range().revision() < compacted_) error = "etcdserver: mvcc: required revision has been compacted";
       }
