@@ -28,10 +28,10 @@ class NoDisk final : public Disk {
   static Error none() { return Error{Code::kNotFound, "there is no disk here"}; }
 };
 
-inline std::unique_ptr<kv::MvccStateMachine> open_state_machine(Disk& disk, const Clock& clock, Log& log) {
-  auto store = kv::open_memory_store(disk, "/state");
+inline std::unique_ptr<leeward::kv::MvccStateMachine> open_state_machine(Disk& disk, const Clock& clock, Log& log) {
+  auto store = leeward::kv::open_memory_store(disk, "/state");
   if (!store.ok()) return nullptr;
-  auto opened = kv::MvccStateMachine::open(std::move(*store), disk, clock, log);
+  auto opened = leeward::kv::MvccStateMachine::open(std::move(*store), disk, clock, log);
   return opened.ok() ? std::move(*opened) : nullptr;
 }
 

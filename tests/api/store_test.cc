@@ -1,5 +1,8 @@
 // etcd's behaviour end to end through the services over the real state
 // machine: what a client sees of KV, Txn, Compact, Lease and Watch.
+#include <random>
+
+#include "api/handlers.h"
 #include "harness.h"
 #include "real_store.h"
 
@@ -37,7 +40,7 @@ class Store : public ServicesOver<ScriptedState> {
   }
 
   NoDisk disk;
-  std::unique_ptr<kv::MvccStateMachine> machine;
+  std::unique_ptr<leeward::kv::MvccStateMachine> machine;
 };
 
 TEST_F(Store, APutIsReadBackWithItsRevisions) {
@@ -188,6 +191,56 @@ TEST_F(Store, AnIgnoredValueNeedsAKey) {
   request.set_key("k");
   request.set_ignore_value(true);
   EXPECT_REFUSED(refusal("/etcdserverpb.KV/Put", request), GrpcCode::kInvalidArgument, "etcdserver: key not found");
+}
+
+// Damaged requests of every method: each call ends or stays a stream, nothing
+// that does not parse is proposed, and the store serves on.
+TEST_F(Store, DamagedRequestsDisturbNothing) {
+  const auto seed = static_cast<std::uint32_t>(::testing::UnitTest::GetInstance()->random_seed());
+  SCOPED_TRACE("--gtest_random_seed=" + std::to_string(seed));
+  std::mt19937 random(seed);
+  TxnRequest txn;
+  txn.add_compare()->set_key("k");
+  auto* op = txn.add_success()->mutable_request_txn()->add_success()->mutable_request_put();
+  op->set_key("k");
+  op->set_value("v");
+  txn.add_failure()->mutable_request_delete_range()->set_key("k");
+  const std::string model = txn.SerializeAsString();
+  for (int round = 0; round < 300; ++round) {
+    for (const auto& entry : method_table()) {
+      std::string bytes = model.substr(0, random() % (model.size() + 1));
+      for (int flips = static_cast<int>(random() % 4); flips > 0 && !bytes.empty(); --flips)
+        bytes[random() % bytes.size()] = static_cast<char>(random());
+      auto call = make(std::string(entry.path));
+      services->start(call);
+      if (!call->status) call->deliver(bytes);
+      if (!call->status) call->half_close();
+      loop.run();
+      ASSERT_TRUE(entry.stream || call->status) << entry.path;
+      if (!call->status) call->cancel();
+    }
+  }
+  loop.run();
+  EXPECT_EQ(probe.in_flight.get(), 0);
+  EXPECT_EQ(probe.streams.get(), 0);
+  put("after", "1");
+  EXPECT_EQ(get("after").kvs_size(), 1);
+}
+
+TEST_F(Store, DamagedJsonDisturbsNothing) {
+  const auto seed = static_cast<std::uint32_t>(::testing::UnitTest::GetInstance()->random_seed());
+  SCOPED_TRACE("--gtest_random_seed=" + std::to_string(seed));
+  std::mt19937 random(seed);
+  const std::string model = R"({"key":"Zm9v","value":"YmFy","lease":"0","prev_kv":true,"range_end":null})";
+  for (int round = 0; round < 3000; ++round) {
+    std::string body = model.substr(0, random() % (model.size() + 1));
+    for (int flips = static_cast<int>(random() % 4); flips > 0 && !body.empty(); --flips)
+      body[random() % body.size()] = static_cast<char>(random());
+    const auto answer = post(round % 2 ? "/v3/kv/put" : "/v3/kv/range", body);
+    ASSERT_TRUE(answer->ended);
+    ASSERT_TRUE(answer->status == 200 || answer->status == 400) << answer->status << ' ' << body;
+  }
+  EXPECT_EQ(probe.in_flight.get(), 0);
 }
 
 class WatchOverStore : public Store {
