@@ -11,32 +11,6 @@ namespace {
 
 namespace pb = leeward::v1;
 
-const char* role_name(GroupRole role) {
-  switch (role) {
-    case GroupRole::kPrimary: return "primary";
-    case GroupRole::kStandby: return "standby";
-    case GroupRole::kObserver: return "observer";
-    case GroupRole::kFenced: return "fenced";
-    case GroupRole::kUnknown: break;
-  }
-  return "unknown";
-}
-
-const char* state_name(MemberState state) {
-  switch (state) {
-    case MemberState::kDown: break;
-    case MemberState::kStarting: return "starting";
-    case MemberState::kFollower: return "follower";
-    case MemberState::kCandidate: return "candidate";
-    case MemberState::kLeader: return "leader";
-    case MemberState::kLearner: return "learner";
-    case MemberState::kSnapshot: return "snapshot";
-    case MemberState::kWaiting: return "waiting";
-    case MemberState::kIsolated: return "isolated";
-  }
-  return "down";
-}
-
 // The furthest log index heard of in each region: what its members lag behind.
 using Furthest = std::map<std::string, Index>;
 Furthest furthest(const NodeStatus& status) {
@@ -54,8 +28,8 @@ void fill(pb::MemberInfo& out, const MemberStatus& member, const Furthest& lead)
   out.set_name(member.name);
   out.set_region(member.region);
   out.set_zone(member.zone);
-  out.set_role(role_name(member.role));
-  out.set_state(state_name(member.state));
+  out.set_role(leeward::name(member.role));
+  out.set_state(leeward::name(member.state));
   out.set_voter(member.voter);
   out.set_admitted(member.admitted);
   out.set_healthy(member.healthy);
@@ -134,8 +108,8 @@ void cluster_status(CallPtr call, Bytes bytes) {
   response.set_leader_id(status.leader.value());
   response.set_revision(status.applied.revision.value());
   response.set_node_id(status.self.value());
-  response.set_role(role_name(status.role));
-  response.set_state(state_name(status.state));
+  response.set_role(leeward::name(status.role));
+  response.set_state(leeward::name(status.state));
   response.set_waiting_for(status.waiting_for);
   response.set_position_index(status.applied.point.position.index.value());
   response.set_state_hash(status.applied.state_hash.hex());
@@ -157,11 +131,11 @@ void topology(CallPtr call, Bytes bytes) {
   for (const auto& [name, members] : regions) {
     auto* region = response.add_regions();
     region->set_region(name);
-    region->set_role(role_name(members.front()->role));
+    region->set_role(leeward::name(members.front()->role));
     for (const MemberStatus* member : members) {
       if (member->state == MemberState::kLeader) {
         region->set_leader_id(member->id.value());
-        region->set_role(role_name(member->role));
+        region->set_role(leeward::name(member->role));
       }
       auto* out = region->add_members();
       out->set_id(member->id.value());

@@ -1,5 +1,7 @@
 #include "api/services.h"
 
+#include <google/protobuf/stubs/logging.h>
+
 #include <unordered_map>
 
 #include "api/handlers.h"
@@ -133,7 +135,11 @@ const MethodEntry* find_method(std::string_view path) {
 }
 
 Services::Services(Dependencies dependencies, Options options)
-    : core_(std::make_unique<Core>(dependencies, std::move(options))) {}
+    : core_(std::make_unique<Core>(dependencies, std::move(options))) {
+  // The library writes a line to stderr for each garbled string: a client is
+  // answered, it does not fill the disk.
+  google::protobuf::SetLogHandler(nullptr);
+}
 
 Services::~Services() = default;
 

@@ -207,6 +207,7 @@ TEST_F(Watching, ASlowClientIsNotPolledForAndGetsEverythingLater) {
   call->drain();
   loop.run();
   const auto rest = received();
+  ASSERT_FALSE(rest.empty());
   ASSERT_EQ(first.size() + rest.size(), 100u);
   EXPECT_EQ(rest.back().header().revision(), 110);
 }
@@ -259,6 +260,22 @@ TEST_F(Watching, ProgressNeverOvertakesEvents) {
   ASSERT_EQ(got.size(), 2u);
   EXPECT_EQ(got[0].events_size(), 1);
   EXPECT_EQ(got[1].watch_id(), -1);
+}
+
+TEST_F(Watching, ProgressWaitsForASlowClient) {
+  watch("a");
+  call->stuck = true;
+  state->info.revision = Revision(20);
+  for (int i = 0; i < 10; ++i) feed(0, events(11 + i, 100'000));
+  state->watches[0]->synced = Revision(20);
+  Request progress;
+  progress.mutable_progress_request();
+  received();
+  send(progress);
+  for (const auto& response : received()) EXPECT_NE(response.watch_id(), -1) << "events are still to come";
+  call->drain();
+  loop.run();
+  EXPECT_EQ(received().back().watch_id(), -1);
 }
 
 TEST_F(Watching, AWatchThatWaitsForTheFutureIsNotAheadOfTheStore) {
