@@ -1,0 +1,16 @@
+#include <csignal>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "ctl/commands.h"
+#include "os/posix_disk.h"
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // TLS writes; a closed pipe shows as a failed stream
+  leeward::os::PosixDisk disk;
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const int code = leeward::ctl::run(arguments, std::cout, std::cerr, disk);
+  std::cout.flush();
+  return code;
+}
