@@ -196,6 +196,9 @@ class Wire {
 
  private:
   Result<void> load(const Certificates& certificates) {
+    for (const auto& [flag, path] : {std::pair{"--cacert", &certificates.ca}, {"--cert", &certificates.cert}, {"--key", &certificates.key}})
+      if (!path->empty() && ::access(path->c_str(), R_OK) != 0)
+        return Error{Code::kInvalid, std::string(flag) + " " + *path + ": " + std::strerror(errno)};
     const bool loaded = certificates.ca.empty()
                             ? SSL_CTX_set_default_verify_paths(context_.get()) == 1
                             : SSL_CTX_load_verify_locations(context_.get(), certificates.ca.c_str(), nullptr) == 1;
@@ -213,8 +216,11 @@ class Wire {
     switch (SSL_get_error(ssl_.get(), n)) {
       case SSL_ERROR_WANT_READ: return limit_.wait(fd_.get(), POLLIN) ? Result<void>() : limit_.error();
       case SSL_ERROR_WANT_WRITE: return limit_.wait(fd_.get(), POLLOUT) ? Result<void>() : limit_.error();
-      default: return unreachable("TLS: " + openssl_reason());
+      default: break;
     }
+    const std::string reason = openssl_reason();
+    const bool asks_for_ours = reason.find("certificate required") != std::string::npos || reason.find("handshake failure") != std::string::npos;
+    return unreachable("TLS: " + reason + (asks_for_ours ? "; it wants a client certificate: --cert and --key" : ""));
   }
 
   Error handshake_error(const Error& error) const {
@@ -346,6 +352,8 @@ Result<Reply> HttpPoster::post(const Endpoint& endpoint, const std::string& path
   std::string text;
   while (true) {
     const auto more = wire.read(text);
+    if (!more.ok() && more.error().code == Code::kUnavailable && !endpoint.tls && text.empty())
+      return unreachable(more.error().message + "; does it want TLS (https://)?");
     if (!more.ok()) return more.error();
     auto reply = parse_reply(text, !*more);
     if (!reply.ok()) return reply.error();

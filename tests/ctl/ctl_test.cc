@@ -362,6 +362,13 @@ TEST_F(CtlTest, TlsToAPlainPortIsSaidSo) {
   EXPECT_NE(ran.err.find("it does not speak TLS; use http://"), std::string::npos) << ran.err;
 }
 
+TEST_F(CtlTest, ACertificateFileThatIsMissingIsAUsageError) {
+  RawServer server("");
+  const Ran ran = run({"--endpoints", server.endpoint, "--cacert", "/nonexistent/ca.pem", "cluster", "status"}, nullptr);
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_EQ(ran.err, "leewardctl: --cacert /nonexistent/ca.pem: No such file or directory\n");
+}
+
 class StorageTest : public CtlTest {
  protected:
   void SetUp() override {
