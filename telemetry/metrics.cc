@@ -266,8 +266,8 @@ void add_standby(Page& page, const MetricsSources& from, const NodeStatus& s) {
       .sample(armed ? static_cast<double>(armed->lag_writes) : kInfinity, {{"standby", "set"}});
   for (const FollowerStatus& region : s.followers) page.sample(region.lag_writes, {{"standby", region.region}});
   page.gauge("source_lag_seconds", "Time since this member committed what the region lacks.")
-      .sample(armed ? to_s(armed->lag) : kInfinity, {{"standby", "set"}});
-  for (const FollowerStatus& region : s.followers) page.sample(to_s(region.lag), {{"standby", region.region}});
+      .sample(armed ? seconds_or_infinity(armed->lag) : kInfinity, {{"standby", "set"}});
+  for (const FollowerStatus& region : s.followers) page.sample(seconds_or_infinity(region.lag), {{"standby", region.region}});
 }
 
 void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s) {

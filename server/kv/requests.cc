@@ -33,7 +33,7 @@ bool parse_compare(std::string_view wire, Compare& out) {
 
 bool parse_txn(std::string_view wire, TxnRequest& out, int depth);
 
-bool parse_op(std::string_view wire, Op& out, int depth) {
+bool parse_op(std::string_view wire, TxnOp& out, int depth) {
   WireReader in(wire);
   while (in.next()) {
     switch (in.bytes_field()) {
@@ -76,7 +76,7 @@ bool parse_txn(std::string_view wire, TxnRequest& out, int depth) {
   return in.ok();
 }
 
-const char* check_ops(const std::vector<Op>& ops);
+const char* check_ops(const std::vector<TxnOp>& ops);
 
 const char* check_shape(const TxnRequest& request) {
   for (const Compare& compare : request.compares)
@@ -85,8 +85,8 @@ const char* check_shape(const TxnRequest& request) {
   return check_ops(request.failure);
 }
 
-const char* check_ops(const std::vector<Op>& ops) {
-  for (const Op& op : ops) {
+const char* check_ops(const std::vector<TxnOp>& ops) {
+  for (const TxnOp& op : ops) {
     const char* text = texts::kKeyNotFound;  // an operation of no kind: etcd says so
     if (const auto* range = std::get_if<RangeRequest>(&op)) text = check(*range);
     if (const auto* put = std::get_if<PutRequest>(&op)) text = check(*put);
@@ -111,10 +111,10 @@ struct Writes {
 
 // etcd's rule: within what may run together no key is put twice, and none is
 // both put and deleted. The two branches of a transaction exclude each other.
-bool disjoint(const std::vector<Op>& ops, Writes& out) {
-  for (const Op& op : ops)
+bool disjoint(const std::vector<TxnOp>& ops, Writes& out) {
+  for (const TxnOp& op : ops)
     if (const auto* remove = std::get_if<DeleteRequest>(&op)) out.deletes.push_back(remove->range);
-  for (const Op& op : ops) {
+  for (const TxnOp& op : ops) {
     const auto* txn = std::get_if<std::unique_ptr<TxnRequest>>(&op);
     if (!txn) continue;
     Writes yes, no;
@@ -128,7 +128,7 @@ bool disjoint(const std::vector<Op>& ops, Writes& out) {
     out.deletes.insert(out.deletes.end(), yes.deletes.begin(), yes.deletes.end());
     out.deletes.insert(out.deletes.end(), no.deletes.begin(), no.deletes.end());
   }
-  for (const Op& op : ops)
+  for (const TxnOp& op : ops)
     if (const auto* put = std::get_if<PutRequest>(&op))
       if (out.deleted(put->key) || !out.puts.insert(put->key).second) return false;
   return true;
@@ -208,7 +208,7 @@ const char* check(const TxnRequest& request) {
 
 bool is_read_only(const TxnRequest& request) {
   for (const auto* ops : {&request.success, &request.failure})
-    for (const Op& op : *ops) {
+    for (const TxnOp& op : *ops) {
       if (std::holds_alternative<PutRequest>(op) || std::holds_alternative<DeleteRequest>(op)) return false;
       if (const auto* txn = std::get_if<std::unique_ptr<TxnRequest>>(&op); txn && !is_read_only(**txn)) return false;
     }

@@ -67,11 +67,11 @@ struct Compare {
 
 struct TxnRequest;
 struct NoRequest {};
-using Op = std::variant<NoRequest, RangeRequest, PutRequest, DeleteRequest, std::unique_ptr<TxnRequest>>;
+using TxnOp = std::variant<NoRequest, RangeRequest, PutRequest, DeleteRequest, std::unique_ptr<TxnRequest>>;
 
 struct TxnRequest {
   std::vector<Compare> compares;
-  std::vector<Op> success, failure;
+  std::vector<TxnOp> success, failure;
 };
 
 // False when the bytes are no such message.

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/codec.h"
 #include "base/crc32c.h"
+#include "kv/txn.h"
 
 namespace leeward::kv {
 namespace {
@@ -34,15 +35,11 @@ class StreamedRange final : public RangeReply {
     if (size_ > keep) return {};
     // Small: write it now and let the snapshot go.
     std::string all;
-    LEEWARD_TRY(run_->next(keep, all));
-    if (all.size() == size_) {
-      small_ = Bytes(std::move(all));
-      run_.reset();
-      view_.reset();
-    } else {
-      run_ = std::make_unique<RangeRun>(*view_->snapshot, request, view_->moment(), keep);
-      LEEWARD_TRY(run_->prepare());
-    }
+    LEEWARD_TRY(run_->next(std::numeric_limits<std::size_t>::max(), all));
+    LEEWARD_CHECK(all.size() == size_, "a range answer is not as long as measured");
+    small_ = Bytes(std::move(all));
+    run_.reset();
+    view_.reset();
     return {};
   }
 
@@ -176,7 +173,7 @@ Result<void> MvccStateMachine::load(std::unique_ptr<Store> store) {
     const std::lock_guard lock(hashes_mutex_);
     hashes_.clear();
   }
-  remember_hash();
+  remember_hash(numbers_);
   publish();
   log_.info("state opened", {{"applied", numbers_.point.index}, {"revision", numbers_.revision}, {"keys", numbers_.keys}});
   return {};
@@ -222,7 +219,7 @@ Result<void> MvccStateMachine::apply_entry(const Entry& entry, std::size_t e,
   }
   Numbers& numbers = applier_->numbers();
   numbers.point = {entry.index, entry.term, entry.position};
-  if (is_history(entry.kind)) remember_hash();
+  if (is_history(entry.kind)) remember_hash(numbers);
   return {};
 }
 
@@ -251,8 +248,7 @@ Result<void> MvccStateMachine::apply(std::span<const Entry> entries,
   return {};
 }
 
-void MvccStateMachine::remember_hash() {
-  const Numbers& numbers = applier_->numbers().point.index < numbers_.point.index ? numbers_ : applier_->numbers();
+void MvccStateMachine::remember_hash(const Numbers& numbers) {
   const std::lock_guard lock(hashes_mutex_);
   hashes_.emplace_back(numbers.point.position.index, numbers.hash.hash());
   while (hashes_.size() > options_.remembered_hashes) hashes_.pop_front();

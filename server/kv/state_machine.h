@@ -75,7 +75,7 @@ class MvccStateMachine final : public StateMachine {
   Result<void> apply_entry(const Entry& entry, std::size_t e,
                            const std::function<bool(std::size_t, std::size_t)>& wanted);
   Result<void> check_follows(const Entry& entry) const;
-  void remember_hash();
+  void remember_hash(const Numbers& numbers);
   void publish();
   Result<StateFile> describe(const Path& directory, const std::string& name);
 

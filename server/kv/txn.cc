@@ -27,7 +27,7 @@ bool compare_record(const Compare& compare, const Record& record) {
   return false;
 }
 
-const TxnRequest* nested(const Op& op) {
+const TxnRequest* nested(const TxnOp& op) {
   const auto* txn = std::get_if<std::unique_ptr<TxnRequest>>(&op);
   return txn ? txn->get() : nullptr;
 }
@@ -68,13 +68,13 @@ Result<void> TxnRun::choose(const TxnRequest& request) {
     if (!all) break;
   }
   verdicts_.push_back(all);
-  for (const Op& op : all ? request.success : request.failure)
+  for (const TxnOp& op : all ? request.success : request.failure)
     if (const TxnRequest* txn = nested(op)) LEEWARD_TRY(choose(*txn));
   return {};
 }
 
 Result<const char*> TxnRun::check_puts(const TxnRequest& request) {
-  for (const Op& op : branch(request)) {
+  for (const TxnOp& op : branch(request)) {
     Result<const char*> text = "";
     if (const TxnRequest* txn = nested(op)) text = check_puts(*txn);
     if (const auto* put = std::get_if<PutRequest>(&op)) text = applier_->check_put(*put);
@@ -84,7 +84,7 @@ Result<const char*> TxnRun::check_puts(const TxnRequest& request) {
 }
 
 Result<const char*> TxnRun::check_ranges(const TxnRequest& request) {
-  for (const Op& op : branch(request)) {
+  for (const TxnOp& op : branch(request)) {
     if (const TxnRequest* txn = nested(op)) {
       auto text = check_ranges(*txn);
       if (!text.ok() || **text) return text;
@@ -102,7 +102,7 @@ Moment TxnRun::present() const { return applier_ ? Moment{applier_->present(), s
 Result<void> TxnRun::execute(const TxnRequest& request, bool outermost, std::string* answer) {
   const bool succeeded = verdicts_[at_];
   std::string responses;
-  for (const Op& op : branch(request)) {
+  for (const TxnOp& op : branch(request)) {
     std::string inner;
     std::string* const out = answer ? &inner : nullptr;
     int field = 0;

@@ -25,7 +25,7 @@ class TxnRun {
   // operation: one verdict for each transaction met, in order.
   Result<void> choose(const TxnRequest& request);
   Result<bool> holds(const Compare& compare) const;
-  const std::vector<Op>& branch(const TxnRequest& request) {
+  const std::vector<TxnOp>& branch(const TxnRequest& request) {
     return verdicts_[at_++] ? request.success : request.failure;
   }
   Result<const char*> check_puts(const TxnRequest& request);

@@ -78,7 +78,7 @@ struct FollowerStatus {
   bool connected = false;  // acknowledged within the last 3 s, here or at another member
   bool armed = false;
   std::uint64_t lag_writes = 0, lag_entries = 0, lag_bytes = 0;  // behind this member's commit
-  Duration lag{};          // since this member committed what the region lacks
+  std::optional<Duration> lag;  // at most, since this member committed what the region lacks; nullopt: unknown
 };
 
 struct NodeStatus {

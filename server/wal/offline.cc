@@ -170,7 +170,8 @@ Result<void> dump_log(Disk& disk, const Path& log_directory, Index from, Index t
   LogCheck check(faults, nullptr, Depth::kAll);
   check.replay().on_entry = [&](const Entry& entry, const Location& where) {
     if (entry.index < from || entry.index >= to) return;
-    each({entry, log_directory + "/" + segment_name(where.segment), where.offset});
+    const Path file = log_directory + "/" + segment_name(where.segment);
+    each({entry, file, where.offset});
   };
   LEEWARD_TRY(check.run(*segments));
   for (const auto& fault : faults)

@@ -1,0 +1,104 @@
+#include "api/call.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace leeward::api {
+namespace {
+
+constexpr std::size_t kJoinBytes = 16_KiB;  // below it one copy is cheaper than a source
+
+std::string milliseconds(Duration d) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof(text), to_ms(d), std::chars_format::fixed, 3).ptr;
+  return std::string(text, end);
+}
+
+// A standby tells each answer how old it may be.
+void add_lag(const Core& core, RpcStatus& status) {
+  const auto view = core.status();
+  if (view->status.role == GroupRole::kPrimary || view->status.role == GroupRole::kUnknown) return;
+  const auto lag = view->lag_high(core.clock.now());
+  status.trailers.emplace_back("leeward-lag-high-ms", lag ? milliseconds(*lag) : "unknown");
+}
+
+}  // namespace
+
+Call::Call(Core& core, std::shared_ptr<RpcCall> rpc, Method method, bool streaming)
+    : core_(core), rpc_(std::move(rpc)), loop_(rpc_->loop()), method_(method), streaming_(streaming),
+      started_(core.clock.now()), deadline_(started_ + core.options.request_timeout) {
+  if (const auto deadline = rpc_->deadline()) deadline_ = std::min(deadline_, *deadline);
+  (streaming_ ? core_.probe.streams : core_.probe.in_flight).add(1);
+}
+
+Call::~Call() {
+  // Dropped unanswered: the node is stopping, and this may not be the loop.
+  if (open()) account(GrpcCode::kUnavailable);
+}
+
+void Call::reply(Bytes message) {
+  if (!open()) return;
+  rpc_->send(std::move(message));
+  finish({});
+}
+
+void Call::reply(std::unique_ptr<MessageSource> message) {
+  if (!open()) return;
+  rpc_->send(std::move(message));
+  finish({});
+}
+
+void Call::reply_with_header(const Bytes& response, const HeaderFields& fields) {
+  if (!open()) return;
+  Spliced spliced = splice(fields, response.view());
+  Bytes rest = response.slice(spliced.replaced);
+  if (rest.size() > kJoinBytes) return reply(joined(std::move(spliced.head), std::move(rest)));
+  spliced.head.append(rest.view());
+  reply(Bytes(std::move(spliced.head)));
+}
+
+void Call::send(Bytes message) {
+  if (open()) rpc_->send(std::move(message));
+}
+
+void Call::send(std::unique_ptr<MessageSource> message) {
+  if (open()) rpc_->send(std::move(message));
+}
+
+void Call::finish(RpcStatus status) {
+  if (!open()) return;
+  add_lag(core_, status);
+  account(status.code);
+  // First out of reach, then ended: a callback from below must find it closed.
+  const auto rpc = std::move(rpc_);
+  rpc->finish(std::move(status));
+  if (auto ended = std::move(on_end_)) ended();
+}
+
+void Call::cancelled() {
+  if (!open()) return;
+  const auto deadline = rpc_->deadline();
+  const bool late = deadline && core_.clock.now() >= *deadline;
+  account(late ? GrpcCode::kDeadlineExceeded : GrpcCode::kCancelled);
+  const auto rpc = std::move(rpc_);
+  if (auto ended = std::move(on_end_)) ended();
+}
+
+void Call::account(GrpcCode code) {
+  auto& probe = core_.probe.of(method_);
+  probe.requests[std::min<std::size_t>(static_cast<std::size_t>(code), kGrpcCodes - 1)].add();
+  if (is_server_fault(code)) probe.server_faults.add();
+  (streaming_ ? core_.probe.streams : core_.probe.in_flight).add(-1);
+  if (streaming_) return;
+  const Duration took = core_.clock.now() - started_;
+  probe.duration.observe(took);
+  if (took < core_.options.slow_request) return;
+  core_.probe.slow_requests.add();
+  core_.log.warn("slow request", {{"method", kMethodNames[static_cast<std::size_t>(method_)]},
+                                  {"code", name(code)},
+                                  {"took_ms", to_ms(took)},
+                                  {"wait_ms", to_ms(waited_)},
+                                  {"peer", rpc_->peer().address}});
+}
+
+}  // namespace leeward::api

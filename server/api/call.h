@@ -1,0 +1,92 @@
+// One request on its way through a service: the transport's call, its figures
+// and the one place where it ends.
+//
+// Thread rule: that of RpcCall, the call's loop. Ending it twice does nothing;
+// after the client has gone open() is false and answers are dropped.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "api/core.h"
+#include "api/errors.h"
+#include "api/header.h"
+#include "base/function.h"
+#include "ports/rpc.h"
+
+namespace leeward::api {
+
+class Call {
+ public:
+  Call(Core& core, std::shared_ptr<RpcCall> rpc, Method method, bool streaming);
+  ~Call();
+  Call(const Call&) = delete;
+
+  Core& core() { return core_; }
+  Executor& loop() { return loop_; }
+  bool open() const { return rpc_ != nullptr; }
+  RpcCall& rpc() { return *rpc_; }  // while open()
+  void set_method(Method method) { method_ = method; }
+  // True once: the request of a unary call.
+  bool take_request() { return !std::exchange(requested_, true); }
+  bool requested() const { return requested_; }
+
+  // The client's, but not later than the server's own limit.
+  Instant deadline() const { return deadline_; }
+
+  // Unary: the whole answer.
+  void reply(Bytes message);
+  void reply(std::unique_ptr<MessageSource> message);
+  // The state machine's answer with the header completed.
+  void reply_with_header(const Bytes& response, const HeaderFields& fields);
+  template <class Message>
+  void reply_message(const Message& message) {
+    reply(Bytes(message.SerializeAsString()));
+  }
+
+  // Streams: one message; finish() ends.
+  void send(Bytes message);
+  void send(std::unique_ptr<MessageSource> message);
+  std::size_t queued() const { return rpc_ ? rpc_->queued() : 0; }
+
+  void finish(RpcStatus status);
+  void fail(const EtcdError& error) { finish(status(error)); }
+  void fail(const Error& error) { finish(status_of(error)); }
+
+  // The client went away or its deadline passed. Wired by the dispatcher.
+  void cancelled();
+  // Called once when the call ends, whoever ends it.
+  void on_end(Function<void()> callback) { on_end_ = std::move(callback); }
+
+  // Time stamp for the slow-request log: the wait for consensus begins or ends.
+  void waiting() { wait_from_ = core_.clock.now(); }
+  void answered() { waited_ += core_.clock.now() - wait_from_; }
+
+ private:
+  void account(GrpcCode code);
+
+  Core& core_;
+  std::shared_ptr<RpcCall> rpc_;
+  Executor& loop_;
+  Method method_;
+  const bool streaming_;
+  bool requested_ = false;
+  const Instant started_;
+  Instant deadline_;
+  Instant wait_from_;
+  Duration waited_{};
+  Function<void()> on_end_;
+};
+
+using CallPtr = std::shared_ptr<Call>;
+
+// Parses `bytes` or ends the call. Both sides see the same bytes as the state
+// machine will: what does not parse here never reaches a log.
+template <class Message>
+bool parse(const CallPtr& call, const Bytes& bytes, Message& message) {
+  if (message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return true;
+  call->finish(invalid("malformed " + message.GetTypeName()));
+  return false;
+}
+
+}  // namespace leeward::api

@@ -1,0 +1,116 @@
+// The methods of all services, one file each, and the table that names them.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "api/call.h"
+
+namespace leeward::api {
+
+using UnaryHandler = void (*)(CallPtr call, Bytes request);
+using StreamHandler = void (*)(CallPtr call);
+
+struct MethodEntry {
+  std::string_view path;  // "/etcdserverpb.KV/Put"
+  Method method;
+  UnaryHandler unary = nullptr;    // one of the two
+  StreamHandler stream = nullptr;
+  bool learner = false;            // a learner answers it too
+};
+
+std::span<const MethodEntry> method_table();
+const MethodEntry* find_method(std::string_view path);
+
+namespace kv {
+void range(CallPtr, Bytes);
+void put(CallPtr, Bytes);
+void delete_range(CallPtr, Bytes);
+void txn(CallPtr, Bytes);
+void compact(CallPtr, Bytes);
+}  // namespace kv
+
+namespace watch {
+void watch(CallPtr);
+}
+
+namespace lease {
+void grant(CallPtr, Bytes);
+void revoke(CallPtr, Bytes);
+void keep_alive(CallPtr);
+void time_to_live(CallPtr, Bytes);
+void leases(CallPtr, Bytes);
+}  // namespace lease
+
+namespace cluster {
+void member_list(CallPtr, Bytes);
+void member_change(CallPtr, Bytes);
+}  // namespace cluster
+
+namespace maintenance {
+void alarm(CallPtr, Bytes);
+void status(CallPtr, Bytes);
+void defragment(CallPtr, Bytes);
+void hash(CallPtr, Bytes);
+void hash_kv(CallPtr, Bytes);
+void move_leader(CallPtr, Bytes);
+void snapshot(CallPtr);
+void downgrade(CallPtr, Bytes);
+}  // namespace maintenance
+
+namespace auth {
+void enable(CallPtr, Bytes);
+void disable(CallPtr, Bytes);
+void status(CallPtr, Bytes);
+void authenticate(CallPtr, Bytes);
+void user_list(CallPtr, Bytes);
+void role_list(CallPtr, Bytes);
+void no_such_user(CallPtr, Bytes);
+void no_such_role(CallPtr, Bytes);
+void not_built(CallPtr, Bytes);
+}  // namespace auth
+
+namespace recipes {  // Lock and Election
+void not_built(CallPtr, Bytes);
+void not_built_stream(CallPtr);
+}  // namespace recipes
+
+namespace health {
+void check(CallPtr, Bytes);
+void watch(CallPtr);
+}  // namespace health
+
+namespace reflection {
+void info(CallPtr);
+}
+
+namespace operations {
+void cluster_status(CallPtr, Bytes);
+void topology(CallPtr, Bytes);
+void replica_status(CallPtr, Bytes);
+void standby_status(CallPtr, Bytes);
+void storage_info(CallPtr, Bytes);
+void member_admit(CallPtr, Bytes);
+}  // namespace operations
+
+// Shared by services: proposes `request` and answers with its result.
+void propose(const CallPtr& call, Op op, Bytes request);
+// Runs `then` when a linearizable read may be served here, or ends the call.
+void when_linearizable(const CallPtr& call, Function<void()> then);
+// True when a stale read may be served within what the client allows
+// (metadata leeward-max-lag); else the call is ended.
+bool fresh_enough(const CallPtr& call);
+// "500ms", "1.5s", "2m", "1h30m": as Go writes durations.
+std::optional<Duration> parse_duration(std::string_view text);
+// Runs `work` on the background loop, if there is one, and `then` on the
+// call's with what it gave.
+template <class T>
+void in_background(const CallPtr& call, std::function<T()> work, std::function<void(T)> then) {
+  Executor* background = call->core().background;
+  if (background == nullptr) return then(work());
+  background->post([call, work = std::move(work), then = std::move(then)] {
+    call->loop().post([then, result = std::make_shared<T>(work())] { then(std::move(*result)); });
+  });
+}
+
+}  // namespace leeward::api

@@ -1,0 +1,151 @@
+// KV: what changes goes through the log as the client's own bytes, what reads
+// goes to the store on this loop.
+#include <charconv>
+
+#include "api/handlers.h"
+#include "api/validate.h"
+#include "proto/rpc.pb.h"
+
+namespace leeward::api {
+namespace {
+
+void answer(const CallPtr& call, node::Outcome outcome) {
+  call->answered();
+  if (outcome.end != node::Outcome::End::kApplied) return call->fail(outcome.error);
+  if (!outcome.result.etcd_error.empty()) return call->finish(status_of_text(outcome.result.etcd_error));
+  call->reply_with_header(outcome.result.response, header_fields(call->core(), outcome.term));
+}
+
+}  // namespace
+
+void propose(const CallPtr& call, Op op, Bytes request) {
+  Core& core = call->core();
+  if (request.size() > core.options.max_request_bytes) return call->fail(error::kRequestTooLarge);
+  Command command{op, std::move(request), core.node.next_origin(), call->rpc().trace()};
+  call->waiting();
+  core.node.propose(std::move(command), call->deadline(), call->loop(),
+                    [call](node::Outcome outcome) { answer(call, std::move(outcome)); });
+}
+
+void when_linearizable(const CallPtr& call, Function<void()> then) {
+  Core& core = call->core();
+  if (core.node.read_now()) return then();
+  call->waiting();
+  core.node.read_barrier(call->deadline(), call->loop(), [call, then = std::move(then)](Result<void> confirmed) mutable {
+    call->answered();
+    if (!call->open()) return;
+    if (!confirmed.ok()) return call->fail(confirmed.error());
+    then();
+  });
+}
+
+std::optional<Duration> parse_duration(std::string_view text) {
+  double total = 0;
+  if (text.empty()) return std::nullopt;
+  while (!text.empty()) {
+    double value = 0;
+    const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+    if (fault != std::errc() || !(value >= 0)) return std::nullopt;
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    const auto unit = text.substr(0, std::min(text.size(), text.find_first_of("0123456789.")));
+    if (unit == "ns") total += value;
+    else if (unit == "us") total += value * 1e3;
+    else if (unit == "ms") total += value * 1e6;
+    else if (unit == "s") total += value * 1e9;
+    else if (unit == "m") total += value * 60e9;
+    else if (unit == "h") total += value * 3600e9;
+    else return std::nullopt;
+    text.remove_prefix(unit.size());
+  }
+  if (total > 9e18) return std::nullopt;
+  return Duration(static_cast<Duration::rep>(total));
+}
+
+bool fresh_enough(const CallPtr& call) {
+  const auto allowed = call->rpc().metadata("leeward-max-lag");
+  if (!allowed) return true;
+  const auto limit = parse_duration(*allowed);
+  if (!limit) {
+    call->finish(invalid("leeward-max-lag: \"" + std::string(*allowed) + "\" is not a duration such as 500ms"));
+    return false;
+  }
+  Core& core = call->core();
+  const auto lag = core.status()->lag_high(core.clock.now());
+  if (lag && *lag <= *limit) return true;
+  call->finish({GrpcCode::kUnavailable,
+                "leeward: this node may lag " + (lag ? std::to_string(to_ms(*lag)) + " ms" : std::string("unknown")) +
+                    ", more than the " + std::string(*allowed) + " asked for",
+                {}});
+  return false;
+}
+
+namespace kv {
+namespace {
+
+void serve_range(const CallPtr& call, const Bytes& request) {
+  Core& core = call->core();
+  auto reply = core.node.state().range(request.view());
+  if (!reply.ok()) return call->fail(reply.error());
+  Bytes small;
+  auto message = range_message(header_fields(core), std::move(*reply), small);
+  if (!message.ok()) return call->fail(message.error());
+  if (*message) return call->reply(std::move(*message));
+  call->reply(std::move(small));
+}
+
+void serve_txn(const CallPtr& call, const Bytes& request) {
+  Core& core = call->core();
+  auto result = core.node.state().read_only_txn(request.view());
+  if (!result.ok()) return call->fail(result.error());
+  if (!result->etcd_error.empty()) return call->finish(status_of_text(result->etcd_error));
+  call->reply_with_header(result->response, header_fields(core));
+}
+
+}  // namespace
+
+void range(CallPtr call, Bytes request) {
+  thread_local etcdserverpb::RangeRequest parsed;
+  if (!parse(call, request, parsed)) return;
+  if (parsed.serializable()) call->set_method(Method::kRangeSerializable);
+  if (const EtcdError* why = check(parsed)) return call->fail(*why);
+  if (parsed.serializable()) {
+    if (fresh_enough(call)) serve_range(call, request);
+    return;
+  }
+  if (call->core().status()->status.state == MemberState::kLearner) return call->fail(error::kNotSupportedForLearner);
+  when_linearizable(call, [call, request] { serve_range(call, request); });
+}
+
+void put(CallPtr call, Bytes request) {
+  thread_local etcdserverpb::PutRequest parsed;
+  if (!parse(call, request, parsed)) return;
+  if (const EtcdError* why = check(parsed)) return call->fail(*why);
+  propose(call, Op::kPut, std::move(request));
+}
+
+void delete_range(CallPtr call, Bytes request) {
+  thread_local etcdserverpb::DeleteRangeRequest parsed;
+  if (!parse(call, request, parsed)) return;
+  if (const EtcdError* why = check(parsed)) return call->fail(*why);
+  propose(call, Op::kDeleteRange, std::move(request));
+}
+
+void txn(CallPtr call, Bytes request) {
+  thread_local etcdserverpb::TxnRequest parsed;
+  if (!parse(call, request, parsed)) return;
+  if (const EtcdError* why = check(parsed, call->core().options.max_txn_ops)) return call->fail(*why);
+  switch (kind(parsed)) {
+    case TxnKind::kWrites: return propose(call, Op::kTxn, std::move(request));
+    case TxnKind::kReads: return when_linearizable(call, [call, request] { serve_txn(call, request); });
+    case TxnKind::kSerializableReads:
+      if (fresh_enough(call)) serve_txn(call, request);
+  }
+}
+
+void compact(CallPtr call, Bytes request) {
+  etcdserverpb::CompactionRequest parsed;
+  if (parse(call, request, parsed)) propose(call, Op::kCompact, std::move(request));
+}
+
+}  // namespace kv
+}  // namespace leeward::api

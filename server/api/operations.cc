@@ -1,0 +1,245 @@
+// Operations: what leewardctl and the console show, from this node's view of
+// all members. JSON names are the fields' own (proto/leeward.proto).
+#include <algorithm>
+#include <map>
+
+#include "api/handlers.h"
+#include "proto/leeward.pb.h"
+
+namespace leeward::api::operations {
+namespace {
+
+namespace pb = leeward::v1;
+
+const char* role_name(GroupRole role) {
+  switch (role) {
+    case GroupRole::kPrimary: return "primary";
+    case GroupRole::kStandby: return "standby";
+    case GroupRole::kObserver: return "observer";
+    case GroupRole::kFenced: return "fenced";
+    case GroupRole::kUnknown: break;
+  }
+  return "unknown";
+}
+
+const char* state_name(MemberState state) {
+  switch (state) {
+    case MemberState::kDown: break;
+    case MemberState::kStarting: return "starting";
+    case MemberState::kFollower: return "follower";
+    case MemberState::kCandidate: return "candidate";
+    case MemberState::kLeader: return "leader";
+    case MemberState::kLearner: return "learner";
+    case MemberState::kSnapshot: return "snapshot";
+    case MemberState::kWaiting: return "waiting";
+    case MemberState::kIsolated: return "isolated";
+  }
+  return "down";
+}
+
+// The furthest log index heard of in each region: what its members lag behind.
+using Furthest = std::map<std::string, Index>;
+Furthest furthest(const NodeStatus& status) {
+  Furthest out;
+  for (const auto& member : status.members) out[member.region] = std::max(out[member.region], member.applied.index);
+  return out;
+}
+
+bool follows(const MemberStatus& member) {
+  return member.role == GroupRole::kStandby || member.role == GroupRole::kObserver;
+}
+
+void fill(pb::MemberInfo& out, const MemberStatus& member, const Furthest& lead) {
+  out.set_id(member.id.value());
+  out.set_name(member.name);
+  out.set_region(member.region);
+  out.set_zone(member.zone);
+  out.set_role(role_name(member.role));
+  out.set_state(state_name(member.state));
+  out.set_voter(member.voter);
+  out.set_admitted(member.admitted);
+  out.set_healthy(member.healthy);
+  out.set_term(member.term.value());
+  out.set_applied_index(member.applied.index.value());
+  out.set_position_index(member.applied.position.index.value());
+  out.set_state_hash(member.state_hash.hex());
+  out.set_state_hash_index(member.applied.position.index.value());
+  out.set_durable_index(member.durable.value());
+  out.set_db_bytes(member.db_bytes);
+  out.set_db_bytes_in_use(member.db_bytes_in_use);
+  out.set_version(member.version);
+  out.set_client_url(member.client_url);
+  out.set_peer_address(member.peer_address);
+  if (!member.report_age) return;  // never heard: what follows is not known
+  out.set_report_age_ms(to_ms(*member.report_age));
+  if (!follows(member))
+    out.set_lag_entries(lead.at(member.region) - member.applied.index);
+  else if (member.lag.entries)
+    out.set_lag_entries(*member.lag.entries);
+}
+
+void fill(pb::StandbyInfo& out, const MemberStatus& member) {
+  out.set_id(member.id.value());
+  out.set_region(member.region);
+  out.set_connected(member.stream_connected);
+  if (member.lag.writes) out.set_lag_writes(*member.lag.writes);
+  if (member.lag.entries) out.set_lag_entries(*member.lag.entries);
+  if (member.lag.bytes) out.set_lag_bytes(*member.lag.bytes);
+  if (member.lag.low) out.set_lag_low_ms(to_ms(*member.lag.low));
+  if (member.lag.high) out.set_lag_high_ms(to_ms(*member.lag.high));
+  if (member.report_age) out.set_report_age_ms(to_ms(*member.report_age));
+  // No verdict is no eligibility.
+  bool eligible = !member.eligibility.empty();
+  for (const auto& check : member.eligibility) {
+    auto* reason = out.add_reasons();
+    reason->set_check(check.check);
+    reason->set_ok(check.ok);
+    reason->set_detail(check.detail);
+    eligible &= check.ok;
+  }
+  out.set_promotion_eligible(eligible);
+}
+
+const MemberStatus* find(const NodeStatus& status, std::uint64_t id) {
+  for (const auto& member : status.members)
+    if (member.id.value() == id) return &member;
+  return nullptr;
+}
+
+void no_such_member(const CallPtr& call, std::uint64_t id) {
+  call->finish({GrpcCode::kNotFound, "leeward: no member has the id " + std::to_string(id), {}});
+}
+
+// True when the caller may change things; else the call is ended.
+bool by_operator(const CallPtr& call) {
+  if (call->core().is_operator(call->rpc().peer())) return true;
+  call->finish(permission_denied(
+      "leeward: this call needs an operator: a client certificate whose common name is in [admin] operators, the "
+      "node's unix socket, or [admin] insecure = true"));
+  return false;
+}
+
+}  // namespace
+
+void cluster_status(CallPtr call, Bytes bytes) {
+  pb::ClusterStatusRequest request;
+  if (!parse(call, bytes, request)) return;
+  const NodeStatus status = call->core().node.status();
+  const Furthest lead = furthest(status);
+  pb::ClusterStatusResponse response;
+  response.set_cluster(status.cluster_name);
+  if (status.lineage.known()) response.set_lineage(status.lineage.hex());
+  response.set_epoch(status.epoch.value());
+  response.set_term(status.term.value());
+  response.set_leader_id(status.leader.value());
+  response.set_revision(status.applied.revision.value());
+  response.set_node_id(status.self.value());
+  response.set_role(role_name(status.role));
+  response.set_state(state_name(status.state));
+  response.set_waiting_for(status.waiting_for);
+  response.set_position_index(status.applied.point.position.index.value());
+  response.set_state_hash(status.applied.state_hash.hex());
+  if (status.primary_silence) response.set_primary_silence_ms(to_ms(*status.primary_silence));
+  for (const auto& member : status.members) fill(*response.add_members(), member, lead);
+  call->reply_message(response);
+}
+
+void topology(CallPtr call, Bytes bytes) {
+  pb::TopologyRequest request;
+  if (!parse(call, bytes, request)) return;
+  const NodeStatus status = call->core().node.status();
+  pb::TopologyResponse response;
+  response.set_cluster(status.cluster_name);
+  if (status.lineage.known()) response.set_lineage(status.lineage.hex());
+  response.set_epoch(status.epoch.value());
+  std::map<std::string, std::vector<const MemberStatus*>> regions;
+  for (const auto& member : status.members) regions[member.region].push_back(&member);
+  for (const auto& [name, members] : regions) {
+    auto* region = response.add_regions();
+    region->set_region(name);
+    region->set_role(role_name(members.front()->role));
+    for (const MemberStatus* member : members) {
+      if (member->state == MemberState::kLeader) {
+        region->set_leader_id(member->id.value());
+        region->set_role(role_name(member->role));
+      }
+      auto* out = region->add_members();
+      out->set_id(member->id.value());
+      out->set_name(member->name);
+      out->set_zone(member->zone);
+      out->set_peer_address(member->peer_address);
+      out->set_client_url(member->client_url);
+      out->set_voter(member->voter);
+    }
+  }
+  call->reply_message(response);
+}
+
+void replica_status(CallPtr call, Bytes bytes) {
+  pb::ReplicaStatusRequest request;
+  if (!parse(call, bytes, request)) return;
+  const NodeStatus status = call->core().node.status();
+  const std::uint64_t id = request.id() == 0 ? status.self.value() : request.id();
+  const MemberStatus* member = find(status, id);
+  if (member == nullptr) return no_such_member(call, id);
+  pb::ReplicaStatusResponse response;
+  fill(*response.mutable_member(), *member, furthest(status));
+  if (follows(*member)) fill(*response.mutable_standby(), *member);
+  call->reply_message(response);
+}
+
+void standby_status(CallPtr call, Bytes bytes) {
+  pb::StandbyStatusRequest request;
+  if (!parse(call, bytes, request)) return;
+  const NodeStatus status = call->core().node.status();
+  if (request.id() != 0) {
+    const MemberStatus* member = find(status, request.id());
+    if (member == nullptr || !follows(*member)) return no_such_member(call, request.id());
+  }
+  pb::StandbyStatusResponse response;
+  for (const auto& member : status.members)
+    if (follows(member) && (request.id() == 0 || member.id.value() == request.id()))
+      fill(*response.add_standbys(), member);
+  call->reply_message(response);
+}
+
+void storage_info(CallPtr call, Bytes bytes) {
+  pb::StorageInfoRequest request;
+  if (!parse(call, bytes, request)) return;
+  Core& core = call->core();
+  const NodeStatus status = core.node.status();
+  const StateMachine& state = core.node.state();
+  const AppliedState applied = state.applied();
+  pb::StorageInfoResponse response;
+  response.set_node_id(status.self.value());
+  response.set_db_bytes(state.db_bytes());
+  response.set_db_bytes_in_use(state.db_bytes_in_use());
+  response.set_log_bytes(status.log_bytes);
+  response.set_keys(state.key_count());
+  response.set_watchers(state.watcher_count());
+  response.set_commit_index(status.commit.value());
+  response.set_last_index(status.last.value());
+  response.set_applied_index(applied.point.index.value());
+  response.set_durable_index(state.durable().value());
+  response.set_revision(applied.revision.value());
+  response.set_compacted_revision(applied.compacted.value());
+  response.set_disk_full(status.disk_full);
+  if (status.disk_stall) response.set_disk_stall_ms(to_ms(*status.disk_stall));
+  call->reply_message(response);
+}
+
+void member_admit(CallPtr call, Bytes bytes) {
+  pb::MemberAdmitRequest request;
+  if (!parse(call, bytes, request) || !by_operator(call)) return;
+  if (request.id() == 0 || request.id() > UINT32_MAX) return call->finish(invalid("leeward: id is not a member's id"));
+  Core& core = call->core();
+  core.log.info("member admit asked for", {{"member", request.id()}, {"peer", call->rpc().peer().address}});
+  core.node.admit(NodeId(request.id()), call->loop(), [call, id = request.id()](Result<void> done) {
+    if (!done.ok()) return call->fail(done.error());
+    pb::MemberAdmitResponse response;
+    response.set_id(id);
+    call->reply_message(response);
+  });
+}
+
+}  // namespace leeward::api::operations

@@ -1,0 +1,152 @@
+#include "api/services.h"
+
+#include <unordered_map>
+
+#include "api/handlers.h"
+
+namespace leeward::api {
+namespace {
+
+constexpr MethodEntry kTable[] = {
+    {"/etcdserverpb.KV/Range", Method::kRange, kv::range, nullptr, true},
+    {"/etcdserverpb.KV/Put", Method::kPut, kv::put},
+    {"/etcdserverpb.KV/DeleteRange", Method::kDeleteRange, kv::delete_range},
+    {"/etcdserverpb.KV/Txn", Method::kTxn, kv::txn},
+    {"/etcdserverpb.KV/Compact", Method::kCompact, kv::compact},
+    {"/etcdserverpb.Watch/Watch", Method::kWatch, nullptr, watch::watch},
+    {"/etcdserverpb.Lease/LeaseGrant", Method::kLeaseGrant, lease::grant},
+    {"/etcdserverpb.Lease/LeaseRevoke", Method::kLeaseRevoke, lease::revoke},
+    {"/etcdserverpb.Lease/LeaseKeepAlive", Method::kLeaseKeepAlive, nullptr, lease::keep_alive},
+    {"/etcdserverpb.Lease/LeaseTimeToLive", Method::kLeaseTimeToLive, lease::time_to_live},
+    {"/etcdserverpb.Lease/LeaseLeases", Method::kLeaseLeases, lease::leases},
+    {"/etcdserverpb.Cluster/MemberList", Method::kMemberList, cluster::member_list, nullptr, true},
+    {"/etcdserverpb.Cluster/MemberAdd", Method::kMemberAdd, cluster::member_change},
+    {"/etcdserverpb.Cluster/MemberRemove", Method::kMemberRemove, cluster::member_change},
+    {"/etcdserverpb.Cluster/MemberUpdate", Method::kMemberUpdate, cluster::member_change},
+    {"/etcdserverpb.Cluster/MemberPromote", Method::kMemberPromote, cluster::member_change},
+    {"/etcdserverpb.Maintenance/Alarm", Method::kAlarm, maintenance::alarm},
+    {"/etcdserverpb.Maintenance/Status", Method::kStatus, maintenance::status, nullptr, true},
+    {"/etcdserverpb.Maintenance/Defragment", Method::kDefragment, maintenance::defragment, nullptr, true},
+    {"/etcdserverpb.Maintenance/Hash", Method::kHash, maintenance::hash, nullptr, true},
+    {"/etcdserverpb.Maintenance/HashKV", Method::kHashKV, maintenance::hash_kv, nullptr, true},
+    {"/etcdserverpb.Maintenance/Snapshot", Method::kSnapshot, nullptr, maintenance::snapshot, true},
+    {"/etcdserverpb.Maintenance/MoveLeader", Method::kMoveLeader, maintenance::move_leader},
+    {"/etcdserverpb.Maintenance/Downgrade", Method::kDowngrade, maintenance::downgrade},
+    {"/etcdserverpb.Auth/AuthEnable", Method::kAuthEnable, auth::enable},
+    {"/etcdserverpb.Auth/AuthDisable", Method::kAuthDisable, auth::disable},
+    {"/etcdserverpb.Auth/AuthStatus", Method::kAuthStatus, auth::status},
+    {"/etcdserverpb.Auth/Authenticate", Method::kAuthenticate, auth::authenticate},
+    {"/etcdserverpb.Auth/UserAdd", Method::kUserAdd, auth::not_built},
+    {"/etcdserverpb.Auth/UserGet", Method::kUserGet, auth::no_such_user},
+    {"/etcdserverpb.Auth/UserList", Method::kUserList, auth::user_list},
+    {"/etcdserverpb.Auth/UserDelete", Method::kUserDelete, auth::no_such_user},
+    {"/etcdserverpb.Auth/UserChangePassword", Method::kUserChangePassword, auth::no_such_user},
+    {"/etcdserverpb.Auth/UserGrantRole", Method::kUserGrantRole, auth::no_such_user},
+    {"/etcdserverpb.Auth/UserRevokeRole", Method::kUserRevokeRole, auth::no_such_user},
+    {"/etcdserverpb.Auth/RoleAdd", Method::kRoleAdd, auth::not_built},
+    {"/etcdserverpb.Auth/RoleGet", Method::kRoleGet, auth::no_such_role},
+    {"/etcdserverpb.Auth/RoleList", Method::kRoleList, auth::role_list},
+    {"/etcdserverpb.Auth/RoleDelete", Method::kRoleDelete, auth::no_such_role},
+    {"/etcdserverpb.Auth/RoleGrantPermission", Method::kRoleGrantPermission, auth::no_such_role},
+    {"/etcdserverpb.Auth/RoleRevokePermission", Method::kRoleRevokePermission, auth::no_such_role},
+    {"/v3lockpb.Lock/Lock", Method::kLock, recipes::not_built},
+    {"/v3lockpb.Lock/Unlock", Method::kUnlock, recipes::not_built},
+    {"/v3electionpb.Election/Campaign", Method::kCampaign, recipes::not_built},
+    {"/v3electionpb.Election/Proclaim", Method::kProclaim, recipes::not_built},
+    {"/v3electionpb.Election/Leader", Method::kLeader, recipes::not_built},
+    {"/v3electionpb.Election/Observe", Method::kObserve, nullptr, recipes::not_built_stream},
+    {"/v3electionpb.Election/Resign", Method::kResign, recipes::not_built},
+    {"/grpc.health.v1.Health/Check", Method::kHealthCheck, health::check, nullptr, true},
+    {"/grpc.health.v1.Health/Watch", Method::kHealthWatch, nullptr, health::watch, true},
+    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Method::kServerReflection, nullptr,
+     reflection::info, true},
+    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Method::kServerReflection, nullptr,
+     reflection::info, true},
+    {"/leeward.v1.Operations/ClusterStatus", Method::kClusterStatus, operations::cluster_status, nullptr, true},
+    {"/leeward.v1.Operations/Topology", Method::kTopology, operations::topology, nullptr, true},
+    {"/leeward.v1.Operations/ReplicaStatus", Method::kReplicaStatus, operations::replica_status, nullptr, true},
+    {"/leeward.v1.Operations/StandbyStatus", Method::kStandbyStatus, operations::standby_status, nullptr, true},
+    {"/leeward.v1.Operations/StorageInfo", Method::kStorageInfo, operations::storage_info, nullptr, true},
+    {"/leeward.v1.Operations/MemberAdmit", Method::kMemberAdmit, operations::member_admit},
+};
+
+// As grpc says it.
+RpcStatus unknown_method(std::string_view path) {
+  const auto slash = path.rfind('/');
+  if (path.size() < 2 || path.front() != '/' || slash == 0)
+    return unimplemented("malformed method name: \"" + std::string(path) + "\"");
+  const std::string service(path.substr(1, slash - 1));
+  for (const auto& entry : kTable)
+    if (entry.path.substr(0, slash + 1) == path.substr(0, slash + 1))
+      return unimplemented("unknown method " + std::string(path.substr(slash + 1)) + " for service " + service);
+  return unimplemented("unknown service " + service);
+}
+
+// What must hold before any method of etcd's runs.
+const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entry) {
+  const bool needs_leader = rpc.metadata("hasleader") == "true";
+  const auto view = core.status();
+  if (needs_leader && !view->status.leader) return &error::kNoLeader;
+  if (view->status.state == MemberState::kLearner && !entry.learner) return &error::kNotSupportedForLearner;
+  return nullptr;
+}
+
+// A stream whose client demands a leader ends when there is none for a while.
+void watch_leader(const CallPtr& call, Instant last_seen) {
+  std::weak_ptr<Call> weak = call;
+  call->loop().after(std::chrono::milliseconds(500), [weak, last_seen] {
+    const CallPtr held = weak.lock();
+    if (!held || !held->open()) return;
+    Core& core = held->core();
+    const Instant now = core.clock.now();
+    if (core.status()->status.leader) return watch_leader(held, now);
+    if (now - last_seen >= core.options.no_leader_grace) return held->fail(error::kNoLeader);
+    watch_leader(held, last_seen);
+  });
+}
+
+// Callbacks own the call, the call owns the transport's: the circle is cut
+// where the call ends.
+void run_unary(const CallPtr& call, UnaryHandler handler) {
+  call->rpc().on_message([call, handler](Bytes message) {
+    if (!call->open()) return;
+    if (!call->take_request()) return call->finish({GrpcCode::kInternal, "a unary call has one request message", {}});
+    handler(call, std::move(message));
+  });
+  call->rpc().on_half_close([call] {
+    if (!call->requested()) call->finish({GrpcCode::kInternal, "the request message is missing", {}});
+  });
+}
+
+}  // namespace
+
+std::span<const MethodEntry> method_table() { return kTable; }
+
+const MethodEntry* find_method(std::string_view path) {
+  static const auto* index = [] {
+    auto* made = new std::unordered_map<std::string_view, const MethodEntry*>;
+    for (const auto& entry : kTable) made->emplace(entry.path, &entry);
+    return made;
+  }();
+  const auto found = index->find(path);
+  return found == index->end() ? nullptr : found->second;
+}
+
+Services::Services(Dependencies dependencies, Options options)
+    : core_(std::make_unique<Core>(dependencies, std::move(options))) {}
+
+Services::~Services() = default;
+
+void Services::start(std::shared_ptr<RpcCall> rpc) {
+  const MethodEntry* entry = find_method(rpc->method());
+  const bool streaming = entry != nullptr && entry->stream != nullptr;
+  auto call = std::make_shared<Call>(*core_, rpc, entry ? entry->method : Method::kOther, streaming);
+  rpc->on_cancel([call] { call->cancelled(); });
+  if (entry == nullptr) return call->finish(unknown_method(rpc->method()));
+  if (const EtcdError* why = refused(*core_, *rpc, *entry)) return call->fail(*why);
+  if (!streaming) return run_unary(call, entry->unary);
+  if (rpc->metadata("hasleader") == "true") watch_leader(call, core_->clock.now());
+  entry->stream(call);
+}
+
+}  // namespace leeward::api

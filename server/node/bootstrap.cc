@@ -1,0 +1,148 @@
+#include "node/bootstrap.h"
+
+#include "base/codec.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr Duration kInterval = 200ms;
+constexpr Duration kFresh = 3s;  // an older answer says nothing any more
+constexpr std::string_view kStartedKey = "started";
+
+}  // namespace
+
+Bootstrap::Bootstrap(Context& context)
+    : context_(context), list_hash_(list_hash(context.options.cluster_name, context.options.nodes)) {
+  for (const auto& n : own_list(context.options.nodes, context.options.self)) own_.insert(n.id);
+  for (const auto& n : context.options.nodes)
+    if (n.role == GroupRole::kPrimary) active_.insert(n.id);
+}
+
+void Bootstrap::knock(bool started) {
+  const auto now = context_.now();
+  if (knocked_ && now - *knocked_ < kInterval) return;
+  knocked_ = now;
+  const auto body = encode(Knock{context_.options.cluster_name, list_hash_, started});
+  for (const auto& n : context_.options.nodes)
+    if (n.id != context_.options.self) context_.send(n.id, Lane::kControl, FrameType::kKnock, body);
+}
+
+void Bootstrap::answer(NodeId from, const FrameHeader&, const Knock&) {
+  KnockAnswer answer;
+  answer.cluster_name = context_.options.cluster_name;
+  answer.list_hash = list_hash_;
+  answer.role = context_.group.role;
+  answer.lineage = context_.group.lineage;
+  answer.same_group = own_.contains(from) || context_.group.membership.contains(from);
+  const auto it = context_.group.admitted.find(from);
+  if (it != context_.group.admitted.end()) answer.admitted = it->second;
+  if (context_.group.started()) answer.membership = raft::encode(context_.group.membership);
+  context_.send(from, Lane::kControl, FrameType::kKnockAnswer, encode(answer));
+}
+
+void Bootstrap::hear(NodeId from, const FrameHeader& header, const KnockAnswer& answer) {
+  if (answer.cluster_name != context_.options.cluster_name || answer.list_hash != list_hash_) {
+    if (differing_.insert(from).second)
+      context_.ports.log.warn("a node answers with another cluster name or other member lists", {{"peer", from}});
+    // A running group's lists may have moved on since this file was written.
+    if (!answer.lineage.known()) return;
+  } else {
+    differing_.erase(from);
+  }
+  heard_[from] = {answer, header.incarnation, context_.now()};
+}
+
+std::optional<Lineage> Bootstrap::lineage_elsewhere() const {
+  for (const auto& [id, heard] : heard_)
+    if (heard.answer.lineage.known()) return heard.answer.lineage;
+  return std::nullopt;
+}
+
+Bootstrap::Verdict Bootstrap::verdict() const {
+  const auto self = context_.options.self;
+  for (const auto& [id, heard] : heard_) {
+    if (!heard.answer.same_group || heard.answer.membership.empty()) continue;
+    auto membership = raft::decode_membership(heard.answer.membership);
+    if (!membership.ok()) continue;
+    // The group runs. Who counts votes of this id must know this incarnation.
+    if (heard.answer.admitted == context_.incarnation && membership->contains(self)) return {*membership, ""};
+    if (!membership->is_voter(self) && membership->contains(self)) return {*membership, ""};
+    const auto named = std::to_string(self.value());
+    return {std::nullopt, "node " + std::to_string(id.value()) + " says the group runs: waiting to be admitted"
+                          " (leewardctl member admit " + named + ")"};
+  }
+  if (context_.options.bootstrap == BootstrapMode::kJoin)
+    return {std::nullopt, "a running group that has this node as a member (cluster.bootstrap = \"join\")"};
+  if (context_.options.bootstrap == BootstrapMode::kForce)
+    return {membership_of(own_list(context_.options.nodes, self)), ""};
+  return new_group();
+}
+
+Bootstrap::Verdict Bootstrap::new_group() const {
+  const bool active = active_.contains(context_.options.self);
+  if (active) {
+    for (const auto& [id, heard] : heard_)
+      if (heard.answer.lineage.known())
+        return {std::nullopt, "node " + std::to_string(id.value()) +
+                                  " names a lineage: this region had a life before; waiting to be admitted, or for"
+                                  " cluster.bootstrap = \"force\""};
+  } else {
+    std::optional<Lineage> one;
+    for (const auto& [id, heard] : heard_) {
+      if (!heard.answer.lineage.known()) continue;
+      if (one && *one != heard.answer.lineage) return {std::nullopt, "other nodes name two lineages"};
+      one = heard.answer.lineage;
+    }
+  }
+  std::string missing;
+  // Each list by itself: this node's, the active one, and for an active member
+  // every other list too.
+  std::map<std::pair<GroupRole, std::string>, std::set<NodeId>> lists;
+  for (const auto& n : context_.options.nodes)
+    lists[{n.role, n.role == GroupRole::kObserver ? n.region : ""}].insert(n.id);
+  for (const auto& [key, list] : lists) {
+    const bool own = list == own_;
+    // Observers never promote: only their own list waits for them.
+    if (!own && key.first == GroupRole::kObserver) continue;
+    if (!active && !own && key.first != GroupRole::kPrimary) continue;
+    if (!majority(list, missing)) return {std::nullopt, "an answer of a majority of each list; silent: " + missing};
+  }
+  return {membership_of(own_list(context_.options.nodes, context_.options.self)), ""};
+}
+
+bool Bootstrap::majority(const std::set<NodeId>& list, std::string& missing) const {
+  std::size_t answered = 0;
+  const auto now = context_.now();
+  for (const auto id : list) {
+    const auto it = heard_.find(id);
+    const bool fresh = it != heard_.end() && now - it->second.at < kFresh;
+    if (id == context_.options.self || (fresh && !differing_.contains(id))) {
+      ++answered;
+      continue;
+    }
+    if (!missing.empty()) missing += ", ";
+    missing += "node " + std::to_string(id.value());
+    if (differing_.contains(id)) missing += " (has other lists)";
+  }
+  return answered * 2 > list.size();
+}
+
+// Records: key, value, each length-prefixed; unknown keys are kept by others.
+std::string started_record(const raft::Membership& membership) {
+  std::string out;
+  codec::put_bytes(out, kStartedKey);
+  codec::put_bytes(out, raft::encode(membership));
+  return out;
+}
+
+std::optional<raft::Membership> started_with(const std::string& extra) {
+  std::string_view in = extra, key, value;
+  while (codec::get_bytes(in, key) && codec::get_bytes(in, value)) {
+    if (key != kStartedKey) continue;
+    auto membership = raft::decode_membership(value);
+    if (membership.ok()) return std::move(*membership);
+  }
+  return std::nullopt;
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,63 @@
+// How a node with empty storage finds out what it is part of: DR.md, "First
+// start". Core loop.
+//
+// It knocks at every address of every list. Active members start their group
+// only when a majority of each list answers with the same name and lists and
+// nobody names a lineage; a standby list starts when a majority of both lists
+// answers and none names a group in it. If a group is already running, the
+// node waits until that group has admitted this incarnation, or counts it as a
+// learner, and starts with the membership it was told.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "node/context.h"
+
+namespace leeward::node {
+
+class Bootstrap {
+ public:
+  // What to start with, or whom the node waits for.
+  struct Verdict {
+    std::optional<raft::Membership> start;
+    std::string waiting_for;
+  };
+
+  explicit Bootstrap(Context& context);
+
+  // Sends a knock to all, at most every `kInterval`.
+  void knock(bool started);
+  void answer(NodeId from, const FrameHeader& header, const Knock& knock);
+  void hear(NodeId from, const FrameHeader& header, const KnockAnswer& answer);
+  Verdict verdict() const;
+
+  // The lineage that members of other lists name.
+  std::optional<Lineage> lineage_elsewhere() const;
+  bool in_own_list(NodeId id) const { return own_.contains(id); }
+
+ private:
+  struct Heard {
+    KnockAnswer answer;
+    Incarnation incarnation;
+    Instant at{};
+  };
+  bool majority(const std::set<NodeId>& list, std::string& missing) const;
+  Verdict new_group() const;
+
+  Context& context_;
+  Hash list_hash_;
+  std::set<NodeId> own_, active_;
+  std::map<NodeId, Heard> heard_;
+  std::set<NodeId> differing_;  // answered with another name or other lists
+  std::optional<Instant> knocked_;
+};
+
+// The superblock's record that this directory takes part in a group, with the
+// membership it started from, for a crash before the group's first entry.
+std::string started_record(const raft::Membership& membership);
+std::optional<raft::Membership> started_with(const std::string& superblock_extra);
+
+}  // namespace leeward::node

@@ -1,0 +1,67 @@
+// What the parts of a member share. Core loop only, but for what says so.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/function.h"
+#include "node/frames.h"
+#include "node/group_state.h"
+#include "node/options.h"
+#include "node/replies.h"
+#include "node/state_handle.h"
+#include "ports/status.h"
+#include "raft/core.h"
+
+namespace leeward::node {
+
+struct Context {
+  Context(MemberOptions o, MemberPorts p) : options(std::move(o)), ports(std::move(p)) {}
+
+  MemberOptions options;
+  MemberPorts ports;
+  NodeProbe probe;  // any thread
+  Replies replies;
+
+  std::unique_ptr<LogStore> log;
+  std::unique_ptr<StateHandle> state;  // any thread
+  std::unique_ptr<raft::Core> core;    // null until the member takes part in a group
+  GroupState group;                    // as applied
+  Incarnation incarnation;
+  std::uint64_t process = 0;           // of this start; see Origin
+
+  Function<void()> wake;               // asks for a turn of the core loop
+
+  Instant now() const { return ports.clock.now(); }
+  Index applied() const { return state->applied().point.index; }
+  NodeId leader() const { return core ? core->leader() : NodeId(); }
+  bool is_leader() const { return core && core->role() == raft::Role::kLeader; }
+  Duration patience() const { return options.limits.request_timeout + 2 * options.raft.election_timeout; }
+
+  // False when the frame was dropped at once: then it surely never arrives.
+  bool send(NodeId to, Lane lane, FrameType type, std::string body, Bytes tail = {}) {
+    FrameHeader header{type, group.lineage, group.group, incarnation, state->applied().epoch};
+    std::vector<Bytes> parts;
+    parts.emplace_back(encode_header(header) + body);
+    if (!tail.empty()) parts.push_back(std::move(tail));
+    return ports.link.send(to, lane, std::move(parts));
+  }
+};
+
+// etcd's texts, on which client libraries take their paths.
+namespace text {
+inline constexpr const char* kTooManyRequests = "etcdserver: too many requests";
+inline constexpr const char* kNoLeader = "etcdserver: no leader";
+inline constexpr const char* kStopped = "etcdserver: server stopped";
+inline constexpr const char* kTimeout = "etcdserver: request timed out";
+inline constexpr const char* kTimeoutLeaderFail = "etcdserver: request timed out, possibly due to previous leader failure";
+inline constexpr const char* kTimeoutConnectionLost = "etcdserver: request timed out, possibly due to connection lost";
+inline constexpr const char* kLeaderChanged = "etcdserver: leader changed";
+inline constexpr const char* kLeaseNotFound = "etcdserver: requested lease not found";
+inline constexpr const char* kDiskFull = "leeward: disk full: this member accepts no writes until there is space";
+inline constexpr const char* kStandby =
+    "leeward: this member is a standby and takes no writes; ask a member of the primary region";
+}  // namespace text
+
+}  // namespace leeward::node

@@ -1,0 +1,427 @@
+#include "node/frames.h"
+
+#include "base/codec.h"
+#include "base/crc32c.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr std::uint8_t kVersion = 1;
+constexpr std::size_t kMaxFiles = 1 << 20;
+
+using codec::get_bytes;
+using codec::get_fixed;
+using codec::get_u32;
+using codec::get_u64;
+using codec::get_u8;
+using codec::get_varint;
+using codec::put_bytes;
+using codec::put_u32;
+using codec::put_u64;
+using codec::put_u8;
+using codec::put_varint;
+
+Error malformed(const char* what) { return Error{Code::kCorrupt, std::string("a malformed ") + what + " frame"}; }
+
+template <class Array>
+void put_array(std::string& out, const Array& bytes) {
+  out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+template <class Ord>
+bool get_ordinal(std::string_view& in, Ord& value) {
+  std::uint64_t v;
+  if (!get_varint(in, v)) return false;
+  value = Ord(static_cast<typename Ord::rep>(v));
+  return true;
+}
+
+bool get_string(std::string_view& in, std::string& value) {
+  std::string_view v;
+  if (!get_bytes(in, v)) return false;
+  value = v;
+  return true;
+}
+
+bool get_bool(std::string_view& in, bool& value) {
+  std::uint8_t v;
+  if (!get_u8(in, v) || v > 1) return false;
+  value = v == 1;
+  return true;
+}
+
+void put_point(std::string& out, const LogPoint& point) {
+  put_varint(out, point.index.value());
+  put_varint(out, point.term.value());
+  put_varint(out, point.position.index.value());
+  put_array(out, point.position.hash.bytes);
+  put_varint(out, point.position.writes);
+  put_varint(out, point.position.bytes);
+}
+
+bool get_point(std::string_view& in, LogPoint& point) {
+  return get_ordinal(in, point.index) && get_ordinal(in, point.term) && get_ordinal(in, point.position.index) &&
+         get_fixed(in, point.position.hash.bytes) && get_varint(in, point.position.writes) &&
+         get_varint(in, point.position.bytes);
+}
+
+// An optional figure: 0 for none, else one more than it.
+void put_optional(std::string& out, const std::optional<std::uint64_t>& v) { put_varint(out, v ? *v + 1 : 0); }
+void put_optional(std::string& out, const std::optional<Duration>& v) {
+  put_varint(out, v ? static_cast<std::uint64_t>(std::max<std::int64_t>(v->count(), 0)) + 1 : 0);
+}
+bool get_optional(std::string_view& in, std::optional<std::uint64_t>& v) {
+  std::uint64_t raw;
+  if (!get_varint(in, raw)) return false;
+  if (raw != 0) v = raw - 1;
+  return true;
+}
+bool get_optional(std::string_view& in, std::optional<Duration>& v) {
+  std::optional<std::uint64_t> raw;
+  if (!get_optional(in, raw)) return false;
+  if (raw) v = Duration(static_cast<std::int64_t>(*raw));
+  return true;
+}
+
+bool plain_file_name(std::string_view name) {
+  if (name.empty() || name.size() > 255 || name.front() == '.') return false;
+  for (char c : name)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+          c == '_'))
+      return false;
+  return true;
+}
+
+}  // namespace
+
+std::string encode_header(const FrameHeader& header) {
+  std::string out;
+  out.reserve(48);
+  put_u8(out, kVersion);
+  put_u8(out, static_cast<std::uint8_t>(header.type));
+  put_array(out, header.lineage.bytes);
+  put_u64(out, header.group.value());
+  put_u64(out, header.incarnation.value());
+  put_varint(out, header.epoch.value());
+  return out;
+}
+
+Result<Frame> decode_frame(const Bytes& bytes) {
+  std::string_view in = bytes.view();
+  Frame frame;
+  std::uint8_t version, type;
+  std::uint64_t group, incarnation;
+  if (!get_u8(in, version)) return malformed("empty");
+  if (version > kVersion)
+    return Error{Code::kNewerFormat, "a peer speaks version " + std::to_string(version) + " of the peer protocol"};
+  if (version == 0 || !get_u8(in, type) || !get_fixed(in, frame.header.lineage.bytes) || !get_u64(in, group) ||
+      !get_u64(in, incarnation) || !get_ordinal(in, frame.header.epoch))
+    return malformed("peer");
+  frame.header.type = static_cast<FrameType>(type);
+  frame.header.group = GroupId(group);
+  frame.header.incarnation = Incarnation(incarnation);
+  frame.body = bytes.slice(bytes.size() - in.size());
+  return frame;
+}
+
+std::string encode(const Forward& forward) {
+  std::string out;
+  put_varint(out, forward.commands.size());
+  put_bytes(out, encode_payload(forward.commands));
+  put_bytes(out, encode_envelope(forward.commands));
+  return out;
+}
+
+Result<Forward> decode_forward(const Bytes& body) {
+  std::string_view in = body.view(), payload, envelope;
+  std::uint64_t count;
+  if (!get_varint(in, count) || count == 0 || count > body.size() || !get_bytes(in, payload) ||
+      !get_bytes(in, envelope) || !in.empty())
+    return malformed("forward");
+  auto commands = decode_payload(payload, static_cast<std::uint32_t>(count));
+  if (!commands) return commands.error();
+  auto items = decode_envelope(envelope, static_cast<std::uint32_t>(count));
+  if (!items) return items.error();
+  if (items->size() != count) return malformed("forward");
+  Forward forward;
+  forward.commands.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& view = (*commands)[i];
+    forward.commands.push_back({view.op, body.slice(view.request.data() - body.data(), view.request.size()),
+                                (*items)[i].origin, (*items)[i].trace});
+  }
+  return forward;
+}
+
+std::string encode(const ForwardRefused& refused) {
+  std::string out;
+  put_u64(out, refused.process);
+  put_u8(out, static_cast<std::uint8_t>(refused.error.code));
+  put_bytes(out, refused.error.message);
+  put_varint(out, refused.sequences.size());
+  for (auto s : refused.sequences) put_varint(out, s);
+  return out;
+}
+
+Result<ForwardRefused> decode_forward_refused(const Bytes& body) {
+  std::string_view in = body.view();
+  ForwardRefused refused;
+  std::uint8_t code;
+  std::uint64_t count;
+  if (!get_u64(in, refused.process) || !get_u8(in, code) || code > static_cast<std::uint8_t>(Code::kUnimplemented) ||
+      !get_string(in, refused.error.message) || !get_varint(in, count) || count > in.size())
+    return malformed("refusal");
+  refused.error.code = static_cast<Code>(code);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    std::uint64_t s;
+    if (!get_varint(in, s)) return malformed("refusal");
+    refused.sequences.push_back(s);
+  }
+  return refused;
+}
+
+std::string encode(const Call& call) {
+  std::string out;
+  put_u64(out, call.id);
+  put_u8(out, static_cast<std::uint8_t>(call.kind));
+  put_u64(out, static_cast<std::uint64_t>(call.argument));
+  return out;
+}
+
+Result<Call> decode_call(const Bytes& body) {
+  std::string_view in = body.view();
+  Call call;
+  std::uint8_t kind;
+  std::uint64_t argument;
+  if (!get_u64(in, call.id) || !get_u8(in, kind) || kind < 1 || kind > 4 || !get_u64(in, argument))
+    return malformed("call");
+  call.kind = static_cast<CallKind>(kind);
+  call.argument = static_cast<std::int64_t>(argument);
+  return call;
+}
+
+std::string encode(const CallAnswer& answer) {
+  std::string out;
+  put_u64(out, answer.id);
+  put_u8(out, answer.result.ok() ? 1 : 0);
+  if (answer.result.ok()) {
+    put_u64(out, static_cast<std::uint64_t>(*answer.result));
+  } else {
+    put_u8(out, static_cast<std::uint8_t>(answer.result.error().code));
+    put_bytes(out, answer.result.error().message);
+  }
+  return out;
+}
+
+Result<CallAnswer> decode_call_answer(const Bytes& body) {
+  std::string_view in = body.view();
+  CallAnswer answer;
+  bool ok;
+  if (!get_u64(in, answer.id) || !get_bool(in, ok)) return malformed("answer");
+  if (ok) {
+    std::uint64_t value;
+    if (!get_u64(in, value)) return malformed("answer");
+    answer.result = static_cast<std::int64_t>(value);
+    return answer;
+  }
+  std::uint8_t code;
+  std::string text;
+  if (!get_u8(in, code) || code > static_cast<std::uint8_t>(Code::kUnimplemented) || !get_string(in, text))
+    return malformed("answer");
+  answer.result = Error{static_cast<Code>(code), text};
+  return answer;
+}
+
+std::string encode(const Manifest& m) {
+  std::string out;
+  put_bytes(out, m.id);
+  put_point(out, m.state.point);
+  put_varint(out, m.state.epoch.value());
+  put_u64(out, static_cast<std::uint64_t>(m.state.revision.value()));
+  put_u64(out, static_cast<std::uint64_t>(m.state.compacted.value()));
+  put_array(out, m.state.state_hash.bytes);
+  put_bytes(out, m.membership);
+  put_varint(out, m.files.size());
+  for (const auto& f : m.files) {
+    put_bytes(out, f.name);
+    put_varint(out, f.size);
+    put_array(out, f.hash.bytes);
+  }
+  return out;
+}
+
+Result<Manifest> decode_manifest(std::string_view in) {
+  Manifest m;
+  std::uint64_t revision, compacted, files;
+  if (!get_string(in, m.id) || !get_point(in, m.state.point) || !get_ordinal(in, m.state.epoch) ||
+      !get_u64(in, revision) || !get_u64(in, compacted) || !get_fixed(in, m.state.state_hash.bytes) ||
+      !get_string(in, m.membership) || !get_varint(in, files) || files > kMaxFiles)
+    return malformed("manifest");
+  m.state.revision = Revision(static_cast<std::int64_t>(revision));
+  m.state.compacted = Revision(static_cast<std::int64_t>(compacted));
+  for (std::uint64_t i = 0; i < files; ++i) {
+    StateFile f;
+    if (!get_string(in, f.name) || !get_varint(in, f.size) || !get_fixed(in, f.hash.bytes))
+      return malformed("manifest");
+    if (!plain_file_name(f.name)) return Error{Code::kCorrupt, "a manifest names the file '" + f.name + "'"};
+    m.files.push_back(std::move(f));
+  }
+  if (!in.empty() || m.id.empty()) return malformed("manifest");
+  return m;
+}
+
+std::string encode(const SnapshotFetch& fetch) {
+  std::string out;
+  put_bytes(out, fetch.id);
+  put_u32(out, fetch.file);
+  put_u64(out, fetch.offset);
+  put_u32(out, fetch.length);
+  return out;
+}
+
+Result<SnapshotFetch> decode_snapshot_fetch(const Bytes& body) {
+  std::string_view in = body.view();
+  SnapshotFetch fetch;
+  if (!get_string(in, fetch.id) || !get_u32(in, fetch.file) || !get_u64(in, fetch.offset) ||
+      !get_u32(in, fetch.length) || fetch.length > 8_MiB)
+    return malformed("fetch");
+  return fetch;
+}
+
+std::string encode_chunk_head(const SnapshotChunk& chunk) {
+  std::string out;
+  put_bytes(out, chunk.id);
+  put_u32(out, chunk.file);
+  put_u64(out, chunk.offset);
+  put_u32(out, chunk.crc);
+  return out;
+}
+
+Result<SnapshotChunk> decode_snapshot_chunk(const Bytes& body) {
+  std::string_view in = body.view();
+  SnapshotChunk chunk;
+  if (!get_string(in, chunk.id) || !get_u32(in, chunk.file) || !get_u64(in, chunk.offset) || !get_u32(in, chunk.crc))
+    return malformed("chunk");
+  chunk.data = body.slice(body.size() - in.size());
+  if (crc32c(chunk.data.view()) != chunk.crc) return Error{Code::kCorrupt, "a snapshot chunk fails its checksum"};
+  return chunk;
+}
+
+std::string encode(const SnapshotDone& done) {
+  std::string out;
+  put_bytes(out, done.id);
+  put_u8(out, done.ok ? 1 : 0);
+  put_u64(out, done.index.value());
+  return out;
+}
+
+Result<SnapshotDone> decode_snapshot_done(const Bytes& body) {
+  std::string_view in = body.view();
+  SnapshotDone done;
+  std::uint64_t index;
+  if (!get_string(in, done.id) || !get_bool(in, done.ok) || !get_u64(in, index)) return malformed("snapshot end");
+  done.index = Index(index);
+  return done;
+}
+
+std::string encode(const Knock& knock) {
+  std::string out;
+  put_bytes(out, knock.cluster_name);
+  put_array(out, knock.list_hash.bytes);
+  put_u8(out, knock.started ? 1 : 0);
+  return out;
+}
+
+Result<Knock> decode_knock(const Bytes& body) {
+  std::string_view in = body.view();
+  Knock knock;
+  if (!get_string(in, knock.cluster_name) || !get_fixed(in, knock.list_hash.bytes) || !get_bool(in, knock.started))
+    return malformed("knock");
+  return knock;
+}
+
+std::string encode(const KnockAnswer& answer) {
+  std::string out;
+  put_bytes(out, answer.cluster_name);
+  put_array(out, answer.list_hash.bytes);
+  put_u8(out, static_cast<std::uint8_t>(answer.role));
+  put_array(out, answer.lineage.bytes);
+  put_u8(out, answer.same_group ? 1 : 0);
+  put_u64(out, answer.admitted.value());
+  put_bytes(out, answer.membership);
+  return out;
+}
+
+Result<KnockAnswer> decode_knock_answer(const Bytes& body) {
+  std::string_view in = body.view();
+  KnockAnswer answer;
+  std::uint8_t role;
+  std::uint64_t admitted;
+  if (!get_string(in, answer.cluster_name) || !get_fixed(in, answer.list_hash.bytes) || !get_u8(in, role) ||
+      role > static_cast<std::uint8_t>(GroupRole::kFenced) || !get_fixed(in, answer.lineage.bytes) ||
+      !get_bool(in, answer.same_group) || !get_u64(in, admitted) || !get_string(in, answer.membership))
+    return malformed("knock answer");
+  answer.role = static_cast<GroupRole>(role);
+  answer.admitted = Incarnation(admitted);
+  return answer;
+}
+
+std::string encode(const MemberStatus& s) {
+  std::string out;
+  put_varint(out, s.id.value());
+  for (const auto* text : {&s.name, &s.region, &s.zone, &s.peer_address, &s.client_url, &s.version})
+    put_bytes(out, *text);
+  put_u8(out, static_cast<std::uint8_t>(s.role));
+  put_u8(out, static_cast<std::uint8_t>(s.state));
+  put_u8(out, static_cast<std::uint8_t>((s.voter ? 1 : 0) | (s.admitted ? 2 : 0) | (s.healthy ? 4 : 0) |
+                                        (s.stream_connected ? 8 : 0)));
+  put_varint(out, s.term.value());
+  put_varint(out, s.leader.value());
+  put_point(out, s.applied);
+  put_array(out, s.state_hash.bytes);
+  put_varint(out, s.durable.value());
+  put_varint(out, s.db_bytes);
+  put_varint(out, s.db_bytes_in_use);
+  put_optional(out, s.lag.writes);
+  put_optional(out, s.lag.entries);
+  put_optional(out, s.lag.bytes);
+  put_optional(out, s.lag.low);
+  put_optional(out, s.lag.high);
+  put_varint(out, s.eligibility.size());
+  for (const auto& c : s.eligibility) {
+    put_bytes(out, c.check);
+    put_u8(out, c.ok ? 1 : 0);
+    put_bytes(out, c.detail);
+  }
+  return out;
+}
+
+Result<MemberStatus> decode_member_status(const Bytes& body) {
+  std::string_view in = body.view();
+  MemberStatus s;
+  std::uint8_t role, state, flags;
+  std::uint64_t checks;
+  if (!get_ordinal(in, s.id) || !get_string(in, s.name) || !get_string(in, s.region) || !get_string(in, s.zone) ||
+      !get_string(in, s.peer_address) || !get_string(in, s.client_url) || !get_string(in, s.version) ||
+      !get_u8(in, role) || role > static_cast<std::uint8_t>(GroupRole::kFenced) || !get_u8(in, state) ||
+      state > static_cast<std::uint8_t>(MemberState::kIsolated) || !get_u8(in, flags) || !get_ordinal(in, s.term) ||
+      !get_ordinal(in, s.leader) || !get_point(in, s.applied) || !get_fixed(in, s.state_hash.bytes) ||
+      !get_ordinal(in, s.durable) || !get_varint(in, s.db_bytes) || !get_varint(in, s.db_bytes_in_use) ||
+      !get_optional(in, s.lag.writes) || !get_optional(in, s.lag.entries) || !get_optional(in, s.lag.bytes) ||
+      !get_optional(in, s.lag.low) || !get_optional(in, s.lag.high) || !get_varint(in, checks) || checks > 64)
+    return malformed("report");
+  s.role = static_cast<GroupRole>(role);
+  s.state = static_cast<MemberState>(state);
+  s.voter = (flags & 1) != 0;
+  s.admitted = (flags & 2) != 0;
+  s.healthy = (flags & 4) != 0;
+  s.stream_connected = (flags & 8) != 0;
+  for (std::uint64_t i = 0; i < checks; ++i) {
+    NamedCheck c;
+    if (!get_string(in, c.check) || !get_bool(in, c.ok) || !get_string(in, c.detail)) return malformed("report");
+    s.eligibility.push_back(std::move(c));
+  }
+  return s;
+}
+
+}  // namespace leeward::node

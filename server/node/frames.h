@@ -1,0 +1,148 @@
+// What members say to one another, beside Raft's own messages (which ride in
+// kRaft). One header, one body a type; every decoder takes any bytes.
+//
+// A frame: version (1), type (1), lineage (16), group (8), incarnation of the
+// sender (8), varint epoch, body. Order of checks on arrival: version, lineage,
+// epoch, group, then the rest (DR.md, "Fencing").
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/command.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "ports/state_machine.h"
+#include "ports/status.h"
+#include "raft/types.h"
+
+namespace leeward::node {
+
+// Numbers are on the wire: never reuse one.
+enum class FrameType : std::uint8_t {
+  // Lane::kConsensus
+  kRaft = 1,
+  kForward = 2,         // follower -> leader: commands to propose
+  kForwardRefused = 3,  // leader -> follower: certainly not proposed
+  kCall = 4,            // follower -> leader: a keep-alive and its like
+  kCallAnswer = 5,
+  // Lane::kBulk
+  kSnapshotOffer = 16,  // leader -> follower: a manifest to fetch
+  kSnapshotFetch = 17,  // follower -> holder: one chunk, by file and offset
+  kSnapshotChunk = 18,
+  kSnapshotGone = 19,   // holder -> follower: no such checkpoint any more
+  kSnapshotDone = 20,   // follower -> leader: installed, or not
+  // Lane::kControl
+  kKnock = 32,
+  kKnockAnswer = 33,
+  kReport = 34,
+};
+
+struct FrameHeader {
+  FrameType type = FrameType::kRaft;
+  Lineage lineage;          // zero before the first start is over
+  GroupId group;            // 0 likewise
+  Incarnation incarnation;  // of the sender
+  Epoch epoch;              // newest the sender has persisted
+};
+
+struct Frame {
+  FrameHeader header;
+  Bytes body;
+};
+
+std::string encode_header(const FrameHeader& header);
+// Errors: kNewerFormat, kCorrupt.
+Result<Frame> decode_frame(const Bytes& bytes);
+
+struct Forward {
+  std::vector<Command> commands;
+};
+std::string encode(const Forward& forward);
+Result<Forward> decode_forward(const Bytes& body);
+
+struct ForwardRefused {
+  std::uint64_t process = 0;
+  std::vector<std::uint64_t> sequences;
+  Error error;
+};
+std::string encode(const ForwardRefused& refused);
+Result<ForwardRefused> decode_forward_refused(const Bytes& body);
+
+// What only a leader answers.
+enum class CallKind : std::uint8_t { kKeepAlive = 1, kLeaseRemaining = 2, kTransfer = 3, kAdmit = 4 };
+struct Call {
+  std::uint64_t id = 0;
+  CallKind kind = CallKind::kKeepAlive;
+  std::int64_t argument = 0;  // lease or node id
+};
+std::string encode(const Call& call);
+Result<Call> decode_call(const Bytes& body);
+
+struct CallAnswer {
+  std::uint64_t id = 0;
+  Result<std::int64_t> result = std::int64_t{0};
+};
+std::string encode(const CallAnswer& answer);
+Result<CallAnswer> decode_call_answer(const Bytes& body);
+
+std::string encode(const Manifest& manifest);
+// Refuses file names that could leave the directory.
+Result<Manifest> decode_manifest(std::string_view body);
+
+struct SnapshotFetch {
+  std::string id;
+  std::uint32_t file = 0;  // place in the manifest
+  std::uint64_t offset = 0;
+  std::uint32_t length = 0;
+};
+std::string encode(const SnapshotFetch& fetch);
+Result<SnapshotFetch> decode_snapshot_fetch(const Bytes& body);
+
+struct SnapshotChunk {
+  std::string id;
+  std::uint32_t file = 0;
+  std::uint64_t offset = 0;
+  std::uint32_t crc = 0;
+  Bytes data;
+};
+// The part before `data`, which is sent as it lies.
+std::string encode_chunk_head(const SnapshotChunk& chunk);
+// Errors: kCorrupt, also when the checksum does not fit.
+Result<SnapshotChunk> decode_snapshot_chunk(const Bytes& body);
+
+struct SnapshotDone {
+  std::string id;
+  bool ok = false;
+  Index index;
+};
+std::string encode(const SnapshotDone& done);
+Result<SnapshotDone> decode_snapshot_done(const Bytes& body);
+
+// "Here I am, with empty storage; who are you?"
+struct Knock {
+  std::string cluster_name;
+  Hash list_hash;
+  bool started = false;  // the sender already runs in its group
+};
+std::string encode(const Knock& knock);
+Result<Knock> decode_knock(const Bytes& body);
+
+struct KnockAnswer {
+  std::string cluster_name;
+  Hash list_hash;
+  GroupRole role = GroupRole::kUnknown;
+  Lineage lineage;                  // known to the answerer
+  bool same_group = false;          // asker and answerer stand in one list
+  Incarnation admitted;             // of the asker, as the group has it; 0: still open
+  std::string membership;           // raft::encode, empty before the group's first entry
+};
+std::string encode(const KnockAnswer& answer);
+Result<KnockAnswer> decode_knock_answer(const Bytes& body);
+
+std::string encode(const MemberStatus& status);
+Result<MemberStatus> decode_member_status(const Bytes& body);
+
+}  // namespace leeward::node

@@ -1,0 +1,54 @@
+// What a group knows about itself: kept in the state machine beside the data
+// (atomic with what is applied), part of every snapshot, changed only by
+// applying control entries. Plain values.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/entry.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "node/group.h"
+#include "raft/types.h"
+
+namespace leeward::node {
+
+struct GroupState {
+  Lineage lineage;
+  GroupId group;
+  GroupRole role = GroupRole::kUnknown;
+  raft::Membership membership;
+  // Which incarnation of each id may vote; 0: nobody has filled it yet. An id
+  // once filled changes by kAdmit only.
+  std::map<NodeId, Incarnation> admitted;
+  std::vector<Node> topology;  // all regions
+
+  bool started() const { return lineage.known(); }
+};
+
+// Also the payload of the kBootstrap entry: the whole state after it.
+std::string encode(const GroupState& state);
+// Errors: kCorrupt, kNewerFormat. Empty bytes give an empty state.
+Result<GroupState> decode_group_state(std::string_view bytes);
+
+struct Admission {
+  NodeId id;
+  Incarnation incarnation;
+};
+std::string encode(const Admission& admission);
+Result<Admission> decode_admission(std::string_view bytes);
+
+// Applies one committed entry; entries that do not concern the group change
+// nothing. Returns true when the state changed. Errors: kCorrupt.
+Result<bool> apply_to_group(const Entry& entry, GroupState& state);
+
+// All nodes of the list that `self` stands in: same role, for observers same
+// region too.
+std::vector<Node> own_list(const std::vector<Node>& nodes, NodeId self);
+// Over name and lists, so that two nodes know they were told the same.
+Hash list_hash(const std::string& cluster_name, const std::vector<Node>& nodes);
+raft::Membership membership_of(const std::vector<Node>& list);
+
+}  // namespace leeward::node

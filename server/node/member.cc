@@ -1,0 +1,299 @@
+// The turn of the core loop, start and stop, and a leader's standing duties.
+#include "node/member.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr Duration kHousekeeping = 50ms;
+constexpr Duration kAdmissionRetry = 2s;
+constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
+constexpr Duration kStopDrain = 5s;
+
+}  // namespace
+
+void Member::start() {
+  context_.ports.core.post([this] { begin(); });
+}
+
+void Member::begin() {
+  running_ = true;
+  std::vector<PeerAddress> peers;
+  for (const auto& n : topology())
+    if (n.id != self()) peers.push_back({n.id, n.peer_address});
+  context_.ports.link.set_handler([this](NodeId from, Lane lane, Bytes bytes) { on_frame(from, lane, std::move(bytes)); });
+  context_.ports.link.set_peers(std::move(peers));
+  if (context_.group.started()) {
+    cluster_id_.store(0);
+    start_core(context_.group.membership, false);
+  } else if (auto membership = started_with(superblock_data_.extra)) {
+    start_core(std::move(*membership), false);
+  }
+  housekeep();
+}
+
+// The core starts only when a crash from now on would find the record of it:
+// a member that has voted must never look like one that has not.
+void Member::start_core(raft::Membership membership, bool first) {
+  if (first) {
+    starting_core_ = true;
+    superblock_data_.extra += started_record(membership);
+    wal_->run([this, data = superblock_data_, membership]() -> Function<void()> {
+      const auto written = superblock_->write(data);
+      return [this, written, membership] {
+        if (!written.ok()) return fail(written.error());
+        starting_core_ = false;
+        start_core(membership, false);
+      };
+    });
+    return;
+  }
+  auto options = context_.options.raft;
+  options.id = self();
+  options.seed = context_.ports.random.next();
+  auto hard_state = context_.log->hard_state();
+  const auto applied = context_.applied();
+  hard_state.commit = std::max(hard_state.commit, applied);
+  options.vote_wait = superblock_data_.starts > 1;
+  context_.core = std::make_unique<raft::Core>(
+      options, *context_.log, raft::InitialState{hard_state, std::move(membership), applied}, context_.now());
+  update_may_vote();
+  waiting_for_.clear();
+  std::uint64_t id = 0;
+  for (int i = 0; i < 8; ++i) id = id << 8 | context_.group.lineage.bytes[i];
+  cluster_id_.store(id, std::memory_order_relaxed);
+  context_.ports.log.info("takes part in its group", {{"term", hard_state.term}, {"applied", applied}});
+  // Alone in its group nobody else can lead: no need to wait.
+  const auto& m = context_.core->membership();
+  if (m.voters.size() == 1 && m.is_voter(self()) && !m.joint()) context_.core->campaign(context_.now());
+  wake();
+}
+
+void Member::wake() {
+  if (!std::exchange(turn_posted_, true)) context_.ports.core.post([this] { turn(); });
+}
+
+void Member::wake_from_outside() {
+  context_.ports.core.post([this] { turn(); });
+}
+
+void Member::turn() {
+  turn_posted_ = false;
+  if (failed_) return;
+  auto inbox = inbox_.take();
+  for (auto& task : inbox.tasks) task();
+  if (!inbox.writes.empty()) proposals_->arrive(std::move(inbox.writes), write_refusal());
+  if (context_.core && !installing_) {
+    const auto now = context_.now();
+    if (context_.core->next_tick() <= now) context_.core->tick(now);
+    proposals_->dispatch();
+    reads_->dispatch();
+  }
+  if (context_.core) {
+    handle_ready();
+    apply_committed();
+    publish_gate();
+    if (installing_) begin_install();
+    if (!installing_ && context_.core->has_ready()) wake();
+    arm_tick();
+  }
+  waiting_bytes_.store(proposals_->waiting_bytes(), std::memory_order_relaxed);
+  if (stopping_ && !finishing_) continue_stop();
+  context_.replies.flush();
+}
+
+void Member::arm_tick() {
+  if (installing_) return;
+  const auto now = context_.now();
+  const auto next = context_.core->next_tick();
+  if (tick_timer_ != 0 && tick_at_ <= next && tick_at_ > now) return;  // early is harmless
+  if (tick_timer_ != 0) context_.ports.core.cancel(tick_timer_);
+  tick_at_ = next;
+  tick_timer_ = context_.ports.core.after(std::max(next - now, Duration(1ms)), [this] {
+    tick_timer_ = 0;
+    turn();
+  });
+}
+
+// What needs no better clock than this.
+void Member::housekeep() {
+  if (failed_ || stopped_) return;
+  housekeep_timer_ = context_.ports.core.after(kHousekeeping, [this] { housekeep(); });
+  proposals_->expire();
+  reads_->expire();
+  drive_calls();
+  if (!context_.core) try_bootstrap();
+  if (context_.core && !installing_) {
+    watch_disk();
+    watch_connections();
+    lead_duties();
+    expire_leases();
+    checkpoint_when_due();
+    if (const auto swept = context_.state->compact_step(kSweptRows); !swept.ok()) return fail(swept.error());
+  }
+  snapshots_->drive();
+  send_reports();
+  publish_status();
+  wake();
+}
+
+void Member::try_bootstrap() {
+  if (starting_core_) return;
+  bootstrap_->knock(false);
+  auto verdict = bootstrap_->verdict();
+  if (verdict.waiting_for != waiting_for_ && !verdict.waiting_for.empty())
+    context_.ports.log.info("waits before it takes part in a group", {{"waiting_for", verdict.waiting_for}});
+  waiting_for_ = std::move(verdict.waiting_for);
+  if (verdict.start) start_core(std::move(*verdict.start), true);
+}
+
+void Member::lead_duties() {
+  if (!context_.group.started() || !admitted()) bootstrap_->knock(true);
+  if (!is_leader()) return;
+  if (!context_.group.started()) return propose_first_entry();
+  const auto now = context_.now();
+  for (const auto& [id, incarnation] : heard_incarnation_) {
+    const auto it = context_.group.admitted.find(id);
+    if (it == context_.group.admitted.end() || it->second == incarnation) continue;
+    auto& proposed = admission_proposed_[id];
+    if (proposed != Instant{} && now - proposed < kAdmissionRetry) continue;
+    proposed = now;
+    if (!it->second) {
+      // Its first life: nobody has counted a vote of this id before.
+      const raft::Proposal admit{EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, incarnation})), {}, {}};
+      const auto index = context_.core->propose(now, {&admit, 1});
+      context_.ports.log.info("admits a late starter", {{"node", id}, {"proposed", index.ok()}});
+    } else if (membership().is_voter(id) && !membership().joint() && membership().voters.size() > 1) {
+      // It lost its storage and with it its vote. As a learner it can catch up
+      // until it is admitted; the quorum gets no larger by it.
+      auto without = membership();
+      without.voters.erase(id);
+      without.learners.insert(id);
+      const raft::Proposal demote{EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(without)), {}, {}};
+      const auto index = context_.core->propose(now, {&demote, 1});
+      context_.ports.log.warn("a member came back with empty storage: it follows without a vote until it is admitted",
+                              {{"node", id}, {"proposed", index.ok()}});
+    }
+  }
+}
+
+// The first leader's first entry: who this group is. The standby list takes
+// the lineage that the active list names.
+void Member::propose_first_entry() {
+  if (first_entry_term_ == context_.core->term()) return;
+  GroupState state;
+  const auto elsewhere = bootstrap_->lineage_elsewhere();
+  const auto list = own_list(context_.options.nodes, self());
+  state.role = list.front().role;
+  if (state.role == GroupRole::kPrimary && context_.options.bootstrap != BootstrapMode::kForce && elsewhere) {
+    waiting_for_ = "another node names a lineage already: this list may not start a second one";
+    return;
+  }
+  if (elsewhere) {
+    state.lineage = *elsewhere;
+  } else if (state.role != GroupRole::kPrimary) {
+    waiting_for_ = "the active members to make their lineage";
+    bootstrap_->knock(true);
+    return;
+  } else {
+    for (auto& byte : state.lineage.bytes) byte = static_cast<std::uint8_t>(random());
+  }
+  waiting_for_.clear();
+  state.group = GroupId(random() | 1);
+  state.membership = membership();
+  state.topology = context_.options.nodes;
+  for (const auto& n : list) state.admitted[n.id] = Incarnation();
+  for (const auto& [id, incarnation] : heard_incarnation_)
+    if (state.admitted.contains(id)) state.admitted[id] = incarnation;
+  state.admitted[self()] = context_.incarnation;
+  const raft::Proposal first{EntryKind::kBootstrap, Epoch(), 0, Bytes(encode(state)), {}, {}};
+  if (context_.core->propose(context_.now(), {&first, 1}).ok()) first_entry_term_ = context_.core->term();
+}
+
+// A leader whose disk hangs holds everybody up: another one may have a disk
+// that answers. A full disk is a disk that hangs.
+void Member::watch_disk() {
+  if (const auto fault = context_.core->status().fault; fault && !std::exchange(fault_logged_, true))
+    context_.ports.log.error("this member's log differs from its leader's and takes no more of it", {{"fault", *fault}});
+  const auto stalled = wal_->stalled(context_.now());
+  if (!stalled || *stalled < context_.options.raft.election_timeout) return;
+  if (context_.core->role() != raft::Role::kLeader || membership().voters.size() < 2) return;
+  context_.ports.log.warn("gives up leadership: the disk does not answer",
+                          {{"stall_ms", to_ms(*stalled)}, {"disk_full", wal_->disk_full()}});
+  context_.core->step_down(context_.now());
+}
+
+void Member::watch_connections() {
+  for (const auto& n : topology()) {
+    if (n.id == self() || !membership().contains(n.id)) continue;
+    const bool now = context_.ports.link.connected(n.id);
+    bool& before = connected_[n.id];
+    if (before && !now) context_.core->unreachable(n.id);
+    before = now;
+  }
+}
+
+std::optional<Error> Member::write_refusal() const {
+  if (stopping_) return Error{Code::kUnavailable, text::kStopped};
+  if (role() == GroupRole::kStandby || role() == GroupRole::kObserver)
+    return Error{Code::kUnavailable, text::kStandby};
+  if (wal_->disk_full() && context_.is_leader()) return Error{Code::kOverloaded, text::kDiskFull};
+  return std::nullopt;
+}
+
+void Member::fail(const Error& error) {
+  if (std::exchange(failed_, true)) return;
+  context_.ports.log.error("cannot go on", {{"code", name(error.code)}, {"error", error.message}});
+  if (context_.ports.fatal) context_.ports.fatal(error);
+}
+
+void Member::give_up_leadership() {
+  post_task([this] {
+    if (context_.core) (void)context_.core->transfer_leadership(context_.now(), NodeId());  // no leader: nothing to give
+  });
+}
+
+void Member::stop(Function<void()> done) {
+  post_task([this, done = std::move(done)]() mutable {
+    stopping_ = true;
+    stopped_callback_ = std::move(done);
+    stop_deadline_ = context_.now() + kStopDrain + 2 * context_.options.raft.election_timeout;
+    proposals_->refuse_waiting({Code::kUnavailable, text::kStopped});
+    for (auto* o : std::vector<GroupObserver*>(observers_)) o->stopping();
+    if (is_leader() && membership().voters.size() > 1)
+      (void)context_.core->transfer_leadership(context_.now(), NodeId());  // refused: nobody to take it
+  });
+}
+
+// Until nothing is under way that someone waits for, or its time is over.
+void Member::continue_stop() {
+  const bool late = context_.now() >= stop_deadline_;
+  const bool leads = context_.is_leader() && membership().voters.size() > 1;
+  if (!late && (leads || !proposals_->idle() || !wal_->idle() || installing_)) return;
+  finishing_ = true;
+  reads_->end_all({Code::kUnavailable, text::kStopped});
+  finish_stop();
+}
+
+void Member::finish_stop() {
+  const auto flushed = context_.state->flush();
+  if (!flushed.ok()) context_.ports.log.error("the state could not be flushed", {{"error", flushed.error().message}});
+  superblock_data_.clean_shutdown = flushed.ok();
+  wal_->run([this, data = superblock_data_]() -> Function<void()> {
+    const auto written = superblock_->write(data);
+    return [this, ok = written.ok()] {
+      if (!ok) context_.ports.log.warn("the directory could not be marked clean", {});
+      stopped_ = true;
+      failed_ = true;  // no turn after this one
+      if (tick_timer_ != 0) context_.ports.core.cancel(tick_timer_);
+      if (housekeep_timer_ != 0) context_.ports.core.cancel(housekeep_timer_);
+      context_.replies.flush();
+      if (stopped_callback_) stopped_callback_();
+    };
+  });
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,238 @@
+// A member of a Raft group: turns the core's Ready into disk, peers and apply,
+// and owns log, superblock, state, checkpoints and serving for the life of the
+// process. README.md says how wiring makes one.
+//
+// Threads: open() before the loops run or on any one thread; start(), stop()
+// and all of Service from any thread; all of Group, and what says so, on the
+// core loop. Destroy it when neither loop runs callbacks any more.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "node/bootstrap.h"
+#include "node/context.h"
+#include "node/group.h"
+#include "node/inbox.h"
+#include "node/lessor.h"
+#include "node/options.h"
+#include "node/proposals.h"
+#include "node/published.h"
+#include "node/reads.h"
+#include "node/service.h"
+#include "node/snapshots.h"
+#include "node/wal_loop.h"
+
+namespace leeward::node {
+
+class Member final : public Service, public Group {
+ public:
+  // Opens or makes the directories, finishing what a crash left half done.
+  // Errors: kInUse, kLineage (another cluster's or node's directory),
+  // kNewerFormat, kCorrupt, kInvalid, kIo.
+  static Result<std::unique_ptr<Member>> open(MemberPorts ports, MemberOptions options);
+  ~Member() override;
+
+  void start();
+  // Graceful: refuses new work, hands leadership over, lets what is under way
+  // end, flushes, marks the directory clean; then `done` on the core loop.
+  void stop(Function<void()> done);
+  void give_up_leadership();  // SIGUSR2
+
+  // --- Service: any thread ---
+  void propose(Command command, std::optional<Instant> deadline, Executor& reply,
+               Function<void(Outcome)> done) override;
+  void read_barrier(std::optional<Instant> deadline, Executor& reply, Function<void(Result<void>)> done) override;
+  bool read_now() const override;
+  void keep_alive(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
+  void lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
+  void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override;
+  void admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) override;
+  Origin next_origin() override;
+  std::uint64_t cluster_id() const override { return cluster_id_.load(std::memory_order_relaxed); }
+  StateMachine& state() override { return *context_.state; }
+  NodeStatus status() const override;
+  const NodeProbe& probe() const override { return context_.probe; }
+
+  // --- Group: core loop ---
+  Executor& loop() override { return context_.ports.core; }
+  Clock& clock() override { return context_.ports.clock; }
+  Log& logger() override { return context_.ports.log; }
+  std::uint64_t random() override { return context_.ports.random.next(); }
+  PeerLink& link() override { return context_.ports.link; }
+  void on_frames(Lane lane, PeerLink::Handler handler) override;
+  void observe(GroupObserver* observer) override;
+  void unobserve(GroupObserver* observer) override;
+  NodeId self() const override { return context_.options.self; }
+  Lineage lineage() const override { return context_.group.lineage; }
+  GroupId group() const override { return context_.group.group; }
+  Epoch epoch() const override { return context_.state->applied().epoch; }
+  GroupRole role() const override;
+  bool is_leader() const override;
+  NodeId leader() const override { return context_.leader(); }
+  Term term() const override;
+  const raft::Membership& membership() const override;
+  std::vector<Node> topology() const override;
+  const LogView& log() const override { return *context_.log; }
+  LogPoint last() const override;
+  LogPoint committed() const override { return committed_; }
+  Result<Index> propose(std::span<const raft::Proposal> proposals) override;
+  void confirm(Function<void(Result<Index>)> done) override;
+  void transfer_leadership(NodeId to) override;
+  void retain(std::string_view holder, Index index) override;
+  void extend_status(StatusExtension* extension) override { extension_ = extension; }
+
+ private:
+  // A call that only a leader answers, on its way there.
+  struct PendingCall {
+    Call call;
+    Function<void(Result<std::int64_t>)> done;
+    Instant gives_up{};
+    NodeId sent_to;
+  };
+  using CallDone = Function<void(Result<std::int64_t>)>;
+
+  Member(MemberPorts ports, MemberOptions options);
+
+  // member_open.cc
+  Result<void> open_storage();
+  Result<void> open_superblock();
+  Result<void> finish_pending_state();
+  Result<void> check_log_meets_state();
+  void remove_stray_state_dirs();
+
+  // member.cc: the turn of the core loop
+  void begin();
+  void wake();
+  void wake_from_outside();
+  void turn();
+  void housekeep();
+  void arm_tick();
+  void start_core(raft::Membership membership, bool first);
+  void try_bootstrap();
+  void lead_duties();
+  void propose_first_entry();
+  void watch_disk();
+  void watch_connections();
+  std::optional<Error> write_refusal() const;
+  void fail(const Error& error);
+  void continue_stop();
+  void finish_stop();
+
+  // member_ready.cc
+  void handle_ready();
+  void send_messages(std::vector<raft::Message>& messages);
+  void persisted(std::uint64_t token, std::vector<raft::Message> after_persist);
+  void apply_committed();
+  void apply_control(std::span<const Entry> entries);
+  void after_apply(std::span<const Entry> entries);
+  void watch_lease_commands(const Entry& entry);
+  void role_changed();
+  void publish_gate();
+  void update_may_vote();
+
+  // member_frames.cc
+  void on_frame(NodeId from, Lane lane, Bytes bytes);
+  void on_consensus(NodeId from, const Frame& frame);
+  void on_control(NodeId from, const Frame& frame);
+  bool may_speak_raft(NodeId from, const FrameHeader& header);
+  void on_report(NodeId from, const Frame& frame);
+
+  // member_calls.cc
+  void post_task(Function<void()> task);
+  void call(CallKind kind, std::int64_t argument, CallDone done);
+  void serve(CallKind kind, std::int64_t argument, CallDone done);
+  void serve_keep_alive(std::int64_t lease, CallDone done);
+  void serve_lease_remaining(std::int64_t lease, CallDone done);
+  void serve_transfer(NodeId to, CallDone done);
+  void serve_admit(NodeId member, CallDone done);
+  void drive_calls();
+  void expire_leases();
+
+  // member_status.cc
+  void send_reports();
+  void publish_status();
+  MemberStatus own_status() const;
+  MemberState member_state() const;
+  bool admitted() const;
+
+  // member_storage.cc: checkpoints and what the log keeps
+  void checkpoint_when_due();
+  void release_log();
+  void install(Snapshots::Received received);
+  void begin_install();
+  void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
+
+  Context context_;
+  std::unique_ptr<DirectoryLock> data_lock_, wal_lock_;
+  std::unique_ptr<Superblock> superblock_;  // wal loop once started
+  SuperblockData superblock_data_;          // the core loop's copy of what is written
+  Inbox inbox_;
+  std::unique_ptr<WalLoop> wal_;
+  std::unique_ptr<Proposals> proposals_;
+  std::unique_ptr<Reads> reads_;
+  std::unique_ptr<Lessor> lessor_;
+  std::unique_ptr<Bootstrap> bootstrap_;
+  std::unique_ptr<Snapshots> snapshots_;
+
+  bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
+  std::atomic<bool> stopping_{false}, stopped_{false};
+  std::atomic<std::size_t> waiting_bytes_{0};
+  Executor::TimerId tick_timer_ = 0, housekeep_timer_ = 0;
+  Instant tick_at_{};
+  std::string waiting_for_;
+
+  std::vector<Entry> to_apply_;
+  LogPoint committed_;
+  NodeId last_leader_;
+  std::uint64_t leader_changes_ = 0;
+  bool was_leader_ = false;
+  std::optional<Instant> stalled_since_;
+  std::map<NodeId, bool> connected_;
+  std::map<NodeId, Incarnation> heard_incarnation_;  // of members of this group
+  Term first_entry_term_;                            // in which this leader proposed kBootstrap
+  std::map<NodeId, Instant> admission_proposed_;
+  std::map<Lane, PeerLink::Handler> lane_handlers_;
+  std::vector<GroupObserver*> observers_;
+  raft::Membership no_membership_;
+
+  std::uint64_t next_call_ = 0;
+  std::map<std::uint64_t, PendingCall> calls_;
+  struct Waiter {
+    Instant gives_up{};
+    NodeId from, to;  // a transfer: who led, who is to lead
+    Index index;      // an admission: applied up to here
+    CallDone done;
+  };
+  std::vector<Waiter> transfers_, admissions_;
+
+  Function<void()> stopped_callback_;
+  Instant stop_deadline_{};
+  bool transfer_on_stop_ = false, finishing_ = false;
+
+  std::map<std::string, Index, std::less<>> retained_;
+  Index released_;
+  bool fault_logged_ = false;
+  std::optional<Snapshots::Received> installing_;
+  bool install_submitted_ = false;
+
+  PublishedGate gate_;
+  std::atomic<std::uint64_t> cluster_id_{0}, next_sequence_{0};
+  struct HeardReport {
+    MemberStatus status;
+    Instant at{};
+  };
+  std::map<NodeId, HeardReport> reports_;
+  std::optional<Instant> reported_, published_, stored_;
+  StatusExtension* extension_ = nullptr;
+  mutable std::mutex status_mutex_;
+  std::shared_ptr<const NodeStatus> status_;
+};
+
+}  // namespace leeward::node

@@ -1,0 +1,263 @@
+// What the API asks (Service) and what only a leader answers.
+#include <algorithm>
+
+#include "base/codec.h"
+#include "node/member.h"
+
+namespace leeward::node {
+
+void Member::post_task(Function<void()> task) {
+  if (inbox_.push(std::move(task))) wake_from_outside();
+}
+
+Origin Member::next_origin() {
+  return {self(), context_.incarnation, next_sequence_.fetch_add(1, std::memory_order_relaxed) + 1, context_.process};
+}
+
+void Member::propose(Command command, std::optional<Instant> deadline, Executor& reply, Function<void(Outcome)> done) {
+  const auto& limits = context_.options.limits;
+  std::optional<Error> refused;
+  if (stopping_.load(std::memory_order_relaxed)) refused = Error{Code::kUnavailable, text::kStopped};
+  if (inbox_.bytes() + waiting_bytes_.load(std::memory_order_relaxed) + command.request.size() > limits.waiting_bytes) {
+    context_.probe.proposals_overloaded.add();
+    refused = Error{Code::kOverloaded, text::kTooManyRequests};
+  }
+  if (refused) {
+    reply.post([done = std::move(done), error = *refused]() mutable {
+      Outcome outcome;
+      outcome.end = Outcome::End::kNotApplied;
+      outcome.error = std::move(error);
+      done(std::move(outcome));
+    });
+    return;
+  }
+  if (!command.origin.node || command.origin.process != context_.process) command.origin = next_origin();
+  WaitingWrite write;
+  write.command = std::move(command);
+  write.reply = &reply;
+  write.done = std::move(done);
+  write.deadline = deadline;
+  write.arrived = context_.now();
+  if (inbox_.push(std::move(write))) wake_from_outside();
+}
+
+bool Member::read_now() const {
+  const auto gate = gate_.read();
+  return gate.lease_until != 0 && gate.applied >= gate.commit &&
+         context_.ports.clock.now().time_since_epoch().count() < gate.lease_until;
+}
+
+void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Function<void(Result<void>)> done) {
+  post_task([this, deadline, &reply, done = std::move(done)]() mutable {
+    auto answer = [this, &reply, done = std::move(done)](Result<Index> index) mutable {
+      Result<void> result;
+      if (!index.ok()) result = index.error();
+      context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+    };
+    if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
+      return answer(Error{Code::kUnavailable, text::kStandby});
+    if (stopping_) return answer(Error{Code::kUnavailable, text::kStopped});
+    reads_->arrive(deadline, std::move(answer));
+  });
+}
+
+void Member::keep_alive(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) {
+  post_task([this, lease, &reply, done = std::move(done)]() mutable {
+    call(CallKind::kKeepAlive, lease, [this, &reply, done = std::move(done)](Result<std::int64_t> result) mutable {
+      context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+    });
+  });
+}
+
+void Member::lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) {
+  post_task([this, lease, &reply, done = std::move(done)]() mutable {
+    call(CallKind::kLeaseRemaining, lease,
+         [this, &reply, done = std::move(done)](Result<std::int64_t> result) mutable {
+           context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+         });
+  });
+}
+
+void Member::transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) {
+  post_task([this, to, &reply, done = std::move(done)]() mutable {
+    call(CallKind::kTransfer, to.value(), [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
+      Result<void> result;
+      if (!r.ok()) result = r.error();
+      context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+    });
+  });
+}
+
+void Member::admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) {
+  post_task([this, member, &reply, done = std::move(done)]() mutable {
+    call(CallKind::kAdmit, member.value(), [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
+      Result<void> result;
+      if (!r.ok()) result = r.error();
+      context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+    });
+  });
+}
+
+// --- core loop ---
+
+void Member::call(CallKind kind, std::int64_t argument, CallDone done) {
+  if (stopping_) return done(Error{Code::kUnavailable, text::kStopped});
+  if (context_.is_leader()) return serve(kind, argument, std::move(done));
+  const auto id = ++next_call_;
+  calls_[id] = {{id, kind, argument}, std::move(done), context_.now() + context_.patience(), NodeId()};
+  drive_calls();
+}
+
+// Sends what has not gone to the present leader; ends what is out of time.
+void Member::drive_calls() {
+  const auto now = context_.now();
+  const auto leader = context_.leader();
+  std::vector<CallDone> late;
+  std::vector<PendingCall> ours;
+  for (auto it = calls_.begin(); it != calls_.end();) {
+    auto& pending = it->second;
+    if (pending.gives_up <= now) {
+      late.push_back(std::move(pending.done));
+      it = calls_.erase(it);
+      continue;
+    }
+    // Keep-alives and questions may be asked again, changes not.
+    const bool again = pending.call.kind == CallKind::kKeepAlive || pending.call.kind == CallKind::kLeaseRemaining;
+    const bool fresh = !pending.sent_to || (again && pending.sent_to != leader);
+    if (fresh && leader == self()) {
+      ours.push_back(std::move(pending));
+      it = calls_.erase(it);
+      continue;
+    }
+    if (fresh && leader && context_.ports.link.connected(leader) &&
+        context_.send(leader, Lane::kConsensus, FrameType::kCall, encode(pending.call)))
+      pending.sent_to = leader;
+    ++it;
+  }
+  for (auto& p : ours) serve(p.call.kind, p.call.argument, std::move(p.done));
+  const Error error{Code::kUnavailable, leader ? text::kTimeout : text::kNoLeader};
+  for (auto& done : late) done(error);
+
+  auto end = [](std::vector<Waiter>& list, auto&& verdict) {
+    std::vector<std::pair<CallDone, Result<std::int64_t>>> over;
+    std::erase_if(list, [&](Waiter& w) {
+      auto result = verdict(w);
+      if (!result) return false;
+      over.emplace_back(std::move(w.done), std::move(*result));
+      return true;
+    });
+    for (auto& [done, result] : over) done(std::move(result));
+  };
+  end(transfers_, [&](Waiter& w) -> std::optional<Result<std::int64_t>> {
+    if (leader && leader != w.from && (!w.to || w.to == leader)) return Result<std::int64_t>(leader.value());
+    if (w.gives_up > now) return std::nullopt;
+    return Result<std::int64_t>(
+        Error{Code::kUnavailable, "etcdserver: request timed out, leader transfer took too long"});
+  });
+  end(admissions_, [&](Waiter& w) -> std::optional<Result<std::int64_t>> {
+    if (context_.applied() >= w.index) return Result<std::int64_t>(0);
+    if (w.gives_up > now) return std::nullopt;
+    return Result<std::int64_t>(Error{Code::kUnknown, text::kTimeout});
+  });
+}
+
+void Member::serve(CallKind kind, std::int64_t argument, CallDone done) {
+  if (!context_.is_leader()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
+  const auto id = NodeId(static_cast<std::uint64_t>(argument));
+  switch (kind) {
+    case CallKind::kKeepAlive: return serve_keep_alive(argument, std::move(done));
+    case CallKind::kLeaseRemaining: return serve_lease_remaining(argument, std::move(done));
+    case CallKind::kTransfer: return serve_transfer(id, std::move(done));
+    case CallKind::kAdmit: return serve_admit(id, std::move(done));
+  }
+}
+
+// After a read barrier: the leader still leads, and every grant that anybody
+// was told of is applied here.
+void Member::serve_keep_alive(std::int64_t lease, CallDone done) {
+  if (role() != GroupRole::kPrimary) return done(Error{Code::kUnavailable, text::kStandby});
+  reads_->arrive(std::nullopt, [this, lease, done = std::move(done)](Result<Index> index) mutable {
+    if (!index.ok()) return done(index.error());
+    if (!lessor_->leading()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
+    const auto ttl = lessor_->renew(context_.now(), lease);
+    if (!ttl) return done(Error{Code::kNotFound, text::kLeaseNotFound});
+    done(*ttl);
+  });
+}
+
+void Member::serve_lease_remaining(std::int64_t lease, CallDone done) {
+  if (role() != GroupRole::kPrimary) return done(Error{Code::kUnavailable, text::kStandby});
+  reads_->arrive(std::nullopt, [this, lease, done = std::move(done)](Result<Index> index) mutable {
+    if (!index.ok()) return done(index.error());
+    if (!lessor_->leading()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
+    const auto left = lessor_->remaining(context_.now(), lease);
+    if (!left) return done(Error{Code::kNotFound, text::kLeaseNotFound});
+    done(std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(*left).count(), 0));
+  });
+}
+
+void Member::serve_transfer(NodeId to, CallDone done) {
+  if (to == self()) return done(std::int64_t{0});
+  const auto begun = context_.core->transfer_leadership(context_.now(), to);
+  if (!begun.ok()) return done(begun.error());
+  Waiter waiter;
+  waiter.gives_up = context_.now() + 3 * context_.options.raft.election_timeout;
+  waiter.from = self();
+  waiter.to = to;
+  waiter.done = std::move(done);
+  transfers_.push_back(std::move(waiter));
+}
+
+// One change of one member: its incarnation first, then its vote.
+void Member::serve_admit(NodeId id, CallDone done) {
+  const auto known = context_.group.admitted.find(id);
+  const auto heard = heard_incarnation_.find(id);
+  const auto name = "member " + std::to_string(id.value());
+  if (known == context_.group.admitted.end() && !membership().contains(id))
+    return done(Error{Code::kNotFound, name + " is not one of this group"});
+  if (heard == heard_incarnation_.end())
+    return done(Error{Code::kUnavailable, name + " has not been heard: start it first"});
+  if (known != context_.group.admitted.end() && known->second == heard->second && membership().is_voter(id))
+    return done(std::int64_t{0});  // done before
+  if (membership().joint()) return done(Error{Code::kExists, "another membership change is under way: try again"});
+  if (!membership().is_voter(id)) {
+    for (const auto& peer : context_.core->status().peers)
+      if (peer.id == id && peer.match + context_.options.limits.apply_backlog < context_.core->commit())
+        return done(Error{Code::kUnavailable,
+                          name + " is " + std::to_string(context_.core->commit() - peer.match) +
+                              " entries behind: wait until it has caught up"});
+  }
+  auto with = membership();
+  with.learners.erase(id);
+  with.voters.insert(id);
+  const raft::Proposal both[] = {
+      {EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, heard->second})), {}, {}},
+      {EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(with)), {}, {}},
+  };
+  auto index = context_.core->propose(context_.now(), both);
+  if (!index.ok()) return done(index.error());
+  Waiter waiter;
+  waiter.gives_up = context_.now() + context_.patience();
+  waiter.index = *index + 1;
+  waiter.done = std::move(done);
+  admissions_.push_back(std::move(waiter));
+}
+
+void Member::expire_leases() {
+  if (!lessor_->leading() || !is_leader() || stopping_) return;
+  std::vector<WaitingWrite> revokes;
+  for (const auto id : lessor_->expired(context_.now())) {
+    std::string request;  // LeaseRevokeRequest{ID = id}
+    codec::put_u8(request, 0x08);
+    codec::put_varint(request, static_cast<std::uint64_t>(id));
+    WaitingWrite w;
+    w.command.op = Op::kLeaseRevoke;
+    w.command.request = Bytes(std::move(request));
+    w.arrived = context_.now();
+    revokes.push_back(std::move(w));
+    context_.probe.leases_expired.add();
+  }
+  if (!revokes.empty()) proposals_->arrive(std::move(revokes), std::nullopt);
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,123 @@
+// What arrives from other nodes, by lane and type.
+#include "node/member.h"
+
+namespace leeward::node {
+
+void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
+  if (failed_ || stopped_) return;
+  if (lane == Lane::kStream) {
+    const auto it = lane_handlers_.find(lane);
+    if (it != lane_handlers_.end()) it->second(from, lane, std::move(bytes));
+    return;
+  }
+  auto frame = decode_frame(bytes);
+  if (!frame.ok()) {
+    context_.ports.log.warn("an unreadable frame was dropped", {{"peer", from}, {"error", frame.error().message}});
+    return;
+  }
+  const auto& header = frame->header;
+  if (header.lineage.known() && context_.group.lineage.known() && header.lineage != context_.group.lineage) {
+    context_.ports.log.warn("a node of another lineage was refused", {{"peer", from}, {"lineage", header.lineage.hex()}});
+    return;
+  }
+  if (lane == Lane::kControl) return on_control(from, *frame);
+  // The other lanes are the group's own.
+  if (header.group && context_.group.group && header.group != context_.group.group) return;
+  if (!context_.core || installing_) return;
+  if (!membership().contains(from) && !bootstrap_->in_own_list(from)) return;
+  if (bootstrap_->in_own_list(from)) heard_incarnation_[from] = header.incarnation;
+  if (lane == Lane::kBulk) return snapshots_->on_frame(from, *frame);
+  if (lane == Lane::kConsensus) return on_consensus(from, *frame);
+  const auto it = lane_handlers_.find(lane);
+  if (it != lane_handlers_.end()) it->second(from, lane, std::move(bytes));
+}
+
+// A voter that lost its storage has forgotten its vote and what it has
+// acknowledged: neither may be counted before it is admitted again. As a
+// learner it counts for nothing and may catch up.
+bool Member::may_speak_raft(NodeId from, const FrameHeader& header) {
+  const auto it = context_.group.admitted.find(from);
+  if (it == context_.group.admitted.end() || !it->second) return true;
+  return it->second == header.incarnation || !membership().is_voter(from);
+}
+
+void Member::on_consensus(NodeId from, const Frame& frame) {
+  switch (frame.header.type) {
+    case FrameType::kRaft: {
+      if (!may_speak_raft(from, frame.header)) return;
+      auto message = raft::decode_message(frame.body);
+      if (!message.ok() || message->from != from || message->to != self()) {
+        context_.ports.log.warn("a malformed Raft message was dropped", {{"peer", from}});
+        return;
+      }
+      context_.core->step(context_.now(), std::move(*message));
+      break;
+    }
+    case FrameType::kForward: {
+      auto forward = decode_forward(frame.body);
+      if (!forward.ok()) return;
+      proposals_->arrive(from, std::move(*forward), write_refusal());
+      break;
+    }
+    case FrameType::kForwardRefused: {
+      const auto refused = decode_forward_refused(frame.body);
+      if (!refused.ok()) return;
+      proposals_->refused(*refused);
+      break;
+    }
+    case FrameType::kCall: {
+      const auto call = decode_call(frame.body);
+      if (!call.ok()) return;
+      serve(call->kind, call->argument, [this, from, id = call->id](Result<std::int64_t> result) {
+        context_.send(from, Lane::kConsensus, FrameType::kCallAnswer, encode(CallAnswer{id, std::move(result)}));
+      });
+      break;
+    }
+    case FrameType::kCallAnswer: {
+      auto answer = decode_call_answer(frame.body);
+      if (!answer.ok()) return;
+      const auto it = calls_.find(answer->id);
+      if (it == calls_.end() || it->second.sent_to != from) return;
+      auto done = std::move(it->second.done);
+      calls_.erase(it);
+      done(std::move(answer->result));
+      break;
+    }
+    default:
+      return;
+  }
+  wake();
+}
+
+void Member::on_control(NodeId from, const Frame& frame) {
+  switch (frame.header.type) {
+    case FrameType::kKnock: {
+      const auto knock = decode_knock(frame.body);
+      if (!knock.ok()) return;
+      if (knock->cluster_name != context_.options.cluster_name)
+        context_.ports.log.warn("a node of another cluster knocks", {{"peer", from}, {"name", knock->cluster_name}});
+      else if (bootstrap_->in_own_list(from) || context_.group.membership.contains(from))
+        heard_incarnation_[from] = frame.header.incarnation;
+      return bootstrap_->answer(from, frame.header, *knock);
+    }
+    case FrameType::kKnockAnswer: {
+      const auto answer = decode_knock_answer(frame.body);
+      if (answer.ok()) bootstrap_->hear(from, frame.header, *answer);
+      return;
+    }
+    case FrameType::kReport:
+      return on_report(from, frame);
+    default: {
+      const auto it = lane_handlers_.find(Lane::kControl);
+      if (it != lane_handlers_.end()) it->second(from, Lane::kControl, frame.body);
+    }
+  }
+}
+
+void Member::on_report(NodeId from, const Frame& frame) {
+  auto status = decode_member_status(frame.body);
+  if (!status.ok() || status->id != from) return;
+  reports_[from] = {std::move(*status), context_.now()};
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,61 @@
+// What the stream between regions sees of the member (Group). Core loop.
+#include <algorithm>
+#include <limits>
+
+#include "node/member.h"
+
+namespace leeward::node {
+
+void Member::on_frames(Lane lane, PeerLink::Handler handler) { lane_handlers_[lane] = std::move(handler); }
+
+void Member::observe(GroupObserver* observer) { observers_.push_back(observer); }
+
+void Member::unobserve(GroupObserver* observer) { std::erase(observers_, observer); }
+
+// Before the group's first entry it is what the configuration says.
+GroupRole Member::role() const {
+  if (context_.group.started()) return context_.group.role;
+  return own_list(context_.options.nodes, self()).front().role;
+}
+
+bool Member::is_leader() const { return context_.is_leader() && context_.core->status().leader_ready; }
+
+Term Member::term() const { return context_.core ? context_.core->term() : context_.log->hard_state().term; }
+
+const raft::Membership& Member::membership() const {
+  return context_.core ? context_.core->membership() : no_membership_;
+}
+
+std::vector<Node> Member::topology() const {
+  return context_.group.topology.empty() ? context_.options.nodes : context_.group.topology;
+}
+
+LogPoint Member::last() const { return context_.core ? context_.core->last() : context_.log->last(); }
+
+Result<Index> Member::propose(std::span<const raft::Proposal> proposals) {
+  if (!context_.core || installing_) return Error{Code::kUnavailable, text::kNoLeader};
+  auto index = context_.core->propose(context_.now(), proposals);
+  wake();
+  return index;
+}
+
+void Member::confirm(Function<void(Result<Index>)> done) {
+  if (!context_.is_leader()) return done(Error{Code::kUnavailable, "not leader"});
+  reads_->confirm(std::move(done));
+  wake();
+}
+
+void Member::transfer_leadership(NodeId to) {
+  if (context_.core) (void)context_.core->transfer_leadership(context_.now(), to);  // no leader any more: nothing to hand over
+  wake();
+}
+
+void Member::retain(std::string_view holder, Index index) {
+  if (index == Index(std::numeric_limits<Index::rep>::max())) {
+    if (const auto it = retained_.find(holder); it != retained_.end()) retained_.erase(it);
+  } else {
+    retained_.insert_or_assign(std::string(holder), index);
+  }
+}
+
+}  // namespace leeward::node

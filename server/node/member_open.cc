@@ -1,0 +1,166 @@
+// Opening a member: locks, superblock, state and log, and what a crash left
+// half done.
+#include <algorithm>
+
+#include "base/check.h"
+#include "node/member.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr std::uint32_t kFormat = 1;
+constexpr std::string_view kStatePrefix = "state-";
+
+Incarnation new_incarnation(Random& random) {
+  for (;;)
+    if (const auto v = random.next()) return Incarnation(v);
+}
+
+}  // namespace
+
+Member::Member(MemberPorts ports, MemberOptions options) : context_(std::move(options), std::move(ports)) {
+  context_.process = context_.ports.random.next();
+  context_.wake = [this] { wake(); };
+}
+
+Member::~Member() = default;
+
+Result<std::unique_ptr<Member>> Member::open(MemberPorts ports, MemberOptions options) {
+  if (own_list(options.nodes, options.self).empty())
+    return Error{Code::kInvalid, "node " + std::to_string(options.self.value()) + " stands in no member list"};
+  std::unique_ptr<Member> member(new Member(std::move(ports), std::move(options)));
+  LEEWARD_TRY(member->open_storage());
+  return member;
+}
+
+Result<void> Member::open_storage() {
+  auto& disk = context_.ports.disk;
+  const auto& o = context_.options;
+  for (const auto* dir : {&o.data_dir, &o.wal_dir, &o.snapshot_dir}) LEEWARD_TRY(disk.make_dirs(*dir));
+  auto lock = disk.lock(o.data_dir);
+  if (!lock.ok()) return lock.error();
+  data_lock_ = std::move(*lock);
+  if (o.wal_dir != o.data_dir) {
+    auto wal_lock = disk.lock(o.wal_dir);
+    if (!wal_lock.ok()) return wal_lock.error();
+    wal_lock_ = std::move(*wal_lock);
+  }
+  LEEWARD_TRY(open_superblock());
+  // A directory that never had a start has no log, or one that a crash left
+  // half made.
+  auto log = context_.ports.open_log(o.wal_dir, context_.incarnation, superblock_data_.starts == 0);
+  if (!log.ok()) return log.error();
+  context_.log = std::move(*log);
+  superblock_data_.starts += 1;
+  superblock_data_.clean_shutdown = false;
+  LEEWARD_TRY(superblock_->write(superblock_data_));
+  LEEWARD_TRY(finish_pending_state());
+  remove_stray_state_dirs();
+  auto state = context_.ports.open_state(o.data_dir + "/" + superblock_data_.state_dir);
+  if (!state.ok()) return state.error();
+  context_.state = std::make_unique<StateHandle>(std::shared_ptr<StateMachine>(std::move(*state)));
+  LEEWARD_TRY(check_log_meets_state());
+  auto group = decode_group_state(context_.state->group_state());
+  if (!group.ok()) return group.error();
+  context_.group = std::move(*group);
+  if (superblock_data_.lineage.known() && context_.group.started() &&
+      superblock_data_.lineage != context_.group.lineage)
+    return Error{Code::kLineage, "superblock and state in " + o.data_dir + " are of two lineages"};
+
+  committed_ = context_.state->applied().point;
+  wal_ = std::make_unique<WalLoop>(
+      context_.ports.core, context_.ports.wal, context_.ports.clock, *context_.log, context_.probe,
+      [this](std::uint64_t token, std::vector<raft::Message> messages) { persisted(token, std::move(messages)); },
+      [this](const Error& error) { fail(error); });
+  proposals_ = std::make_unique<Proposals>(context_, *wal_);
+  reads_ = std::make_unique<Reads>(context_);
+  lessor_ = std::make_unique<Lessor>(o.limits.lease_revokes_per_second);
+  bootstrap_ = std::make_unique<Bootstrap>(context_);
+  snapshots_ = std::make_unique<Snapshots>(
+      context_, *wal_, [this](Snapshots::Received received) { install(std::move(received)); },
+      [this](NodeId to, bool ok, Index index) {
+        if (context_.core) context_.core->snapshot_sent(context_.now(), to, ok, index);
+        if (ok) context_.probe.snapshots_sent.add();
+        wake();
+      });
+  LEEWARD_TRY(snapshots_->load());
+  publish_status();
+  return {};
+}
+
+Result<void> Member::open_superblock() {
+  const auto& o = context_.options;
+  SuperblockData fresh;
+  fresh.format = kFormat;
+  fresh.cluster_name = o.cluster_name;
+  fresh.node = o.self;
+  fresh.incarnation = new_incarnation(context_.ports.random);
+  fresh.state_dir = std::string(kStatePrefix) + "1";
+  auto superblock = context_.ports.open_superblock(o.data_dir, fresh);
+  if (!superblock.ok()) return superblock.error();
+  superblock_ = std::move(*superblock);
+  superblock_data_ = superblock_->data();
+  const auto& d = superblock_data_;
+  if (d.format > kFormat)
+    return Error{Code::kNewerFormat, o.data_dir + " has format " + std::to_string(d.format) +
+                                         "; this version knows up to " + std::to_string(kFormat)};
+  if (d.cluster_name != o.cluster_name)
+    return Error{Code::kLineage, o.data_dir + " belongs to the cluster '" + d.cluster_name + "', not '" +
+                                     o.cluster_name + "'"};
+  if (d.node != o.self)
+    return Error{Code::kLineage, o.data_dir + " belongs to node " + std::to_string(d.node.value()) + ", not " +
+                                     std::to_string(o.self.value())};
+  context_.incarnation = d.incarnation;
+  return {};
+}
+
+// A snapshot was complete on disk when the process ended: the log starts after
+// it, whatever of reset() was done, and the state is that directory.
+Result<void> Member::finish_pending_state() {
+  const auto pending = superblock_data_.pending_state_dir;
+  if (pending.empty()) return {};
+  {
+    auto state = context_.ports.open_state(context_.options.data_dir + "/" + pending);
+    if (!state.ok()) return state.error();
+    const auto point = (*state)->applied().point;
+    if (context_.log->base() != point) LEEWARD_TRY(context_.log->reset(point));
+  }
+  superblock_data_.state_dir = pending;
+  superblock_data_.pending_state_dir.clear();
+  return superblock_->write(superblock_data_);
+}
+
+void Member::remove_stray_state_dirs() {
+  auto names = context_.ports.disk.list(context_.options.data_dir);
+  if (!names.ok()) return;  // what is left over costs space only
+  for (const auto& name : *names) {
+    if (!name.starts_with(kStatePrefix) || name == superblock_data_.state_dir) continue;
+    const auto removed = context_.ports.disk.remove_all(context_.options.data_dir + "/" + name);
+    if (!removed.ok()) context_.ports.log.warn("an old state directory could not be removed", {{"dir", name}});
+  }
+}
+
+// The state must stand at a place of this very log: else one of the two
+// directories was lost or exchanged, and going on would serve another history.
+Result<void> Member::check_log_meets_state() {
+  const auto applied = context_.state->applied().point;
+  const auto base = context_.log->base(), last = context_.log->last();
+  const auto& o = context_.options;
+  if (applied.index < base.index)
+    return Error{Code::kCorrupt, "the state in " + o.data_dir + " ends at " + std::to_string(applied.index.value()) +
+                                     ", the log in " + o.wal_dir + " begins after " +
+                                     std::to_string(base.index.value()) +
+                                     ": empty both directories and have the member admitted again"};
+  if (applied.index > last.index)
+    return Error{Code::kCorrupt, "the log in " + o.wal_dir + " ends at " + std::to_string(last.index.value()) +
+                                     " before the applied state at " + std::to_string(applied.index.value()) +
+                                     ": was the directory exchanged?"};
+  auto point = context_.log->point(applied.index);
+  if (!point.ok()) return point.error();
+  if (*point != applied)
+    return Error{Code::kCorrupt, "log and state differ at " + std::to_string(applied.index.value()) +
+                                     ": another term or chain hash"};
+  return {};
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,192 @@
+// What the core wants done, in the order it states (raft/core.h, Ready).
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/codec.h"
+#include "node/member.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr std::size_t kApplyBytes = 4_MiB;  // a turn
+
+// The commands of a payload, without copying or parsing them.
+template <class F>
+void for_each_command(std::string_view payload, F&& f) {
+  std::uint8_t op;
+  std::string_view request;
+  while (codec::get_u8(payload, op) && codec::get_bytes(payload, request)) f(static_cast<Op>(op), request);
+}
+
+// A varint field of a protobuf message; 0 when absent. Lease requests have no
+// nested messages, so fields stand at the top.
+std::uint64_t varint_field(std::string_view message, std::uint32_t field) {
+  std::uint64_t tag, value;
+  while (codec::get_varint(message, tag)) {
+    if ((tag & 7) == 0) {
+      if (!codec::get_varint(message, value)) return 0;
+      if (tag >> 3 == field) return value;
+    } else if ((tag & 7) == 2) {
+      std::string_view skipped;
+      if (!codec::get_bytes(message, skipped)) return 0;
+    } else {
+      return 0;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void Member::handle_ready() {
+  std::size_t bytes = 0;
+  for (const auto& e : to_apply_) bytes += e.payload.size();
+  while (context_.core->has_ready() && bytes < kApplyBytes) {
+    auto ready = context_.core->take_ready();
+    publish_gate();  // before any message tells a follower of a new commit
+    if (ready.role_changed) role_changed();
+    send_messages(ready.messages);
+    if (ready.token != 0)
+      wal_->submit({ready.token, std::move(ready.entries), ready.hard_state, std::move(ready.after_persist)});
+    else
+      send_messages(ready.after_persist);
+    for (auto& e : ready.committed) {
+      bytes += e.payload.size();
+      committed_ = {e.index, e.term, e.position};
+      to_apply_.push_back(std::move(e));
+    }
+    if (!ready.committed.empty())
+      for (auto* o : observers_) o->committed(committed_.index);
+    reads_->answered(ready.reads);
+    for (const auto& need : ready.snapshots) snapshots_->offer(need.to, need.beyond);
+  }
+}
+
+void Member::send_messages(std::vector<raft::Message>& messages) {
+  for (const auto& m : messages) {
+    std::string body;
+    raft::encode(m, body);
+    context_.send(m.to, Lane::kConsensus, FrameType::kRaft, std::move(body));
+  }
+}
+
+void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_persist) {
+  if (failed_) return;
+  context_.core->persisted(context_.now(), token);
+  send_messages(after_persist);
+  wake();
+}
+
+void Member::apply_committed() {
+  if (to_apply_.empty()) return;
+  const auto entries = std::move(to_apply_);
+  to_apply_.clear();
+  const auto started = context_.now();
+  apply_control(entries);
+  if (failed_) return;
+  proposals_->begin_apply(entries);
+  const auto applied = context_.state->apply(
+      entries, [this](std::size_t e, std::size_t c) { return proposals_->wanted(e, c); },
+      [&](std::size_t e, std::size_t c, CommandResult r) { proposals_->result(entries, e, c, std::move(r)); });
+  if (!applied.ok()) return fail(applied.error());
+  context_.probe.stage_apply.observe(context_.now() - started);
+  context_.core->applied(entries.back().index);
+  publish_gate();
+  after_apply(entries);
+}
+
+// The group's state after these entries, stored with them in one batch.
+void Member::apply_control(std::span<const Entry> entries) {
+  bool changed = false;
+  const bool before = context_.group.started();
+  for (const auto& e : entries) {
+    if (is_history(e.kind)) continue;
+    auto result = apply_to_group(e, context_.group);
+    if (!result.ok()) return fail(result.error());
+    changed |= *result;
+  }
+  if (!changed) return;
+  context_.state->set_group_state(encode(context_.group));
+  update_may_vote();
+  if (before || !context_.group.started()) return;
+  const auto& group = context_.group;
+  context_.ports.log.info("the group has begun", {{"lineage", group.lineage.hex()}, {"group", group.group}});
+  std::uint64_t id = 0;
+  for (int i = 0; i < 8; ++i) id = id << 8 | group.lineage.bytes[i];
+  cluster_id_.store(id, std::memory_order_relaxed);
+  superblock_data_.lineage = group.lineage;
+  superblock_data_.group = group.group;
+  wal_->run([this, data = superblock_data_]() -> Function<void()> {
+    const auto written = superblock_->write(data);
+    return [this, written] {
+      if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
+    };
+  });
+}
+
+void Member::after_apply(std::span<const Entry> entries) {
+  const bool leads = context_.is_leader() && role() == GroupRole::kPrimary;
+  for (const auto& e : entries) {
+    // A leader's first entry of its own term: from here on it knows every
+    // lease that was ever granted.
+    if (e.kind == EntryKind::kNoop && leads && e.term == context_.core->term())
+      lessor_->lead(context_.now(), context_.state->leases());
+    if (e.kind == EntryKind::kBootstrap && leads && !lessor_->leading())
+      lessor_->lead(context_.now(), context_.state->leases());
+    if (e.kind == EntryKind::kWrites && lessor_->leading()) watch_lease_commands(e);
+  }
+  reads_->applied();
+  for (auto* o : std::vector<GroupObserver*>(observers_)) o->applied(entries);
+}
+
+void Member::watch_lease_commands(const Entry& entry) {
+  for_each_command(entry.payload.view(), [this](Op op, std::string_view request) {
+    if (op != Op::kLeaseGrant && op != Op::kLeaseRevoke) return;
+    // LeaseGrantRequest.ID is field 2, LeaseRevokeRequest.ID field 1.
+    const auto id = static_cast<std::int64_t>(varint_field(request, op == Op::kLeaseGrant ? 2 : 1));
+    const auto lease = context_.state->lease(id);
+    if (!lease) {
+      lessor_->revoked(id);
+    } else if (op == Op::kLeaseGrant && !lessor_->remaining(context_.now(), id)) {
+      lessor_->granted(context_.now(), *lease);
+    }
+  });
+}
+
+void Member::role_changed() {
+  const bool leader_now = context_.core->role() == raft::Role::kLeader;
+  const auto leader = context_.core->leader();
+  if (leader != last_leader_) {
+    if (last_leader_) proposals_->leader_lost();
+    if (leader) ++leader_changes_;
+    last_leader_ = leader;
+  }
+  if (leader_now && !was_leader_) context_.probe.elections_won.add();
+  if (!leader_now) lessor_->follow();
+  if (context_.core->role() == raft::Role::kCandidate) context_.probe.elections_started.add();
+  was_leader_ = leader_now;
+  for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+}
+
+// An id that nobody has filled yet may vote by its first start's right; one
+// that another incarnation filled has forgotten what it voted.
+void Member::update_may_vote() {
+  bool may = membership().is_voter(self());
+  if (context_.group.started()) {
+    const auto it = context_.group.admitted.find(self());
+    may = it == context_.group.admitted.end() || !it->second || it->second == context_.incarnation;
+  }
+  context_.core->set_may_vote(may);
+}
+
+void Member::publish_gate() {
+  ReadGate gate;
+  gate.applied = context_.applied().value();
+  gate.commit = context_.core->commit().value();
+  gate.term = context_.core->term().value();
+  if (role() == GroupRole::kPrimary && context_.group.started() && context_.core->lease_read(context_.now()))
+    if (const auto until = context_.core->status().lease_until) gate.lease_until = until->time_since_epoch().count();
+  gate_.publish(gate);
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,148 @@
+// What a member says of itself and has heard of others.
+#include <algorithm>
+
+#include "node/member.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr Duration kReportInterval = 500ms;
+constexpr Duration kPublishInterval = 100ms;
+constexpr Duration kHealthyAge = 3s;
+
+}  // namespace
+
+bool Member::admitted() const {
+  const auto it = context_.group.admitted.find(self());
+  return it != context_.group.admitted.end() && it->second == context_.incarnation;
+}
+
+MemberState Member::member_state() const {
+  if (!context_.core) return running_ ? MemberState::kWaiting : MemberState::kStarting;
+  if (installing_ || snapshots_->receiving()) return MemberState::kSnapshot;
+  switch (context_.core->role()) {
+    case raft::Role::kLeader: return MemberState::kLeader;
+    case raft::Role::kLearner: return MemberState::kLearner;
+    case raft::Role::kFollower: return MemberState::kFollower;
+    case raft::Role::kPreCandidate:
+    case raft::Role::kCandidate: return MemberState::kCandidate;
+  }
+  return MemberState::kFollower;
+}
+
+MemberStatus Member::own_status() const {
+  MemberStatus s;
+  for (const auto& n : topology()) {
+    if (n.id != self()) continue;
+    s.name = n.name;
+    s.region = n.region;
+    s.zone = n.zone;
+    s.peer_address = n.peer_address;
+    s.client_url = n.client_url;
+  }
+  const auto applied = context_.state->applied();
+  s.id = self();
+  s.role = role();
+  s.state = member_state();
+  s.voter = membership().is_voter(self());
+  s.admitted = admitted();
+  s.healthy = !failed_ && context_.core && context_.leader() && !wal_->disk_full();
+  s.report_age = Duration(0);
+  s.term = term();
+  s.leader = context_.leader();
+  s.applied = applied.point;
+  s.state_hash = applied.state_hash;
+  s.durable = context_.state->durable();
+  s.db_bytes = context_.state->db_bytes();
+  s.db_bytes_in_use = context_.state->db_bytes_in_use();
+  s.version = context_.options.version;
+  return s;
+}
+
+void Member::publish_status() {
+  const auto now = context_.now();
+  if (published_ && now - *published_ < kPublishInterval) return;
+  published_ = now;
+  auto status = std::make_shared<NodeStatus>();
+  auto& s = *status;
+  s.lineage = context_.group.lineage;
+  s.cluster_name = context_.options.cluster_name;
+  s.group = context_.group.group;
+  s.applied = context_.state->applied();
+  s.epoch = s.applied.epoch;
+  s.self = self();
+  s.incarnation = context_.incarnation;
+  s.admitted = admitted();
+  s.role = role();
+  s.state = member_state();
+  s.waiting_for = waiting_for_;
+  s.stopping = stopping_;
+  s.term = term();
+  s.leader = context_.leader();
+  s.last = last().index;
+  s.leader_changes = leader_changes_;
+  s.durable = context_.state->durable();
+  s.log_bytes = context_.log->bytes();
+  s.disk_stall = wal_->stalled(now);
+  s.disk_full = wal_->disk_full();
+  if (context_.core) {
+    const auto raft = context_.core->status();
+    s.leader_ready = raft.leader_ready;
+    s.commit = raft.commit;
+    s.apply_backlog = raft.commit - std::min(raft.commit, s.applied.point.index);
+    for (const auto& p : raft.peers) s.peers.push_back({p.id, p.match, p.rtt, p.active});
+  }
+  auto own = own_status();
+  std::map<NodeId, MemberStatus> members;
+  for (const auto& n : topology()) {
+    auto& m = members[n.id];
+    m.id = n.id;
+    m.name = n.name;
+    m.region = n.region;
+    m.zone = n.zone;
+    m.peer_address = n.peer_address;
+    m.client_url = n.client_url;
+    m.role = n.role;
+    m.voter = membership().is_voter(n.id);
+    const auto it = reports_.find(n.id);
+    if (it == reports_.end()) continue;
+    m = it->second.status;
+    m.report_age = now - it->second.at;
+    if (*m.report_age > kHealthyAge) {
+      m.healthy = false;
+      m.state = MemberState::kDown;
+    }
+  }
+  members[self()] = std::move(own);
+  for (auto& [id, m] : members) s.members.push_back(std::move(m));
+  if (extension_)
+    for (auto& m : s.members)
+      if (m.id == self()) extension_->extend(s, m);
+  std::lock_guard lock(status_mutex_);
+  status_ = std::move(status);
+}
+
+NodeStatus Member::status() const {
+  std::shared_ptr<const NodeStatus> status;
+  {
+    std::lock_guard lock(status_mutex_);
+    status = status_;
+  }
+  return *status;
+}
+
+void Member::send_reports() {
+  const auto now = context_.now();
+  if (reported_ && now - *reported_ < kReportInterval) return;
+  reported_ = now;
+  auto own = own_status();
+  if (extension_) {
+    NodeStatus node = status();
+    extension_->extend(node, own);
+  }
+  const auto body = encode(own);
+  for (const auto& n : topology())
+    if (n.id != self()) context_.send(n.id, Lane::kControl, FrameType::kReport, body);
+}
+
+}  // namespace leeward::node

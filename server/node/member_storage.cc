@@ -1,0 +1,115 @@
+// Checkpoints, what the log keeps, and the exchange of the whole state.
+#include <algorithm>
+
+#include "base/check.h"
+#include "node/member.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr Duration kStorageInterval = 1s;
+
+}  // namespace
+
+void Member::checkpoint_when_due() {
+  const auto now = context_.now();
+  const auto applied = context_.state->applied().point;
+  const auto* newest = snapshots_->newest();
+  const auto since = newest ? newest->state.point.position.writes : 0;
+  if (context_.group.started() && applied.position.writes >= since + context_.options.storage.checkpoint_interval) {
+    const auto made = snapshots_->make();
+    if (!made.ok() && made.error().code != Code::kNoSpace) return fail(made.error());
+    if (!made.ok()) context_.ports.log.warn("no space for a checkpoint", {});
+    stored_.reset();
+  }
+  if (stored_ && now - *stored_ < kStorageInterval) return;
+  stored_ = now;
+  release_log();
+}
+
+// The log is kept from what a restart replays, from the oldest checkpoint, and
+// for whoever still reads it; these last only within the budget.
+void Member::release_log() {
+  const auto* oldest = snapshots_->oldest();
+  if (!oldest) return;
+  const auto durable = context_.state->durable();
+  auto floor = std::min(durable, oldest->state.point.index);
+  for (const auto& [holder, index] : retained_) floor = std::min(floor, index);
+  if (const auto index = snapshots_->lowest_in_transfer()) floor = std::min(floor, *index);
+  if (context_.is_leader())
+    for (const auto& peer : context_.core->status().peers)
+      if (peer.match.value() != 0) floor = std::min(floor, peer.match);
+  if (context_.log->bytes() > context_.options.storage.retain_log_bytes)
+    floor = std::min(durable, snapshots_->newest()->state.point.index);
+  if (floor <= released_ || floor <= context_.log->base().index) return;
+  released_ = floor;
+  wal_->run([this, floor]() -> Function<void()> {
+    const auto released = context_.log->release(floor);
+    return [this, released] {
+      if (!released.ok() && released.error().code != Code::kNoSpace) fail(released.error());
+    };
+  });
+}
+
+// A snapshot is complete in a directory of its own. It is taken only if the
+// log here does not hold its last entry: what may have been acknowledged is
+// never dropped for a copy of it.
+void Member::install(Snapshots::Received received) {
+  const auto point = received.manifest.state.point;
+  bool have = context_.core->commit() >= point.index;
+  if (!have && context_.log->last().index >= point.index) {
+    const auto mine = context_.log->point(point.index);
+    have = mine.ok() && *mine == point;
+  }
+  if (have) return snapshots_->finished(received, true);
+  installing_ = std::move(received);
+  install_submitted_ = false;
+  wake();
+}
+
+// Once nothing is on its way to the log: note the new state in the superblock,
+// begin the log anew after it, make it the current one. After a crash open()
+// finishes from the first of these on.
+void Member::begin_install() {
+  if (install_submitted_ || !wal_->idle() || context_.core->has_ready() || !to_apply_.empty()) return;
+  install_submitted_ = true;
+  auto data = superblock_data_;
+  data.pending_state_dir = installing_->state_dir;
+  wal_->run([this, data, manifest = installing_->manifest]() mutable -> Function<void()> {
+    auto failed = [this](const Error& error) -> Function<void()> { return [this, error] { fail(error); }; };
+    if (auto r = superblock_->write(data); !r.ok()) return failed(r.error());
+    if (auto r = context_.log->reset(manifest.state.point); !r.ok()) return failed(r.error());
+    auto state = context_.ports.open_state(context_.options.data_dir + "/" + data.pending_state_dir);
+    if (!state.ok()) return failed(state.error());
+    if ((*state)->applied().point != manifest.state.point)
+      return failed({Code::kCorrupt, "a received snapshot does not hold the state it announced"});
+    data.state_dir = std::exchange(data.pending_state_dir, "");
+    if (auto r = superblock_->write(data); !r.ok()) return failed(r.error());
+    return [this, state = std::move(*state), manifest, data]() mutable {
+      installed(std::move(state), manifest, std::move(data));
+    };
+  });
+}
+
+void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data) {
+  superblock_data_ = std::move(data);
+  auto group = decode_group_state(state->group_state());
+  if (!group.ok()) return fail(group.error());
+  context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
+  context_.group = std::move(*group);
+  committed_ = manifest.state.point;
+  released_ = committed_.index;
+  const auto received = std::move(*installing_);
+  installing_.reset();
+  context_.core->restored(context_.now(), manifest.state.point, context_.group.membership);
+  update_may_vote();
+  context_.probe.snapshots_received.add();
+  context_.ports.log.info("a snapshot was installed", {{"index", committed_.index}, {"from", received.from}});
+  publish_gate();
+  reads_->applied();
+  snapshots_->finished(received, true);
+  for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+  wake();
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,288 @@
+#include "node/proposals.h"
+
+#include "base/check.h"
+
+namespace leeward::node {
+
+void Proposals::arrive(std::vector<WaitingWrite> writes, const std::optional<Error>& refusal) {
+  const auto now = context_.now();
+  for (auto& w : writes) {
+    if (w.deadline && *w.deadline <= now) {
+      refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
+    } else if (refusal) {
+      refuse(w, *refusal);
+    } else {
+      waiting_bytes_ += w.bytes();
+      waiting_.push_back(std::move(w));
+    }
+  }
+}
+
+void Proposals::arrive(NodeId from, Forward forward, const std::optional<Error>& refusal) {
+  std::vector<WaitingWrite> writes;
+  std::size_t bytes = 0;
+  for (auto& command : forward.commands) {
+    WaitingWrite w;
+    w.command = std::move(command);
+    w.arrived = context_.now();
+    w.via = from;
+    bytes += w.bytes();
+    writes.push_back(std::move(w));
+  }
+  auto why = refusal;
+  // A write is forwarded once: who is no leader says no.
+  if (!why && !context_.is_leader()) why = Error{Code::kUnavailable, text::kLeaderChanged};
+  if (!why && waiting_bytes_ + bytes > context_.options.limits.waiting_bytes)
+    why = Error{Code::kOverloaded, text::kTooManyRequests};
+  arrive(std::move(writes), why);
+  flush_refusals();
+}
+
+void Proposals::refused(const ForwardRefused& refused) {
+  if (refused.process != context_.process) return;
+  for (auto sequence : refused.sequences) {
+    const auto it = pending_.find(sequence);
+    if (it == pending_.end() || !it->second.forwarded) continue;
+    Outcome outcome;
+    outcome.end = Outcome::End::kNotApplied;
+    outcome.error = refused.error;
+    answer(it->second.reply, std::move(it->second.done), std::move(outcome));
+    pending_.erase(it);
+  }
+}
+
+void Proposals::dispatch() {
+  if (!waiting_.empty() && context_.core) {
+    if (context_.is_leader()) {
+      cut_entries();
+    } else if (const auto leader = context_.leader()) {
+      forward_all(leader);
+    }
+  }
+  flush_refusals();
+}
+
+// A few batches may be at the wal loop; beyond them, waiting makes the next
+// entry larger instead of the queue longer.
+void Proposals::cut_entries() {
+  if (!context_.group.started()) return;  // the group's first entry comes first
+  if (context_.core->commit() - context_.applied() > context_.options.limits.apply_backlog)
+    return refuse_waiting({Code::kOverloaded, text::kTooManyRequests});
+  std::size_t cut = 0;
+  while (!waiting_.empty() && wal_.batches_in_flight() + cut < context_.options.limits.syncs_in_flight) {
+    if (!cut_one()) return;
+    ++cut;
+  }
+}
+
+bool Proposals::cut_one() {
+  auto writes = take(context_.options.limits.batch_bytes, context_.options.limits.batch_writes);
+  if (writes.empty()) return false;
+  std::vector<Command> commands;
+  commands.reserve(writes.size());
+  for (auto& w : writes) commands.push_back(w.command);
+  raft::Proposal proposal;
+  proposal.kind = EntryKind::kWrites;
+  proposal.epoch = context_.state->applied().epoch;
+  proposal.writes = static_cast<std::uint32_t>(commands.size());
+  proposal.payload = Bytes(encode_payload(commands));
+  proposal.envelope = Bytes(encode_envelope(commands));
+  const auto now = context_.now();
+  auto index = context_.core->propose(now, {&proposal, 1});
+  if (index.ok()) {
+    for (auto& w : writes) {
+      context_.probe.stage_queue.observe(now - w.arrived);
+      if (w.done) remember(w, false);
+    }
+    return true;
+  }
+  if (index.error().code == Code::kOverloaded) {
+    for (auto& w : writes) refuse(w, {Code::kOverloaded, text::kTooManyRequests});
+    return false;
+  }
+  // A transfer is under way or leadership is gone: it is not in the log, so it
+  // may wait for who leads next.
+  for (auto it = writes.rbegin(); it != writes.rend(); ++it) {
+    waiting_bytes_ += it->bytes();
+    waiting_.push_front(std::move(*it));
+  }
+  return false;
+}
+
+void Proposals::forward_all(NodeId leader) {
+  const bool connected = context_.ports.link.connected(leader);
+  if (!connected) return;  // held, until it is or another one leads
+  while (!waiting_.empty()) {
+    auto writes = take(context_.options.limits.batch_bytes, context_.options.limits.batch_writes);
+    Forward forward;
+    for (auto& w : writes) {
+      if (w.via) {
+        refuse(w, {Code::kUnavailable, text::kLeaderChanged});
+      } else {
+        forward.commands.push_back(w.command);
+      }
+    }
+    if (forward.commands.empty()) continue;
+    const bool sent = context_.send(leader, Lane::kConsensus, FrameType::kForward, encode(forward));
+    for (auto& w : writes) {
+      if (w.via) continue;
+      if (!sent) {
+        refuse(w, {Code::kUnavailable, text::kNoLeader});
+      } else if (w.done) {
+        context_.probe.stage_forward.observe(context_.now() - w.arrived);
+        remember(w, true);
+      }
+    }
+  }
+}
+
+std::vector<WaitingWrite> Proposals::take(std::size_t max_bytes, std::uint32_t max_writes) {
+  std::vector<WaitingWrite> writes;
+  std::size_t bytes = 0;
+  const auto now = context_.now();
+  while (!waiting_.empty() && writes.size() < max_writes) {
+    auto& w = waiting_.front();
+    if (w.deadline && *w.deadline <= now) {
+      waiting_bytes_ -= w.bytes();
+      refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
+      waiting_.pop_front();
+      continue;
+    }
+    if (!writes.empty() && bytes + w.bytes() > max_bytes) break;
+    bytes += w.bytes();
+    waiting_bytes_ -= w.bytes();
+    writes.push_back(std::move(w));
+    waiting_.pop_front();
+  }
+  return writes;
+}
+
+void Proposals::remember(WaitingWrite& w, bool forwarded) {
+  const auto now = context_.now();
+  pending_[w.command.origin.sequence] = {w.reply, std::move(w.done), w.deadline, w.arrived, now,
+                                         now + context_.patience(), forwarded};
+}
+
+void Proposals::begin_apply(std::span<const Entry> entries) {
+  applying_.clear();
+  if (pending_.empty()) return;
+  applying_.resize(entries.size());
+  for (std::size_t e = 0; e < entries.size(); ++e) {
+    if (entries[e].kind != EntryKind::kWrites || entries[e].envelope.empty()) continue;
+    auto items = decode_envelope(entries[e].envelope.view(), entries[e].writes);
+    if (!items.ok()) continue;  // outside the chain hash: only answers depend on it
+    for (std::size_t c = 0; c < items->size(); ++c) {
+      const auto& origin = (*items)[c].origin;
+      if (origin.node != context_.options.self || origin.process != context_.process) continue;
+      if (!pending_.contains(origin.sequence)) continue;
+      applying_[e].resize(items->size());
+      applying_[e][c] = origin.sequence;
+    }
+  }
+}
+
+bool Proposals::wanted(std::size_t entry, std::size_t command) const {
+  return entry < applying_.size() && command < applying_[entry].size() && applying_[entry][command] != 0;
+}
+
+void Proposals::result(std::span<const Entry> entries, std::size_t entry, std::size_t command, CommandResult result) {
+  const auto it = pending_.find(applying_[entry][command]);
+  if (it == pending_.end()) return;
+  const auto now = context_.now();
+  if (!it->second.forwarded) context_.probe.commit_duration.observe(now - it->second.arrived);
+  context_.probe.stage_quorum.observe(now - it->second.sent);
+  Outcome outcome;
+  outcome.end = Outcome::End::kApplied;
+  outcome.result = std::move(result);
+  outcome.term = entries[entry].term;
+  answer(it->second.reply, std::move(it->second.done), std::move(outcome));
+  pending_.erase(it);
+}
+
+void Proposals::expire() {
+  const auto now = context_.now();
+  for (auto it = pending_.begin(); it != pending_.end();) {
+    auto& p = it->second;
+    const bool late = p.deadline && *p.deadline <= now;
+    if (!late && p.gives_up > now) {
+      ++it;
+      continue;
+    }
+    Outcome outcome;
+    outcome.end = Outcome::End::kUnknown;
+    if (late) {
+      outcome.error = {Code::kDeadline, "the deadline passed; the write may or may not be applied"};
+    } else if (leader_lost_ && *leader_lost_ >= p.sent) {
+      outcome.error = {Code::kUnknown, text::kTimeoutLeaderFail};
+    } else {
+      const auto leader = context_.leader();
+      const bool cut_off = p.forwarded && (!leader || !context_.ports.link.connected(leader));
+      outcome.error = {Code::kUnknown, cut_off ? text::kTimeoutConnectionLost : text::kTimeout};
+    }
+    answer(p.reply, std::move(p.done), std::move(outcome));
+    it = pending_.erase(it);
+  }
+  std::deque<WaitingWrite> keep;
+  waiting_bytes_ = 0;
+  for (auto& w : waiting_) {
+    if (w.deadline && *w.deadline <= now) {
+      refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
+    } else if (w.arrived + context_.patience() <= now) {
+      refuse(w, {Code::kUnavailable, text::kNoLeader});
+    } else {
+      waiting_bytes_ += w.bytes();
+      keep.push_back(std::move(w));
+    }
+  }
+  waiting_ = std::move(keep);
+  flush_refusals();
+}
+
+void Proposals::refuse_waiting(const Error& error) {
+  auto writes = std::move(waiting_);
+  waiting_.clear();
+  waiting_bytes_ = 0;
+  for (auto& w : writes) refuse(w, error);
+  flush_refusals();
+}
+
+void Proposals::refuse(WaitingWrite& w, const Error& error) {
+  if (w.via) {
+    auto& refusal = refusals_[{w.via, w.command.origin.process}];
+    refusal.process = w.command.origin.process;
+    refusal.error = error;
+    refusal.sequences.push_back(w.command.origin.sequence);
+  } else if (w.done) {
+    Outcome outcome;
+    outcome.end = Outcome::End::kNotApplied;
+    outcome.error = error;
+    answer(w.reply, std::move(w.done), std::move(outcome));
+  }
+}
+
+void Proposals::flush_refusals() {
+  for (auto& [to, refusal] : refusals_)
+    context_.send(to.first, Lane::kConsensus, FrameType::kForwardRefused, encode(refusal));
+  refusals_.clear();
+}
+
+void Proposals::answer(Executor* reply, Function<void(Outcome)> done, Outcome outcome) {
+  count(outcome);
+  if (!reply) return;
+  context_.replies.add(*reply, [done = std::move(done), outcome = std::move(outcome)]() mutable {
+    done(std::move(outcome));
+  });
+}
+
+void Proposals::count(const Outcome& outcome) {
+  auto& probe = context_.probe;
+  switch (outcome.end) {
+    case Outcome::End::kApplied: return probe.proposals_committed.add();
+    case Outcome::End::kUnknown: return probe.proposals_unknown.add();
+    case Outcome::End::kNotApplied:
+      return outcome.error.code == Code::kOverloaded ? probe.proposals_overloaded.add()
+                                                     : probe.proposals_refused.add();
+  }
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,88 @@
+// Client writes on their way: from the inbox into log entries at a leader, or
+// over to the leader at a follower, and back from this member's own apply.
+//
+// A proposal has one of three ends (service.h). Nobody proposes or forwards a
+// write twice: what left this member and was not surely refused is unknown
+// until it is applied here or its time is over.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "node/context.h"
+#include "node/service.h"
+#include "node/wal_loop.h"
+
+namespace leeward::node {
+
+// A write that waits to be proposed.
+struct WaitingWrite {
+  Command command;
+  Executor* reply = nullptr;          // null: nobody here waits for it
+  Function<void(Outcome)> done;
+  std::optional<Instant> deadline;
+  Instant arrived{};
+  NodeId via;                         // the follower that forwarded it; 0: our own
+  std::size_t bytes() const { return command.request.size() + 64; }
+};
+
+class Proposals {
+ public:
+  Proposals(Context& context, const WalLoop& wal) : context_(context), wal_(wal) {}
+
+  // `refusal`: why no write is taken at present, or nullopt.
+  void arrive(std::vector<WaitingWrite> writes, const std::optional<Error>& refusal);
+  void arrive(NodeId from, Forward forward, const std::optional<Error>& refusal);
+  // The leader would not take these.
+  void refused(const ForwardRefused& refused);
+
+  // Cuts entries (leader) or forwards (follower) as far as bounds allow.
+  void dispatch();
+
+  // Around StateMachine::apply of `entries`: what someone here waits for.
+  void begin_apply(std::span<const Entry> entries);
+  bool wanted(std::size_t entry, std::size_t command) const;
+  void result(std::span<const Entry> entries, std::size_t entry, std::size_t command, CommandResult result);
+
+  void leader_lost() { leader_lost_ = context_.now(); }
+  void expire();
+  // Ends everything that waits to be proposed.
+  void refuse_waiting(const Error& error);
+
+  std::size_t waiting_bytes() const { return waiting_bytes_; }
+  bool idle() const { return waiting_.empty() && pending_.empty(); }
+
+ private:
+  struct Pending {
+    Executor* reply = nullptr;
+    Function<void(Outcome)> done;
+    std::optional<Instant> deadline;
+    Instant arrived{}, sent{}, gives_up{};
+    bool forwarded = false;
+  };
+
+  void refuse(WaitingWrite& write, const Error& error);
+  void answer(Executor* reply, Function<void(Outcome)> done, Outcome outcome);
+  void count(const Outcome& outcome);
+  std::vector<WaitingWrite> take(std::size_t max_bytes, std::uint32_t max_writes);
+  void cut_entries();
+  bool cut_one();
+  void forward_all(NodeId leader);
+  void remember(WaitingWrite& write, bool forwarded);
+  void flush_refusals();
+
+  Context& context_;
+  const WalLoop& wal_;
+  std::deque<WaitingWrite> waiting_;
+  std::size_t waiting_bytes_ = 0;
+  std::map<std::uint64_t, Pending> pending_;  // by sequence of the origin
+  std::vector<std::vector<std::uint64_t>> applying_;  // sequences of ours, by entry and command; 0: not ours
+  std::map<std::pair<NodeId, std::uint64_t>, ForwardRefused> refusals_;  // by follower and its process
+  std::optional<Instant> leader_lost_;
+};
+
+}  // namespace leeward::node

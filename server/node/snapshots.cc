@@ -1,0 +1,382 @@
+#include "node/snapshots.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/codec.h"
+#include "base/crc32c.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr std::string_view kCheckpointPrefix = "checkpoint-";
+constexpr std::string_view kManifestName = "leeward-manifest";
+constexpr std::size_t kPiecesInFlight = 4;
+constexpr Duration kOfferAgain = 1s;
+constexpr Duration kAskAgain = 2s;
+constexpr Duration kGiveUp = 20s;
+constexpr Duration kServedLately = 60s;  // a checkpoint someone reads from is kept this long
+
+std::string padded(std::uint64_t n) {
+  const auto digits = std::to_string(n);
+  return std::string(20 - digits.size(), '0') + digits;
+}
+
+// Manifest file: the encoded manifest, then its CRC32C.
+Result<void> write_manifest(Disk& disk, const Path& directory, const Manifest& manifest) {
+  auto bytes = encode(manifest);
+  codec::put_u32(bytes, crc32c(bytes));
+  auto file = disk.open(directory + "/" + std::string(kManifestName), OpenMode::kCreateOrOpen);
+  if (!file.ok()) return file.error();
+  LEEWARD_TRY((*file)->write(0, bytes));
+  LEEWARD_TRY((*file)->sync());
+  return disk.sync_dir(directory);
+}
+
+Result<Manifest> read_manifest(Disk& disk, const Path& directory) {
+  auto file = disk.open(directory + "/" + std::string(kManifestName), OpenMode::kRead);
+  if (!file.ok()) return file.error();
+  std::string bytes;
+  auto read = (*file)->read(0, 64_MiB, bytes);
+  if (!read.ok()) return read.error();
+  if (bytes.size() < 4) return Error{Code::kCorrupt, "a manifest is cut short"};
+  std::string_view tail = std::string_view(bytes).substr(bytes.size() - 4);
+  std::uint32_t crc;
+  codec::get_u32(tail, crc);
+  bytes.resize(bytes.size() - 4);
+  if (crc32c(bytes) != crc) return Error{Code::kCorrupt, "a manifest fails its checksum"};
+  return decode_manifest(bytes);
+}
+
+// What was received so far of this file, against what the manifest says.
+Result<void> check_file(Disk& disk, const Path& path, const StateFile& expected) {
+  auto file = disk.open(path, OpenMode::kReadWrite);
+  if (!file.ok()) return file.error();
+  LEEWARD_TRY((*file)->sync());
+  std::string bytes;
+  auto read = (*file)->read(0, expected.size + 1, bytes);
+  if (!read.ok()) return read.error();
+  if (bytes.size() != expected.size || sha256(bytes) != expected.hash)
+    return Error{Code::kCorrupt, "the received file " + expected.name + " is not what the manifest names"};
+  return {};
+}
+
+}  // namespace
+
+Snapshots::Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent)
+    : context_(context), wal_(wal), received_(std::move(received)), sent_(std::move(sent)) {}
+
+Result<void> Snapshots::load() {
+  auto& disk = context_.ports.disk;
+  const auto& root = context_.options.snapshot_dir;
+  auto names = disk.list(root);
+  if (!names.ok()) return names.error();
+  for (const auto& name : *names) {
+    if (!name.starts_with(kCheckpointPrefix)) continue;
+    auto manifest = read_manifest(disk, root + "/" + name);
+    if (manifest.ok() && manifest->state.point.index <= context_.log->last().index) {
+      checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt});
+    } else {
+      context_.ports.log.info("an incomplete checkpoint is removed", {{"dir", name}});
+      LEEWARD_TRY(disk.remove_all(root + "/" + name));
+    }
+  }
+  std::sort(checkpoints_.begin(), checkpoints_.end(), [](const Checkpoint& a, const Checkpoint& b) {
+    return a.manifest.state.point.index < b.manifest.state.point.index;
+  });
+  return {};
+}
+
+Result<void> Snapshots::make() {
+  auto& disk = context_.ports.disk;
+  const auto applied = context_.state->applied().point.index;
+  if (const auto* last = newest(); last && last->state.point.index >= applied) return {};
+  const auto directory = context_.options.snapshot_dir + "/" + std::string(kCheckpointPrefix) + padded(applied.value());
+  LEEWARD_TRY(disk.remove_all(directory));
+  auto manifest = context_.state->checkpoint(directory);
+  if (!manifest.ok()) return manifest.error();
+  LEEWARD_TRY(write_manifest(disk, directory, *manifest));
+  LEEWARD_TRY(disk.sync_dir(context_.options.snapshot_dir));
+  context_.ports.log.info("made a checkpoint", {{"index", applied}});
+  checkpoints_.push_back({std::move(*manifest), directory, std::nullopt});
+  forget_old();
+  return {};
+}
+
+void Snapshots::forget_old() {
+  const auto now = context_.now();
+  std::size_t extra = checkpoints_.size() - std::min(checkpoints_.size(), context_.options.storage.checkpoint_retention);
+  for (auto it = checkpoints_.begin(); extra > 0; --extra) {
+    if (it->served && now - *it->served < kServedLately) {
+      ++it;
+      continue;
+    }
+    wal_.run([&disk = context_.ports.disk, directory = it->directory]() -> Function<void()> {
+      (void)disk.remove_all(directory);  // what stays is removed at the next start
+      return {};
+    });
+    it = checkpoints_.erase(it);
+  }
+}
+
+const Manifest* Snapshots::newest() const { return checkpoints_.empty() ? nullptr : &checkpoints_.back().manifest; }
+const Manifest* Snapshots::oldest() const { return checkpoints_.empty() ? nullptr : &checkpoints_.front().manifest; }
+
+const Snapshots::Checkpoint* Snapshots::find(const std::string& id) const {
+  for (const auto& c : checkpoints_)
+    if (c.manifest.id == id) return &c;
+  return nullptr;
+}
+
+// --- the leader and whoever holds a checkpoint ---
+
+void Snapshots::offer(NodeId to, Index beyond) {
+  const auto now = context_.now();
+  if (const auto it = transfers_.find(to); it != transfers_.end() && it->second.index >= beyond) return;
+  // The log must reach from the snapshot on: what it has lost, a new one covers.
+  const auto* manifest = newest();
+  if (!manifest || manifest->state.point.index < std::max(beyond, context_.log->base().index)) {
+    const auto made = make();
+    manifest = newest();
+    if (!made.ok() || !manifest) {
+      context_.ports.log.warn("no checkpoint could be made for a member that needs one", {{"node", to}});
+      return sent_(to, false, Index());
+    }
+  }
+  auto& transfer = transfers_[to];
+  transfer = {manifest->id, manifest->state.point.index, now, now};
+  context_.ports.log.info("offers a snapshot", {{"node", to}, {"index", transfer.index}});
+  send_offer(to, transfer);
+}
+
+void Snapshots::send_offer(NodeId to, Transfer& transfer) {
+  transfer.offered = context_.now();
+  if (const auto* c = find(transfer.id))
+    context_.send(to, Lane::kBulk, FrameType::kSnapshotOffer, encode(c->manifest));
+}
+
+std::optional<Index> Snapshots::lowest_in_transfer() const {
+  std::optional<Index> lowest;
+  for (const auto& [to, t] : transfers_)
+    if (!lowest || t.index < *lowest) lowest = t.index;
+  return lowest;
+}
+
+void Snapshots::on_frame(NodeId from, const Frame& frame) {
+  switch (frame.header.type) {
+    case FrameType::kSnapshotOffer: return on_offer(from, frame);
+    case FrameType::kSnapshotFetch: return on_fetch(from, frame);
+    case FrameType::kSnapshotChunk: return on_chunk(from, frame);
+    case FrameType::kSnapshotGone: return on_gone(from, frame);
+    case FrameType::kSnapshotDone: return on_done(from, frame);
+    default: return;
+  }
+}
+
+void Snapshots::on_fetch(NodeId from, const Frame& frame) {
+  auto fetch = decode_snapshot_fetch(frame.body);
+  if (!fetch.ok()) return;
+  const auto now = context_.now();
+  const auto it = std::find_if(checkpoints_.begin(), checkpoints_.end(),
+                               [&](const Checkpoint& c) { return c.manifest.id == fetch->id; });
+  if (it == checkpoints_.end() || fetch->file >= it->manifest.files.size()) {
+    context_.send(from, Lane::kBulk, FrameType::kSnapshotGone, encode(SnapshotDone{fetch->id, false, Index()}));
+    return;
+  }
+  it->served = now;
+  if (const auto t = transfers_.find(from); t != transfers_.end() && t->second.id == fetch->id)
+    t->second.progressed = now;
+  const auto path = it->directory + "/" + it->manifest.files[fetch->file].name;
+  wal_.run([this, from, path, fetch = std::move(*fetch)]() -> Function<void()> {
+    SnapshotChunk chunk{fetch.id, fetch.file, fetch.offset, 0, {}};
+    std::string bytes;
+    auto file = context_.ports.disk.open(path, OpenMode::kRead);
+    const bool ok = file.ok() && (*file)->read(fetch.offset, fetch.length, bytes).ok();
+    if (ok) {
+      chunk.data = Bytes(std::move(bytes));
+      chunk.crc = crc32c(chunk.data.view());
+    }
+    return [this, from, ok, chunk = std::move(chunk)] {
+      if (!ok) {
+        context_.send(from, Lane::kBulk, FrameType::kSnapshotGone, encode(SnapshotDone{chunk.id, false, Index()}));
+      } else {
+        context_.send(from, Lane::kBulk, FrameType::kSnapshotChunk, encode_chunk_head(chunk), chunk.data);
+      }
+    };
+  });
+}
+
+void Snapshots::on_done(NodeId from, const Frame& frame) {
+  const auto done = decode_snapshot_done(frame.body);
+  if (!done.ok()) return;
+  const auto it = transfers_.find(from);
+  if (it == transfers_.end() || it->second.id != done->id) return;
+  transfers_.erase(it);
+  sent_(from, done->ok, done->index);
+}
+
+// --- the receiver ---
+
+void Snapshots::on_offer(NodeId from, const Frame& frame) {
+  auto manifest = decode_manifest(frame.body.view());
+  if (!manifest.ok()) return;
+  const auto now = context_.now();
+  if (manifest->state.point.index <= context_.core->commit()) {
+    context_.send(from, Lane::kBulk, FrameType::kSnapshotDone,
+                  encode(SnapshotDone{manifest->id, true, manifest->state.point.index}));
+    return;
+  }
+  if (receiver_) {
+    if (receiver_->manifest.id == manifest->id) {
+      receiver_->from = from;  // another holder goes on where the last one stopped
+      return;
+    }
+    if (now - receiver_->progressed < kAskAgain * 2) return;
+    abandon();
+  }
+  begin_receiving(from, std::move(*manifest));
+}
+
+void Snapshots::begin_receiving(NodeId from, Manifest manifest) {
+  Receiver r;
+  r.from = from;
+  r.manifest = std::move(manifest);
+  r.progressed = context_.now();
+  ++generation_;
+  next_dir_ = std::max(next_dir_, context_.state->applied().point.index.value()) + 1;
+  r.state_dir = "state-" + std::to_string(r.manifest.state.point.index.value()) + "-" + std::to_string(next_dir_);
+  receiver_ = std::move(r);
+  context_.ports.log.info("fetches a snapshot",
+                          {{"index", receiver_->manifest.state.point.index}, {"from", from}});
+  const auto directory = context_.options.data_dir + "/" + receiver_->state_dir;
+  wal_.run([this, directory, generation = generation_, files = receiver_->manifest.files]() -> Function<void()> {
+    auto& disk = context_.ports.disk;
+    bool ok = disk.remove_all(directory).ok() && disk.make_dirs(directory).ok();
+    for (const auto& f : files) ok = ok && disk.open(directory + "/" + f.name, OpenMode::kCreateOrOpen).ok();
+    return [this, ok, generation] {
+      if (generation != generation_ || !receiver_) return;
+      if (!ok) return abandon();
+      ask_for_more();
+    };
+  });
+}
+
+void Snapshots::ask_for_more() {
+  auto& r = *receiver_;
+  const auto& files = r.manifest.files;
+  while (r.file < files.size() && r.asked.size() + r.writing < kPiecesInFlight) {
+    if (r.offset >= files[r.file].size) {
+      ++r.file;
+      r.offset = 0;
+      continue;
+    }
+    r.asked.insert({r.file, r.offset});
+    ask(r.file, r.offset);
+    r.offset += context_.options.storage.chunk_bytes;
+  }
+  if (r.file >= files.size() && r.asked.empty() && r.writing == 0) verify_files();
+}
+
+void Snapshots::ask(std::uint32_t file, std::uint64_t offset) {
+  const auto& r = *receiver_;
+  const auto left = r.manifest.files[file].size - offset;
+  const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, context_.options.storage.chunk_bytes));
+  context_.send(r.from, Lane::kBulk, FrameType::kSnapshotFetch, encode(SnapshotFetch{r.manifest.id, file, offset, length}));
+}
+
+void Snapshots::on_chunk(NodeId, const Frame& frame) {
+  auto chunk = decode_snapshot_chunk(frame.body);
+  if (!chunk.ok() || !receiver_ || chunk->id != receiver_->manifest.id) return;
+  auto& r = *receiver_;
+  if (!r.asked.contains({chunk->file, chunk->offset})) return;
+  const auto expected = std::min<std::uint64_t>(r.manifest.files[chunk->file].size - chunk->offset,
+                                                context_.options.storage.chunk_bytes);
+  if (chunk->data.size() != expected) return;
+  r.asked.erase({chunk->file, chunk->offset});
+  r.progressed = context_.now();
+  ++r.writing;
+  const auto path = context_.options.data_dir + "/" + r.state_dir + "/" + r.manifest.files[chunk->file].name;
+  wal_.run([this, path, generation = generation_, chunk = std::move(*chunk)]() -> Function<void()> {
+    auto file = context_.ports.disk.open(path, OpenMode::kReadWrite);
+    const bool ok = file.ok() && (*file)->write(chunk.offset, chunk.data.view()).ok();
+    return [this, ok, generation] {
+      if (generation != generation_ || !receiver_) return;
+      --receiver_->writing;
+      if (!ok) return abandon();
+      ask_for_more();
+    };
+  });
+}
+
+// Each file whole and durable, then their directory: only then is it a state.
+void Snapshots::verify_files() {
+  auto& r = *receiver_;
+  const auto directory = context_.options.data_dir + "/" + r.state_dir;
+  r.writing = 1;  // nothing more is asked for
+  wal_.run([this, directory, generation = generation_, files = r.manifest.files]() -> Function<void()> {
+    auto& disk = context_.ports.disk;
+    Result<void> result;
+    for (const auto& f : files) {
+      result = check_file(disk, directory + "/" + f.name, f);
+      if (!result.ok()) break;
+    }
+    if (result.ok()) result = disk.sync_dir(directory);
+    if (result.ok()) result = disk.sync_dir(context_.options.data_dir);
+    return [this, generation, result] {
+      if (generation != generation_ || !receiver_) return;
+      if (!result.ok()) {
+        context_.ports.log.warn("a received snapshot was thrown away", {{"error", result.error().message}});
+        return abandon();
+      }
+      auto r = std::move(*receiver_);
+      receiver_.reset();
+      received_({std::move(r.manifest), std::move(r.state_dir), r.from});
+    };
+  });
+}
+
+void Snapshots::on_gone(NodeId from, const Frame& frame) {
+  const auto gone = decode_snapshot_done(frame.body);
+  if (gone.ok() && receiver_ && receiver_->from == from && receiver_->manifest.id == gone->id) abandon();
+}
+
+void Snapshots::abandon() {
+  const auto r = std::move(*receiver_);
+  receiver_.reset();
+  ++generation_;
+  context_.send(r.from, Lane::kBulk, FrameType::kSnapshotDone, encode(SnapshotDone{r.manifest.id, false, Index()}));
+  wal_.run([&disk = context_.ports.disk, directory = context_.options.data_dir + "/" + r.state_dir]()
+               -> Function<void()> {
+    (void)disk.remove_all(directory);  // what stays is removed at the next start
+    return {};
+  });
+}
+
+void Snapshots::finished(const Received& received, bool ok) {
+  const auto index = received.manifest.state.point.index;
+  context_.send(received.from, Lane::kBulk, FrameType::kSnapshotDone, encode(SnapshotDone{received.manifest.id, ok, index}));
+}
+
+void Snapshots::drive() {
+  const auto now = context_.now();
+  std::vector<NodeId> over;
+  for (auto& [to, t] : transfers_) {
+    const bool silent = now - t.progressed > kGiveUp;
+    if (silent || !context_.is_leader() || !find(t.id)) {
+      over.push_back(to);
+    } else if (now - t.offered > kOfferAgain) {
+      send_offer(to, t);
+    }
+  }
+  for (const auto to : over) {
+    transfers_.erase(to);
+    sent_(to, false, Index());
+  }
+  if (!receiver_) return;
+  if (now - receiver_->progressed > kGiveUp) return abandon();
+  if (now - receiver_->progressed < kAskAgain || receiver_->writing > 0) return;
+  receiver_->progressed = now - kAskAgain / 2;  // again in half that time
+  for (const auto& [file, offset] : receiver_->asked) ask(file, offset);
+}
+
+}  // namespace leeward::node

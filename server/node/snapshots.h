@@ -1,0 +1,103 @@
+// Checkpoints of the state, and their way to members that need one.
+//
+// The leader offers a manifest; the receiver fetches the files piece by piece,
+// by (file, offset), from whoever holds that manifest, checks each piece and
+// each whole file, and hands the complete directory back. It may begin, stop
+// and go on at any piece; a crash throws away what was not installed.
+//
+// Core loop. Blocking file work runs as tasks of the wal loop.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "node/context.h"
+#include "node/wal_loop.h"
+
+namespace leeward::node {
+
+class Snapshots {
+ public:
+  struct Received {
+    Manifest manifest;
+    std::string state_dir;  // name below data_dir; complete and durable
+    NodeId from;            // who offered it and waits for the end
+  };
+  using OnReceived = Function<void(Received)>;
+  // To the core: the transfer to a member is over.
+  using OnSent = Function<void(NodeId to, bool ok, Index index)>;
+
+  Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent);
+
+  // At start: which checkpoints are complete. Removes the others.
+  Result<void> load();
+
+  // A new checkpoint of the applied state; the oldest beyond the retention go.
+  Result<void> make();
+  const Manifest* newest() const;
+  const Manifest* oldest() const;
+
+  // Leader: `to` needs a snapshot at or beyond `index`.
+  void offer(NodeId to, Index beyond);
+  // The lowest index that a member being served still needs the log from.
+  std::optional<Index> lowest_in_transfer() const;
+
+  void on_frame(NodeId from, const Frame& frame);
+  // Offers again, asks again, gives up.
+  void drive();
+  // The receiver's directory was installed, or could not be.
+  void finished(const Received& received, bool ok);
+  bool receiving() const { return receiver_.has_value(); }
+
+ private:
+  struct Checkpoint {
+    Manifest manifest;
+    Path directory;
+    std::optional<Instant> served;
+  };
+  struct Transfer {
+    std::string id;
+    Index index;
+    Instant offered{}, progressed{};
+  };
+  struct Receiver {
+    Manifest manifest;
+    NodeId from;
+    std::string state_dir;
+    std::uint32_t file = 0;     // next piece to ask for
+    std::uint64_t offset = 0;
+    std::set<std::pair<std::uint32_t, std::uint64_t>> asked;
+    std::size_t writing = 0;    // pieces on the wal loop
+    Instant progressed{};
+  };
+
+  void forget_old();
+  const Checkpoint* find(const std::string& id) const;
+  void on_offer(NodeId from, const Frame& frame);
+  void on_fetch(NodeId from, const Frame& frame);
+  void on_chunk(NodeId from, const Frame& frame);
+  void on_gone(NodeId from, const Frame& frame);
+  void on_done(NodeId from, const Frame& frame);
+  void begin_receiving(NodeId from, Manifest manifest);
+  void ask_for_more();
+  void ask(std::uint32_t file, std::uint64_t offset);
+  void verify_files();
+  void abandon();
+  void send_offer(NodeId to, Transfer& transfer);
+
+  Context& context_;
+  WalLoop& wal_;
+  OnReceived received_;
+  OnSent sent_;
+  std::vector<Checkpoint> checkpoints_;  // oldest first
+  std::map<NodeId, Transfer> transfers_;
+  std::optional<Receiver> receiver_;
+  std::uint64_t generation_ = 0;  // of the receiver: late disk work of an abandoned one is ignored
+  std::uint64_t next_dir_ = 0;
+};
+
+}  // namespace leeward::node

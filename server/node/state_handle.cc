@@ -1,0 +1,108 @@
+#include "node/state_handle.h"
+
+#include <algorithm>
+
+namespace leeward::node {
+
+// Keeps the state alive as long as the range reads from it.
+class StateHandle::RangeOnState final : public RangeReply {
+ public:
+  RangeOnState(std::shared_ptr<StateMachine> state, std::unique_ptr<RangeReply> range)
+      : state_(std::move(state)), range_(std::move(range)) {}
+  std::uint64_t size() const override { return range_->size(); }
+  Revision revision() const override { return range_->revision(); }
+  Result<Bytes> next(std::size_t max) override { return range_->next(max); }
+
+ private:
+  std::shared_ptr<StateMachine> state_;
+  std::unique_ptr<RangeReply> range_;  // ends before its state
+};
+
+class StateHandle::WatchOnState final : public Watcher {
+ public:
+  WatchOnState(StateHandle& handle, WatchRequest request, std::shared_ptr<std::function<void()>> ready,
+               std::shared_ptr<StateMachine> state, std::unique_ptr<Watcher> watcher)
+      : handle_(handle),
+        request_(std::move(request)),
+        ready_(std::move(ready)),
+        state_(std::move(state)),
+        watcher_(std::move(watcher)) {}
+
+  std::optional<WatchEvents> poll(std::size_t max_bytes) override {
+    if (auto now = handle_.current(); now != state_) {
+      if (auto ended = move_to(std::move(now))) return ended;
+    }
+    if (!watcher_) return std::nullopt;
+    return watcher_->poll(max_bytes);
+  }
+  Revision synced() const override { return watcher_ ? watcher_->synced() : synced_; }
+
+ private:
+  // Watches on at the first revision not handed out. Returns the end of the
+  // watch when the new state refuses it.
+  std::optional<WatchEvents> move_to(std::shared_ptr<StateMachine> state) {
+    if (watcher_) synced_ = watcher_->synced();
+    watcher_.reset();
+    state_ = std::move(state);
+    if (ended_) return std::nullopt;
+    request_.start = synced_ + 1;
+    auto next = state_->watch(request_, [ready = ready_] { (*ready)(); });
+    if (next.ok()) {
+      watcher_ = std::move(*next);
+      return std::nullopt;
+    }
+    ended_ = true;
+    WatchEvents end;
+    end.revision = state_->applied().revision;
+    end.cancel_reason = next.error().message;
+    return end;
+  }
+
+  StateHandle& handle_;
+  WatchRequest request_;
+  std::shared_ptr<std::function<void()>> ready_;
+  std::shared_ptr<StateMachine> state_;
+  std::unique_ptr<Watcher> watcher_;
+  Revision synced_;
+  bool ended_ = false;
+};
+
+void StateHandle::exchange(std::shared_ptr<StateMachine> state) {
+  std::vector<std::shared_ptr<std::function<void()>>> wake;
+  std::shared_ptr<StateMachine> old;
+  {
+    std::lock_guard lock(mutex_);
+    old = std::exchange(state_, std::move(state));
+    for (const auto& weak : wake_)
+      if (auto ready = weak.lock()) wake.push_back(std::move(ready));
+  }
+  for (const auto& ready : wake) (*ready)();
+}
+
+std::shared_ptr<StateMachine> StateHandle::current() const {
+  std::lock_guard lock(mutex_);
+  return state_;
+}
+
+Result<std::unique_ptr<RangeReply>> StateHandle::range(std::string_view request) {
+  auto state = current();
+  auto range = state->range(request);
+  if (!range.ok()) return range.error();
+  return std::unique_ptr<RangeReply>(std::make_unique<RangeOnState>(std::move(state), std::move(*range)));
+}
+
+Result<std::unique_ptr<Watcher>> StateHandle::watch(const WatchRequest& request, std::function<void()> ready) {
+  auto state = current();
+  auto shared = std::make_shared<std::function<void()>>(std::move(ready));
+  auto watcher = state->watch(request, [shared] { (*shared)(); });
+  if (!watcher.ok()) return watcher.error();
+  {
+    std::lock_guard lock(mutex_);
+    std::erase_if(wake_, [](const auto& weak) { return weak.expired(); });
+    wake_.push_back(shared);
+  }
+  return std::unique_ptr<Watcher>(
+      std::make_unique<WatchOnState>(*this, request, shared, std::move(state), std::move(*watcher)));
+}
+
+}  // namespace leeward::node

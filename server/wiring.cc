@@ -1,0 +1,494 @@
+#include "wiring.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <vector>
+
+#include "admin/handler.h"
+#include "api/gateway.h"
+#include "api/services.h"
+#include "kv/state_machine.h"
+#include "kv/stores.h"
+#include "net/io_loop.h"
+#include "net/peer_transport.h"
+#include "net/server.h"
+#include "net/tls.h"
+#include "node/member.h"
+#include "os/clock.h"
+#include "os/posix_disk.h"
+#include "os/random.h"
+#include "os/thread_executor.h"
+#include "standby/replication.h"
+#include "telemetry/logger.h"
+#include "telemetry/metrics.h"
+#include "wal/log_store.h"
+#include "wal/superblock.h"
+
+#ifndef LEEWARD_VERSION
+#define LEEWARD_VERSION "0.0.0"
+#endif
+#ifndef LEEWARD_REVISION
+#define LEEWARD_REVISION "unknown"
+#endif
+
+namespace leeward {
+
+const char* version() { return LEEWARD_VERSION; }
+
+namespace {
+
+// Waits in one thread for what another says once.
+class Signal {
+ public:
+  void set() {
+    std::lock_guard lock(mutex_);
+    set_ = true;
+    changed_.notify_all();
+  }
+  bool wait(Duration limit) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, limit, [this] { return set_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool set_ = false;
+};
+
+GroupRole role_at(config::Place place) {
+  switch (place) {
+    case config::Place::kActive: return GroupRole::kPrimary;
+    case config::Place::kStandby: return GroupRole::kStandby;
+    case config::Place::kObserver: return GroupRole::kObserver;
+  }
+  return GroupRole::kUnknown;
+}
+
+node::MemberOptions member_options(const config::Config& c) {
+  node::MemberOptions o;
+  o.self = NodeId(c.node.id);
+  o.cluster_name = c.cluster.name;
+  for (const auto& [place, m] : c.everyone())
+    o.nodes.push_back({m.id, m.name, m.region, m.zone, m.peer, m.client, role_at(place)});
+  o.bootstrap = c.cluster.bootstrap == "join"    ? node::BootstrapMode::kJoin
+                : c.cluster.bootstrap == "force" ? node::BootstrapMode::kForce
+                                                 : node::BootstrapMode::kNew;
+  o.raft.heartbeat_interval = c.raft.heartbeat_interval;
+  o.raft.election_timeout = c.raft.election_timeout;
+  o.raft.lease_reads = c.raft.lease_reads;
+  o.raft.max_inflight_bytes = c.raft.max_inflight;
+  o.limits.batch_bytes = c.raft.max_batch_bytes;
+  o.storage.checkpoint_interval = c.storage.checkpoint_interval;
+  o.storage.checkpoint_retention = c.storage.checkpoint_retention;
+  o.storage.retain_log_bytes = c.dr.retain_log;
+  o.data_dir = c.node.data_dir;
+  o.wal_dir = c.node.wal_dir;
+  o.snapshot_dir = c.node.snapshot_dir;
+  o.version = version();
+  return o;
+}
+
+net::TlsOptions tls_options(const config::Tls& t, const std::string& min_version) {
+  net::TlsOptions o;
+  o.cert = t.cert;
+  o.key = t.key;
+  o.ca = t.ca;
+  o.min_version = min_version;
+  o.client_auth = t.client_auth == "require"    ? net::ClientAuth::kRequire
+                  : t.client_auth == "optional" ? net::ClientAuth::kOptional
+                                                : net::ClientAuth::kNone;
+  return o;
+}
+
+api::Options api_options(const config::Config& c) {
+  api::Options o;
+  o.max_txn_ops = c.limits.txn_ops;
+  o.max_request_bytes = c.limits.request_bytes;
+  o.request_timeout = c.limits.request_timeout;
+  o.slow_request = c.limits.slow_request;
+  o.product_version = version();
+  o.operators.insert(c.admin.operators.begin(), c.admin.operators.end());
+  o.insecure = c.admin.insecure;
+  o.peer_tls = c.tls.peer.on();
+  return o;
+}
+
+standby::ReplicationOptions replication_options(const config::Config& c) {
+  standby::ReplicationOptions o;
+  o.primary_silence = c.dr.primary_silence;
+  o.eligibility.max_lag = c.dr.max_lag;
+  return o;
+}
+
+std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+}  // namespace
+
+// Members are made in the order in which they depend on one another, and go in
+// the reverse order; stop() says what must be quiet before what.
+class Daemon::Impl {
+ public:
+  Impl(const config::Loaded& loaded) : loaded_(loaded), config_(loaded_.config) {}
+
+  Result<void> start(const std::function<void(const std::string&)>& progress);
+  bool stop(Duration limit);
+  void reload(const config::Loaded& fresh);
+  void check_files();
+  void give_up_leadership() { member_->give_up_leadership(); }
+  // start() has failed: what was opened goes without a graceful stop.
+  void abandon();
+  std::string status_line() const;
+  bool healthy() const;
+
+  config::Loaded loaded_;
+  const config::Config& config_;
+  std::atomic<bool> failed_{false};
+
+ private:
+  struct Port {
+    const char* name;
+    std::shared_ptr<net::Tls> tls;
+    std::unique_ptr<net::Listener> listener;
+  };
+
+  Result<void> load_certificates();
+  Result<void> open_link();
+  Result<void> open_member();
+  Result<void> open_listeners();
+  node::Service& service();
+  void make_metrics();
+  void make_admin();
+  Result<std::unique_ptr<StateMachine>> open_state(const Path& path);
+  Result<std::unique_ptr<Superblock>> open_superblock(const Path& path, const SuperblockData& fresh);
+
+  os::SystemClock clock_;
+  os::PosixDisk disk_;
+  os::SystemRandom core_random_, wal_random_;
+  std::unique_ptr<telemetry::Logger> log_;
+  os::ThreadExecutor core_, wal_, background_;
+  net::IoThread io_, admin_io_;
+  Incarnation incarnation_;  // of the data directory; known once the superblock is open
+  bool made_directory_ = false;
+
+  Port client_{"client", {}, {}}, peer_{"peer", {}, {}}, admin_{"admin", {}, {}}, metrics_port_{"metrics", {}, {}};
+  std::unique_ptr<net::Listener> socket_;
+  std::unique_ptr<net::PeerTransport> link_;
+  std::unique_ptr<node::Member> member_;
+  std::unique_ptr<standby::Replication> replication_;
+  api::ApiProbe api_probe_;
+  std::unique_ptr<api::Services> services_;
+  std::unique_ptr<telemetry::Metrics> metrics_;
+  std::unique_ptr<admin::AdminHandler> admin_handler_, metrics_handler_;
+  std::unique_ptr<api::Gateway> gateway_;
+  bool stopped_ = false;
+};
+
+Result<void> Daemon::Impl::load_certificates() {
+  const std::array<std::pair<Port*, const config::Tls*>, 4> all = {{{&client_, &config_.tls.client},
+                                                                    {&peer_, &config_.tls.peer},
+                                                                    {&admin_, &config_.tls.admin},
+                                                                    {&metrics_port_, &config_.tls.metrics}}};
+  for (auto [port, options] : all) {
+    if (!options->on()) continue;
+    auto tls = net::Tls::server(tls_options(*options, config_.tls.min_version));
+    if (!tls.ok()) return Error{tls.error().code, std::string("tls.") + port->name + ": " + tls.error().message};
+    port->tls = *tls;
+  }
+  return {};
+}
+
+Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path) {
+  kv::RocksDbOptions options;
+  options.write_buffer = config_.storage.rocksdb.write_buffer;
+  options.block_cache = config_.storage.rocksdb.block_cache;
+  options.background_jobs = static_cast<int>(config_.storage.rocksdb.background_jobs);
+  auto store = kv::open_rocksdb_store(path, options);
+  if (!store.ok()) return store.error();
+  auto state = kv::MvccStateMachine::open(std::move(*store), disk_, clock_, *log_, {});
+  if (!state.ok()) return state.error();
+  return std::unique_ptr<StateMachine>(std::move(*state));
+}
+
+// The log belongs to the directory's incarnation, so the superblock comes first.
+Result<std::unique_ptr<Superblock>> Daemon::Impl::open_superblock(const Path& path, const SuperblockData& fresh) {
+  auto found = wal::SuperblockFile::open(disk_, path);
+  if (!found.ok() && found.error().code == Code::kNotFound) {
+    found = wal::SuperblockFile::create(disk_, path, fresh);
+    made_directory_ = true;
+  }
+  if (!found.ok()) return found.error();
+  incarnation_ = (*found)->data().incarnation;
+  return std::unique_ptr<Superblock>(std::move(*found));
+}
+
+Result<void> Daemon::Impl::open_member() {
+  node::MemberPorts ports{
+      .clock = clock_,
+      .disk = disk_,
+      .core = core_,
+      .wal = wal_,
+      .random = core_random_,
+      .link = *link_,
+      .log = *log_,
+      .open_state = [this](const Path& path) { return open_state(path); },
+      .open_log = [this](const Path& path) -> Result<std::unique_ptr<LogStore>> {
+        wal::LogOptions options;
+        options.owner = incarnation_;
+        options.segment_bytes = config_.storage.segment_size;
+        options.create = made_directory_;
+        auto log = wal::SegmentedLog::open(disk_, wal_random_, path, options);
+        if (!log.ok()) return log.error();
+        return std::unique_ptr<LogStore>(std::move(*log));
+      },
+      .open_superblock = [this](const Path& path, const SuperblockData& fresh) { return open_superblock(path, fresh); },
+      .fatal =
+          [this](const Error& error) {
+            log_->error("the node cannot go on", {{"reason", error.message}});
+            failed_ = true;
+          },
+  };
+  auto member = node::Member::open(std::move(ports), member_options(config_));
+  if (!member.ok()) return member.error();
+  member_ = std::move(*member);
+  return {};
+}
+
+// The service that clients see: the member, or at a standby what forwards to
+// the primary.
+node::Service& Daemon::Impl::service() { return *member_; }
+
+void Daemon::Impl::make_metrics() {
+  telemetry::MetricsSources m;
+  m.status = member_.get();
+  m.version = version();
+  m.revision = LEEWARD_REVISION;
+  m.zone = config_.node.zone;
+  for (std::size_t i = 0; i < api::kMethodCount; ++i) {
+    const auto& method = api_probe_.methods[i];
+    m.rpc.push_back({api::kMethodNames[i], method.requests, &method.server_faults, &method.duration});
+  }
+  m.rpc_in_flight = &api_probe_.in_flight;
+  m.slow_requests = &api_probe_.slow_requests;
+  m.watch_events = &api_probe_.watch_events;
+  for (const Port* port : {&client_, &peer_, &admin_, &metrics_port_})
+    if (port->listener) m.connections.push_back({port->name, &port->listener->probe().connections});
+  m.standby = &replication_->probe();
+  m.state = [this] {
+    StateMachine& state = member_->state();
+    return telemetry::StateFigures{state.db_bytes(), state.db_bytes_in_use(), state.key_count(), state.watcher_count(),
+                                   state.leases().size()};
+  };
+  m.volumes = [this] {
+    std::vector<telemetry::Volume> volumes;
+    const std::array<std::pair<std::string_view, const std::string*>, 3> places = {
+        {{"data", &config_.node.data_dir}, {"wal", &config_.node.wal_dir}, {"snapshot", &config_.node.snapshot_dir}}};
+    for (auto [name, path] : places)
+      if (auto space = disk_.space(*path); space.ok()) volumes.push_back({name, space->free_bytes, space->total_bytes});
+    return volumes;
+  };
+  m.log_dropped = [this] { return log_->dropped(); };
+  m.quota_bytes = config_.storage.quota;
+  m.max_lag = config_.dr.max_lag;
+  m.rpo_budget = config_.dr.rpo_budget;
+  metrics_ = std::make_unique<telemetry::Metrics>(std::move(m));
+}
+
+void Daemon::Impl::make_admin() {
+  admin::AdminSources sources;
+  sources.status = member_.get();
+  sources.metrics = [this] { return metrics_ ? metrics_->render() : std::string(); };
+  sources.metrics_content_type = telemetry::Metrics::kContentType;
+  sources.config = [this] { return config::print(loaded_); };
+  sources.loops_turn = [this] { return healthy(); };
+  sources.operators = config_.admin.operators;
+  sources.insecure = config_.admin.insecure;
+  sources.max_lag = config_.dr.max_lag;
+  admin_handler_ = std::make_unique<admin::AdminHandler>(sources, admin::Surface::kAdmin);
+  metrics_handler_ = std::make_unique<admin::AdminHandler>(sources, admin::Surface::kMetrics);
+}
+
+// The admin port has a loop of its own: overload of the client port never
+// delays it.
+Result<void> Daemon::Impl::open_listeners() {
+  struct Wanted {
+    Port* port;
+    std::string address, key;
+    net::IoLoop* loop;
+    RpcHandler* rpc;
+    HttpHandler* http;
+  };
+  const std::array<Wanted, 3> wanted = {{
+      {&metrics_port_, config_.listen.metrics, "listen.metrics", &admin_io_.loop(), nullptr, metrics_handler_.get()},
+      {&admin_, config_.listen.admin, "listen.admin", &admin_io_.loop(), nullptr, admin_handler_.get()},
+      {&client_, config_.listen.client, "listen.client", &io_.loop(), services_.get(), gateway_.get()},
+  }};
+  for (const Wanted& w : wanted) {
+    net::ListenerOptions options;
+    options.name = w.port->name;
+    options.address = w.address;
+    options.config_key = w.key;
+    options.tls = w.port->tls;
+    options.limits.connections = config_.limits.connections;
+    options.limits.streams = static_cast<std::uint32_t>(config_.limits.concurrent_streams);
+    options.limits.message_bytes = config_.limits.request_bytes + 512_KiB;  // etcd's room for framing
+    auto listener = net::Listener::open(std::move(options), {w.loop}, w.rpc, w.http, *log_);
+    if (!listener.ok()) return listener.error();
+    w.port->listener = std::move(*listener);
+  }
+  if (!config_.admin.socket.empty()) {
+    net::ListenerOptions options;
+    options.name = "socket";
+    options.address = "unix://" + config_.admin.socket;
+    options.config_key = "admin.socket";
+    auto listener = net::Listener::open(std::move(options), {&admin_io_.loop()}, services_.get(), gateway_.get(), *log_);
+    if (!listener.ok()) return listener.error();
+    socket_ = std::move(*listener);
+  }
+  return {};
+}
+
+Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& progress) {
+  telemetry::LogOptions log_options;
+  auto level = telemetry::parse_level(config_.log.level);
+  if (!level.ok()) return level.error();
+  log_options.level = *level;
+  log_options.format = config_.log.format == "pretty" ? telemetry::LogFormat::kPretty : telemetry::LogFormat::kJson;
+  log_options.output = config_.log.output;
+  log_options.max_size = config_.log.max_size;
+  log_options.max_backups = config_.log.max_backups;
+  log_options.max_age = config_.log.max_age;
+  log_options.node = NodeId(config_.node.id);
+  log_options.region = config_.node.region;
+  auto log = telemetry::Logger::open(log_options, clock_);
+  if (!log.ok()) return log.error();
+  log_ = std::move(*log);
+  log_->info("starting", {{"version", version()}, {"data_dir", config_.node.data_dir}});
+
+  LEEWARD_TRY(load_certificates());
+  progress("opening storage");
+  LEEWARD_TRY(open_link());
+  LEEWARD_TRY(open_member());
+  replication_ = std::make_unique<standby::Replication>(*member_, replication_options(config_));
+  services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_},
+                                              api_options(config_));
+  make_admin();
+  gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
+  LEEWARD_TRY(open_listeners());
+  make_metrics();
+
+  wal_.start("leeward-wal");
+  background_.start("leeward-scan");
+  core_.start("leeward-core");
+  member_->start();
+  core_.post([this] { replication_->start(); });
+  log_->info("listening", {{"client", config_.listen.client},
+                           {"peer", config_.listen.peer},
+                           {"admin", config_.listen.admin},
+                           {"metrics", config_.listen.metrics}});
+  return {};
+}
+
+// Clients first, then the member while its peers still hear it, then what the
+// load balancer asks, then the loops.
+bool Daemon::Impl::stop(Duration limit) {
+  if (stopped_) return true;
+  stopped_ = true;
+  const Instant until = clock_.now() + limit;
+  Signal done;
+  bool in_time = true;
+  if (member_) {
+    member_->stop([&done] { done.set(); });
+    in_time = done.wait(limit * 2 / 3);
+    if (!in_time) log_->error("the member did not stop in time; leaving as after a crash", {});
+  }
+  for (Port* port : {&client_, &admin_, &metrics_port_})
+    if (port->listener) port->listener->stop(std::clamp<Duration>(until - clock_.now(), 0s, 2s));
+  if (socket_) socket_->stop(0s);
+  if (replication_ && in_time) {
+    Signal gone;
+    core_.post([this, &gone] {
+      replication_.reset();
+      gone.set();
+    });
+    in_time = gone.wait(5s);
+  }
+  if (link_) link_->stop();
+  core_.stop();
+  core_.join();
+  wal_.stop();
+  wal_.join();
+  background_.stop();
+  background_.join();
+  log_->info("stopped", {{"in_time", in_time}});
+  log_->flush();
+  return in_time;
+}
+
+void Daemon::Impl::reload(const config::Loaded& fresh) {
+  log_->reopen();
+  for (const std::string& problem : fresh.problems)
+    log_->error("reload: the running configuration stays", {{"problem", problem}});
+  if (fresh.ok()) {
+    if (auto level = telemetry::parse_level(fresh.config.log.level); level.ok()) log_->set_level(*level);
+  }
+  for (Port* port : {&client_, &peer_, &admin_, &metrics_port_}) {
+    if (!port->tls) continue;
+    if (auto done = port->tls->reload(); !done.ok())
+      log_->error("a certificate was not taken; the old one stays",
+                  {{"port", port->name}, {"reason", done.error().message}});
+  }
+  log_->info("reloaded", {});
+}
+
+void Daemon::Impl::check_files() {
+  for (Port* port : {&client_, &peer_, &admin_, &metrics_port_}) {
+    if (!port->tls) continue;
+    auto changed = port->tls->reload_if_changed();
+    if (!changed.ok())
+      log_->error("a certificate was not taken; the old one stays",
+                  {{"port", port->name}, {"reason", changed.error().message}});
+    else if (*changed)
+      log_->info("certificate reloaded", {{"port", port->name}});
+  }
+}
+
+std::string Daemon::Impl::status_line() const {
+  const NodeStatus s = member_->status();
+  if (!s.waiting_for.empty()) return s.waiting_for;
+  return std::string(name(s.role)) + ", " + name(s.state) + ", leader " + std::to_string(s.leader.value()) + ", epoch " +
+         std::to_string(s.epoch.value());
+}
+
+bool Daemon::Impl::healthy() const {
+  const Instant now = clock_.now();
+  for (const os::ThreadExecutor* loop : {&core_, &wal_})
+    if (auto since = loop->busy_since(); since && now - *since > 10s) return false;
+  return true;
+}
+
+Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Daemon::~Daemon() { impl_->stop(1s); }
+
+Result<std::unique_ptr<Daemon>> Daemon::start(const config::Loaded& loaded,
+                                              const std::function<void(const std::string&)>& progress) {
+  auto impl = std::make_unique<Impl>(loaded);
+  if (auto started = impl->start(progress); !started.ok()) {
+    impl->abandon();
+    return started.error();
+  }
+  return std::unique_ptr<Daemon>(new Daemon(std::move(impl)));
+}
+
+void Daemon::reload(const config::Loaded& fresh) { impl_->reload(fresh); }
+void Daemon::check_files() { impl_->check_files(); }
+void Daemon::give_up_leadership() { impl_->give_up_leadership(); }
+bool Daemon::stop(Duration limit) { return impl_->stop(limit); }
+std::string Daemon::status_line() const { return impl_->status_line(); }
+bool Daemon::healthy() const { return impl_->healthy(); }
+bool Daemon::failed() const { return impl_->failed_; }
+
+}  // namespace leeward

@@ -1,0 +1,36 @@
+// At the primary's leader: commits `Armed` for the standby group that has
+// caught up, while no group is armed in this epoch. Core loop.
+#pragma once
+
+#include "node/group.h"
+#include "standby/armed.h"
+#include "standby/followers.h"
+
+namespace leeward::standby {
+
+struct ArmingOptions {
+  Duration arm_within = 2s;  // lag of a region that counts as caught up, as the leader sees it
+  FenceMode mode = FenceMode::kContact;
+  Duration lease = 10s;
+};
+
+class Arming {
+ public:
+  Arming(node::Group& group, const Followers& followers, ArmingOptions options)
+      : group_(group), followers_(followers), options_(options) {}
+
+  void tick(Instant now, const Regions& regions);
+
+ private:
+  // True when this leader's log may hold an Armed that is not applied yet.
+  bool under_way() const;
+
+  node::Group& group_;
+  const Followers& followers_;
+  ArmingOptions options_;
+  Instant next_{};
+  Term proposed_term_;
+  Index proposed_;
+};
+
+}  // namespace leeward::standby

@@ -1,0 +1,284 @@
+#include "standby/client.h"
+
+#include <algorithm>
+
+namespace leeward::standby {
+
+const char* name(StreamState state) {
+  switch (state) {
+    case StreamState::kOff: return "not the group's leader";
+    case StreamState::kSeeking: return "seeking a source";
+    case StreamState::kGreeting: return "greeting";
+    case StreamState::kStreaming: return "streaming";
+    case StreamState::kResyncNeeded: return "resync needed";
+    case StreamState::kDiverged: return "diverged";
+  }
+  return "?";
+}
+
+StreamClient::StreamClient(node::Group& group, Outbox& outbox, StandbyProbe& probe,
+                           ClientOptions options)
+    : group_(group), outbox_(outbox), probe_(probe), options_(options) {}
+
+StreamClient::~StreamClient() {
+  if (ack_timer_) group_.loop().cancel(ack_timer_);
+}
+
+Duration StreamClient::jittered(Duration d) {
+  return d / 2 + Duration(static_cast<Duration::rep>(group_.random() % static_cast<std::uint64_t>(d.count() + 1)));
+}
+
+Duration StreamClient::without_source(Instant now) const {
+  return state_ == StreamState::kOff || state_ == StreamState::kStreaming ? Duration{} : now - since_;
+}
+
+void StreamClient::start(Instant now) {
+  state_ = StreamState::kSeeking;
+  since_ = next_attempt_ = now;
+  backoff_ = options_.backoff_min;
+  tried_.clear();
+  behind_ = 0;
+  refused_chains_ = 0;
+  damage_.clear();
+}
+
+void StreamClient::stop() {
+  if (state_ == StreamState::kOff) return;
+  end_session();
+  state_ = StreamState::kOff;
+  damage_.clear();
+}
+
+void StreamClient::end_session() {
+  if (session_) outbox_.send(source_, Bye{session_});
+  session_ = 0;
+  source_ = NodeId();
+  waiting_.clear();
+  received_bytes_ = taken_bytes_ = granted_ = 0;
+}
+
+void StreamClient::retry(Duration delay, const char* why) {
+  const auto now = group_.clock().now();
+  if (state_ == StreamState::kStreaming) {
+    since_ = now;
+    probe_.reconnects.add();
+    group_.logger().warn("the stream ended", {{"source", source_}, {"why", why}});
+  }
+  end_session();
+  state_ = StreamState::kSeeking;
+  next_attempt_ = now + jittered(delay);
+}
+
+// One source is of no use now; the others are asked soon, all of them again
+// after a back-off.
+void StreamClient::fail_source(Instant, const char* why) {
+  if (source_) tried_.insert(source_);
+  retry(options_.backoff_min, why);
+}
+
+NodeId StreamClient::choose(const Regions& regions) const {
+  // Connected ones first, followers before the leader; among equals the start
+  // differs by this member's id, so that groups spread.
+  auto rank = [&](NodeId id) {
+    return (group_.link().connected(id) ? 0 : 2) + (id == primary_leader_ ? 1 : 0);
+  };
+  const auto& all = regions.primary;
+  NodeId best;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto id = all[(i + group_.self().value()) % all.size()];
+    if (!tried_.contains(id) && (!best || rank(id) < rank(best))) best = id;
+  }
+  return best;
+}
+
+void StreamClient::seek(Instant now, const Regions& regions) {
+  if (regions.primary.empty()) return;
+  const auto to = choose(regions);
+  if (!to) {
+    const bool all_behind = behind_ > 0 && behind_ == tried_.size();
+    tried_.clear();
+    behind_ = 0;
+    if (all_behind && state_ != StreamState::kResyncNeeded) {
+      state_ = StreamState::kResyncNeeded;
+      damage_ = "no source keeps the log this group needs; it must be rebuilt from a copy of state";
+      probe_.resyncs_needed.add();
+      group_.logger().error("resync needed: every source's log begins above this group's end",
+                            {{"history_index", group_.last().position.index}});
+    }
+    backoff_ = std::min(backoff_ * 2, options_.backoff_max);
+    next_attempt_ = now + (all_behind ? options_.behind_retry : jittered(backoff_));
+    return;
+  }
+  session_ = group_.random() | 1;
+  source_ = to;
+  received_ = group_.last().position;
+  granted_ = options_.window;
+  heard_ = now;
+  if (state_ != StreamState::kResyncNeeded) state_ = StreamState::kGreeting;
+  const Hello hello{session_, regions.own,         {{group_.epoch(), 0, {}}}, received_, group_.committed().position,
+                    granted_, options_.compression};
+  if (!outbox_.send(to, hello)) {
+    tried_.insert(to);
+    session_ = 0;
+    source_ = NodeId();
+    if (state_ == StreamState::kGreeting) state_ = StreamState::kSeeking;
+    next_attempt_ = now;
+  }
+}
+
+bool StreamClient::from_source(NodeId from, std::uint64_t session) const {
+  return session_ != 0 && from == source_ && session == session_;
+}
+
+void StreamClient::welcome(NodeId from, const Welcome& welcome) {
+  if (!from_source(from, welcome.session) || state_ == StreamState::kStreaming) return;
+  heard_ = progressed_ = group_.clock().now();
+  state_ = StreamState::kStreaming;
+  backoff_ = options_.backoff_min;
+  tried_.clear();
+  behind_ = 0;
+  damage_.clear();
+  group_.logger().info("following", {{"source", from}, {"after_history_index", received_.index}});
+  acknowledge(true);
+}
+
+void StreamClient::refused(NodeId from, const Refused& refused) {
+  if (!from_source(from, refused.session)) return;
+  group_.logger().info("a source refused", {{"source", from}, {"reason", name(refused.reason)}, {"detail", refused.detail}});
+  session_ = 0;  // there is none to say goodbye to
+  if (refused.reason == Refusal::kDiverged) {
+    probe_.divergences.add();
+    state_ = StreamState::kDiverged;
+    since_ = group_.clock().now();
+    damage_ = "the primary holds other history at index " + std::to_string(received_.index.value()) + " (" +
+              refused.at.hash.hex().substr(0, 16) + " there, " + received_.hash.hex().substr(0, 16) + " here)";
+    group_.logger().error("diverged: following stops, the data is kept", {{"detail", damage_}});
+    end_session();
+    return;
+  }
+  if (refused.reason == Refusal::kBehind) ++behind_;
+  const bool resync = state_ == StreamState::kResyncNeeded;
+  fail_source(group_.clock().now(), name(refused.reason));
+  if (resync && refused.reason == Refusal::kBehind) state_ = StreamState::kResyncNeeded;
+}
+
+void StreamClient::entries(NodeId from, Entries frame, std::size_t wire_bytes) {
+  if (!from_source(from, frame.session) || state_ != StreamState::kStreaming) return;
+  heard_ = progressed_ = group_.clock().now();
+  probe_.wire_bytes_received.add(wire_bytes);
+  if (frame.before != received_) return retry(options_.backoff_min, "a frame was lost");
+  received_ = frame.entries.back().position;
+  for (auto& e : frame.entries) {
+    received_bytes_ += cost(e);
+    probe_.bytes_received.add(cost(e));
+    waiting_.push_back(std::move(e));
+  }
+  probe_.entries_received.add(frame.entries.size());
+  offer();
+}
+
+void StreamClient::idle(NodeId from, const Idle& idle) {
+  if (!from_source(from, idle.session) || state_ != StreamState::kStreaming) return;
+  heard_ = group_.clock().now();
+  if (idle.sent != received_.index) retry(options_.backoff_min, "a frame was lost");
+}
+
+void StreamClient::offer() {
+  while (!waiting_.empty()) {
+    if (offer_some() == 0) break;
+  }
+  if (state_ != StreamState::kStreaming) return;
+  const auto grant = taken_bytes_ + options_.window;
+  if (grant - granted_ >= options_.window / 8) acknowledge(false);
+}
+
+std::size_t StreamClient::offer_some() {
+  std::vector<raft::Proposal> proposals;
+  std::uint64_t bytes = 0;
+  for (const auto& e : waiting_) {
+    if (!proposals.empty() && bytes + cost(e) > options_.propose_bytes) break;
+    bytes += cost(e);
+    proposals.push_back({e.kind, e.epoch, e.writes, e.payload, e.envelope, e.position});
+  }
+  const auto first = group_.propose(proposals);
+  if (first.ok()) {
+    taken_bytes_ += bytes;
+    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(proposals.size()));
+    refused_chains_ = 0;
+    return proposals.size();
+  }
+  switch (first.error().code) {
+    case Code::kOverloaded:
+    case Code::kUnavailable:
+      // The group is busy, hands leadership over, or has: offered again at the
+      // next commit or tick, if this member still leads.
+      break;
+    case Code::kInvalid:
+      probe_.chain_refused.add();
+      group_.logger().error("received history does not chain", {{"source", source_}, {"detail", first.error().message}});
+      if (++refused_chains_ >= 3) damage_ = "sources keep sending history that does not chain on what is held";
+      fail_source(group_.clock().now(), "it does not chain");
+      break;
+    default:
+      group_.logger().error("cannot propose received history", {{"detail", first.error().message}});
+      fail_source(group_.clock().now(), "the group refuses it");
+  }
+  return 0;
+}
+
+void StreamClient::acknowledge(bool with_hashes) {
+  const auto now = group_.clock().now();
+  granted_ = taken_bytes_ + options_.window;
+  Ack ack{session_, granted_, group_.committed().position, {}};
+  if (with_hashes) {
+    ack.applied = applied_hash(group_.state());
+    hashes_told_at_ = now;
+  }
+  acked_ = ack.committed;
+  acked_at_ = now;
+  outbox_.send(source_, std::move(ack));
+}
+
+void StreamClient::committed() {
+  if (state_ != StreamState::kStreaming) return;
+  if (!waiting_.empty()) offer();
+  if (ack_timer_ || group_.committed().position == acked_) return;
+  ack_timer_ = group_.loop().after(options_.ack_delay, [this] {
+    ack_timer_ = 0;
+    if (state_ == StreamState::kStreaming && group_.committed().position != acked_) acknowledge(false);
+  });
+}
+
+void StreamClient::tick(Instant now, const Regions& regions) {
+  const bool leads = follows(group_.role()) && group_.is_leader() && group_.lineage().known();
+  if (!leads) return stop();
+  if (state_ == StreamState::kOff) start(now);
+  switch (state_) {
+    case StreamState::kOff:
+    case StreamState::kDiverged:
+      return;
+    case StreamState::kSeeking:
+      if (now >= next_attempt_) seek(now, regions);
+      return;
+    case StreamState::kGreeting:
+      if (now - heard_ > options_.hello_timeout) fail_source(now, "no answer");
+      return;
+    case StreamState::kResyncNeeded:
+      if (session_ && now - heard_ > options_.hello_timeout) {
+        tried_.insert(source_);
+        end_session();
+      }
+      if (!session_ && now >= next_attempt_) seek(now, regions);
+      return;
+    case StreamState::kStreaming:
+      break;
+  }
+  if (!waiting_.empty()) offer();
+  if (state_ != StreamState::kStreaming) return;
+  if (!waiting_.empty() || primary_committed_.index <= received_.index) progressed_ = now;
+  if (now - heard_ > options_.source_silence) return fail_source(now, "silence");
+  if (now - progressed_ > options_.stall) return fail_source(now, "the source is behind the primary");
+  if (now - acked_at_ >= options_.ack_interval) acknowledge(now - hashes_told_at_ >= options_.ack_interval);
+}
+
+}  // namespace leeward::standby

@@ -1,0 +1,111 @@
+// Follows the primary: run by the leader of a following group. Finds a source,
+// proposes to its own group what the source sends, acknowledges what the group
+// has committed. README.md, "The stream".
+//
+// Core loop. Bounded: what waits here to be proposed is at most the window plus
+// one frame, since the source sends no more than was granted.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <set>
+#include <string>
+
+#include "node/group.h"
+#include "standby/hashes.h"
+#include "standby/outbox.h"
+#include "standby/regions.h"
+
+namespace leeward::standby {
+
+struct ClientOptions {
+  std::size_t window = 8_MiB;         // granted beyond what the group has taken
+  std::size_t propose_bytes = 1_MiB;  // in one call
+  Duration ack_delay = 10ms;          // after a commit
+  Duration ack_interval = 100ms;      // at least
+  Duration hello_timeout = 2s;
+  Duration source_silence = 1s;
+  Duration stall = 2s;                // the primary is known to have more, and nothing comes
+  Duration backoff_min = 50ms;
+  Duration backoff_max = 2s;
+  Duration behind_retry = 5s;
+  bool compression = true;
+};
+
+enum class StreamState { kOff, kSeeking, kGreeting, kStreaming, kResyncNeeded, kDiverged };
+const char* name(StreamState state);
+
+class StreamClient {
+ public:
+  StreamClient(node::Group& group, Outbox& outbox, StandbyProbe& probe,
+               ClientOptions options);
+  ~StreamClient();
+  StreamClient(const StreamClient&) = delete;
+  StreamClient& operator=(const StreamClient&) = delete;
+
+  void welcome(NodeId from, const Welcome& welcome);
+  void refused(NodeId from, const Refused& refused);
+  void entries(NodeId from, Entries entries, std::size_t wire_bytes);
+  void idle(NodeId from, const Idle& idle);
+
+  void committed();
+  void tick(Instant now, const Regions& regions);
+  void stop();
+
+  // Hints from the answers to pings: whom not to burden, and what exists.
+  void primary_leader(NodeId leader) { primary_leader_ = leader; }
+  void primary_committed(const Position& committed) { primary_committed_ = committed; }
+
+  StreamState state() const { return state_; }
+  NodeId source() const { return source_; }
+  // How long this leader has been without a stream; zero while it streams or does not lead.
+  Duration without_source(Instant now) const;
+  // Empty, or why what this group holds may not be the primary's history.
+  const std::string& damage() const { return damage_; }
+  std::uint64_t waiting_bytes() const { return received_bytes_ - taken_bytes_; }
+
+ private:
+  void start(Instant now);
+  void seek(Instant now, const Regions& regions);
+  NodeId choose(const Regions& regions) const;
+  // Ends the session, if any, and comes back later.
+  void retry(Duration delay, const char* why);
+  void fail_source(Instant now, const char* why);
+  void end_session();
+  bool from_source(NodeId from, std::uint64_t session) const;
+  void offer();
+  std::size_t offer_some();  // entries taken by the group
+  void acknowledge(bool with_hashes);
+  Duration jittered(Duration d);
+
+  node::Group& group_;
+  Outbox& outbox_;
+  StandbyProbe& probe_;
+  ClientOptions options_;
+
+  StreamState state_ = StreamState::kOff;
+  NodeId source_;
+  std::uint64_t session_ = 0;
+  Instant since_{};         // without a stream
+  Instant next_attempt_{};
+  Instant heard_{};         // the source's last frame
+  Instant progressed_{};    // the last entries, or nothing was missing
+  Duration backoff_{};
+  std::set<NodeId> tried_;  // in this round over the sources
+  std::size_t behind_ = 0;  // of them said so
+  NodeId primary_leader_;
+  Position primary_committed_;
+  std::string damage_;
+
+  Position received_;       // end of what was received: the log's end and what waits
+  std::deque<StreamEntry> waiting_;
+  std::uint64_t received_bytes_ = 0, taken_bytes_ = 0, granted_ = 0;  // sums of cost() in the session
+  int refused_chains_ = 0;  // in a row
+
+  Instant acked_at_{};
+  Instant hashes_told_at_{};
+  Position acked_;
+  Executor::TimerId ack_timer_ = 0;
+};
+
+}  // namespace leeward::standby

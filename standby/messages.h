@@ -1,0 +1,205 @@
+// Frames of Lane::kStream: what the regions say to each other about the shared
+// history. Plain values; encode and decode only. The format is in README.md,
+// "Frames".
+//
+// decode() takes any bytes: what is not exactly one well-formed frame of this
+// version is an error, never more. Versions: newer is refused (kNewerFormat).
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/entry.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "node/service.h"
+
+namespace leeward::standby {
+
+// Stands in front of every frame. Checked in this order: lineage, epoch, body.
+struct Header {
+  Lineage lineage;
+  GroupId group;  // the sender's
+  Epoch epoch;    // the sender's
+};
+
+// The state hash after a history index.
+struct HashPoint {
+  HistoryIndex index;
+  Hash hash;
+  bool operator==(const HashPoint&) const = default;
+};
+
+// Orders the answers of primaries: later is newer. `counter` rises within a term.
+struct Stamp {
+  Epoch epoch;
+  Term term;
+  std::uint64_t counter = 0;
+  auto operator<=>(const Stamp&) const = default;
+};
+
+// An epoch of a group's history. The first has promotion 0 and begins at zero.
+struct EpochStart {
+  Epoch epoch;
+  std::uint64_t promotion = 0;
+  Position fork;
+  bool operator==(const EpochStart&) const = default;
+};
+
+// --- the stream: the leader of a following group and its source ---
+
+struct Hello {
+  std::uint64_t session = 0;  // random; all frames of this stream carry it
+  std::string region;
+  std::vector<EpochStart> epochs;
+  Position end;               // of the log, uncommitted included
+  Position committed;
+  std::uint64_t granted = 0;  // see Ack
+  bool compression = true;
+};
+
+struct Welcome {
+  std::uint64_t session = 0;
+  Position committed;  // the source's
+};
+
+// Numbers are on the wire: never reuse one.
+enum class Refusal : std::uint8_t {
+  kNotPrimary = 1,   // not a member of the primary group; ask another
+  kNotYet = 2,       // the source is behind the asker; ask another
+  kBehind = 3,       // the log does not reach down to the asker's end
+  kDiverged = 4,     // other history at the asker's end, `at` is the source's
+  kEpoch = 5,        // epoch histories differ
+  kStranger = 6,     // the topology does not name the asker
+  kEnded = 7,        // the source stops serving this session
+};
+const char* name(Refusal refusal);
+
+struct Refused {
+  std::uint64_t session = 0;
+  Refusal reason = Refusal::kEnded;
+  std::string detail;
+  Position at;
+};
+
+// A history entry without what belongs to one group's log.
+struct StreamEntry {
+  EntryKind kind = EntryKind::kWrites;
+  Epoch epoch;
+  std::uint32_t writes = 0;
+  Position position;  // after it
+  Bytes payload;
+  Bytes envelope;     // traces only, no origins; empty when nothing was sampled
+  bool operator==(const StreamEntry&) const = default;
+};
+
+// What an entry counts for in Ack::granted, equal at both ends.
+inline std::uint64_t cost(const StreamEntry& e) { return e.payload.size() + e.envelope.size() + 64; }
+
+struct Entries {
+  std::uint64_t session = 0;
+  Position before;
+  std::vector<StreamEntry> entries;
+};
+
+// Sent when there is nothing to send: what was sent before it on this session
+// has arrived when it arrives, or was lost.
+struct Idle {
+  std::uint64_t session = 0;
+  HistoryIndex sent;
+};
+
+struct Ack {
+  std::uint64_t session = 0;
+  std::uint64_t granted = 0;  // the source may send entries up to this sum of cost() in the session
+  Position committed;         // in the following group
+  HashPoint applied;          // of the group's leader; index 0: not told
+};
+
+struct Bye {
+  std::uint64_t session = 0;
+};
+
+// --- lag: each member of a following group and the primary's leader ---
+
+struct Ping {
+  std::uint64_t sequence = 0;
+  NodeId origin;
+  bool relayed = false;  // by a member of the primary group to its leader
+  HashPoint applied;
+};
+
+enum class HashVerdict : std::uint8_t { kNotCompared = 0, kEqual = 1, kDifferent = 2 };
+
+struct Pong {
+  std::uint64_t sequence = 0;
+  NodeId origin;
+  NodeId leader;
+  Stamp stamp;
+  Position committed;  // confirmed by a round begun after the ping came
+  HashVerdict verdict = HashVerdict::kNotCompared;
+  HistoryIndex compared;
+};
+
+// --- among the members of one group ---
+
+// Primary group: how far a following group is, for retention and arming.
+struct Progress {
+  std::string region;
+  GroupId group;
+  Position committed;
+  std::uint64_t age_ms = 0;  // since the source heard it
+};
+
+// Following group: whether this member hears the primary; of its leader, also
+// whether it streams, and what it found wrong.
+struct Presence {
+  bool heard = false;
+  bool streaming = false;
+  std::string damage;
+};
+
+// --- calls a standby passes on ---
+
+enum class Call : std::uint8_t { kPropose = 1, kKeepAlive = 2, kLeaseRemaining = 3 };
+
+struct Forward {
+  std::uint64_t request = 0;
+  Call call = Call::kPropose;
+  std::uint64_t timeout_ms = 0;
+  Command command;         // kPropose: op, request, trace; the origin is not sent
+  std::int64_t lease = 0;  // the others
+};
+
+struct ForwardReply {
+  std::uint64_t request = 0;
+  node::Outcome outcome;    // error and end serve all calls
+  std::int64_t seconds = 0;
+};
+
+using Body = std::variant<Hello, Welcome, Refused, Entries, Idle, Ack, Bye, Ping, Pong, Progress, Presence, Forward,
+                          ForwardReply>;
+
+struct Frame {
+  Header header;
+  Body body;
+};
+
+struct EncodeOptions {
+  bool compress = false;  // Entries only, when it makes the frame smaller
+};
+
+Bytes encode(const Header& header, const Body& body, EncodeOptions options = {});
+
+// Payloads and envelopes share storage with `frame`, or with the buffer it was
+// decompressed into. Errors: kCorrupt, kNewerFormat.
+Result<Frame> decode(const Bytes& frame);
+
+// An envelope with the traces of `envelope` and no origins; empty when none was
+// sampled or the envelope is malformed (it is outside the chain hash).
+Bytes traces_of(const Bytes& envelope, std::uint32_t writes);
+
+}  // namespace leeward::standby

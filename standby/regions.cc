@@ -1,0 +1,51 @@
+#include "standby/regions.h"
+
+#include <algorithm>
+
+namespace leeward::standby {
+
+Regions survey(const node::Group& group) {
+  Regions regions;
+  const auto nodes = group.topology();
+  for (const auto& node : nodes)
+    if (node.id == group.self()) regions.own = node.region;
+  for (const auto& node : nodes) {
+    regions.region_of[node.id] = node.region;
+    regions.role_of[node.region] = node.role;
+    if (node.region == regions.own) continue;
+    if (node.role == GroupRole::kPrimary) regions.primary.push_back(node.id);
+  }
+  std::sort(regions.primary.begin(), regions.primary.end());
+  for (const auto wanted : {GroupRole::kStandby, GroupRole::kObserver})
+    for (const auto& [region, role] : regions.role_of)
+      if (role == wanted && region != regions.own) regions.following.push_back(region);
+  return regions;
+}
+
+Result<LogPoint> last_point_at(const LogView& log, HistoryIndex index, Index upto) {
+  const auto base = log.base();
+  if (base.position.index > index)
+    return Error{Code::kCompacted, "the log begins at history index " + std::to_string(base.position.index.value())};
+  // Invariant: the point at `low` is at most `index`; the one at `high` is above, or beyond `upto`.
+  LogPoint low = base;
+  Index high = std::max(upto, base.index) + 1;
+  while (high - low.index > 1) {
+    const auto middle = log.point(low.index + (high - low.index) / 2);
+    if (!middle.ok()) return middle.error();
+    if (middle->position.index <= index)
+      low = *middle;
+    else
+      high = middle->index;
+  }
+  return low;
+}
+
+std::vector<NodeId> others(const node::Group& group) {
+  std::set<NodeId> ids;
+  const auto& m = group.membership();
+  for (const auto* set : {&m.voters, &m.outgoing, &m.learners, &m.learners_next}) ids.insert(set->begin(), set->end());
+  ids.erase(group.self());
+  return {ids.begin(), ids.end()};
+}
+
+}  // namespace leeward::standby

@@ -1,0 +1,345 @@
+#include "standby/replication.h"
+
+#include <algorithm>
+
+namespace leeward::standby {
+namespace {
+
+constexpr Duration kTick = 50ms;
+constexpr Duration kSurveyInterval = 1s;
+constexpr Duration kPresenceInterval = 500ms;
+constexpr Duration kPresenceFresh = 2s;
+constexpr Duration kHandOverInterval = 10s;
+constexpr std::size_t kMaxWaitingCommits = 65536;
+
+}  // namespace
+
+Replication::Replication(node::Group& group, ReplicationOptions options)
+    : group_(group),
+      options_(options),
+      outbox_(group, probe_),
+      followers_(group, outbox_),
+      source_(group, outbox_, followers_, probe_, options.source),
+      client_(group, outbox_, probe_, options.client),
+      pinger_(group, outbox_, probe_, options.ping_interval),
+      answerer_(group, outbox_, probe_),
+      arming_(group, followers_, options.arming) {
+  group_.on_frames(Lane::kStream, [this](NodeId from, Lane, Bytes frame) { received(from, std::move(frame)); });
+  group_.observe(this);
+  group_.extend_status(this);
+}
+
+Replication::~Replication() {
+  if (timer_) group_.loop().cancel(timer_);
+  if (ask_timer_) group_.loop().cancel(ask_timer_);
+  group_.extend_status(nullptr);
+  group_.unobserve(this);
+  group_.on_frames(Lane::kStream, nullptr);
+}
+
+void Replication::start() {
+  tick();
+}
+
+void Replication::stopping() {
+  stopping_ = true;
+  client_.stop();
+  source_.end_all();
+  const Error stopped{Code::kUnavailable, "this node is stopping"};
+  for (auto& w : std::exchange(waiting_commits_, {})) w.done(stopped);
+  for (auto& [index, w] : std::exchange(waiting_applies_, {})) w.done(stopped);
+}
+
+bool Replication::heard(Instant now) const {
+  const auto silence = pinger_.meter().silence(now);
+  return silence && *silence < options_.primary_silence;
+}
+
+bool Replication::heard_by_others(Instant now) const {
+  return std::any_of(told_.begin(), told_.end(),
+                     [&](const auto& t) { return t.second.presence.heard && now - t.second.at < kPresenceFresh; });
+}
+
+NodeId Replication::primary_member() const {
+  const auto leader = pinger_.primary_leader();
+  if (leader && group_.link().connected(leader)) return leader;
+  for (const auto id : regions_.primary)
+    if (group_.link().connected(id)) return id;
+  return leader;
+}
+
+std::optional<Armed> Replication::armed() const { return armed_in(group_.state().region_entries(), group_.epoch()); }
+
+// --- what comes in ---
+
+void Replication::received(NodeId from, Bytes bytes) {
+  if (stopping_ || !group_.lineage().known()) return;
+  auto frame = decode(bytes);
+  if (!frame.ok()) {
+    probe_.malformed_frames.add();
+    group_.logger().warn("a stream frame was dropped", {{"from", from}, {"detail", frame.error().message}});
+    return;
+  }
+  if (frame->header.lineage != group_.lineage()) {
+    probe_.malformed_frames.add();
+    group_.logger().warn("a stream frame of another lineage was dropped", {{"from", from}});
+    return;
+  }
+  dispatch(from, frame->header, std::move(frame->body), bytes.size());
+}
+
+void Replication::dispatch(NodeId from, const Header& header, Body body, std::size_t wire_bytes) {
+  // Frames among the members of one group are believed from members only.
+  const bool own = header.group == group_.group() && group_.membership().contains(from);
+  struct Visitor {
+    Replication& r;
+    NodeId from;
+    const Header& header;
+    bool own;
+    std::size_t wire_bytes;
+    void operator()(const Hello& m) const { r.source_.hello(from, header.group, m, r.regions_); }
+    void operator()(const Welcome& m) const { r.client_.welcome(from, m); }
+    void operator()(const Refused& m) const { r.client_.refused(from, m); }
+    void operator()(Entries& m) const { r.client_.entries(from, std::move(m), wire_bytes); }
+    void operator()(const Idle& m) const { r.client_.idle(from, m); }
+    void operator()(const Ack& m) const { r.source_.ack(from, m); }
+    void operator()(const Bye& m) const { r.source_.bye(from, m); }
+    void operator()(Ping& m) const { r.answerer_.ping(from, std::move(m)); }
+    void operator()(const Pong& m) const { r.answered(from, m); }
+    void operator()(const Progress& m) const {
+      if (own && r.group_.role() == GroupRole::kPrimary) r.followers_.told(m);
+    }
+    void operator()(const Presence& m) const {
+      if (own) r.told_[from] = {m, r.group_.clock().now()};
+    }
+    void operator()(Forward& m) const {
+      if (r.forward_) r.forward_->forward(from, std::move(m));
+    }
+    void operator()(ForwardReply& m) const {
+      if (r.forward_) r.forward_->reply(from, std::move(m));
+    }
+  };
+  std::visit(Visitor{*this, from, header, own, wire_bytes}, body);
+}
+
+void Replication::answered(NodeId from, const Pong& pong) {
+  if (pong.origin != group_.self()) {
+    if (group_.role() == GroupRole::kPrimary && group_.membership().contains(from)) answerer_.relay(pong);
+    return;
+  }
+  if (!follows(group_.role())) return;
+  const auto answer = pinger_.answered(pong);
+  if (!answer) return;
+  client_.primary_leader(pinger_.primary_leader());
+  client_.primary_committed(pinger_.meter().newest()->committed);
+  std::vector<WaitingCommit> rest;
+  for (auto& w : std::exchange(waiting_commits_, {})) {
+    // Any answer to a ping sent after the wait began will do; sequences rise.
+    if (w.sequence != 0 && w.sequence <= pong.sequence)
+      w.done(pong.committed);
+    else
+      rest.push_back(std::move(w));
+  }
+  for (auto& w : waiting_commits_) rest.push_back(std::move(w));
+  waiting_commits_ = std::move(rest);
+}
+
+void Replication::primary_commit(Duration timeout, Function<void(Result<Position>)> done) {
+  const auto now = group_.clock().now();
+  const Error unavailable{Code::kUnavailable, "leeward: this region is a standby and hears no primary (epoch " +
+                                                  std::to_string(group_.epoch().value()) + ")"};
+  if (stopping_ || !heard(now)) return done(unavailable);
+  if (waiting_commits_.size() >= kMaxWaitingCommits) return done(Error{Code::kOverloaded, "too many waiting reads"});
+  waiting_commits_.push_back({0, now + timeout, std::move(done)});
+  if (ask_timer_) return;
+  ask_timer_ = group_.loop().after(Duration{}, [this] {
+    ask_timer_ = 0;
+    ask_commit();
+  });
+}
+
+// One ping for all that began to wait before it: it may not be shared with a
+// wait that begins after it was sent.
+void Replication::ask_commit() {
+  // When it cannot be sent, the next tick tries again.
+  const auto sequence = pinger_.ping_now(group_.clock().now(), regions_);
+  if (!sequence) return;
+  for (auto& w : waiting_commits_)
+    if (w.sequence == 0) w.sequence = *sequence;
+}
+
+void Replication::when_applied(HistoryIndex index, Instant until, Function<void(Result<void>)> done) {
+  if (group_.state().applied().point.position.index >= index) return done({});
+  if (stopping_) return done(Error{Code::kUnavailable, "this node is stopping"});
+  waiting_applies_.emplace(index, WaitingApply{until, std::move(done)});
+}
+
+void Replication::expire_waiting(Instant now) {
+  std::vector<Function<void(Result<void>)>> late;
+  for (auto it = waiting_applies_.begin(); it != waiting_applies_.end();) {
+    if (it->second.until > now) {
+      ++it;
+      continue;
+    }
+    late.push_back(std::move(it->second.done));
+    it = waiting_applies_.erase(it);
+  }
+  for (auto& done : late) done(Error{Code::kDeadline, "the region did not catch up in time"});
+  std::vector<WaitingCommit> rest;
+  for (auto& w : std::exchange(waiting_commits_, {})) {
+    if (w.until > now)
+      rest.push_back(std::move(w));
+    else
+      w.done(Error{Code::kDeadline, "the primary did not confirm its commit in time"});
+  }
+  for (auto& w : waiting_commits_) rest.push_back(std::move(w));
+  waiting_commits_ = std::move(rest);
+}
+
+// --- what happens here ---
+
+void Replication::role_changed() {
+  surveyed_ = {};
+  if (!stopping_ && group_.lineage().known()) client_.tick(group_.clock().now(), regions_);
+}
+
+void Replication::committed(Index) {
+  if (stopping_) return;
+  if (group_.role() == GroupRole::kPrimary)
+    source_.committed();
+  else
+    client_.committed();
+}
+
+void Replication::applied(std::span<const Entry>) {
+  const auto index = group_.state().applied().point.position.index;
+  while (!waiting_applies_.empty() && waiting_applies_.begin()->first <= index) {
+    auto done = std::move(waiting_applies_.begin()->second.done);
+    waiting_applies_.erase(waiting_applies_.begin());
+    done({});
+  }
+}
+
+void Replication::tick() {
+  timer_ = group_.loop().after(std::min(kTick, options_.ping_interval), [this] { tick(); });
+  if (stopping_ || !group_.lineage().known()) return;
+  const auto now = group_.clock().now();
+  if (surveyed_ == Instant{} || now - surveyed_ >= kSurveyInterval) {
+    regions_ = survey(group_);
+    surveyed_ = now;
+  }
+  const auto role = group_.role();
+  if (role_ == GroupRole::kPrimary && role != GroupRole::kPrimary) {
+    source_.end_all();
+    followers_.release();
+  }
+  role_ = role;
+  if (forward_) forward_->following(follows(role));
+  if (role == GroupRole::kPrimary)
+    tick_primary(now);
+  else if (follows(role))
+    tick_following(now);
+  else
+    client_.stop();
+  expire_waiting(now);
+}
+
+void Replication::tick_primary(Instant now) {
+  client_.stop();
+  followers_.tick(now, regions_);
+  source_.tick(now);
+  arming_.tick(now, regions_);
+}
+
+void Replication::tick_following(Instant now) {
+  pinger_.tick(now, regions_);
+  client_.tick(now, regions_);
+  if (!ask_timer_ && std::any_of(waiting_commits_.begin(), waiting_commits_.end(),
+                                 [](const WaitingCommit& w) { return w.sequence == 0; }))
+    ask_commit();
+  tell_presence(now);
+  hand_over(now);
+}
+
+void Replication::tell_presence(Instant now) {
+  if (now - presence_told_ < kPresenceInterval) return;
+  presence_told_ = now;
+  const Presence presence{heard(now), client_.state() == StreamState::kStreaming, client_.damage()};
+  for (const auto id : others(group_)) outbox_.send(id, presence);
+}
+
+void Replication::hand_over(Instant now) {
+  if (!group_.is_leader() || client_.without_source(now) < options_.handover_after) return;
+  // A leader that heard something lately finds a source sooner than a new one would.
+  const auto silence = pinger_.meter().silence(now);
+  if (silence && *silence < options_.handover_after) return;
+  if (now - handed_over_ < kHandOverInterval && handed_over_ != Instant{}) return;
+  for (const auto& [id, told] : told_) {
+    if (!told.presence.heard || now - told.at >= kPresenceFresh || !group_.membership().voters.contains(id)) continue;
+    handed_over_ = now;
+    group_.logger().warn("no source is reachable from this leader; handing leadership to a member that hears the primary",
+                         {{"to", id}});
+    group_.transfer_leadership(id);
+    return;
+  }
+}
+
+// --- what is shown ---
+
+const Presence* Replication::leader_presence(Instant now) const {
+  const auto it = told_.find(group_.leader());
+  return it != told_.end() && now - it->second.at < kPresenceFresh ? &it->second.presence : nullptr;
+}
+
+EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& self, Instant now) const {
+  EligibilityFacts f;
+  const auto armed = this->armed();
+  f.armed = armed && armed->group == group_.group();
+  if (armed) f.armed_region = armed->region;
+  f.leader = group_.leader();
+  f.leader_known = group_.is_leader() || (f.leader && f.leader != group_.self());
+  f.heard = heard(now);
+  f.heard_by_others = heard_by_others(now);
+  const auto held = group_.committed().position;
+  f.high = pinger_.meter().lag(held, now).high;
+  f.lag_at_newest = pinger_.meter().lag_at_newest(held);
+  if (const auto& newest = pinger_.meter().newest()) f.newest_age = now - newest->sent;
+  f.hash = pinger_.verdict();
+  f.hash_index = pinger_.compared();
+  f.damage = client_.damage();
+  if (const auto* leader = leader_presence(now); leader && !group_.is_leader()) f.damage = leader->damage;
+  f.disk_full = node.disk_full;
+  f.disk_stall = node.disk_stall;
+  f.version = self.version;
+  for (const auto& m : node.members)
+    if (std::binary_search(regions_.primary.begin(), regions_.primary.end(), m.id) && m.report_age &&
+        older_version(f.newest_primary_version, m.version))
+      f.newest_primary_version = m.version;
+  f.epoch = group_.epoch();
+  f.newest_epoch = std::max(f.epoch, pinger_.newest_epoch());
+  f.isolated = self.state == MemberState::kIsolated;
+  f.voter = group_.membership().is_voter(group_.self());
+  return f;
+}
+
+void Replication::extend(NodeStatus& node, MemberStatus& self) {
+  const auto now = group_.clock().now();
+  const auto armed = this->armed();
+  node.armed_region = armed ? armed->region : "";
+  node.armed_group = armed ? armed->group : GroupId();
+  if (group_.role() == GroupRole::kPrimary) {
+    node.followers = followers_.status(now);
+    for (auto& f : node.followers) f.armed = armed && armed->group == f.group && f.group;
+    return;
+  }
+  if (!follows(group_.role())) return;
+  node.primary_heard = heard(now);
+  node.primary_silence = pinger_.meter().silence(now);
+  node.stream_state = name(client_.state());
+  self.lag = pinger_.meter().lag(group_.state().applied().point.position, now);
+  const auto* leader = group_.is_leader() ? nullptr : leader_presence(now);
+  self.stream_connected = client_.state() == StreamState::kStreaming || (leader && leader->streaming);
+  self.eligibility = judge(facts(node, self, now), options_.eligibility);
+}
+
+}  // namespace leeward::standby

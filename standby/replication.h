@@ -1,0 +1,143 @@
+// The stream between regions as one member takes part in it: source of the
+// primary, client of a following group, pings, retention, arming, verdicts.
+// Wiring makes one for each node::Group.
+//
+// Core loop, construction and destruction included (or while the loop does not
+// run). Registers itself as observer, status extension and handler of
+// Lane::kStream, and takes that back when it is destroyed.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node/group.h"
+#include "standby/arming.h"
+#include "standby/client.h"
+#include "standby/eligibility.h"
+#include "standby/followers.h"
+#include "standby/hashes.h"
+#include "standby/outbox.h"
+#include "standby/pings.h"
+#include "standby/regions.h"
+#include "standby/source.h"
+
+namespace leeward::standby {
+
+struct ReplicationOptions {
+  SourceOptions source;
+  ClientOptions client;
+  ArmingOptions arming;
+  EligibilityLimits eligibility;
+  Duration ping_interval = 50ms;
+  Duration primary_silence = 5s;  // dr.primary_silence
+  Duration handover_after = 3s;
+};
+
+// Calls passed between regions; forwarding.h implements it.
+class ForwardHandler {
+ public:
+  virtual ~ForwardHandler() = default;
+  virtual void forward(NodeId from, Forward call) = 0;
+  virtual void reply(NodeId from, ForwardReply reply) = 0;
+  virtual void following(bool yes) = 0;  // whether this group follows; again and again
+};
+
+class Replication final : public node::GroupObserver, public node::StatusExtension {
+ public:
+  Replication(node::Group& group, ReplicationOptions options);
+  ~Replication() override;
+  Replication(const Replication&) = delete;
+  Replication& operator=(const Replication&) = delete;
+
+  // Begins; the group's lineage may still be unknown.
+  void start();
+  void set_forward_handler(ForwardHandler* handler) { forward_ = handler; }
+
+  const StandbyProbe& probe() const { return probe_; }
+  StandbyProbe& probe() { return probe_; }
+  Outbox& outbox() { return outbox_; }
+  const Regions& regions() const { return regions_; }
+  const StreamClient& client() const { return client_; }
+  const StreamSource& source() const { return source_; }
+  const Pinger& pinger() const { return pinger_; }
+
+  bool heard(Instant now) const;
+  // A member of the primary to pass calls to: its leader if reachable.
+  NodeId primary_member() const;
+  std::optional<Armed> armed() const;
+
+  // `done` runs once: with the history position that was committed in the
+  // primary at some time after this call, or kUnavailable after `timeout`.
+  void primary_commit(Duration timeout, Function<void(Result<Position>)> done);
+
+  // `done` runs once: when this member has applied the history up to `index`,
+  // or with kDeadline at `until`.
+  void when_applied(HistoryIndex index, Instant until, Function<void(Result<void>)> done);
+
+  // node::GroupObserver
+  void role_changed() override;
+  void committed(Index index) override;
+  void applied(std::span<const Entry> entries) override;
+  void stopping() override;
+  // node::StatusExtension
+  void extend(NodeStatus& node, MemberStatus& self) override;
+
+ private:
+  struct Told {  // Presence of another member of this group
+    Presence presence;
+    Instant at{};
+  };
+  struct WaitingCommit {
+    std::uint64_t sequence;  // of the ping that asks; 0: not sent yet
+    Instant until;
+    Function<void(Result<Position>)> done;
+  };
+
+  struct WaitingApply {
+    Instant until;
+    Function<void(Result<void>)> done;
+  };
+
+  void received(NodeId from, Bytes bytes);
+  void dispatch(NodeId from, const Header& header, Body body, std::size_t wire_bytes);
+  void answered(NodeId from, const Pong& pong);
+  void tick();
+  void tick_primary(Instant now);
+  void tick_following(Instant now);
+  void tell_presence(Instant now);
+  void hand_over(Instant now);
+  void ask_commit();
+  void expire_waiting(Instant now);
+  // What the group's leader last said; nullptr: nothing lately, or this is it.
+  const Presence* leader_presence(Instant now) const;
+  bool heard_by_others(Instant now) const;
+  EligibilityFacts facts(const NodeStatus& node, const MemberStatus& self, Instant now) const;
+
+  node::Group& group_;
+  ReplicationOptions options_;
+  StandbyProbe probe_;
+  Outbox outbox_;
+  Followers followers_;
+  StreamSource source_;
+  StreamClient client_;
+  Pinger pinger_;
+  PingAnswerer answerer_;
+  Arming arming_;
+  ForwardHandler* forward_ = nullptr;
+
+  Regions regions_;
+  Instant surveyed_{};
+  GroupRole role_ = GroupRole::kUnknown;  // as of the last tick
+  std::map<NodeId, Told> told_;
+  Instant presence_told_{};
+  Instant handed_over_{};
+  std::vector<WaitingCommit> waiting_commits_;
+  std::multimap<HistoryIndex, WaitingApply> waiting_applies_;
+  Executor::TimerId timer_ = 0;
+  Executor::TimerId ask_timer_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace leeward::standby

@@ -1,0 +1,558 @@
+#include "world/world.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <stdexcept>
+
+#include "base/check.h"
+#include "kv/state_machine.h"
+#include "kv/stores.h"
+#include "node/frames.h"
+#include "proto/rpc.pb.h"
+#include "wal/log_store.h"
+#include "wal/superblock.h"
+#include "world/plants.h"
+
+namespace leeward::sim {
+namespace {
+
+const Path kData = "/data", kWal = "/wal", kSnapshots = "/snapshots";
+
+// A failed CHECK is a finding of the run, not the end of the simulator.
+struct CheckFailed : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+void throw_check(const char* file, int line, const char* text) {
+  throw CheckFailed(std::string(file) + ":" + std::to_string(line) + ": " + text);
+}
+
+class NodeLog final : public Log {
+ public:
+  NodeLog(const Scheduler& scheduler, NodeId id, bool print) : scheduler_(scheduler), id_(id), print_(print) {}
+  bool enabled(Level level) const override { return print_ && level >= Level::kInfo; }
+  void write(Level, std::string_view message, std::initializer_list<Field> fields) override {
+    std::string line(message);
+    for (const auto& f : fields) line += " " + std::string(f.key) + "=" + f.value;
+    std::fprintf(stderr, "%10.4f node %u %s\n", to_s(scheduler_.now().time_since_epoch()),
+                 static_cast<unsigned>(id_.value()), line.c_str());
+  }
+
+ private:
+  const Scheduler& scheduler_;
+  NodeId id_;
+  bool print_;
+};
+
+std::string put_request(const std::string& key, const std::string& value) {
+  etcdserverpb::PutRequest request;
+  request.set_key(key);
+  request.set_value(value);
+  return request.SerializeAsString();
+}
+
+struct Found {
+  Revision revision, mod_revision;
+  std::string value;
+  bool exists = false;
+};
+Result<Found> read_key(StateMachine& state, const std::string& key, Revision at = Revision()) {
+  etcdserverpb::RangeRequest request;
+  request.set_key(key);
+  request.set_revision(at.value());
+  auto reply = state.range(request.SerializeAsString());
+  if (!reply.ok()) return reply.error();
+  std::string bytes;
+  for (;;) {
+    auto piece = (*reply)->next(1_MiB);
+    if (!piece.ok()) return piece.error();
+    if (piece->empty()) break;
+    bytes += piece->view();
+  }
+  etcdserverpb::RangeResponse response;
+  if (!response.ParseFromString(bytes)) return Error{Code::kCorrupt, "a range answer does not parse"};
+  Found found;
+  found.revision = (*reply)->revision();
+  if (response.kvs_size() == 0) return found;
+  found.exists = true;
+  found.value = response.kvs(0).value();
+  found.mod_revision = Revision(response.kvs(0).mod_revision());
+  return found;
+}
+
+}  // namespace
+
+struct World::Process : node::GroupObserver {
+  Process(World& w, Node& n)
+      : world(w),
+        spec(n.spec),
+        log(w.scheduler, n.spec.id, w.options_.log_to_stderr),
+        random(w.dice.next()),
+        wal_random(w.dice.next()),
+        core(w.scheduler, w.dice, n.clock.get(), 5us, 50us),
+        wal(w.scheduler, w.dice, n.clock.get(), 100us, 3ms),
+        link(w.network, core, n.spec.id) {}
+
+  void applied(std::span<const Entry> entries) override {
+    world.scheduler.note(entries.back().index.value());
+    world.checkers.applied(spec.role, spec.id, entries, member->state().applied());
+  }
+
+  World& world;
+  const node::Node& spec;
+  NodeLog log;
+  Dice random, wal_random;
+  SimExecutor core, wal;
+  SimLink link;
+  std::unique_ptr<node::Member> member;
+  std::shared_ptr<void> companion;
+};
+
+// One client: an operation at a time, to any node, with a limit of its own.
+struct World::Client {
+  int id = 0;
+  std::uint64_t operation = 0;
+};
+
+World::World(WorldOptions options)
+    : dice(options.seed), network(scheduler, dice), options_(std::move(options)) {
+  set_check_handler(throw_check);
+  network.weather = options_.weather;
+  client_loop_ = std::make_unique<SimExecutor>(scheduler, dice, nullptr, 5us, 20us);
+  for (int i = 1; i <= options_.primaries + options_.standbys; ++i) {
+    Node n;
+    const bool primary = i <= options_.primaries;
+    n.spec.id = NodeId(static_cast<std::uint64_t>(i));
+    n.spec.name = "n" + std::to_string(i);
+    n.spec.region = primary ? "east" : "west";
+    n.spec.peer_address = "10.0.0." + std::to_string(i) + ":2380";
+    n.spec.role = primary ? GroupRole::kPrimary : GroupRole::kStandby;
+    n.disk = std::make_unique<test::MemoryDisk>();
+    n.clock = std::make_unique<SimClock>(scheduler);
+    nodes_.emplace(n.spec.id, std::move(n));
+  }
+  plant_on_the_wire();
+}
+
+World::~World() {
+  for (auto& [id, n] : nodes_) n.process.reset();
+}
+
+node::MemberOptions World::member_options(NodeId id) const {
+  node::MemberOptions o;
+  o.self = id;
+  o.cluster_name = "sim";
+  for (const auto& [other, n] : nodes_) o.nodes.push_back(n.spec);
+  o.data_dir = kData;
+  o.wal_dir = kWal;
+  o.snapshot_dir = kSnapshots;
+  o.storage.checkpoint_interval = options_.checkpoint_interval;
+  o.storage.retain_log_bytes = options_.retain_log_bytes;
+  o.storage.chunk_bytes = 4_KiB;
+  return o;
+}
+
+void World::start(NodeId id) {
+  auto& n = nodes_.at(id);
+  if (n.process) return;
+  n.process = std::make_unique<Process>(*this, n);
+  auto& p = *n.process;
+  node::MemberPorts ports{*n.clock, *n.disk, p.core, p.wal, p.random, p.link, p.log, {}, {}, {}, {}};
+  ports.open_state = [this, &n, &p](const Path& dir) -> Result<std::unique_ptr<StateMachine>> {
+    auto store = kv::open_memory_store(*n.disk, dir, {.flush_every = 20});
+    if (!store.ok()) return store.error();
+    auto state = kv::MvccStateMachine::open(std::move(*store), *n.disk, *n.clock, p.log);
+    if (!state.ok()) return state.error();
+    if (options_.plants.chain_hash_ignored && p.spec.id == NodeId(2))
+      return std::unique_ptr<StateMachine>(
+          std::make_unique<AppliesOtherBytes>(std::shared_ptr<StateMachine>(std::move(*state))));
+    return std::unique_ptr<StateMachine>(std::move(*state));
+  };
+  ports.open_log = [this, &n, &p](const Path& dir, Incarnation owner,
+                                  bool create) -> Result<std::unique_ptr<LogStore>> {
+    wal::LogOptions o;
+    o.owner = owner;
+    o.create = create;
+    o.segment_bytes = 64_KiB;
+    o.cache_bytes = 32_KiB;
+    auto log = wal::SegmentedLog::open(*n.disk, p.wal_random, dir, o);
+    if (!log.ok()) return log.error();
+    std::unique_ptr<LogStore> store = std::move(*log);
+    if (options_.plants.vote_not_persisted) store = std::make_unique<ForgetsVotes>(std::move(store));
+    if (options_.plants.checkpoint_without_log) store = std::make_unique<DropsTooMuch>(std::move(store));
+    return store;
+  };
+  ports.open_superblock = [&n](const Path& dir, const SuperblockData& fresh) -> Result<std::unique_ptr<Superblock>> {
+    auto superblock = wal::SuperblockFile::open(*n.disk, dir);
+    if (!superblock.ok() && superblock.error().code == Code::kNotFound)
+      superblock = wal::SuperblockFile::create(*n.disk, dir, fresh);
+    if (!superblock.ok()) return superblock.error();
+    return std::unique_ptr<Superblock>(std::move(*superblock));
+  };
+  ports.fatal = [&n](const Error&) { n.doomed = true; };
+  auto opened = node::Member::open(std::move(ports), member_options(id));
+  n.open_error.clear();
+  if (!opened.ok()) {
+    n.open_error = opened.error().message;
+    // Power that fails during the start is no finding; all else is.
+    if (n.disk->powered())
+      checkers.report("node " + std::to_string(id.value()) + " does not open: " + n.open_error);
+    end(id, true);
+    return;
+  }
+  ++n.starts;
+  p.member = std::move(*opened);
+  p.member->observe(&p);
+  if (options_.companion) p.companion = options_.companion(*p.member);
+  p.member->start();
+}
+
+void World::end(NodeId id, bool power) {
+  auto& n = nodes_.at(id);
+  n.doomed = false;
+  if (n.process) {
+    if (n.process->member) checkers.log(n.spec.role, id, n.process->member->log());
+    n.process->companion.reset();
+    n.process->member.reset();
+    n.process.reset();
+  }
+  if (power) {
+    n.disk->crash(dice.next());
+  } else {
+    n.disk->kill();
+  }
+  scheduler.note(id.value());
+}
+
+void World::crash(NodeId id) { end(id, true); }
+void World::kill(NodeId id) { end(id, false); }
+
+void World::wipe(NodeId id) {
+  end(id, true);
+  nodes_.at(id).disk = std::make_unique<test::MemoryDisk>();
+}
+
+void World::stop(NodeId id) {
+  bool down = false;
+  nodes_.at(id).process->member->stop([&down] { down = true; });
+  if (!run_until([&] { return down; })) checkers.report("node " + std::to_string(id.value()) + " does not stop");
+  end(id, true);
+}
+
+node::Member* World::member(NodeId id) {
+  auto& n = nodes_.at(id);
+  return n.process ? n.process->member.get() : nullptr;
+}
+
+std::vector<NodeId> World::ids() const {
+  std::vector<NodeId> ids;
+  for (const auto& [id, n] : nodes_) ids.push_back(id);
+  return ids;
+}
+
+std::optional<NodeId> World::leader() const {
+  std::optional<NodeId> best;
+  Term term;
+  for (const auto& [id, n] : nodes_) {
+    if (!n.process || !n.process->member || n.spec.role != GroupRole::kPrimary) continue;
+    const auto& m = *n.process->member;
+    if (!m.is_leader() || !m.lineage().known() || m.term() < term) continue;
+    best = id;
+    term = m.term();
+  }
+  return best;
+}
+
+void World::check_step() {
+  for (auto& [id, n] : nodes_) {
+    if (n.doomed) end(id, !n.disk->powered());
+    if (!n.process || !n.process->member) continue;
+    const auto& m = *n.process->member;
+    if (!m.is_leader()) continue;
+    if (auto& led = led_[id]; led != m.term()) {
+      led = m.term();
+      checkers.leader(n.spec.role, m);
+    }
+  }
+}
+
+bool World::run_until(const std::function<bool()>& condition, Duration limit) {
+  const auto until = scheduler.now() + limit;
+  try {
+    while (checkers.breach().empty()) {
+      if (condition()) return true;
+      if (!scheduler.step(until)) return condition();
+      check_step();
+    }
+  } catch (const CheckFailed& failed) {
+    set_check_handler(throw_check);
+    checkers.report(failed.what());
+  }
+  return false;
+}
+
+void World::run_for(Duration time) {
+  (void)run_until([] { return false; }, time);  // always false: it is time that ends it
+}
+
+// --- clients ---
+
+std::shared_ptr<World::Put> World::put(NodeId id, const std::string& key, const std::string& value,
+                                       std::optional<Duration> deadline) {
+  auto ended = std::make_shared<Put>();
+  Command command;
+  command.op = Op::kPut;
+  command.request = Bytes(put_request(key, value));
+  std::optional<Instant> until;
+  if (deadline) until = nodes_.at(id).clock->now() + *deadline;
+  const auto before = checkers.highest();
+  member(id)->propose(std::move(command), until, *client_loop_, [this, ended, before, key, value](node::Outcome o) {
+    if (o.end == node::Outcome::End::kApplied && o.result.etcd_error.empty())
+      checkers.acknowledged_put({before, key, value, o.result.revision});
+    ended->outcome = std::move(o);
+    ended->ended = true;
+  });
+  return ended;
+}
+
+std::optional<std::string> World::peek(NodeId id, const std::string& key) {
+  auto found = read_key(member(id)->state(), key);
+  if (!found.ok() || !found->exists) return std::nullopt;
+  return found->value;
+}
+
+void World::start_clients() {
+  clients_run_ = true;
+  for (int i = 0; i < options_.clients; ++i) {
+    clients_.push_back(std::make_unique<Client>());
+    clients_.back()->id = i;
+    next_operation(*clients_.back());
+  }
+}
+
+void World::next_operation(Client& client) {
+  if (!clients_run_) return;
+  const auto operation = ++client.operation;
+  // A node may die with the request: then nobody ever answers.
+  scheduler.after(9s, [this, &client, operation] { finish(client, operation, 10ms); });
+  const auto id = NodeId(1 + dice.below(static_cast<std::uint64_t>(options_.primaries)));
+  if (!member(id)) return finish(client, operation, 50ms);
+  if (dice.chance(0.7)) {
+    client_put(client, id);
+  } else {
+    client_read(client, id);
+  }
+}
+
+// Only the operation under way may be finished, once.
+void World::finish(Client& client, std::uint64_t operation, Duration pause) {
+  if (client.operation != operation) return;
+  ++client.operation;
+  scheduler.after(pause, [this, &client] { next_operation(client); });
+}
+
+void World::client_put(Client& client, NodeId id) {
+  const auto operation = client.operation;
+  const auto key = "key" + std::to_string(dice.below(8));
+  const auto value = "c" + std::to_string(client.id) + "-" + std::to_string(operation) + std::string(dice.below(200), 'x');
+  const auto before = checkers.highest();
+  Command command;
+  command.op = Op::kPut;
+  command.request = Bytes(put_request(key, value));
+  member(id)->propose(std::move(command), std::nullopt, *client_loop_,
+                      [this, &client, operation, before, key, value](node::Outcome o) {
+                        scheduler.note(static_cast<std::uint64_t>(o.end));
+                        if (o.end == node::Outcome::End::kApplied)
+                          checkers.acknowledged_put({before, key, value, o.result.revision});
+                        finish(client, operation, dice.between(Duration(0), Duration(5ms)));
+                      });
+}
+
+void World::client_read(Client& client, NodeId id) {
+  const auto operation = client.operation;
+  const auto key = "key" + std::to_string(dice.below(8));
+  const auto before = checkers.highest();
+  auto serve = [this, &client, operation, before, key, id] {
+    if (auto* m = member(id)) {
+      auto found = read_key(m->state(), key);
+      if (found.ok()) checkers.acknowledged_read({before, key, found->value, found->revision}, found->mod_revision);
+    }
+    finish(client, operation, dice.between(Duration(0), Duration(5ms)));
+  };
+  if (member(id)->read_now()) return serve();
+  member(id)->read_barrier(std::nullopt, *client_loop_, [this, &client, operation, serve](Result<void> r) {
+    if (!r.ok()) return finish(client, operation, 20ms);
+    serve();
+  });
+}
+
+// --- ends ---
+
+bool World::all_equal() {
+  std::optional<AppliedState> first;
+  std::map<GroupRole, Index> applied;
+  for (auto& [id, n] : nodes_) {
+    if (!n.process || !n.process->member || !n.process->member->lineage().known()) return false;
+    auto& m = *n.process->member;
+    if (m.leader() == NodeId()) return false;
+    const auto state = m.state().applied();
+    const auto [it, fresh] = applied.emplace(n.spec.role, state.point.index);
+    if (it->second != state.point.index || m.last().index != state.point.index) return false;
+    if (n.spec.role != GroupRole::kPrimary) continue;
+    if (!first) first = state;
+    if (first->state_hash != state.state_hash) checkers.report("I4: the members' states differ at the end");
+  }
+  return true;
+}
+
+bool World::settle(Duration limit) {
+  network.heal();
+  network.weather = {};
+  clients_run_ = false;
+  for (auto& [id, n] : nodes_) n.clock->set_rate(1.0);
+  const bool equal = run_until(
+      [this] {
+        for (auto& [id, n] : nodes_)
+          if (!n.process) start(id);
+        return all_equal();
+      },
+      limit);
+  if (!equal) checkers.report("the members do not come to rest");
+  if (!checkers.breach().empty()) return false;
+  for (auto& [id, n] : nodes_) checkers.log(n.spec.role, id, n.process->member->log());
+  verify_acknowledged();
+  return checkers.breach().empty();
+}
+
+// Every acknowledged put is to be found at its own revision, at every member.
+void World::verify_acknowledged() {
+  for (auto& [id, n] : nodes_) {
+    if (n.spec.role != GroupRole::kPrimary) continue;
+    for (const auto& told : checkers.puts()) {
+      auto found = read_key(n.process->member->state(), told.key, told.revision);
+      if (found.ok() && found->exists && found->value == told.value && found->mod_revision == told.revision) continue;
+      return checkers.report("the acknowledged put of " + told.key + " at revision " +
+                             std::to_string(told.revision.value()) + " is lost at node " + std::to_string(id.value()));
+    }
+  }
+}
+
+void World::fault() {
+  const auto id = NodeId(1 + dice.below(static_cast<std::uint64_t>(options_.primaries + options_.standbys)));
+  auto& n = nodes_.at(id);
+  switch (dice.below(9)) {
+    case 0: case 1: return crash(id);
+    case 2: return kill(id);
+    case 3: return n.disk->power_off_after(dice.below(40));
+    case 4: return network.isolate(id, ids());
+    case 5: {
+      const auto other = NodeId(1 + dice.below(nodes_.size()));
+      if (other != id) network.cut(id, other);
+      return;
+    }
+    case 6: network.weather.loss = 0.01 * static_cast<double>(dice.below(20)); return;
+    case 7: network.weather.straggler = 0.01 * static_cast<double>(dice.below(10)); return;
+    default:
+      for (auto& [other, node] : nodes_)
+        if (dice.chance(0.5)) crash(other);
+  }
+}
+
+bool World::torment(Duration time) {
+  for (const auto id : ids()) start(id);
+  if (!run_until([this] { return leader().has_value(); })) {
+    checkers.report("no leader at the start");
+    return false;
+  }
+  start_clients();
+  const auto until = scheduler.now() + time;
+  while (scheduler.now() < until && checkers.breach().empty()) {
+    run_for(dice.between(50ms, 2500ms));
+    try {
+      if (dice.chance(0.7)) fault();
+      if (dice.chance(0.4)) network.heal();
+      for (auto& [id, n] : nodes_)
+        if (!n.process && dice.chance(0.5)) start(id);
+    } catch (const CheckFailed& failed) {
+      set_check_handler(throw_check);
+      checkers.report(failed.what());
+    }
+  }
+  return settle();
+}
+
+// --- bugs on the wire ---
+
+namespace {
+
+struct Raft {
+  node::FrameHeader header;
+  raft::Message message;
+};
+std::optional<Raft> raft_message(Lane lane, const Bytes& bytes) {
+  if (lane != Lane::kConsensus) return std::nullopt;
+  auto frame = node::decode_frame(bytes);
+  if (!frame.ok() || frame->header.type != node::FrameType::kRaft) return std::nullopt;
+  auto message = raft::decode_message(frame->body);
+  if (!message.ok()) return std::nullopt;
+  return Raft{frame->header, std::move(*message)};
+}
+Bytes to_frame(const node::FrameHeader& header, const raft::Message& message) {
+  auto out = node::encode_header(header);
+  raft::encode(message, out);
+  return Bytes(std::move(out));
+}
+
+// What a leader knows of its followers, as the wire shows it.
+struct Matches {
+  std::map<std::pair<NodeId, Term>, std::map<NodeId, Index>> of;
+};
+
+}  // namespace
+
+void World::plant_on_the_wire() {
+  if (options_.plants.acknowledged_before_quorum) {
+    // Nobody holds the entry, and the leader is told that all do.
+    network.tamper = [this](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
+      auto raft = raft_message(lane, bytes);
+      if (!raft || raft->message.type != raft::MessageType::kAppend || raft->message.entries.empty() || !member(to))
+        return bytes;
+      if (!member(from) || !member(from)->lineage().known()) return bytes;
+      auto reply = raft->message;
+      reply.type = raft::MessageType::kAppendReply;
+      reply.from = to;
+      reply.to = from;
+      reply.index = raft->message.entries.back().index;
+      reply.entries.clear();
+      auto header = raft->header;
+      header.incarnation = member(to)->next_origin().incarnation;
+      auto frame = to_frame(header, reply);
+      scheduler.after(100us, [this, from, to, frame] {
+        if (auto& p = nodes_.at(from).process) p->link.arrive(to, Lane::kConsensus, frame);
+      });
+      return {};
+    };
+  }
+  if (options_.plants.older_term_committed) {
+    // One entry an append, and commit is whatever a majority holds, of any term.
+    auto matches = std::make_shared<Matches>();
+    wire_ = matches;
+    network.tamper = [matches](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
+      auto raft = raft_message(lane, bytes);
+      if (!raft) return bytes;
+      auto& m = raft->message;
+      if (m.type == raft::MessageType::kAppendReply && !m.reject) {
+        auto& match = matches->of[{to, m.term}][from];
+        match = std::max(match, m.index);
+        return bytes;
+      }
+      if (m.type != raft::MessageType::kAppend && m.type != raft::MessageType::kHeartbeat) return bytes;
+      if (m.entries.size() > 1) m.entries.resize(1);
+      // Of three: the leader and one more.
+      for (const auto& [follower, index] : matches->of[{from, m.term}])
+        if (follower == to) m.commit = std::max(m.commit, index);
+      return to_frame(raft->header, m);
+    };
+  }
+}
+
+}  // namespace leeward::sim

@@ -1,0 +1,131 @@
+// Real members (raft, wal, kv, node) over simulated clocks, loops, disks and
+// networks, with clients that remember what they were told. One thread; the
+// seed decides everything.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node/member.h"
+#include "support/memory_disk.h"
+#include "world/checkers.h"
+#include "world/network.h"
+#include "world/scheduler.h"
+
+namespace leeward::sim {
+
+// Bugs planted behind the ports, to prove that the checkers see them.
+struct Plants {
+  bool fsync_left_out = false;
+  bool vote_not_persisted = false;
+  bool older_term_committed = false;
+  bool acknowledged_before_quorum = false;
+  bool checkpoint_without_log = false;
+  bool chain_hash_ignored = false;
+  bool stale_lease_read = false;
+};
+
+struct WorldOptions {
+  std::uint64_t seed = 1;
+  int primaries = 3;
+  int standbys = 0;
+  int clients = 4;
+  std::uint64_t checkpoint_interval = 200;  // writes; small, so that snapshots happen
+  std::uint64_t retain_log_bytes = 64_KiB;
+  Network::Weather weather;
+  Plants plants;
+  bool log_to_stderr = false;
+  // Made beside each member when it opens, gone before it is: the stream.
+  std::function<std::shared_ptr<void>(node::Member&)> companion;
+};
+
+class World {
+ public:
+  explicit World(WorldOptions options);
+  ~World();
+
+  // --- nodes ---
+  void start(NodeId id);
+  void crash(NodeId id);           // power lost: what was not synced may be gone
+  void kill(NodeId id);            // the process alone dies: the page cache stays
+  void wipe(NodeId id);            // crash, and the disk is replaced by an empty one
+  void stop(NodeId id);            // graceful; runs until it is down
+  bool running(NodeId id) const { return nodes_.at(id).process != nullptr; }
+  node::Member* member(NodeId id);
+  test::MemoryDisk& disk(NodeId id) { return *nodes_.at(id).disk; }
+  SimClock& clock(NodeId id) { return *nodes_.at(id).clock; }
+  std::vector<NodeId> ids() const;
+  std::optional<NodeId> leader() const;  // of the primaries, ready to serve
+  const std::string& open_error(NodeId id) const { return nodes_.at(id).open_error; }
+
+  // --- time ---
+  // Runs until it is so, or time is over, or an invariant broke. True: it is so.
+  bool run_until(const std::function<bool()>& condition, Duration limit = 30s);
+  void run_for(Duration time);
+
+  // --- clients ---
+  void start_clients();
+  void stop_clients() { clients_run_ = false; }
+  // One put through `id`; the outcome once it is there.
+  struct Put {
+    bool ended = false;
+    node::Outcome outcome;
+  };
+  std::shared_ptr<Put> put(NodeId id, const std::string& key, const std::string& value,
+                           std::optional<Duration> deadline = std::nullopt);
+  // The value at one node's state, without any barrier.
+  std::optional<std::string> peek(NodeId id, const std::string& key);
+  std::uint64_t acknowledged() const { return checkers.puts().size(); }
+
+  // --- ends ---
+  // Heals everything, starts all nodes, waits until all are equal, and compares
+  // with what clients were told. False: see checkers.breach().
+  bool settle(Duration limit = 120s);
+
+  // A run of random faults for so long; settles at the end.
+  bool torment(Duration time);
+
+  Scheduler scheduler;
+  Dice dice;
+  Network network;
+  Checkers checkers;
+
+ private:
+  struct Process;
+  struct Node {
+    node::Node spec;
+    std::unique_ptr<test::MemoryDisk> disk;
+    std::unique_ptr<SimClock> clock;
+    std::unique_ptr<Process> process;
+    std::uint64_t starts = 0;
+    bool doomed = false;  // its fatal handler ran: dies at the next event
+    std::string open_error;
+  };
+  struct Client;
+
+  node::MemberOptions member_options(NodeId id) const;
+  void end(NodeId id, bool power);
+  void check_step();
+  void next_operation(Client& client);
+  void client_put(Client& client, NodeId id);
+  void client_read(Client& client, NodeId id);
+  void finish(Client& client, std::uint64_t operation, Duration pause);
+  bool all_equal();
+  void verify_acknowledged();
+  void fault();
+  void plant_on_the_wire();
+
+  WorldOptions options_;
+  std::map<NodeId, Node> nodes_;
+  std::unique_ptr<SimExecutor> client_loop_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  bool clients_run_ = false;
+  std::map<NodeId, Term> led_;
+  std::shared_ptr<void> wire_;
+};
+
+}  // namespace leeward::sim
