@@ -81,6 +81,7 @@ class CommandLine {
       if (!timeout.ok() || *timeout <= 0ns) return Error{Code::kInvalid, "--timeout " + options_.timeout + ": expected a duration such as 5s"};
       if (options_.certificates.cert.empty() != options_.certificates.key.empty())
         return Error{Code::kInvalid, "--cert and --key come together"};
+      if (const auto usable = check(options_.certificates); !usable.ok()) return usable.error();
       auto endpoints = parse_endpoints();
       if (!endpoints.ok()) return endpoints.error();
       HttpPoster network(options_.certificates);

@@ -1,4 +1,4 @@
-// One HTTP/1.1 POST, blocking, within a time limit: all that the command needs.
+// How the command reaches a node: one POST over net's blocking client.
 #pragma once
 
 #include <string>
@@ -23,6 +23,9 @@ struct Certificates {
   std::string ca, cert, key;  // PEM files; ca empty: the system's
 };
 
+// kInvalid, naming the file, when they are of no use.
+Result<void> check(const Certificates& certificates);
+
 struct Reply {
   int status = 0;
   std::string body;
@@ -32,8 +35,7 @@ struct Reply {
 class Poster {
  public:
   virtual ~Poster() = default;
-  // kUnavailable: could not connect, or the connection failed. kDeadline: no
-  // answer in time. kInvalid: a certificate file is of no use.
+  // Any answer is a value. kUnavailable: there was none, with the reason.
   virtual Result<Reply> post(const Endpoint& endpoint, const std::string& path, const std::string& body, Duration timeout) = 0;
 };
 

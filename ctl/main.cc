@@ -1,4 +1,3 @@
-#include <csignal>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -7,7 +6,6 @@
 #include "os/posix_disk.h"
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // TLS writes; a closed pipe shows as a failed stream
   leeward::os::PosixDisk disk;
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const int code = leeward::ctl::run(arguments, std::cout, std::cerr, disk);

