@@ -1,6 +1,6 @@
 #include "admin/pages.h"
 
-#include <cstdio>
+#include <algorithm>
 #include <map>
 
 #include "admin/checks.h"
@@ -50,39 +50,12 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-// 12345678 -> "12,345,678"
-std::string grouped(std::uint64_t n) {
-  const std::string digits = std::to_string(n);
-  std::string out;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) out += ',';
-    out += digits[i];
-  }
-  return out;
-}
-
-std::string bytes_text(std::uint64_t n) {
-  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(n);
-  std::size_t unit = 0;
-  while (value >= 1024 && unit + 1 < std::size(kUnits)) value /= 1024, ++unit;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
-  return text;
-}
-
-std::string milliseconds(Duration d) {
-  char text[32];
-  std::snprintf(text, sizeof text, to_ms(d) < 10 ? "%.1f ms" : "%.0f ms", to_ms(d));
-  return text;
-}
-
 std::string lag_text(const MemberStatus& member) {
   if (!follows(member.role)) return "&ndash;";
   if (!member.lag.high) return "unknown";
   std::string out;
   if (member.lag.writes) out = grouped(*member.lag.writes) + (*member.lag.writes == 1 ? " write, " : " writes, ");
-  return out + (member.lag.low ? milliseconds(*member.lag.low) : "?") + " to " + milliseconds(*member.lag.high);
+  return out + (member.lag.low ? human_duration(*member.lag.low) : "?") + " to " + human_duration(*member.lag.high);
 }
 
 std::string eligible_text(const MemberStatus& member) {
@@ -119,10 +92,10 @@ void append_group(std::string& out, const std::string& region, const Group& grou
            (m->admitted || !m->report_age ? name(m->state) : "not admitted") + (m->voter ? "" : ", no vote") + "</td>";
     out += !m->report_age ? "<td class=\"bad\">never heard</td>"
            : m->healthy   ? "<td class=\"good\">healthy</td>"
-                          : "<td class=\"bad\">unhealthy, heard " + milliseconds(*m->report_age) + " ago</td>";
+                          : "<td class=\"bad\">unhealthy, heard " + human_duration(*m->report_age) + " ago</td>";
     out += "<td class=\"n\">" + grouped(m->applied.index.value()) + "</td><td class=\"n\">" +
            grouped(m->applied.position.index.value()) + "</td><td>" + lag_text(*m) + "</td><td>" + eligible_text(*m) +
-           "</td><td class=\"n\">" + bytes_text(m->db_bytes) + "</td><td>" +
+           "</td><td class=\"n\">" + human_size(m->db_bytes) + "</td><td>" +
            escaped(m->client_url.empty() ? m->peer_address : m->client_url) + "</td></tr>\n";
   }
   out += "</table></div>\n";

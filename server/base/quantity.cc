@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <cstdio>
 #include <limits>
 
 namespace leeward {
@@ -84,5 +85,34 @@ Result<std::uint64_t> parse_size(std::string_view text) {
 }
 
 std::string format_size(std::uint64_t bytes) { return largest_whole_unit(bytes, kSizeUnits, "0B"); }
+
+std::string human_size(std::uint64_t bytes) {
+  static constexpr const char* kNames[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kNames)) value /= 1024, ++unit;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, kNames[unit]);
+  return text;
+}
+
+std::string grouped(std::uint64_t number) {
+  const std::string digits = std::to_string(number);
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  return out;
+}
+
+std::string human_duration(Duration value) {
+  char text[32];
+  const double ms = to_ms(value);
+  if (ms < 10) std::snprintf(text, sizeof text, "%.1f ms", ms);
+  else if (ms < 10'000) std::snprintf(text, sizeof text, "%.0f ms", ms);
+  else std::snprintf(text, sizeof text, "%.1f s", ms / 1000);
+  return text;
+}
 
 }  // namespace leeward

@@ -21,4 +21,9 @@ std::string format_duration(Duration value);
 Result<std::uint64_t> parse_size(std::string_view text);
 std::string format_size(std::uint64_t bytes);
 
+// For people, rounded: "1.5 MiB", "812 B"; "12,345,678"; "0.3 ms", "80 ms", "12.5 s".
+std::string human_size(std::uint64_t bytes);
+std::string grouped(std::uint64_t number);
+std::string human_duration(Duration value);
+
 }  // namespace leeward

@@ -1,0 +1,167 @@
+// Flags and the list of commands: the only file with CLI11.
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <limits>
+#include <sstream>
+
+#include "base/quantity.h"
+#include "ctl/commands.h"
+
+namespace leeward::ctl {
+namespace {
+
+struct Options {
+  std::string endpoints = "127.0.0.1:2379";
+  Certificates certificates;
+  std::string output = "table";
+  std::string timeout = "5s";
+  std::uint64_t id = 0;
+  StoragePlace place;
+  bool full_scan = false;
+  std::uint64_t from = 0, to = std::numeric_limits<std::uint64_t>::max();
+};
+
+using Action = std::function<Result<void>()>;
+
+class CommandLine {
+ public:
+  CommandLine(std::ostream& out, Disk& disk, Poster* poster) : out_(out), disk_(disk), poster_(poster) {
+    app_.name("leewardctl");
+    app_.description("Operates a Leeward cluster.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 refused by a safety rule, 4 unreachable.");
+    app_.require_subcommand(1);
+    app_.fallthrough();
+    app_.add_option("--endpoints", options_.endpoints, "client ports to try in turn: host:port,https://host:port or unix:///path")
+        ->envname("LEEWARDCTL_ENDPOINTS")->capture_default_str();
+    app_.add_option("--cacert", options_.certificates.ca, "whom to believe, PEM; turns TLS on")->envname("LEEWARDCTL_CACERT");
+    app_.add_option("--cert", options_.certificates.cert, "the operator's certificate, PEM")->envname("LEEWARDCTL_CERT");
+    app_.add_option("--key", options_.certificates.key, "its key, PEM")->envname("LEEWARDCTL_KEY");
+    app_.add_option("-o,--output", options_.output, "table or json")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+    app_.add_option("--timeout", options_.timeout, "limit of each try")->capture_default_str();
+    add_commands();
+  }
+
+  int run(const std::vector<std::string>& arguments, std::ostream& err) {
+    try {
+      app_.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    } catch (const CLI::CallForHelp& help) {
+      std::ostringstream ignored;
+      app_.exit(help, out_, ignored);
+      return kDone;
+    } catch (const CLI::ParseError& error) {
+      std::string text = error.what();
+      if (const std::size_t line = text.find('\n'); line != std::string::npos) text.resize(line);
+      err << "leewardctl: " << text << "; leewardctl --help lists commands and flags\n";
+      return kUsage;
+    }
+    const Result<void> done = action_ ? action_() : Error{Code::kInvalid, "no command; leewardctl --help lists them"};
+    if (done.ok()) return kDone;
+    err << "leewardctl: " << done.error().message << "\n";
+    return exit_code(done.error());
+  }
+
+ private:
+  CLI::App& group(const char* name, const char* description) {
+    CLI::App& group = *app_.add_subcommand(name, description);
+    group.require_subcommand(1);
+    group.fallthrough();
+    return group;
+  }
+
+  CLI::App& command(CLI::App& group, const char* name, const char* description, Action action) {
+    CLI::App& command = *group.add_subcommand(name, description);
+    command.fallthrough();
+    command.callback([this, action = std::move(action)] { action_ = action; });
+    return command;
+  }
+
+  Action online(std::function<Result<void>(const Server&, const Output&)> body) {
+    return [this, body = std::move(body)]() -> Result<void> {
+      const auto timeout = parse_duration(options_.timeout);
+      if (!timeout.ok() || *timeout <= 0ns) return Error{Code::kInvalid, "--timeout " + options_.timeout + ": expected a duration such as 5s"};
+      if (options_.certificates.cert.empty() != options_.certificates.key.empty())
+        return Error{Code::kInvalid, "--cert and --key come together"};
+      if (const auto usable = check(options_.certificates); !usable.ok()) return usable.error();
+      auto endpoints = parse_endpoints();
+      if (!endpoints.ok()) return endpoints.error();
+      HttpPoster network(options_.certificates);
+      const Server server(std::move(*endpoints), *timeout, poster_ ? *poster_ : network);
+      return body(server, output());
+    };
+  }
+
+  Output output() { return {out_, options_.output == "json"}; }
+
+  Result<std::vector<Endpoint>> parse_endpoints() const {
+    const bool tls = !options_.certificates.ca.empty() || !options_.certificates.cert.empty();
+    std::vector<Endpoint> out;
+    std::stringstream list(options_.endpoints);
+    for (std::string text; std::getline(list, text, ',');) {
+      auto endpoint = parse_endpoint(text, tls);
+      if (!endpoint.ok()) return endpoint.error();
+      out.push_back(std::move(*endpoint));
+    }
+    if (out.empty()) return Error{Code::kInvalid, "--endpoints is empty; expected host:port,..."};
+    return out;
+  }
+
+  void add_commands() {
+    CLI::App& cluster = group("cluster", "the cluster as a whole");
+    command(cluster, "status", "epoch, leader, members with role, state, lag and state hash", online(cluster_status));
+    command(cluster, "topology", "regions, members and their addresses", online(cluster_topology));
+
+    CLI::App& member = group("member", "members of the answering node's group");
+    command(member, "list", "members with their addresses", online(member_list));
+    const auto with_id = [this](CLI::App& c, const char* text) { c.add_option("id", options_.id, text)->required()->check(CLI::Range(1u, 0xffffffffu)); };
+    with_id(command(member, "admit", "lets a member that came back with empty storage vote again",
+                    online([this](const Server& s, const Output& o) { return member_admit(s, o, options_.id); })), "id of the member, decimal");
+    with_id(command(member, "move-leader", "hands leadership to another member",
+                    online([this](const Server& s, const Output& o) { return member_move_leader(s, o, options_.id); })), "id of the new leader, decimal");
+
+    const auto may_have_id = [this](CLI::App& c) { c.add_option("--id", options_.id, "of one member")->check(CLI::Range(1u, 0xffffffffu)); };
+    CLI::App& replica = group("replica", "one member");
+    may_have_id(command(replica, "status", "all that is known of one member (default: the one that answers)",
+                        online([this](const Server& s, const Output& o) { return replica_status(s, o, options_.id); })));
+    CLI::App& standby = group("standby", "members of following regions");
+    may_have_id(command(standby, "status", "lag, and whether each may be promoted",
+                        online([this](const Server& s, const Output& o) { return standby_status(s, o, options_.id); })));
+    add_storage();
+  }
+
+  void add_storage() {
+    CLI::App& storage = group("storage", "offline: looks at the directory of a stopped node");
+    const auto at = [this](CLI::App& c) -> CLI::App& {
+      c.add_option("directory", options_.place.data_dir, "the node's data_dir")->required();
+      c.add_option("--wal-dir", options_.place.wal_dir, "where the log is, if not in DIRECTORY/wal");
+      return c;
+    };
+    const auto place = [this] {
+      StoragePlace out = options_.place;
+      if (out.wal_dir.empty()) out.wal_dir = out.data_dir + "/wal";
+      return out;
+    };
+    at(command(storage, "verify", "checks superblock and log; exit 1 when there is damage",
+               [this, place] { return storage_verify(disk_, place(), options_.full_scan, output()); }))
+        .add_flag("--full-scan", options_.full_scan, "read every byte and recompute checksums and chain");
+    at(command(storage, "superblock", "prints the four copies", [this, place] { return storage_superblock(disk_, place(), output()); }));
+    CLI::App& log = at(command(storage, "log", "prints the entries of the log",
+                               [this, place] { return storage_log(disk_, place(), options_.from, options_.to, output()); }));
+    log.add_option("--from", options_.from, "first index");
+    log.add_option("--to", options_.to, "index to stop before");
+  }
+
+  std::ostream& out_;
+  Disk& disk_;
+  Poster* poster_;
+  Options options_;
+  Action action_;
+  CLI::App app_;
+};
+
+}  // namespace
+
+int run(std::span<const std::string> arguments, std::ostream& out, std::ostream& err, Disk& disk, Poster* poster) {
+  return CommandLine(out, disk, poster).run({arguments.begin(), arguments.end()}, err);
+}
+
+}  // namespace leeward::ctl

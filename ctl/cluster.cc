@@ -1,0 +1,77 @@
+#include "ctl/commands.h"
+#include "ctl/figures.h"
+#include "ctl/table.h"
+
+namespace leeward::ctl {
+namespace {
+
+using boost::json::object;
+
+std::string hash_at(const object& member) {
+  return short_hash(text_of(member, "state_hash")) + " @ " + figure(member, "state_hash_index");
+}
+
+std::string health(const object& member) {
+  if (!real_of(member, "report_age_ms")) return "never heard";
+  if (true_of(member, "healthy")) return "healthy";
+  return "heard " + time_figure(member, "report_age_ms") + " ago";
+}
+
+std::string state(const object& member) {
+  const bool heard = real_of(member, "report_age_ms").has_value();
+  return heard && !true_of(member, "admitted") ? text_of(member, "state") + ", not admitted" : text_of(member, "state");
+}
+
+void print_status(const object& status, std::ostream& out) {
+  const auto members = list_of(status, "members");
+  const auto leader = number_of(status, "leader_id").value_or(0);
+  out << "cluster   " << or_dash(text_of(status, "cluster")) << "   lineage " << or_dash(text_of(status, "lineage")) << "\n"
+      << "answered  node " << member_name(members, number_of(status, "node_id").value_or(0)) << ", " << text_of(status, "role")
+      << " " << text_of(status, "state") << "\n"
+      << "epoch     " << figure(status, "epoch") << "   term " << figure(status, "term") << "   leader " << member_name(members, leader)
+      << "   revision " << figure(status, "revision") << "\n";
+  if (const std::string waiting = text_of(status, "waiting_for"); !waiting.empty()) out << "waiting   " << waiting << "\n";
+  out << "\n";
+  Table table({{"ID", Table::Align::kRight}, {"NAME"}, {"REGION"}, {"ZONE"}, {"ROLE"}, {"STATE"}, {"VOTER"}, {"HEALTH"},
+               {"APPLIED", Table::Align::kRight}, {"LAG (ENTRIES)", Table::Align::kRight}, {"STATE HASH"}, {"DATA", Table::Align::kRight}});
+  for (const object& member : members)
+    table.add({text_of(member, "id"), text_of(member, "name"), or_dash(text_of(member, "region")), or_dash(text_of(member, "zone")),
+               text_of(member, "role"), state(member), yes_no(true_of(member, "voter")), health(member),
+               figure(member, "applied_index"), figure(member, "lag_entries"), hash_at(member), size_figure(member, "db_bytes")});
+  out << table.text();
+}
+
+void print_topology(const object& topology, std::ostream& out) {
+  out << "cluster  " << or_dash(text_of(topology, "cluster")) << "   lineage " << or_dash(text_of(topology, "lineage")) << "   epoch "
+      << figure(topology, "epoch") << "\n";
+  for (const object& region : list_of(topology, "regions")) {
+    const auto members = list_of(region, "members");
+    out << "\n" << or_dash(text_of(region, "region")) << ": " << text_of(region, "role") << ", leader "
+        << member_name(members, number_of(region, "leader_id").value_or(0)) << "\n";
+    Table table({{"ID", Table::Align::kRight}, {"NAME"}, {"ZONE"}, {"VOTER"}, {"PEER"}, {"CLIENT"}});
+    for (const object& member : members)
+      table.add({text_of(member, "id"), text_of(member, "name"), or_dash(text_of(member, "zone")), yes_no(true_of(member, "voter")),
+                 or_dash(text_of(member, "peer_address")), or_dash(text_of(member, "client_url"))});
+    out << table.text();
+  }
+}
+
+}  // namespace
+
+Result<void> cluster_status(const Server& server, const Output& output) {
+  const auto answer = server.call("/v3/cluster/status");
+  if (!answer.ok()) return answer.error();
+  if (output.json) output.out << answer->text << "\n";
+  else print_status(answer->json, output.out);
+  return {};
+}
+
+Result<void> cluster_topology(const Server& server, const Output& output) {
+  const auto answer = server.call("/v3/cluster/topology");
+  if (!answer.ok()) return answer.error();
+  if (output.json) output.out << answer->text << "\n";
+  else print_topology(answer->json, output.out);
+  return {};
+}
+
+}  // namespace leeward::ctl

@@ -1,0 +1,40 @@
+// The commands, free of flags: cli.cc reads those.
+#pragma once
+
+#include <cstdint>
+#include <ostream>
+#include <span>
+#include <string>
+
+#include "ctl/server.h"
+#include "ports/disk.h"
+
+namespace leeward::ctl {
+
+// Where a command writes what it has found; `json` is -o json.
+struct Output {
+  std::ostream& out;
+  bool json = false;
+};
+
+Result<void> cluster_status(const Server& server, const Output& output);
+Result<void> cluster_topology(const Server& server, const Output& output);
+Result<void> member_list(const Server& server, const Output& output);
+Result<void> member_admit(const Server& server, const Output& output, std::uint64_t id);
+Result<void> member_move_leader(const Server& server, const Output& output, std::uint64_t id);
+Result<void> replica_status(const Server& server, const Output& output, std::uint64_t id);  // 0: who answers
+Result<void> standby_status(const Server& server, const Output& output, std::uint64_t id);  // 0: all
+
+// Offline. Take the directory's lock while they look: kInUse when a node runs on it.
+struct StoragePlace {
+  std::string data_dir, wal_dir;
+};
+Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_scan, const Output& output);
+Result<void> storage_superblock(Disk& disk, const StoragePlace& place, const Output& output);
+Result<void> storage_log(Disk& disk, const StoragePlace& place, std::uint64_t from, std::uint64_t to, const Output& output);
+
+// The whole command line, without the program's name. Posts through `poster`
+// when it is given, else over the network.
+int run(std::span<const std::string> arguments, std::ostream& out, std::ostream& err, Disk& disk, Poster* poster = nullptr);
+
+}  // namespace leeward::ctl

@@ -1,0 +1,14 @@
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "ctl/commands.h"
+#include "os/posix_disk.h"
+
+int main(int argc, char** argv) {
+  leeward::os::PosixDisk disk;
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const int code = leeward::ctl::run(arguments, std::cout, std::cerr, disk);
+  std::cout.flush();
+  return code;
+}

@@ -1,0 +1,119 @@
+#include "ctl/server.h"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <charconv>
+
+namespace leeward::ctl {
+namespace {
+
+// gRPC's codes, as the gateway puts them into its error body.
+constexpr std::uint64_t kInvalidArgument = 3, kDeadlineExceeded = 4, kPermissionDenied = 7, kFailedPrecondition = 9,
+                        kUnimplemented = 12, kUnavailableCode = 14, kUnauthenticated = 16;
+
+// Reached, and not able to serve now: try another one. Not kUnavailable, which
+// means that nobody was reached.
+constexpr Code kCannotServe = Code::kUnknown;
+
+Code code_of(std::uint64_t grpc_code) {
+  switch (grpc_code) {
+    case kInvalidArgument: return Code::kInvalid;
+    case kDeadlineExceeded: return Code::kOverloaded;
+    case kPermissionDenied:
+    case kUnauthenticated:
+    case kFailedPrecondition: return Code::kPermission;
+    case kUnimplemented: return Code::kUnimplemented;
+    case kUnavailableCode: return kCannotServe;
+    default: return Code::kNotFound;
+  }
+}
+
+Error refusal(const Endpoint& endpoint, const Reply& reply, const boost::json::value& body) {
+  const boost::json::object object = body.is_object() ? body.as_object() : boost::json::object();
+  std::string text = text_of(object, "message");
+  if (text.empty()) text = text_of(object, "error");
+  const auto code = number_of(object, "code");
+  if (text.empty() || !code)
+    return {Code::kUnimplemented, endpoint.text() + " answered HTTP " + std::to_string(reply.status) +
+                                      "; is it the client port of a Leeward node?"};
+  return {code_of(*code), text};
+}
+
+}  // namespace
+
+Exit exit_code(const Error& error) {
+  switch (error.code) {
+    case Code::kInvalid: return kUsage;
+    case Code::kPermission:
+    case Code::kInUse: return kRefused;
+    case Code::kUnavailable:
+    case Code::kDeadline: return kUnreachable;
+    default: return kFailed;
+  }
+}
+
+Result<Answer> Server::call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request) const {
+  const auto reply = poster_.post(endpoint, path, boost::json::serialize(request), timeout_);
+  if (!reply.ok()) return reply.error();
+  boost::json::error_code fault;
+  boost::json::value body = boost::json::parse(reply->body, fault);
+  if (reply->status != 200) return refusal(endpoint, *reply, fault ? boost::json::value() : body);
+  if (fault || !body.is_object())
+    return Error{Code::kUnimplemented, endpoint.text() + " did not answer in JSON; is it the client port of a Leeward node?"};
+  return Answer{std::move(body.as_object()), reply->body, endpoint};
+}
+
+Result<Answer> Server::call(const std::string& path, const boost::json::object& request) const {
+  std::string unreached;
+  std::optional<Error> cannot_serve;
+  for (const Endpoint& endpoint : endpoints_) {
+    auto answer = call_at(endpoint, path, request);
+    if (answer.ok()) return answer;
+    if (answer.error().code == kCannotServe) {
+      cannot_serve = answer.error();
+    } else if (exit_code(answer.error()) == kUnreachable) {
+      unreached += (unreached.empty() ? "" : "; ") + endpoint.text() + ": " + answer.error().message;
+    } else {
+      return answer;
+    }
+  }
+  if (cannot_serve) return *cannot_serve;
+  return Error{Code::kUnavailable, "no endpoint was reached (" + unreached + "); check that nodes run and --endpoints names them"};
+}
+
+std::string text_of(const boost::json::object& object, std::string_view name) {
+  const auto* value = object.if_contains(name);
+  if (!value) return {};
+  if (const auto* text = value->if_string()) return std::string(*text);
+  return value->is_primitive() && !value->is_null() ? boost::json::serialize(*value) : std::string();
+}
+
+std::optional<std::uint64_t> number_of(const boost::json::object& object, std::string_view name) {
+  const std::string text = text_of(object, name);
+  std::uint64_t number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+std::optional<double> real_of(const boost::json::object& object, std::string_view name) {
+  const std::string text = text_of(object, name);
+  double number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || parsed.ec != std::errc{}) return std::nullopt;
+  return number;
+}
+
+bool true_of(const boost::json::object& object, std::string_view name) { return text_of(object, name) == "true"; }
+
+std::vector<boost::json::object> list_of(const boost::json::object& object, std::string_view name) {
+  std::vector<boost::json::object> out;
+  const auto* value = object.if_contains(name);
+  if (const auto* array = value ? value->if_array() : nullptr)
+    for (const boost::json::value& item : *array)
+      if (const auto* element = item.if_object()) out.push_back(*element);
+  return out;
+}
+
+}  // namespace leeward::ctl

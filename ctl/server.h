@@ -1,0 +1,54 @@
+// The cluster as the command sees it: endpoints tried in turn, answers as JSON.
+#pragma once
+
+#include <boost/json/object.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ctl/http.h"
+
+namespace leeward::ctl {
+
+// What the process ends with.
+enum Exit : int { kDone = 0, kFailed = 1, kUsage = 2, kRefused = 3, kUnreachable = 4 };
+
+// Errors of this folder carry in `code` what decides the exit code: kInvalid
+// usage, kPermission and kInUse refused, kUnavailable and kDeadline
+// unreachable; all else failed.
+Exit exit_code(const Error& error);
+
+struct Answer {
+  boost::json::object json;
+  std::string text;   // as it came
+  Endpoint from;
+};
+
+class Server {
+ public:
+  Server(std::vector<Endpoint> endpoints, Duration timeout, Poster& poster)
+      : endpoints_(std::move(endpoints)), timeout_(timeout), poster_(poster) {}
+
+  // Asks the first endpoint that is reached and does not answer UNAVAILABLE.
+  Result<Answer> call(const std::string& path, const boost::json::object& request = {}) const;
+  // Asks this one only.
+  Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request) const;
+
+  const std::vector<Endpoint>& endpoints() const { return endpoints_; }
+
+ private:
+  std::vector<Endpoint> endpoints_;
+  Duration timeout_;
+  Poster& poster_;
+};
+
+// Fields of an answer, in the forms in which a gateway may write them. A field
+// that is not there reads as empty, 0, false or nullopt.
+std::string text_of(const boost::json::object& object, std::string_view name);
+std::optional<std::uint64_t> number_of(const boost::json::object& object, std::string_view name);
+std::optional<double> real_of(const boost::json::object& object, std::string_view name);
+bool true_of(const boost::json::object& object, std::string_view name);
+std::vector<boost::json::object> list_of(const boost::json::object& object, std::string_view name);
+
+}  // namespace leeward::ctl

@@ -1,0 +1,85 @@
+#include "ctl/commands.h"
+#include "ctl/figures.h"
+#include "ctl/table.h"
+
+namespace leeward::ctl {
+namespace {
+
+using boost::json::object;
+
+boost::json::object id_request(std::uint64_t id) {
+  return id == 0 ? object() : object{{"id", std::to_string(id)}};
+}
+
+std::string failing_reasons(const object& standby) {
+  const auto reasons = list_of(standby, "reasons");
+  if (reasons.empty()) return "no verdict yet";
+  std::string out;
+  for (const object& reason : reasons)
+    if (!true_of(reason, "ok")) {
+      out += (out.empty() ? "" : "; ") + text_of(reason, "check");
+      if (const std::string detail = text_of(reason, "detail"); !detail.empty()) out += ": " + detail;
+    }
+  return out.empty() ? "-" : out;
+}
+
+void print_standbys(const std::vector<object>& standbys, std::ostream& out) {
+  if (standbys.empty()) {
+    out << "no standby is configured\n";
+    return;
+  }
+  Table table({{"ID", Table::Align::kRight}, {"REGION"}, {"STREAM"}, {"LAG (WRITES)", Table::Align::kRight},
+               {"(ENTRIES)", Table::Align::kRight}, {"(BYTES)", Table::Align::kRight}, {"(TIME)"}, {"ELIGIBLE"}, {"WHY NOT"}});
+  for (const object& s : standbys)
+    table.add({text_of(s, "id"), or_dash(text_of(s, "region")), true_of(s, "connected") ? "connected" : "down",
+               figure(s, "lag_writes"), figure(s, "lag_entries"), size_figure(s, "lag_bytes"), lag_interval(s),
+               yes_no(true_of(s, "promotion_eligible")), failing_reasons(s)});
+  out << table.text();
+}
+
+void print_replica(const object& answer, std::ostream& out) {
+  const auto* value = answer.if_contains("member");
+  const object member = value && value->is_object() ? value->as_object() : object();
+  const auto line = [&](const char* key, const std::string& text) {
+    out << key << std::string(14 - std::string_view(key).size(), ' ') << text << "\n";
+  };
+  line("member", text_of(member, "id") + " " + text_of(member, "name"));
+  line("place", or_dash(text_of(member, "region")) + " / " + or_dash(text_of(member, "zone")));
+  line("role", text_of(member, "role") + ", " + text_of(member, "state") + (true_of(member, "voter") ? ", votes" : ", does not vote") +
+                   (true_of(member, "admitted") ? "" : ", not admitted: leewardctl member admit " + text_of(member, "id")));
+  line("health", real_of(member, "report_age_ms") ? std::string(true_of(member, "healthy") ? "healthy" : "unhealthy") + ", heard " +
+                                                        time_figure(member, "report_age_ms") + " ago"
+                                                  : "never heard");
+  line("applied", figure(member, "applied_index") + " (durable " + figure(member, "durable_index") + ", " +
+                      figure(member, "lag_entries") + " entries behind)");
+  line("position", figure(member, "position_index"));
+  line("state hash", or_dash(text_of(member, "state_hash")) + " @ " + figure(member, "state_hash_index"));
+  line("data", size_figure(member, "db_bytes") + ", " + size_figure(member, "db_bytes_in_use") + " in use");
+  line("version", or_dash(text_of(member, "version")));
+  line("addresses", or_dash(text_of(member, "client_url")) + ", peer " + or_dash(text_of(member, "peer_address")));
+  const auto* standby = answer.if_contains("standby");
+  if (standby && standby->is_object() && !standby->as_object().empty()) {
+    out << "\n";
+    print_standbys({standby->as_object()}, out);
+  }
+}
+
+}  // namespace
+
+Result<void> standby_status(const Server& server, const Output& output, std::uint64_t id) {
+  const auto answer = server.call("/v3/standby/status", id_request(id));
+  if (!answer.ok()) return answer.error();
+  if (output.json) output.out << answer->text << "\n";
+  else print_standbys(list_of(answer->json, "standbys"), output.out);
+  return {};
+}
+
+Result<void> replica_status(const Server& server, const Output& output, std::uint64_t id) {
+  const auto answer = server.call("/v3/replica/status", id_request(id));
+  if (!answer.ok()) return answer.error();
+  if (output.json) output.out << answer->text << "\n";
+  else print_replica(answer->json, output.out);
+  return {};
+}
+
+}  // namespace leeward::ctl

@@ -1,0 +1,479 @@
+// The command as an operator types it: what it prints, where, and how it ends.
+#include "ctl/commands.h"
+
+#include <gtest/gtest.h>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <thread>
+
+#include "base/quantity.h"
+#include "ctl/table.h"
+#include "os/posix_disk.h"
+#include "os/random.h"
+#include "wal/log_store.h"
+#include "wal/superblock.h"
+
+namespace leeward::ctl {
+namespace {
+
+struct Ran {
+  int code;
+  std::string out, err;
+};
+
+// Answers by endpoint and path; remembers what was asked.
+class FakeCluster final : public Poster {
+ public:
+  Result<Reply> post(const Endpoint& endpoint, const std::string& path, const std::string& body, Duration) override {
+    asked.push_back(endpoint.text() + path + " " + body);
+    if (const auto it = answers.find(endpoint.text() + path); it != answers.end()) return it->second;
+    if (const auto it = answers.find(path); it != answers.end()) return it->second;
+    return Error{Code::kUnavailable, "Connection refused"};
+  }
+  std::map<std::string, Reply> answers;
+  std::vector<std::string> asked;
+};
+
+const char* const kStatus = R"({"cluster":"orders","lineage":"0f1e","epoch":"1","term":"5","leader_id":"2","revision":"12345",
+  "node_id":"1","role":"primary","state":"follower","waiting_for":"","members":[
+  {"id":"1","name":"a1","region":"east","zone":"a","role":"primary","state":"follower","voter":true,"admitted":true,"healthy":true,
+   "applied_index":"12000","lag_entries":"3","state_hash":"abcdef0123456789","state_hash_index":"11990","db_bytes":"1572864","report_age_ms":0},
+  {"id":"2","name":"a2","region":"east","zone":"b","role":"primary","state":"leader","voter":true,"admitted":true,"healthy":true,
+   "applied_index":"12003","lag_entries":"0","state_hash":"abcdef0123456789","state_hash_index":"11990","db_bytes":"1048576",
+   "client_url":"http://10.0.1.2:2379","report_age_ms":120.5},
+  {"id":"3","name":"a3","region":"east","zone":"c","role":"primary","state":"down","voter":true,"admitted":true,"healthy":false,
+   "applied_index":"0","state_hash":"0000","state_hash_index":"0","db_bytes":"0"}]})";
+
+const char* const kStandbys = R"({"standbys":[
+  {"id":"11","region":"west","connected":true,"lag_writes":"3","lag_entries":"2","lag_bytes":"1536","lag_low_ms":0,"lag_high_ms":80.2,
+   "promotion_eligible":true,"reasons":[{"check":"lag","ok":true,"detail":"80 ms"}]},
+  {"id":"12","region":"west","connected":false,"promotion_eligible":false,
+   "reasons":[{"check":"lag","ok":false,"detail":"not known"},{"check":"hash","ok":false,"detail":""},{"check":"disk","ok":true,"detail":""}]}]})";
+
+class CtlTest : public ::testing::Test {
+ protected:
+  Ran run(std::vector<std::string> arguments, Poster* poster) {
+    std::ostringstream out, err;
+    const int code = ctl::run(arguments, out, err, disk_, poster);
+    EXPECT_TRUE(err.str().empty() || err.str().find('\n') == err.str().size() - 1) << "more than one line: " << err.str();
+    return {code, out.str(), err.str()};
+  }
+  Ran run(std::vector<std::string> arguments) { return run(std::move(arguments), &cluster_); }
+
+  FakeCluster cluster_;
+  os::PosixDisk disk_;
+};
+
+TEST(Tables, AlignNumbersToTheRightAndCountCharactersNotBytes) {
+  Table table({{"N", Table::Align::kRight}, {"NAME"}, {"X"}});
+  table.add({"1", "né", "a"});
+  table.add({"1,000", "node", "b"});
+  EXPECT_EQ(table.text(), "    N  NAME  X\n    1  né    a\n1,000  node  b\n");
+}
+
+TEST(Figures, AreRoundedForPeople) {
+  EXPECT_EQ(grouped(0), "0");
+  EXPECT_EQ(grouped(999), "999");
+  EXPECT_EQ(grouped(1000), "1,000");
+  EXPECT_EQ(grouped(12345678), "12,345,678");
+  EXPECT_EQ(human_size(812), "812 B");
+  EXPECT_EQ(human_size(1536), "1.5 KiB");
+  EXPECT_EQ(human_size(3ull << 40), "3.0 TiB");
+  EXPECT_EQ(human_duration(300us), "0.3 ms");
+  EXPECT_EQ(human_duration(80ms), "80 ms");
+  EXPECT_EQ(human_duration(12500ms), "12.5 s");
+}
+
+TEST(Endpoints, AreReadInAllForms) {
+  const auto plain = parse_endpoint("10.0.0.1:2379", false);
+  ASSERT_TRUE(plain.ok());
+  EXPECT_FALSE(plain->tls);
+  EXPECT_TRUE(parse_endpoint("10.0.0.1:2379", true)->tls);
+  EXPECT_TRUE(parse_endpoint("https://h:1", false)->tls);
+  EXPECT_FALSE(parse_endpoint("http://h:1/", true)->tls);
+  EXPECT_EQ(parse_endpoint("[::1]:80", false)->host, "::1");
+  EXPECT_EQ(parse_endpoint("unix:///run/leeward/admin.sock", true)->socket, "/run/leeward/admin.sock");
+  for (const char* bad : {"", "h", "h:", ":1", "h:0", "h:70000", "h:1/x", "unix://relative", "::1:80", "http://"})
+    EXPECT_FALSE(parse_endpoint(bad, false).ok()) << bad;
+}
+
+TEST_F(CtlTest, ClusterStatusIsATableForPeople) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  const Ran ran = run({"cluster", "status"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out,
+            "cluster   orders   lineage 0f1e\n"
+            "answered  node 1 (a1), primary follower\n"
+            "epoch     1   term 5   leader 2 (a2)   revision 12,345\n"
+            "\n"
+            "ID  NAME  REGION  ZONE  ROLE     STATE     VOTER  HEALTH       APPLIED  LAG (ENTRIES)  STATE HASH                DATA\n"
+            " 1  a1    east    a     primary  follower  yes    healthy       12,000              3  abcdef012345 @ 11,990  1.5 MiB\n"
+            " 2  a2    east    b     primary  leader    yes    healthy       12,003              0  abcdef012345 @ 11,990  1.0 MiB\n"
+            " 3  a3    east    c     primary  down      yes    never heard        0        unknown  none @ 0                   0 B\n");
+}
+
+TEST_F(CtlTest, JsonPassesTheServersAnswerOn) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  cluster_.answers["/v3/standby/status"] = {200, kStandbys};
+  EXPECT_EQ(run({"-o", "json", "cluster", "status"}).out, std::string(kStatus) + "\n");
+  EXPECT_EQ(run({"standby", "status", "-o", "json"}).out, std::string(kStandbys) + "\n");
+}
+
+TEST_F(CtlTest, StandbyStatusShowsLagAndReasonsAndWhatIsUnknown) {
+  cluster_.answers["/v3/standby/status"] = {200, kStandbys};
+  const Ran ran = run({"standby", "status"});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(ran.out,
+            "ID  REGION  STREAM     LAG (WRITES)  (ENTRIES)  (BYTES)  (TIME)           ELIGIBLE  WHY NOT\n"
+            "11  west    connected             3          2  1.5 KiB  0.0 ms to 80 ms  yes       -\n"
+            "12  west    down            unknown    unknown  unknown  unknown          no        lag: not known; hash\n");
+  run({"standby", "status", "--id", "12"});
+  EXPECT_EQ(cluster_.asked.back(), "127.0.0.1:2379/v3/standby/status {\"id\":\"12\"}");
+}
+
+TEST_F(CtlTest, ReplicaStatusNamesWhatIsKnownOfOneMember) {
+  cluster_.answers["/v3/replica/status"] = {200, R"({"member":{"id":"12","name":"s2","region":"west","zone":"b","role":"standby",
+    "state":"follower","voter":true,"admitted":false,"healthy":true,"applied_index":"10","durable_index":"8","lag_entries":"2","position_index":"9",
+    "state_hash":"ab","state_hash_index":"9","db_bytes":"2048","db_bytes_in_use":"1024","report_age_ms":30,"version":"0.1.0"},
+    "standby":{"id":"12","region":"west","connected":true,"promotion_eligible":false,"reasons":[]}})"};
+  const Ran ran = run({"replica", "status", "--id=12"});
+  EXPECT_EQ(ran.code, 0);
+  for (const char* line : {"member        12 s2\n", "role          standby, follower, votes, not admitted: leewardctl member admit 12\n",
+                           "applied       10 (durable 8, 2 entries behind)\n", "data          2.0 KiB, 1.0 KiB in use\n", "no verdict yet\n"})
+    EXPECT_NE(ran.out.find(line), std::string::npos) << line << ran.out;
+}
+
+TEST_F(CtlTest, TopologyListsRegions) {
+  cluster_.answers["/v3/cluster/topology"] = {200, R"({"cluster":"orders","lineage":"0f","epoch":"1","regions":[
+    {"region":"east","role":"primary","leader_id":"1","members":[{"id":"1","name":"a1","zone":"a","peer_address":"h:2380","client_url":"http://h:2379","voter":true}]}]})"};
+  const Ran ran = run({"cluster", "topology"});
+  EXPECT_NE(ran.out.find("east: primary, leader 1 (a1)\nID  NAME  ZONE  VOTER  PEER    CLIENT\n 1  a1    a     yes    h:2380  http://h:2379\n"),
+            std::string::npos) << ran.out;
+}
+
+TEST_F(CtlTest, MemberListTurnsEtcdsNamesIntoOurs) {
+  cluster_.answers["/v3/cluster/member/list"] = {200, R"({"header":{},"members":[
+    {"ID":"1","name":"a1","peerURLs":["http://h1:2380"],"clientURLs":["http://h1:2379"]},{"ID":"2","peerURLs":["http://h2:2380"],"isLearner":true}]})"};
+  EXPECT_EQ(run({"member", "list"}).out,
+            "ID  NAME  PEER            CLIENT          LEARNER\n"
+            " 1  a1    http://h1:2380  http://h1:2379  no\n"
+            " 2  -     http://h2:2380  -               yes\n");
+  EXPECT_EQ(run({"-o", "json", "member", "list"}).out,
+            R"({"members":[{"id":"1","name":"a1","peer_urls":["http://h1:2380"],"client_urls":["http://h1:2379"],"is_learner":false},)"
+            R"({"id":"2","name":"","peer_urls":["http://h2:2380"],"client_urls":[],"is_learner":true}]})" "\n");
+}
+
+TEST_F(CtlTest, MemberAdmitSendsTheId) {
+  cluster_.answers["/v3/member/admit"] = {200, R"({"id":"3"})"};
+  const Ran ran = run({"member", "admit", "3"});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(cluster_.asked.back(), "127.0.0.1:2379/v3/member/admit {\"id\":\"3\"}");
+  EXPECT_EQ(ran.out, "member 3 is admitted; it votes when it has caught up (leewardctl cluster status)\n");
+}
+
+TEST_F(CtlTest, MoveLeaderFindsTheLeaderThoughItIsNotAmongTheEndpoints) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  cluster_.answers["/v3/maintenance/transfer-leadership"] = {400, R"({"error":"etcdserver: not leader","code":9,"message":"etcdserver: not leader"})"};
+  cluster_.answers["10.0.1.2:2379/v3/maintenance/transfer-leadership"] = {200, "{}"};
+  const Ran ran = run({"--endpoints", "10.0.1.1:2379,10.0.1.3:2379", "member", "move-leader", "1"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out, "leadership moved to member 1\n");
+  EXPECT_EQ(cluster_.asked.back(), "10.0.1.2:2379/v3/maintenance/transfer-leadership {\"targetID\":\"1\"}");
+}
+
+TEST_F(CtlTest, EndpointsAreTriedInTurn) {
+  cluster_.answers["b:2/v3/cluster/status"] = {503, R"({"error":"etcdserver: no leader","code":14,"message":"etcdserver: no leader"})"};
+  cluster_.answers["c:3/v3/cluster/status"] = {200, kStatus};
+  const Ran ran = run({"--endpoints=a:1,b:2,c:3", "cluster", "status"});
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(cluster_.asked.size(), 3u);
+}
+
+TEST_F(CtlTest, NobodyReachedIsExit4AndSaysWhatToDo) {
+  const Ran ran = run({"--endpoints=a:1,b:2", "cluster", "status"});
+  EXPECT_EQ(ran.code, 4);
+  EXPECT_EQ(ran.err, "leewardctl: no endpoint was reached (a:1: Connection refused; b:2: Connection refused); "
+                     "check that nodes run and --endpoints names them\n");
+  EXPECT_TRUE(ran.out.empty());
+}
+
+TEST_F(CtlTest, ErrorsOfTheServerBecomeExitCodes) {
+  const auto with = [&](int http, const char* code, const char* text) {
+    cluster_.answers["/v3/member/admit"] = {http, std::string("{\"error\":\"x\",\"code\":") + code + ",\"message\":\"" + text + "\"}"};
+    return run({"member", "admit", "3"});
+  };
+  EXPECT_EQ(with(403, "7", "leeward: this call needs an operator").code, 3);
+  EXPECT_EQ(with(403, "7", "leeward: this call needs an operator").err, "leewardctl: leeward: this call needs an operator\n");
+  EXPECT_EQ(with(400, "9", "precondition").code, 3);
+  EXPECT_EQ(with(404, "5", "leeward: no member has the id 3").code, 1);
+  EXPECT_EQ(with(503, "14", "no leader").code, 1);
+  EXPECT_EQ(with(400, "3", "bad").code, 2);
+  EXPECT_EQ(with(501, "12", "not built").code, 1);
+}
+
+TEST_F(CtlTest, AnAnswerOfSomethingElseIsNamed) {
+  cluster_.answers["/v3/cluster/status"] = {404, "<html>nginx</html>"};
+  EXPECT_EQ(run({"cluster", "status"}).err, "leewardctl: 127.0.0.1:2379 answered HTTP 404; is it the client port of a Leeward node?\n");
+  cluster_.answers["/v3/cluster/status"] = {200, "hello"};
+  EXPECT_EQ(run({"cluster", "status"}).code, 1);
+}
+
+TEST_F(CtlTest, UsageErrorsAreExit2InOneLine) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {}, {"nonsense"}, {"cluster"}, {"cluster", "nonsense"}, {"member", "admit"}, {"member", "admit", "x"}, {"member", "admit", "0"},
+           {"member", "admit", "4294967296"}, {"-o", "yaml", "cluster", "status"}, {"--timeout", "5", "cluster", "status"},
+           {"--endpoints", "nonsense", "cluster", "status"}, {"--cert", "c", "cluster", "status"}, {"storage", "verify"}, {"--nonsense"}}) {
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.code, 2) << (arguments.empty() ? "" : arguments[0]) << ran.err;
+    EXPECT_EQ(ran.err.substr(0, 12), "leewardctl: ");
+    EXPECT_TRUE(cluster_.asked.empty());
+  }
+}
+
+TEST_F(CtlTest, HelpNamesEveryCommandAndNoneThatIsNotBuilt) {
+  const Ran ran = run({"--help"});
+  EXPECT_EQ(ran.code, 0);
+  for (const char* word : {"cluster", "member", "replica", "standby", "storage", "--endpoints", "--cacert"})
+    EXPECT_NE(ran.out.find(word), std::string::npos) << word;
+  for (const char* word : {"backup", "ledger", "drill", "switchover"}) EXPECT_EQ(ran.out.find(word), std::string::npos) << word;
+  EXPECT_EQ(run({"cluster", "--help"}).code, 0);
+}
+
+// Serves `answer` to one connection after another, as bytes.
+class RawServer {
+ public:
+  RawServer(std::string answer, const std::string& unix_path = "") : answer_(std::move(answer)) {
+    if (unix_path.empty()) {
+      fd_ = ::socket(AF_INET, SOCK_STREAM, 0);
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+      socklen_t size = sizeof address;
+      EXPECT_EQ(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+      endpoint = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    } else {
+      fd_ = ::socket(AF_UNIX, SOCK_STREAM, 0);
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      std::strncpy(address.sun_path, unix_path.c_str(), sizeof address.sun_path - 1);
+      EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+      endpoint = "unix://" + unix_path;
+    }
+    EXPECT_EQ(::listen(fd_, 5), 0);
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~RawServer() {
+    stop_ = true;
+    ::shutdown(fd_, SHUT_RDWR);
+    thread_.join();
+    ::close(fd_);
+  }
+  std::string endpoint;
+  std::string request;
+
+ private:
+  void serve() {
+    while (!stop_) {
+      const int client = ::accept(fd_, nullptr, nullptr);
+      if (client < 0) return;
+      char buffer[4096];
+      std::string got;
+      while (got.find("\r\n\r\n{") == std::string::npos) {
+        const ssize_t n = ::recv(client, buffer, sizeof buffer, 0);
+        if (n <= 0) break;
+        got.append(buffer, static_cast<std::size_t>(n));
+        if (got[0] == 0x16) break;  // a TLS record on a plain port
+      }
+      request = got;
+      if (answer_ == "hang") {
+        while (!stop_ && ::recv(client, buffer, sizeof buffer, 0) > 0) {}
+      } else {
+        for (const char c : answer_) (void)!::send(client, &c, 1, MSG_NOSIGNAL);  // in as many pieces as there are
+      }
+      ::close(client);
+    }
+  }
+
+  std::string answer_;
+  int fd_ = -1;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+TEST_F(CtlTest, AnswersOfEveryFramingAreReadOverTheWire) {
+  const std::string body = kStandbys;
+  char chunk[32];
+  std::snprintf(chunk, sizeof chunk, "%zx", body.size() - 10);
+  for (const std::string& answer :
+       {"HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n" + body.substr(0, 10) + "\r\n" + chunk + "\r\n" + body.substr(10) + "\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\n\r\n" + body}) {
+    RawServer server(answer);
+    const Ran ran = run({"--endpoints", server.endpoint, "-o", "json", "standby", "status"}, nullptr);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    EXPECT_EQ(ran.out, body + "\n");
+    EXPECT_EQ(server.request.substr(0, 34), "POST /v3/standby/status HTTP/1.1\r\n");
+  }
+}
+
+TEST_F(CtlTest, AUnixSocketIsAnEndpointToo) {
+  char pattern[] = "/tmp/leeward-ctl-XXXXXX";
+  const std::string directory = mkdtemp(pattern);
+  {
+    RawServer server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", directory + "/admin.sock");
+    EXPECT_EQ(run({"--endpoints", server.endpoint, "cluster", "status"}, nullptr).code, 0);
+  }
+  EXPECT_EQ(std::system(("rm -r " + directory).c_str()), 0);
+}
+
+TEST_F(CtlTest, BrokenAnswersAndClosedPortsAreUnreachableNeverAHang) {
+  for (const char* answer : {"", "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}) {
+    RawServer server(answer);
+    EXPECT_EQ(run({"--endpoints", server.endpoint, "cluster", "status"}, nullptr).code, 4) << answer;
+  }
+  const Ran refused = run({"--endpoints", "127.0.0.1:1", "cluster", "status"}, nullptr);
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_NE(refused.err.find("Connection refused"), std::string::npos);
+}
+
+TEST_F(CtlTest, ASilentNodeIsGivenUpAfterTheTimeout) {
+  RawServer server("hang");
+  const Ran ran = run({"--endpoints", server.endpoint, "--timeout", "100ms", "cluster", "status"}, nullptr);
+  EXPECT_EQ(ran.code, 4);
+  EXPECT_NE(ran.err.find("timed out"), std::string::npos) << ran.err;
+}
+
+TEST_F(CtlTest, TlsToAPlainPortIsSaidSo) {
+  RawServer server("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+  const Ran ran = run({"--endpoints", "https://" + server.endpoint, "--timeout", "5s", "cluster", "status"}, nullptr);
+  EXPECT_EQ(ran.code, 4);
+  EXPECT_NE(ran.err.find("TLS"), std::string::npos) << ran.err;
+}
+
+TEST_F(CtlTest, ACertificateFileThatIsMissingIsAUsageError) {
+  RawServer server("");
+  const Ran ran = run({"--endpoints", server.endpoint, "--cacert", "/nonexistent/ca.pem", "cluster", "status"}, nullptr);
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_NE(ran.err.find("/nonexistent/ca.pem"), std::string::npos) << ran.err;
+}
+
+class StorageTest : public CtlTest {
+ protected:
+  void SetUp() override {
+    char pattern[] = "/tmp/leeward-storage-XXXXXX";
+    directory_ = mkdtemp(pattern);
+  }
+  void TearDown() override { EXPECT_EQ(std::system(("rm -rf " + directory_).c_str()), 0); }
+
+  // A node's directory after some writes.
+  void fill(bool clean_shutdown) {
+    os::SeededRandom random(1);
+    ASSERT_TRUE(disk_.make_dirs(directory_ + "/wal").ok());
+    const Incarnation incarnation(77);
+    auto log = wal::SegmentedLog::open(disk_, random, directory_ + "/wal", {.owner = incarnation, .segment_bytes = 1_MiB, .create = true});
+    ASSERT_TRUE(log.ok()) << log.error().message;
+    Position position;
+    std::vector<Entry> entries;
+    for (std::uint64_t i = 1; i <= 20; ++i) {
+      const std::string payload(100, static_cast<char>('a' + i));
+      position = extend(position, Epoch(1), EntryKind::kWrites, 1, payload);
+      entries.push_back({.term = Term(1), .index = Index(i), .kind = EntryKind::kWrites, .epoch = Epoch(1), .writes = 1,
+                         .position = position, .payload = Bytes(payload)});
+    }
+    ASSERT_TRUE((*log)->append(entries).ok());
+    ASSERT_TRUE((*log)->set_hard_state({Term(1), NodeId(1), Index(20)}).ok());
+    ASSERT_TRUE((*log)->sync().ok());
+    auto superblock = wal::SuperblockFile::create(disk_, directory_, {.cluster_name = "orders", .node = NodeId(1), .incarnation = incarnation,
+                                                                      .state_dir = "state-1", .clean_shutdown = clean_shutdown});
+    ASSERT_TRUE(superblock.ok()) << superblock.error().message;
+  }
+
+  std::string segment() const {
+    os::PosixDisk disk;
+    const auto names = disk.list(directory_ + "/wal");
+    for (const std::string& name : names.value())
+      if (name.find("LOCK") == std::string::npos) return directory_ + "/wal/" + name;
+    return "";
+  }
+  static void flip(const std::string& path, std::streamoff offset) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(offset);
+    const int byte = file.get();
+    file.seekp(offset);
+    file.put(static_cast<char>(byte ^ 1));
+  }
+
+  std::string directory_;
+};
+
+TEST_F(StorageTest, ASoundDirectoryIsSoundAndItsLogCanBeRead) {
+  fill(true);
+  const Ran verified = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(verified.code, 0) << verified.err << verified.out;
+  EXPECT_NE(verified.out.find("20 entries\nlog        0 (exclusive) to 20, last term 1\n"), std::string::npos) << verified.out;
+  EXPECT_TRUE(verified.out.ends_with("sound\n"));
+  EXPECT_EQ(run({"storage", "verify", directory_}).code, 0);
+  const Ran log = run({"storage", "log", directory_, "--from=3", "--to=5"});
+  EXPECT_EQ(log.code, 0) << log.err;
+  EXPECT_EQ(log.out.substr(0, 44), "3  term 1  writes  writes 1  100 B  position");
+  EXPECT_EQ(std::count(log.out.begin(), log.out.end(), '\n'), 2);
+  const Ran superblock = run({"storage", "superblock", directory_});
+  EXPECT_NE(superblock.out.find("cluster: orders"), std::string::npos) << superblock.out;
+}
+
+TEST_F(StorageTest, AFlippedBitInTheLogIsDamageExit1) {
+  fill(true);
+  flip(segment(), 700);
+  const Ran ran = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(ran.code, 1) << ran.out;
+  EXPECT_NE(ran.err.find("1 damaged place found"), std::string::npos) << ran.err << ran.out;
+  EXPECT_NE(ran.out.find(segment()), std::string::npos);
+}
+
+TEST_F(StorageTest, AFlippedBitInTheSuperblockIsDamageToo) {
+  fill(true);
+  flip(wal::superblock_path(directory_), 2 * 4096 + 20);
+  const Ran ran = run({"-o", "json", "storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.out.substr(0, 15), "{\"sound\":false,");
+}
+
+TEST_F(StorageTest, ATornTailIsExpectedAfterACrashAndDamageAfterACleanStop) {
+  for (const bool clean : {false, true}) {
+    fill(clean);
+    flip(segment(), 5 * 4096);  // bytes behind a sector of zeros: a batch whose head did not reach the disk
+    const Ran ran = run({"storage", "verify", "--full-scan", directory_});
+    EXPECT_EQ(ran.code, clean ? 1 : 0) << ran.out << ran.err;
+    TearDown();
+    SetUp();
+  }
+}
+
+TEST_F(StorageTest, ADirectoryThatIsNoneIsSaidSo) {
+  EXPECT_EQ(run({"storage", "verify", directory_ + "/none"}).code, 1);
+  EXPECT_EQ(run({"storage", "verify", directory_}).code, 1);
+  EXPECT_NE(run({"storage", "verify", directory_}).err.find("neither a superblock"), std::string::npos);
+}
+
+TEST_F(StorageTest, ADirectoryInUseIsRefused) {
+  const auto held = disk_.lock(directory_);
+  ASSERT_TRUE(held.ok());
+  const Ran ran = run({"storage", "verify", directory_});
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_NE(ran.err.find("stop the node first"), std::string::npos) << ran.err;
+}
+
+}  // namespace
+}  // namespace leeward::ctl
