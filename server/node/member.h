@@ -75,6 +75,7 @@ class Member final : public Service, public Group {
   Epoch epoch() const override { return context_.state->applied().epoch; }
   GroupRole role() const override;
   bool is_leader() const override;
+  bool leads() const { return context_.is_leader(); }  // ready or not
   NodeId leader() const override { return context_.leader(); }
   Term term() const override;
   const raft::Membership& membership() const override;

@@ -264,7 +264,7 @@ void World::check_step() {
     if (n.doomed) end(id, !n.disk->powered());
     if (!n.process || !n.process->member) continue;
     const auto& m = *n.process->member;
-    if (!m.is_leader()) continue;
+    if (!m.leads()) continue;
     if (auto& led = led_[id]; led != m.term()) {
       led = m.term();
       checkers.leader(n.spec.role, m);
@@ -309,6 +309,19 @@ std::shared_ptr<World::Put> World::put(NodeId id, const std::string& key, const 
     ended->ended = true;
   });
   return ended;
+}
+
+void World::read(NodeId id, const std::string& key) {
+  const auto before = checkers.highest();
+  auto serve = [this, id, key, before] {
+    if (!member(id)) return;
+    auto found = read_key(member(id)->state(), key);
+    if (found.ok()) checkers.acknowledged_read({before, key, found->value, found->revision}, found->mod_revision);
+  };
+  if (member(id)->read_now()) return serve();
+  member(id)->read_barrier(std::nullopt, *client_loop_, [serve](Result<void> r) {
+    if (r.ok()) serve();
+  });
 }
 
 std::optional<std::string> World::peek(NodeId id, const std::string& key) {

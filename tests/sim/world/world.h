@@ -60,6 +60,8 @@ class World {
   std::optional<NodeId> leader() const;  // of the primaries, ready to serve
   const std::string& open_error(NodeId id) const { return nodes_.at(id).open_error; }
 
+  const WorldOptions& options() const { return options_; }
+
   // --- time ---
   // Runs until it is so, or time is over, or an invariant broke. True: it is so.
   bool run_until(const std::function<bool()>& condition, Duration limit = 30s);
@@ -75,6 +77,8 @@ class World {
   };
   std::shared_ptr<Put> put(NodeId id, const std::string& key, const std::string& value,
                            std::optional<Duration> deadline = std::nullopt);
+  // A linearizable read through `id`, checked when it is answered.
+  void read(NodeId id, const std::string& key);
   // The value at one node's state, without any barrier.
   std::optional<std::string> peek(NodeId id, const std::string& key);
   std::uint64_t acknowledged() const { return checkers.puts().size(); }
