@@ -147,6 +147,7 @@ node::MemberOptions World::member_options(NodeId id) const {
   o.storage.checkpoint_interval = options_.checkpoint_interval;
   o.storage.retain_log_bytes = options_.retain_log_bytes;
   o.storage.chunk_bytes = 4_KiB;
+  if (adjust) adjust(o);
   return o;
 }
 
@@ -233,6 +234,10 @@ void World::stop(NodeId id) {
   nodes_.at(id).process->member->stop([&down] { down = true; });
   if (!run_until([&] { return down; })) checkers.report("node " + std::to_string(id.value()) + " does not stop");
   end(id, true);
+}
+
+void World::hang_disk(NodeId id, bool hangs) {
+  if (auto& p = nodes_.at(id).process) p->wal.hold(hangs);
 }
 
 node::Member* World::member(NodeId id) {

@@ -60,6 +60,11 @@ class World {
   std::optional<NodeId> leader() const;  // of the primaries, ready to serve
   const std::string& open_error(NodeId id) const { return nodes_.at(id).open_error; }
 
+  // The disk of a node answers nothing until it is told to again.
+  void hang_disk(NodeId id, bool hangs);
+  // Changes what nodes are started with from now on.
+  std::function<void(node::MemberOptions&)> adjust;
+  Executor& client_loop() { return *client_loop_; }
   const WorldOptions& options() const { return options_; }
 
   // --- time ---
