@@ -1,5 +1,6 @@
 #include "wiring.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -20,7 +21,6 @@
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "os/thread_executor.h"
-#include "standby/forwarding.h"
 #include "standby/replication.h"
 #include "telemetry/logger.h"
 #include "telemetry/metrics.h"
@@ -138,6 +138,9 @@ class Daemon::Impl {
   bool stop(Duration limit);
   void reload(const config::Loaded& fresh);
   void check_files();
+  void give_up_leadership() { member_->give_up_leadership(); }
+  // start() has failed: what was opened goes without a graceful stop.
+  void abandon();
   std::string status_line() const;
   bool healthy() const;
 
@@ -153,8 +156,10 @@ class Daemon::Impl {
   };
 
   Result<void> load_certificates();
+  Result<void> open_link();
   Result<void> open_member();
   Result<void> open_listeners();
+  node::Service& service();
   void make_metrics();
   void make_admin();
   Result<std::unique_ptr<StateMachine>> open_state(const Path& path);
@@ -174,12 +179,12 @@ class Daemon::Impl {
   std::unique_ptr<net::PeerTransport> link_;
   std::unique_ptr<node::Member> member_;
   std::unique_ptr<standby::Replication> replication_;
-  std::unique_ptr<standby::ForwardingService> service_;
   api::ApiProbe api_probe_;
   std::unique_ptr<api::Services> services_;
   std::unique_ptr<telemetry::Metrics> metrics_;
-  std::unique_ptr<admin::Handler> admin_handler_;
-  std::unique_ptr<api::Gateway> gateway_, socket_gateway_;
+  std::unique_ptr<admin::AdminHandler> admin_handler_, metrics_handler_;
+  std::unique_ptr<api::Gateway> gateway_;
+  bool stopped_ = false;
 };
 
 Result<void> Daemon::Impl::load_certificates() {
@@ -251,3 +256,239 @@ Result<void> Daemon::Impl::open_member() {
   member_ = std::move(*member);
   return {};
 }
+
+// The service that clients see: the member, or at a standby what forwards to
+// the primary.
+node::Service& Daemon::Impl::service() { return *member_; }
+
+void Daemon::Impl::make_metrics() {
+  telemetry::MetricsSources m;
+  m.status = member_.get();
+  m.version = version();
+  m.revision = LEEWARD_REVISION;
+  m.zone = config_.node.zone;
+  for (std::size_t i = 0; i < api::kMethodCount; ++i) {
+    const auto& method = api_probe_.methods[i];
+    m.rpc.push_back({api::kMethodNames[i], method.requests, &method.server_faults, &method.duration});
+  }
+  m.rpc_in_flight = &api_probe_.in_flight;
+  m.slow_requests = &api_probe_.slow_requests;
+  m.watch_events = &api_probe_.watch_events;
+  for (const Port* port : {&client_, &peer_, &admin_, &metrics_port_})
+    if (port->listener) m.connections.push_back({port->name, &port->listener->probe().connections});
+  m.standby = &replication_->probe();
+  m.state = [this] {
+    StateMachine& state = member_->state();
+    return telemetry::StateFigures{state.db_bytes(), state.db_bytes_in_use(), state.key_count(), state.watcher_count(),
+                                   state.leases().size()};
+  };
+  m.volumes = [this] {
+    std::vector<telemetry::Volume> volumes;
+    const std::array<std::pair<std::string_view, const std::string*>, 3> places = {
+        {{"data", &config_.node.data_dir}, {"wal", &config_.node.wal_dir}, {"snapshot", &config_.node.snapshot_dir}}};
+    for (auto [name, path] : places)
+      if (auto space = disk_.space(*path); space.ok()) volumes.push_back({name, space->free_bytes, space->total_bytes});
+    return volumes;
+  };
+  m.log_dropped = [this] { return log_->dropped(); };
+  m.quota_bytes = config_.storage.quota;
+  m.max_lag = config_.dr.max_lag;
+  m.rpo_budget = config_.dr.rpo_budget;
+  metrics_ = std::make_unique<telemetry::Metrics>(std::move(m));
+}
+
+void Daemon::Impl::make_admin() {
+  admin::AdminSources sources;
+  sources.status = member_.get();
+  sources.metrics = [this] { return metrics_ ? metrics_->render() : std::string(); };
+  sources.metrics_content_type = telemetry::Metrics::kContentType;
+  sources.config = [this] { return config::print(loaded_); };
+  sources.loops_turn = [this] { return healthy(); };
+  sources.operators = config_.admin.operators;
+  sources.insecure = config_.admin.insecure;
+  sources.max_lag = config_.dr.max_lag;
+  admin_handler_ = std::make_unique<admin::AdminHandler>(sources, admin::Surface::kAdmin);
+  metrics_handler_ = std::make_unique<admin::AdminHandler>(sources, admin::Surface::kMetrics);
+}
+
+// The admin port has a loop of its own: overload of the client port never
+// delays it.
+Result<void> Daemon::Impl::open_listeners() {
+  struct Wanted {
+    Port* port;
+    std::string address, key;
+    net::IoLoop* loop;
+    RpcHandler* rpc;
+    HttpHandler* http;
+  };
+  const std::array<Wanted, 3> wanted = {{
+      {&metrics_port_, config_.listen.metrics, "listen.metrics", &admin_io_.loop(), nullptr, metrics_handler_.get()},
+      {&admin_, config_.listen.admin, "listen.admin", &admin_io_.loop(), nullptr, admin_handler_.get()},
+      {&client_, config_.listen.client, "listen.client", &io_.loop(), services_.get(), gateway_.get()},
+  }};
+  for (const Wanted& w : wanted) {
+    net::ListenerOptions options;
+    options.name = w.port->name;
+    options.address = w.address;
+    options.config_key = w.key;
+    options.tls = w.port->tls;
+    options.limits.connections = config_.limits.connections;
+    options.limits.streams = static_cast<std::uint32_t>(config_.limits.concurrent_streams);
+    options.limits.message_bytes = config_.limits.request_bytes + 512_KiB;  // etcd's room for framing
+    auto listener = net::Listener::open(std::move(options), {w.loop}, w.rpc, w.http, *log_);
+    if (!listener.ok()) return listener.error();
+    w.port->listener = std::move(*listener);
+  }
+  if (!config_.admin.socket.empty()) {
+    net::ListenerOptions options;
+    options.name = "socket";
+    options.address = "unix://" + config_.admin.socket;
+    options.config_key = "admin.socket";
+    auto listener = net::Listener::open(std::move(options), {&admin_io_.loop()}, services_.get(), gateway_.get(), *log_);
+    if (!listener.ok()) return listener.error();
+    socket_ = std::move(*listener);
+  }
+  return {};
+}
+
+Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& progress) {
+  telemetry::LogOptions log_options;
+  auto level = telemetry::parse_level(config_.log.level);
+  if (!level.ok()) return level.error();
+  log_options.level = *level;
+  log_options.format = config_.log.format == "pretty" ? telemetry::LogFormat::kPretty : telemetry::LogFormat::kJson;
+  log_options.output = config_.log.output;
+  log_options.max_size = config_.log.max_size;
+  log_options.max_backups = config_.log.max_backups;
+  log_options.max_age = config_.log.max_age;
+  log_options.node = NodeId(config_.node.id);
+  log_options.region = config_.node.region;
+  auto log = telemetry::Logger::open(log_options, clock_);
+  if (!log.ok()) return log.error();
+  log_ = std::move(*log);
+  log_->info("starting", {{"version", version()}, {"data_dir", config_.node.data_dir}});
+
+  LEEWARD_TRY(load_certificates());
+  progress("opening storage");
+  LEEWARD_TRY(open_link());
+  LEEWARD_TRY(open_member());
+  replication_ = std::make_unique<standby::Replication>(*member_, replication_options(config_));
+  services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_},
+                                              api_options(config_));
+  make_admin();
+  gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
+  LEEWARD_TRY(open_listeners());
+  make_metrics();
+
+  wal_.start("leeward-wal");
+  background_.start("leeward-scan");
+  core_.start("leeward-core");
+  member_->start();
+  core_.post([this] { replication_->start(); });
+  log_->info("listening", {{"client", config_.listen.client},
+                           {"peer", config_.listen.peer},
+                           {"admin", config_.listen.admin},
+                           {"metrics", config_.listen.metrics}});
+  return {};
+}
+
+// Clients first, then the member while its peers still hear it, then what the
+// load balancer asks, then the loops.
+bool Daemon::Impl::stop(Duration limit) {
+  if (stopped_) return true;
+  stopped_ = true;
+  const Instant until = clock_.now() + limit;
+  Signal done;
+  bool in_time = true;
+  if (member_) {
+    member_->stop([&done] { done.set(); });
+    in_time = done.wait(limit * 2 / 3);
+    if (!in_time) log_->error("the member did not stop in time; leaving as after a crash", {});
+  }
+  for (Port* port : {&client_, &admin_, &metrics_port_})
+    if (port->listener) port->listener->stop(std::clamp<Duration>(until - clock_.now(), 0s, 2s));
+  if (socket_) socket_->stop(0s);
+  if (replication_ && in_time) {
+    Signal gone;
+    core_.post([this, &gone] {
+      replication_.reset();
+      gone.set();
+    });
+    in_time = gone.wait(5s);
+  }
+  if (link_) link_->stop();
+  core_.stop();
+  core_.join();
+  wal_.stop();
+  wal_.join();
+  background_.stop();
+  background_.join();
+  log_->info("stopped", {{"in_time", in_time}});
+  log_->flush();
+  return in_time;
+}
+
+void Daemon::Impl::reload(const config::Loaded& fresh) {
+  log_->reopen();
+  for (const std::string& problem : fresh.problems)
+    log_->error("reload: the running configuration stays", {{"problem", problem}});
+  if (fresh.ok()) {
+    if (auto level = telemetry::parse_level(fresh.config.log.level); level.ok()) log_->set_level(*level);
+  }
+  for (Port* port : {&client_, &peer_, &admin_, &metrics_port_}) {
+    if (!port->tls) continue;
+    if (auto done = port->tls->reload(); !done.ok())
+      log_->error("a certificate was not taken; the old one stays",
+                  {{"port", port->name}, {"reason", done.error().message}});
+  }
+  log_->info("reloaded", {});
+}
+
+void Daemon::Impl::check_files() {
+  for (Port* port : {&client_, &peer_, &admin_, &metrics_port_}) {
+    if (!port->tls) continue;
+    auto changed = port->tls->reload_if_changed();
+    if (!changed.ok())
+      log_->error("a certificate was not taken; the old one stays",
+                  {{"port", port->name}, {"reason", changed.error().message}});
+    else if (*changed)
+      log_->info("certificate reloaded", {{"port", port->name}});
+  }
+}
+
+std::string Daemon::Impl::status_line() const {
+  const NodeStatus s = member_->status();
+  if (!s.waiting_for.empty()) return s.waiting_for;
+  return std::string(name(s.role)) + ", " + name(s.state) + ", leader " + std::to_string(s.leader.value()) + ", epoch " +
+         std::to_string(s.epoch.value());
+}
+
+bool Daemon::Impl::healthy() const {
+  const Instant now = clock_.now();
+  for (const os::ThreadExecutor* loop : {&core_, &wal_})
+    if (auto since = loop->busy_since(); since && now - *since > 10s) return false;
+  return true;
+}
+
+Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Daemon::~Daemon() { impl_->stop(1s); }
+
+Result<std::unique_ptr<Daemon>> Daemon::start(const config::Loaded& loaded,
+                                              const std::function<void(const std::string&)>& progress) {
+  auto impl = std::make_unique<Impl>(loaded);
+  if (auto started = impl->start(progress); !started.ok()) {
+    impl->abandon();
+    return started.error();
+  }
+  return std::unique_ptr<Daemon>(new Daemon(std::move(impl)));
+}
+
+void Daemon::reload(const config::Loaded& fresh) { impl_->reload(fresh); }
+void Daemon::check_files() { impl_->check_files(); }
+void Daemon::give_up_leadership() { impl_->give_up_leadership(); }
+bool Daemon::stop(Duration limit) { return impl_->stop(limit); }
+std::string Daemon::status_line() const { return impl_->status_line(); }
+bool Daemon::healthy() const { return impl_->healthy(); }
+bool Daemon::failed() const { return impl_->failed_; }
+
+}  // namespace leeward

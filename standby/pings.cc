@@ -3,6 +3,9 @@
 #include <algorithm>
 
 namespace leeward::standby {
+namespace {
+constexpr int kReadAttempts = 100;
+}
 
 void Pinger::tick(Instant now, const Regions& regions) {
   if (meter_.epoch() != group_.epoch()) {
@@ -93,14 +96,11 @@ void PingAnswerer::ping(NodeId from, Ping ping) {
 // must have begun after they came.
 void PingAnswerer::begin_round() {
   in_round_ = true;
-  auto asked = std::make_shared<std::vector<Waiting>>(std::move(waiting_));
-  waiting_.clear();
-  const auto term = group_.term();
-  const auto counter = ++counter_;
-  group_.confirm([this, alive = std::weak_ptr<bool>(alive_), term, counter, asked](Result<Index> index) {
+  auto round = std::make_shared<Round>(Round{group_.term(), ++counter_, std::exchange(waiting_, {})});
+  group_.confirm([this, alive = std::weak_ptr<bool>(alive_), round](Result<Index> index) {
     if (alive.expired()) return;
     in_round_ = false;
-    end_round(term, counter, *asked, std::move(index));
+    if (index.ok()) end_round(round, *index, 0);
     if (waiting_.empty()) return;
     if (group_.is_leader())
       begin_round();
@@ -109,11 +109,18 @@ void PingAnswerer::begin_round() {
   });
 }
 
-void PingAnswerer::end_round(Term term, std::uint64_t counter, const std::vector<Waiting>& asked, Result<Index> index) {
-  if (!index.ok() || group_.term() != term || !group_.is_leader()) return;
-  const auto point = group_.log().point(*index);
-  if (!point.ok()) return;
-  for (const auto& [reply_to, ping] : asked) {
+void PingAnswerer::end_round(const std::shared_ptr<Round>& round, Index index, int attempt) {
+  if (group_.term() != round->term || !group_.is_leader()) return;
+  const auto point = group_.log().point(index);
+  if (!point.ok()) {
+    // Committed by the others, and not in this member's own log yet.
+    if (attempt < kReadAttempts)
+      group_.loop().after(1ms, [this, alive = std::weak_ptr<bool>(alive_), round, index, attempt] {
+        if (!alive.expired()) end_round(round, index, attempt + 1);
+      });
+    return;
+  }
+  for (const auto& [reply_to, ping] : round->asked) {
     const auto compared = compare(group_.state(), ping.applied);
     if (compared.verdict == HashVerdict::kDifferent && compared.index != reported_) {
       reported_ = compared.index;
@@ -124,7 +131,7 @@ void PingAnswerer::end_round(Term term, std::uint64_t counter, const std::vector
       probe_.hash_equal.add();
     }
     probe_.pings_answered.add();
-    outbox_.send(reply_to, Pong{ping.sequence, ping.origin, group_.self(), {group_.epoch(), term, counter},
+    outbox_.send(reply_to, Pong{ping.sequence, ping.origin, group_.self(), {group_.epoch(), round->term, round->counter},
                                 point->position, compared.verdict, compared.index});
   }
 }

@@ -72,7 +72,12 @@ class PingAnswerer {
     Ping ping;
   };
   void begin_round();
-  void end_round(Term term, std::uint64_t counter, const std::vector<Waiting>& asked, Result<Index> index);
+  struct Round {
+    Term term;
+    std::uint64_t counter = 0;
+    std::vector<Waiting> asked;
+  };
+  void end_round(const std::shared_ptr<Round>& round, Index index, int attempt);
 
   node::Group& group_;
   Outbox& outbox_;

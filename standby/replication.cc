@@ -45,7 +45,9 @@ void Replication::stopping() {
   stopping_ = true;
   client_.stop();
   source_.end_all();
-  for (auto& w : std::exchange(waiting_commits_, {})) w.done(Error{Code::kUnavailable, "this node is stopping"});
+  const Error stopped{Code::kUnavailable, "this node is stopping"};
+  for (auto& w : std::exchange(waiting_commits_, {})) w.done(stopped);
+  for (auto& [index, w] : std::exchange(waiting_applies_, {})) w.done(stopped);
 }
 
 bool Replication::heard(Instant now) const {
@@ -166,7 +168,23 @@ void Replication::ask_commit() {
     if (w.sequence == 0) w.sequence = *sequence;
 }
 
+void Replication::when_applied(HistoryIndex index, Instant until, Function<void(Result<void>)> done) {
+  if (group_.state().applied().point.position.index >= index) return done({});
+  if (stopping_) return done(Error{Code::kUnavailable, "this node is stopping"});
+  waiting_applies_.emplace(index, WaitingApply{until, std::move(done)});
+}
+
 void Replication::expire_waiting(Instant now) {
+  std::vector<Function<void(Result<void>)>> late;
+  for (auto it = waiting_applies_.begin(); it != waiting_applies_.end();) {
+    if (it->second.until > now) {
+      ++it;
+      continue;
+    }
+    late.push_back(std::move(it->second.done));
+    it = waiting_applies_.erase(it);
+  }
+  for (auto& done : late) done(Error{Code::kDeadline, "the region did not catch up in time"});
   std::vector<WaitingCommit> rest;
   for (auto& w : std::exchange(waiting_commits_, {})) {
     if (w.until > now)
@@ -193,7 +211,14 @@ void Replication::committed(Index) {
     client_.committed();
 }
 
-void Replication::applied(std::span<const Entry>) {}
+void Replication::applied(std::span<const Entry>) {
+  const auto index = group_.state().applied().point.position.index;
+  while (!waiting_applies_.empty() && waiting_applies_.begin()->first <= index) {
+    auto done = std::move(waiting_applies_.begin()->second.done);
+    waiting_applies_.erase(waiting_applies_.begin());
+    done({});
+  }
+}
 
 void Replication::tick() {
   timer_ = group_.loop().after(std::min(kTick, options_.ping_interval), [this] { tick(); });
@@ -209,6 +234,7 @@ void Replication::tick() {
     followers_.release();
   }
   role_ = role;
+  if (forward_) forward_->following(follows(role));
   if (role == GroupRole::kPrimary)
     tick_primary(now);
   else if (follows(role))

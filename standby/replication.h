@@ -41,6 +41,7 @@ class ForwardHandler {
   virtual ~ForwardHandler() = default;
   virtual void forward(NodeId from, Forward call) = 0;
   virtual void reply(NodeId from, ForwardReply reply) = 0;
+  virtual void following(bool yes) = 0;  // whether this group follows; again and again
 };
 
 class Replication final : public node::GroupObserver, public node::StatusExtension {
@@ -71,6 +72,10 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   // primary at some time after this call, or kUnavailable after `timeout`.
   void primary_commit(Duration timeout, Function<void(Result<Position>)> done);
 
+  // `done` runs once: when this member has applied the history up to `index`,
+  // or with kDeadline at `until`.
+  void when_applied(HistoryIndex index, Instant until, Function<void(Result<void>)> done);
+
   // node::GroupObserver
   void role_changed() override;
   void committed(Index index) override;
@@ -88,6 +93,11 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
     std::uint64_t sequence;  // of the ping that asks; 0: not sent yet
     Instant until;
     Function<void(Result<Position>)> done;
+  };
+
+  struct WaitingApply {
+    Instant until;
+    Function<void(Result<void>)> done;
   };
 
   void received(NodeId from, Bytes bytes);
@@ -124,6 +134,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   Instant presence_told_{};
   Instant handed_over_{};
   std::vector<WaitingCommit> waiting_commits_;
+  std::multimap<HistoryIndex, WaitingApply> waiting_applies_;
   Executor::TimerId timer_ = 0;
   Executor::TimerId ask_timer_ = 0;
   bool stopping_ = false;

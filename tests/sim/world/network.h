@@ -54,6 +54,7 @@ class Network {
   std::map<NodeId, SimLink*> links_;
   std::set<std::pair<NodeId, NodeId>> cut_;
   std::uint64_t delivered_ = 0;
+  std::map<std::pair<NodeId, NodeId>, Instant> stream_;  // when the last frame of Lane::kStream arrives
 };
 
 class SimLink final : public PeerLink {
@@ -101,6 +102,13 @@ inline void Network::carry(NodeId from, NodeId to, Lane lane, Bytes frame) {
   if (dice_.chance(weather.loss)) return;
   auto delay = dice_.between(weather.delay_low, weather.delay_high);
   if (dice_.chance(weather.straggler)) delay += dice_.between(Duration(0), weather.straggle);
+  if (lane == Lane::kStream) {
+    // In order while a connection lives; what Raft sends may overtake, since
+    // its messages may come over an old and a new connection.
+    auto& last = stream_[{from, to}];
+    last = std::max(last, scheduler_.now() + delay);
+    delay = last - scheduler_.now();
+  }
   auto* target = links_.contains(to) ? links_[to] : nullptr;
   scheduler_.after(delay, [this, from, to, lane, target, frame = std::move(frame)] {
     const auto it = links_.find(to);

@@ -104,6 +104,7 @@ struct World::Process : node::GroupObserver {
   SimExecutor core, wal;
   SimLink link;
   std::unique_ptr<node::Member> member;
+  std::shared_ptr<void> companion;
 };
 
 // One client: an operation at a time, to any node, with a limit of its own.
@@ -202,6 +203,7 @@ void World::start(NodeId id) {
   ++n.starts;
   p.member = std::move(*opened);
   p.member->observe(&p);
+  if (options_.companion) p.companion = options_.companion(*p.member);
   p.member->start();
 }
 
@@ -210,6 +212,7 @@ void World::end(NodeId id, bool power) {
   n.doomed = false;
   if (n.process) {
     if (n.process->member) checkers.log(n.spec.role, id, n.process->member->log());
+    n.process->companion.reset();
     n.process->member.reset();
     n.process.reset();
   }

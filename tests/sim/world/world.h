@@ -39,6 +39,8 @@ struct WorldOptions {
   Network::Weather weather;
   Plants plants;
   bool log_to_stderr = false;
+  // Made beside each member when it opens, gone before it is: the stream.
+  std::function<std::shared_ptr<void>(node::Member&)> companion;
 };
 
 class World {

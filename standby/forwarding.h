@@ -1,0 +1,93 @@
+// node::Service for clients of any region: at a primary it is the member
+// itself; at a standby writes, lease calls and linearizable reads go to the
+// primary, once, when it is heard (`dr.forward`), else they are refused. At a
+// member of the primary it answers what standbys pass on.
+//
+// Service is for any thread, as that of the member; construction, destruction
+// and ForwardHandler belong to the core loop. It outlives no part it is given.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+
+#include "node/group.h"
+#include "node/service.h"
+#include "standby/replication.h"
+
+namespace leeward::standby {
+
+struct ForwardingOptions {
+  bool forward = true;                // dr.forward
+  Duration request_timeout = 7s;      // when the caller has no deadline
+  std::size_t max_waiting = 4096;     // calls passed on, and calls served for others
+  std::size_t max_bytes = 16_MiB;     // of the former
+};
+
+// On these texts etcd's Go client repeats a write at its next endpoint; it does
+// so for no other (clientv3, isSafeRetryMutableRPC).
+inline constexpr const char* kTryNextEndpoint = "there is no connection available";
+
+class ForwardingService final : public node::Service, public ForwardHandler {
+ public:
+  ForwardingService(node::Service& member, node::Group& group, Replication& replication, ForwardingOptions options);
+  ~ForwardingService() override;
+  ForwardingService(const ForwardingService&) = delete;
+  ForwardingService& operator=(const ForwardingService&) = delete;
+
+  // --- node::Service ---
+  void propose(Command command, std::optional<Instant> deadline, Executor& reply,
+               Function<void(node::Outcome)> done) override;
+  void read_barrier(std::optional<Instant> deadline, Executor& reply, Function<void(Result<void>)> done) override;
+  bool read_now() const override { return !following_ && member_.read_now(); }
+  void keep_alive(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
+  void lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
+  void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override {
+    member_.transfer_leadership(to, reply, std::move(done));
+  }
+  void admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) override {
+    member_.admit(member, reply, std::move(done));
+  }
+  Origin next_origin() override { return member_.next_origin(); }
+  std::uint64_t cluster_id() const override { return member_.cluster_id(); }
+  StateMachine& state() override { return member_.state(); }
+  NodeStatus status() const override { return member_.status(); }
+  const NodeProbe& probe() const override { return member_.probe(); }
+
+  // --- ForwardHandler ---
+  void forward(NodeId from, Forward call) override;
+  void reply(NodeId from, ForwardReply reply) override;
+  void following(bool yes) override { following_ = yes; }
+
+ private:
+  using Done = Function<void(ForwardReply)>;
+  struct Waiting {
+    NodeId to;
+    Instant until{};
+    std::size_t bytes = 0;
+    Done done;
+  };
+
+  // Core loop: sends the call, or ends it at once.
+  void pass_on(Forward call, std::optional<Instant> deadline, Done done);
+  void pass_on_lease(Call call, std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done);
+  void wait_here(std::optional<Instant> deadline, Function<void(Result<void>)> done);
+  void expire();
+  void watch_time();
+  void answer(NodeId to, ForwardReply reply);
+  std::string silent_text() const;
+
+  node::Service& member_;
+  node::Group& group_;
+  Replication& replication_;
+  ForwardingOptions options_;
+  std::atomic<bool> following_{false};
+  std::map<std::uint64_t, Waiting> waiting_;  // by request
+  std::size_t waiting_bytes_ = 0;
+  std::size_t serving_ = 0;
+  std::uint64_t next_request_ = 0;
+  Executor::TimerId timer_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace leeward::standby
