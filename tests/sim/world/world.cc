@@ -148,6 +148,7 @@ node::MemberOptions World::member_options(NodeId id) const {
   o.storage.checkpoint_interval = options_.checkpoint_interval;
   o.storage.retain_log_bytes = options_.retain_log_bytes;
   o.storage.chunk_bytes = 4_KiB;
+  o.raft.cache_bytes = 16_KiB;
   if (adjust) adjust(o);
   return o;
 }
