@@ -339,6 +339,7 @@ TEST_F(Snapshot, ACrashAtAnyInstantOfItsInstallationRecovers) {
     w().start(late);
     w().disk(late).power_off_after(operations);
     w().run_for(3s);
+    if (auto* m = w().member(late)) installed += m->probe().snapshots_received.get();
     if (w().running(late)) w().crash(late);
     w().start(late);
     ASSERT_TRUE(w().settle()) << "after " << operations << " operations: " << w().checkers.breach();

@@ -7,11 +7,11 @@
 #include "base/check.h"
 #include "kv/state_machine.h"
 #include "kv/stores.h"
-#include "node/frames.h"
 #include "proto/rpc.pb.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
 #include "world/plants.h"
+#include "world/wire.h"
 
 namespace leeward::sim {
 namespace {
@@ -501,77 +501,26 @@ bool World::torment(Duration time) {
 
 // --- bugs on the wire ---
 
-namespace {
-
-struct Raft {
-  node::FrameHeader header;
-  raft::Message message;
-};
-std::optional<Raft> raft_message(Lane lane, const Bytes& bytes) {
-  if (lane != Lane::kConsensus) return std::nullopt;
-  auto frame = node::decode_frame(bytes);
-  if (!frame.ok() || frame->header.type != node::FrameType::kRaft) return std::nullopt;
-  auto message = raft::decode_message(frame->body);
-  if (!message.ok()) return std::nullopt;
-  return Raft{frame->header, std::move(*message)};
-}
-Bytes to_frame(const node::FrameHeader& header, const raft::Message& message) {
-  auto out = node::encode_header(header);
-  raft::encode(message, out);
-  return Bytes(std::move(out));
-}
-
-// What a leader knows of its followers, as the wire shows it.
-struct Matches {
-  std::map<std::pair<NodeId, Term>, std::map<NodeId, Index>> of;
-};
-
-}  // namespace
-
 void World::plant_on_the_wire() {
-  if (options_.plants.acknowledged_before_quorum) {
-    // Nobody holds the entry, and the leader is told that all do.
-    network.tamper = [this](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
-      auto raft = raft_message(lane, bytes);
-      if (!raft || raft->message.type != raft::MessageType::kAppend || raft->message.entries.empty() || !member(to))
-        return bytes;
-      if (!member(from) || !member(from)->lineage().known()) return bytes;
-      auto reply = raft->message;
-      reply.type = raft::MessageType::kAppendReply;
-      reply.from = to;
-      reply.to = from;
-      reply.index = raft->message.entries.back().index;
-      reply.entries.clear();
-      auto header = raft->header;
-      header.incarnation = member(to)->next_origin().incarnation;
-      auto frame = to_frame(header, reply);
-      scheduler.after(100us, [this, from, to, frame] {
-        if (auto& p = nodes_.at(from).process) p->link.arrive(to, Lane::kConsensus, frame);
-      });
-      return {};
-    };
-  }
-  if (options_.plants.older_term_committed) {
-    // One entry an append, and commit is whatever a majority holds, of any term.
-    auto matches = std::make_shared<Matches>();
-    wire_ = matches;
-    network.tamper = [matches](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
-      auto raft = raft_message(lane, bytes);
-      if (!raft) return bytes;
-      auto& m = raft->message;
-      if (m.type == raft::MessageType::kAppendReply && !m.reject) {
-        auto& match = matches->of[{to, m.term}][from];
-        match = std::max(match, m.index);
-        return bytes;
-      }
-      if (m.type != raft::MessageType::kAppend && m.type != raft::MessageType::kHeartbeat) return bytes;
-      if (m.entries.size() > 1) m.entries.resize(1);
-      // Of three: the leader and one more.
-      for (const auto& [follower, index] : matches->of[{from, m.term}])
-        if (follower == to) m.commit = std::max(m.commit, index);
-      return to_frame(raft->header, m);
-    };
-  }
+  if (!options_.plants.acknowledged_before_quorum) return;
+  // Nobody holds the entry, and the leader is told that all do.
+  network.tamper = [this](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
+    auto raft = raft_frame(lane, bytes);
+    if (!raft || raft->message.type != raft::MessageType::kAppend || raft->message.entries.empty() || !member(to))
+      return bytes;
+    if (!member(from) || !member(from)->lineage().known()) return bytes;
+    auto reply = std::move(*raft);
+    reply.header.incarnation = member(to)->next_origin().incarnation;
+    reply.message.type = raft::MessageType::kAppendReply;
+    reply.message.from = to;
+    reply.message.to = from;
+    reply.message.index = reply.message.entries.back().index;
+    reply.message.entries.clear();
+    scheduler.after(100us, [this, from, to, frame = to_bytes(reply)] {
+      if (auto& p = nodes_.at(from).process) p->link.arrive(to, Lane::kConsensus, frame);
+    });
+    return {};
+  };
 }
 
 }  // namespace leeward::sim

@@ -134,7 +134,6 @@ class World {
   std::vector<std::unique_ptr<Client>> clients_;
   bool clients_run_ = false;
   std::map<NodeId, Term> led_;
-  std::shared_ptr<void> wire_;
 };
 
 }  // namespace leeward::sim
