@@ -90,6 +90,7 @@ void Member::apply_committed() {
       [&](std::size_t e, std::size_t c, CommandResult r) { proposals_->result(entries, e, c, std::move(r)); });
   if (!applied.ok()) return fail(applied.error());
   context_.probe.stage_apply.observe(context_.now() - started);
+  proposals_->applied_term(entries.back().term);
   context_.core->applied(entries.back().index);
   publish_gate();
   after_apply(entries);

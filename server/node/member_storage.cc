@@ -97,6 +97,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   if (!group.ok()) return fail(group.error());
   context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
   context_.group = std::move(*group);
+  proposals_->state_exchanged();
   committed_ = manifest.state.point;
   released_ = committed_.index;
   const auto received = std::move(*installing_);

@@ -260,6 +260,25 @@ TEST_F(Writes, WithoutAQuorumTheEndIsUnknownAndOfALeaderlessOneNotApplied) {
   EXPECT_EQ(next->outcome.error.message, "etcdserver: no leader");
 }
 
+// The frame to a leader that died is lost; the next leader's first entry tells.
+TEST_F(Writes, AWriteForwardedToADeadLeaderIsRefusedForCertainSoon) {
+  make();
+  start_all();
+  w().run_for(500ms);
+  const auto old = *w().leader();
+  const auto id = follower();
+  w().network.tamper = [&](NodeId from, NodeId to, Lane, Bytes bytes) {
+    return from == old || to == old ? Bytes() : bytes;
+  };
+  auto put = w().put(id, "a", "b");
+  w().run_for(50ms);
+  w().crash(old);
+  w().network.tamper = nullptr;
+  ASSERT_TRUE(w().run_until([&] { return put->ended; }, 4s)) << w().checkers.breach();
+  EXPECT_EQ(put->outcome.end, Outcome::End::kNotApplied);
+  EXPECT_EQ(put->outcome.error.message, "etcdserver: leader changed");
+}
+
 TEST_F(Writes, MoreThanMayWaitIsRefused) {
   make();
   w().adjust = [](MemberOptions& m) { m.limits.waiting_bytes = 10'000; };

@@ -382,6 +382,7 @@ void World::client_put(Client& client, NodeId id) {
                         scheduler.note(static_cast<std::uint64_t>(o.end));
                         if (o.end == node::Outcome::End::kApplied)
                           checkers.acknowledged_put({before, key, value, o.result.revision});
+                        if (o.end == node::Outcome::End::kNotApplied) checkers.refused_put(put_request(key, value));
                         finish(client, operation, dice.between(Duration(0), Duration(5ms)));
                       });
 }
