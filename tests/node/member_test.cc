@@ -191,7 +191,7 @@ TEST_F(Start, ARegionOnEmptyDisksDoesNotBeginASecondLife) {
 TEST_F(Start, OtherListsAreNotCountedAsAnAnswer) {
   make();
   w().adjust = [](MemberOptions& m) {
-    if (m.self == kThree) m.nodes[0].peer_address = "elsewhere:1";
+    if (m.self == kThree) m.nodes[0].region = "elsewhere";
   };
   w().start(kOne);
   w().start(kThree);
