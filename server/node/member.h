@@ -166,6 +166,7 @@ class Member final : public Service, public Group {
   // member_storage.cc: checkpoints and what the log keeps
   void checkpoint_when_due();
   void release_log();
+  void remove_old_states();
   void install(Snapshots::Received received);
   void begin_install();
   void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
@@ -222,6 +223,8 @@ class Member final : public Service, public Group {
   bool fault_logged_ = false;
   std::optional<Snapshots::Received> installing_;
   bool install_submitted_ = false;
+  // Exchanged states, until the last reader lets go of them.
+  std::vector<std::pair<std::weak_ptr<StateMachine>, Path>> old_states_;
 
   PublishedGate gate_;
   std::atomic<std::uint64_t> cluster_id_{0}, next_sequence_{0};

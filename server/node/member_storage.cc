@@ -25,6 +25,18 @@ void Member::checkpoint_when_due() {
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
   release_log();
+  remove_old_states();
+}
+
+void Member::remove_old_states() {
+  std::erase_if(old_states_, [this](const auto& old) {
+    if (!old.first.expired()) return false;
+    wal_->run([&disk = context_.ports.disk, directory = old.second]() -> Function<void()> {
+      (void)disk.remove_all(directory);  // what stays is removed at the next start
+      return {};
+    });
+    return true;
+  });
 }
 
 // The log is kept from what a restart replays, from the oldest checkpoint, and
@@ -92,6 +104,7 @@ void Member::begin_install() {
 }
 
 void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data) {
+  old_states_.emplace_back(context_.state->current(), context_.options.data_dir + "/" + superblock_data_.state_dir);
   superblock_data_ = std::move(data);
   auto group = decode_group_state(state->group_state());
   if (!group.ok()) return fail(group.error());

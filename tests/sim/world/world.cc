@@ -81,6 +81,14 @@ Result<Found> read_key(StateMachine& state, const std::string& key, Revision at 
 
 }  // namespace
 
+WorldOptions varied(std::uint64_t seed) {
+  WorldOptions o;
+  o.seed = seed;
+  o.primaries = seed % 4 == 3 ? 5 : 3;
+  o.standbys = seed % 5 == 4 ? 3 : 0;
+  return o;
+}
+
 struct World::Process : node::GroupObserver {
   Process(World& w, Node& n)
       : world(w),

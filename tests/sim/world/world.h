@@ -43,6 +43,9 @@ struct WorldOptions {
   std::function<std::shared_ptr<void>(node::Member&)> companion;
 };
 
+// Three members or five, with standbys or without: as the seed says.
+WorldOptions varied(std::uint64_t seed);
+
 class World {
  public:
   explicit World(WorldOptions options);
