@@ -137,6 +137,7 @@ class Member final : public Service, public Group {
   void role_changed();
   void publish_gate();
   void update_may_vote();
+  void publish_cluster_id();
 
   // member_frames.cc
   void on_frame(NodeId from, Lane lane, Bytes bytes);

@@ -87,6 +87,10 @@ void Member::begin_install() {
   install_submitted_ = true;
   auto data = superblock_data_;
   data.pending_state_dir = installing_->state_dir;
+  if (const auto group = decode_group_state(installing_->manifest.membership); group.ok() && group->started()) {
+    data.lineage = group->lineage;
+    data.group = group->group;
+  }
   wal_->run([this, data, manifest = installing_->manifest]() mutable -> Function<void()> {
     auto failed = [this](const Error& error) -> Function<void()> { return [this, error] { fail(error); }; };
     if (auto r = superblock_->write(data); !r.ok()) return failed(r.error());
@@ -110,6 +114,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   if (!group.ok()) return fail(group.error());
   context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
   context_.group = std::move(*group);
+  publish_cluster_id();
   proposals_->state_exchanged();
   committed_ = manifest.state.point;
   released_ = committed_.index;

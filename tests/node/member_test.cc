@@ -118,6 +118,7 @@ TEST_F(Start, AWipedMemberFollowsWithoutAVoteUntilItIsAdmitted) {
   })) << w().checkers.breach();
   w().run_for(5s);
   EXPECT_FALSE(admitted(wiped));
+  EXPECT_NE(w().member(wiped)->status().waiting_for.find("member admit"), std::string::npos);
   EXPECT_FALSE(w().member(*w().leader())->membership().is_voter(wiped));
   EXPECT_EQ(put(wiped, "through the learner", "v").end, Outcome::End::kApplied);
 
@@ -340,6 +341,26 @@ TEST_F(Snapshot, AMemberTooFarBehindGetsOne) {
   w().start(late);
   ASSERT_TRUE(w().settle()) << w().checkers.breach();
   EXPECT_GE(w().member(late)->probe().snapshots_received.get(), 1u);
+  w().run_for(3s);
+  std::set<std::string> states;
+  for (const auto& path : w().disk(late).files())
+    if (path.starts_with("/data/state-")) states.insert(path.substr(0, path.find('/', 6)));
+  EXPECT_EQ(states.size(), 1u);  // the one before is gone
+}
+
+TEST_F(Snapshot, ALateStarterThatBeginsWithOneKnowsItsGroup) {
+  make();
+  start({kOne, kTwo});
+  puts(1200);
+  w().run_for(3s);
+  w().start(kThree);
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
+  EXPECT_GE(w().member(kThree)->probe().snapshots_received.get(), 1u);
+  EXPECT_EQ(w().member(kThree)->cluster_id(), w().member(kOne)->cluster_id());
+  EXPECT_TRUE(w().run_until([&] { return admitted(kThree); }));
+  w().crash(kThree);
+  w().start(kThree);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
 TEST_F(Snapshot, ACrashAtAnyInstantOfItsInstallationRecovers) {
