@@ -126,6 +126,7 @@ Result<Frame> decode_frame(const Bytes& bytes) {
 
 std::string encode(const Forward& forward) {
   std::string out;
+  put_varint(out, forward.term.value());
   put_varint(out, forward.commands.size());
   put_bytes(out, encode_payload(forward.commands));
   put_bytes(out, encode_envelope(forward.commands));
@@ -135,7 +136,8 @@ std::string encode(const Forward& forward) {
 Result<Forward> decode_forward(const Bytes& body) {
   std::string_view in = body.view(), payload, envelope;
   std::uint64_t count;
-  if (!get_varint(in, count) || count == 0 || count > body.size() || !get_bytes(in, payload) ||
+  Forward forward;
+  if (!get_ordinal(in, forward.term) || !get_varint(in, count) || count == 0 || count > body.size() || !get_bytes(in, payload) ||
       !get_bytes(in, envelope) || !in.empty())
     return malformed("forward");
   auto commands = decode_payload(payload, static_cast<std::uint32_t>(count));
@@ -143,7 +145,6 @@ Result<Forward> decode_forward(const Bytes& body) {
   auto items = decode_envelope(envelope, static_cast<std::uint32_t>(count));
   if (!items) return items.error();
   if (items->size() != count) return malformed("forward");
-  Forward forward;
   forward.commands.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const auto& view = (*commands)[i];

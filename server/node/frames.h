@@ -58,6 +58,7 @@ std::string encode_header(const FrameHeader& header);
 Result<Frame> decode_frame(const Bytes& bytes);
 
 struct Forward {
+  Term term;  // of the leader it is meant for: in another term it is refused
   std::vector<Command> commands;
 };
 std::string encode(const Forward& forward);

@@ -27,7 +27,6 @@ void Member::begin() {
   context_.ports.link.set_handler([this](NodeId from, Lane lane, Bytes bytes) { on_frame(from, lane, std::move(bytes)); });
   context_.ports.link.set_peers(std::move(peers));
   if (context_.group.started()) {
-    cluster_id_.store(0);
     start_core(context_.group.membership, false);
   } else if (auto membership = started_with(superblock_data_.extra)) {
     start_core(std::move(*membership), false);
@@ -62,9 +61,7 @@ void Member::start_core(raft::Membership membership, bool first) {
       options, *context_.log, raft::InitialState{hard_state, std::move(membership), applied}, context_.now());
   update_may_vote();
   waiting_for_.clear();
-  std::uint64_t id = 0;
-  for (int i = 0; i < 8; ++i) id = id << 8 | context_.group.lineage.bytes[i];
-  cluster_id_.store(id, std::memory_order_relaxed);
+  publish_cluster_id();
   context_.ports.log.info("takes part in its group", {{"term", hard_state.term}, {"applied", applied}});
   // Alone in its group nobody else can lead: no need to wait.
   const auto& m = context_.core->membership();

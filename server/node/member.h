@@ -75,6 +75,7 @@ class Member final : public Service, public Group {
   Epoch epoch() const override { return context_.state->applied().epoch; }
   GroupRole role() const override;
   bool is_leader() const override;
+  bool leads() const { return context_.is_leader(); }  // ready or not
   NodeId leader() const override { return context_.leader(); }
   Term term() const override;
   const raft::Membership& membership() const override;
@@ -136,6 +137,7 @@ class Member final : public Service, public Group {
   void role_changed();
   void publish_gate();
   void update_may_vote();
+  void publish_cluster_id();
 
   // member_frames.cc
   void on_frame(NodeId from, Lane lane, Bytes bytes);
@@ -165,6 +167,7 @@ class Member final : public Service, public Group {
   // member_storage.cc: checkpoints and what the log keeps
   void checkpoint_when_due();
   void release_log();
+  void remove_old_states();
   void install(Snapshots::Received received);
   void begin_install();
   void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
@@ -221,6 +224,8 @@ class Member final : public Service, public Group {
   bool fault_logged_ = false;
   std::optional<Snapshots::Received> installing_;
   bool install_submitted_ = false;
+  // Exchanged states, until the last reader lets go of them.
+  std::vector<std::pair<std::weak_ptr<StateMachine>, Path>> old_states_;
 
   PublishedGate gate_;
   std::atomic<std::uint64_t> cluster_id_{0}, next_sequence_{0};

@@ -26,8 +26,19 @@ const raft::Membership& Member::membership() const {
   return context_.core ? context_.core->membership() : no_membership_;
 }
 
+// Who there is, the log says; where this node reaches them, its own file: the
+// way to another region may differ from node to node.
 std::vector<Node> Member::topology() const {
-  return context_.group.topology.empty() ? context_.options.nodes : context_.group.topology;
+  if (context_.group.topology.empty()) return context_.options.nodes;
+  auto nodes = context_.group.topology;
+  for (auto& n : nodes) {
+    for (const auto& mine : context_.options.nodes) {
+      if (mine.id != n.id) continue;
+      n.peer_address = mine.peer_address;
+      n.client_url = mine.client_url;
+    }
+  }
+  return nodes;
 }
 
 LogPoint Member::last() const { return context_.core ? context_.core->last() : context_.log->last(); }

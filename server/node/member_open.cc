@@ -82,7 +82,8 @@ Result<void> Member::open_storage() {
         if (context_.core) context_.core->snapshot_sent(context_.now(), to, ok, index);
         if (ok) context_.probe.snapshots_sent.add();
         wake();
-      });
+      },
+      [this](const Error& error) { fail(error); });
   LEEWARD_TRY(snapshots_->load());
   publish_status();
   return {};

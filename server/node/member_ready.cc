@@ -90,6 +90,7 @@ void Member::apply_committed() {
       [&](std::size_t e, std::size_t c, CommandResult r) { proposals_->result(entries, e, c, std::move(r)); });
   if (!applied.ok()) return fail(applied.error());
   context_.probe.stage_apply.observe(context_.now() - started);
+  proposals_->applied_term(entries.back().term);
   context_.core->applied(entries.back().index);
   publish_gate();
   after_apply(entries);
@@ -111,9 +112,7 @@ void Member::apply_control(std::span<const Entry> entries) {
   if (before || !context_.group.started()) return;
   const auto& group = context_.group;
   context_.ports.log.info("the group has begun", {{"lineage", group.lineage.hex()}, {"group", group.group}});
-  std::uint64_t id = 0;
-  for (int i = 0; i < 8; ++i) id = id << 8 | group.lineage.bytes[i];
-  cluster_id_.store(id, std::memory_order_relaxed);
+  publish_cluster_id();
   superblock_data_.lineage = group.lineage;
   superblock_data_.group = group.group;
   wal_->run([this, data = superblock_data_]() -> Function<void()> {
@@ -177,6 +176,12 @@ void Member::update_may_vote() {
     may = it == context_.group.admitted.end() || !it->second || it->second == context_.incarnation;
   }
   context_.core->set_may_vote(may);
+}
+
+void Member::publish_cluster_id() {
+  std::uint64_t id = 0;
+  for (int i = 0; i < 8; ++i) id = id << 8 | context_.group.lineage.bytes[i];
+  cluster_id_.store(id, std::memory_order_relaxed);
 }
 
 void Member::publish_gate() {

@@ -76,6 +76,8 @@ void Member::publish_status() {
   s.role = role();
   s.state = member_state();
   s.waiting_for = waiting_for_;
+  if (s.waiting_for.empty() && context_.core && context_.group.started() && !s.admitted)
+    s.waiting_for = "to be admitted (leewardctl member admit " + std::to_string(self().value()) + ")";
   s.stopping = stopping_;
   s.term = term();
   s.leader = context_.leader();

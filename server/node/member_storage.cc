@@ -25,6 +25,18 @@ void Member::checkpoint_when_due() {
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
   release_log();
+  remove_old_states();
+}
+
+void Member::remove_old_states() {
+  std::erase_if(old_states_, [this](const auto& old) {
+    if (!old.first.expired()) return false;
+    wal_->run([&disk = context_.ports.disk, directory = old.second]() -> Function<void()> {
+      (void)disk.remove_all(directory);  // what stays is removed at the next start
+      return {};
+    });
+    return true;
+  });
 }
 
 // The log is kept from what a restart replays, from the oldest checkpoint, and
@@ -75,6 +87,10 @@ void Member::begin_install() {
   install_submitted_ = true;
   auto data = superblock_data_;
   data.pending_state_dir = installing_->state_dir;
+  if (const auto group = decode_group_state(installing_->manifest.membership); group.ok() && group->started()) {
+    data.lineage = group->lineage;
+    data.group = group->group;
+  }
   wal_->run([this, data, manifest = installing_->manifest]() mutable -> Function<void()> {
     auto failed = [this](const Error& error) -> Function<void()> { return [this, error] { fail(error); }; };
     if (auto r = superblock_->write(data); !r.ok()) return failed(r.error());
@@ -92,11 +108,14 @@ void Member::begin_install() {
 }
 
 void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data) {
+  old_states_.emplace_back(context_.state->current(), context_.options.data_dir + "/" + superblock_data_.state_dir);
   superblock_data_ = std::move(data);
   auto group = decode_group_state(state->group_state());
   if (!group.ok()) return fail(group.error());
   context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
   context_.group = std::move(*group);
+  publish_cluster_id();
+  proposals_->state_exchanged();
   committed_ = manifest.state.point;
   released_ = committed_.index;
   const auto received = std::move(*installing_);

@@ -26,12 +26,13 @@ void Proposals::arrive(NodeId from, Forward forward, const std::optional<Error>&
     w.command = std::move(command);
     w.arrived = context_.now();
     w.via = from;
+    w.term = forward.term;
     bytes += w.bytes();
     writes.push_back(std::move(w));
   }
   auto why = refusal;
   // A write is forwarded once: who is no leader says no.
-  if (!why && !context_.is_leader()) why = Error{Code::kUnavailable, text::kLeaderChanged};
+  if (!why && (!context_.is_leader() || context_.core->term() != forward.term)) why = Error{Code::kUnavailable, text::kLeaderChanged};
   if (!why && waiting_bytes_ + bytes > context_.options.limits.waiting_bytes)
     why = Error{Code::kOverloaded, text::kTooManyRequests};
   arrive(std::move(writes), why);
@@ -115,6 +116,7 @@ void Proposals::forward_all(NodeId leader) {
   while (!waiting_.empty()) {
     auto writes = take(context_.options.limits.batch_bytes, context_.options.limits.batch_writes);
     Forward forward;
+    forward.term = context_.core->term();
     for (auto& w : writes) {
       if (w.via) {
         refuse(w, {Code::kUnavailable, text::kLeaderChanged});
@@ -148,6 +150,12 @@ std::vector<WaitingWrite> Proposals::take(std::size_t max_bytes, std::uint32_t m
       waiting_.pop_front();
       continue;
     }
+    if (w.via && w.term != context_.core->term()) {
+      waiting_bytes_ -= w.bytes();
+      refuse(w, {Code::kUnavailable, text::kLeaderChanged});
+      waiting_.pop_front();
+      continue;
+    }
     if (!writes.empty() && bytes + w.bytes() > max_bytes) break;
     bytes += w.bytes();
     waiting_bytes_ -= w.bytes();
@@ -160,7 +168,7 @@ std::vector<WaitingWrite> Proposals::take(std::size_t max_bytes, std::uint32_t m
 void Proposals::remember(WaitingWrite& w, bool forwarded) {
   const auto now = context_.now();
   pending_[w.command.origin.sequence] = {w.reply, std::move(w.done), w.deadline, w.arrived, now,
-                                         now + context_.patience(), forwarded};
+                                         now + context_.patience(), forwarded, context_.core->term()};
 }
 
 void Proposals::begin_apply(std::span<const Entry> entries) {
@@ -197,6 +205,32 @@ void Proposals::result(std::span<const Entry> entries, std::size_t entry, std::s
   outcome.term = entries[entry].term;
   answer(it->second.reply, std::move(it->second.done), std::move(outcome));
   pending_.erase(it);
+}
+
+void Proposals::applied_term(Term term) {
+  if (term <= applied_term_) return;
+  applied_term_ = term;
+  for (auto it = pending_.begin(); it != pending_.end();) {
+    if (it->second.term >= term) {
+      ++it;
+      continue;
+    }
+    Outcome outcome;
+    outcome.end = Outcome::End::kNotApplied;
+    outcome.error = {Code::kUnavailable, text::kLeaderChanged};
+    answer(it->second.reply, std::move(it->second.done), std::move(outcome));
+    it = pending_.erase(it);
+  }
+}
+
+void Proposals::state_exchanged() {
+  for (auto& [sequence, p] : pending_) {
+    Outcome outcome;
+    outcome.end = Outcome::End::kUnknown;
+    outcome.error = {Code::kUnknown, text::kTimeoutLeaderFail};
+    answer(p.reply, std::move(p.done), std::move(outcome));
+  }
+  pending_.clear();
 }
 
 void Proposals::expire() {

@@ -2,8 +2,10 @@
 // over to the leader at a follower, and back from this member's own apply.
 //
 // A proposal has one of three ends (service.h). Nobody proposes or forwards a
-// write twice: what left this member and was not surely refused is unknown
-// until it is applied here or its time is over.
+// write twice. What left this member is appended in the term it was sent in or
+// never (a leader refuses what was forwarded in another term), and terms never
+// fall along a log: so once an entry of a later term is applied here, what was
+// not seen before it is certainly not applied. Until then it is unknown.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +29,7 @@ struct WaitingWrite {
   std::optional<Instant> deadline;
   Instant arrived{};
   NodeId via;                         // the follower that forwarded it; 0: our own
+  Term term;                          // in which it was forwarded
   std::size_t bytes() const { return command.request.size() + 64; }
 };
 
@@ -48,6 +51,12 @@ class Proposals {
   bool wanted(std::size_t entry, std::size_t command) const;
   void result(std::span<const Entry> entries, std::size_t entry, std::size_t command, CommandResult result);
 
+  // Everything up to an entry of `term` is applied and answered: what was sent
+  // in an older term can never be.
+  void applied_term(Term term);
+  // The state was exchanged for a snapshot: whose writes are in it is not known.
+  void state_exchanged();
+
   void leader_lost() { leader_lost_ = context_.now(); }
   void expire();
   // Ends everything that waits to be proposed.
@@ -63,6 +72,7 @@ class Proposals {
     std::optional<Instant> deadline;
     Instant arrived{}, sent{}, gives_up{};
     bool forwarded = false;
+    Term term;  // its entry has this term or does not exist
   };
 
   void refuse(WaitingWrite& write, const Error& error);
@@ -82,6 +92,7 @@ class Proposals {
   std::map<std::uint64_t, Pending> pending_;  // by sequence of the origin
   std::vector<std::vector<std::uint64_t>> applying_;  // sequences of ours, by entry and command; 0: not ours
   std::map<std::pair<NodeId, std::uint64_t>, ForwardRefused> refusals_;  // by follower and its process
+  Term applied_term_;
   std::optional<Instant> leader_lost_;
 };
 

@@ -23,7 +23,7 @@ namespace leeward::node {
 struct Outcome {
   enum class End {
     kApplied,     // `result` holds what the state machine said, an etcd error included
-    kNotApplied,  // certainly never in a log: `error` is kUnavailable or kOverloaded
+    kNotApplied,  // certainly not applied, now or later: `error` is kUnavailable, kOverloaded or kDeadline
     kUnknown,     // may or may not be applied: `error` is kUnknown or kDeadline
   };
   End end = End::kUnknown;

@@ -63,8 +63,12 @@ Result<void> check_file(Disk& disk, const Path& path, const StateFile& expected)
 
 }  // namespace
 
-Snapshots::Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent)
-    : context_(context), wal_(wal), received_(std::move(received)), sent_(std::move(sent)) {}
+Snapshots::Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent, OnFailed failed)
+    : context_(context),
+      wal_(wal),
+      received_(std::move(received)),
+      sent_(std::move(sent)),
+      failed_(std::move(failed)) {}
 
 Result<void> Snapshots::load() {
   auto& disk = context_.ports.disk;
@@ -251,11 +255,15 @@ void Snapshots::begin_receiving(NodeId from, Manifest manifest) {
   const auto directory = context_.options.data_dir + "/" + receiver_->state_dir;
   wal_.run([this, directory, generation = generation_, files = receiver_->manifest.files]() -> Function<void()> {
     auto& disk = context_.ports.disk;
-    bool ok = disk.remove_all(directory).ok() && disk.make_dirs(directory).ok();
-    for (const auto& f : files) ok = ok && disk.open(directory + "/" + f.name, OpenMode::kCreateOrOpen).ok();
-    return [this, ok, generation] {
+    auto result = disk.remove_all(directory);
+    if (result.ok()) result = disk.make_dirs(directory);
+    for (const auto& f : files) {
+      if (!result.ok()) break;
+      if (auto file = disk.open(directory + "/" + f.name, OpenMode::kCreateOrOpen); !file.ok()) result = file.error();
+    }
+    return [this, result, generation] {
       if (generation != generation_ || !receiver_) return;
-      if (!ok) return abandon();
+      if (!result.ok()) return give_up(result.error());
       ask_for_more();
     };
   });
@@ -298,11 +306,16 @@ void Snapshots::on_chunk(NodeId, const Frame& frame) {
   const auto path = context_.options.data_dir + "/" + r.state_dir + "/" + r.manifest.files[chunk->file].name;
   wal_.run([this, path, generation = generation_, chunk = std::move(*chunk)]() -> Function<void()> {
     auto file = context_.ports.disk.open(path, OpenMode::kReadWrite);
-    const bool ok = file.ok() && (*file)->write(chunk.offset, chunk.data.view()).ok();
-    return [this, ok, generation] {
+    Result<void> result;
+    if (!file.ok()) {
+      result = file.error();
+    } else {
+      result = (*file)->write(chunk.offset, chunk.data.view());
+    }
+    return [this, result, generation] {
       if (generation != generation_ || !receiver_) return;
       --receiver_->writing;
-      if (!ok) return abandon();
+      if (!result.ok()) return give_up(result.error());
       ask_for_more();
     };
   });
@@ -324,10 +337,7 @@ void Snapshots::verify_files() {
     if (result.ok()) result = disk.sync_dir(context_.options.data_dir);
     return [this, generation, result] {
       if (generation != generation_ || !receiver_) return;
-      if (!result.ok()) {
-        context_.ports.log.warn("a received snapshot was thrown away", {{"error", result.error().message}});
-        return abandon();
-      }
+      if (!result.ok()) return give_up(result.error());
       auto r = std::move(*receiver_);
       receiver_.reset();
       received_({std::move(r.manifest), std::move(r.state_dir), r.from});
@@ -338,6 +348,13 @@ void Snapshots::verify_files() {
 void Snapshots::on_gone(NodeId from, const Frame& frame) {
   const auto gone = decode_snapshot_done(frame.body);
   if (gone.ok() && receiver_ && receiver_->from == from && receiver_->manifest.id == gone->id) abandon();
+}
+
+// Another piece or another holder may do better; a disk that fails may not.
+void Snapshots::give_up(const Error& error) {
+  context_.ports.log.warn("a snapshot is thrown away", {{"error", error.message}});
+  abandon();
+  if (error.code == Code::kIo) failed_(error);
 }
 
 void Snapshots::abandon() {

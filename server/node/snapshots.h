@@ -31,7 +31,10 @@ class Snapshots {
   // To the core: the transfer to a member is over.
   using OnSent = Function<void(NodeId to, bool ok, Index index)>;
 
-  Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent);
+  // This member's own disk failed: the process must not go on.
+  using OnFailed = Function<void(const Error&)>;
+
+  Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent, OnFailed failed);
 
   // At start: which checkpoints are complete. Removes the others.
   Result<void> load();
@@ -87,12 +90,14 @@ class Snapshots {
   void ask(std::uint32_t file, std::uint64_t offset);
   void verify_files();
   void abandon();
+  void give_up(const Error& error);
   void send_offer(NodeId to, Transfer& transfer);
 
   Context& context_;
   WalLoop& wal_;
   OnReceived received_;
   OnSent sent_;
+  OnFailed failed_;
   std::vector<Checkpoint> checkpoints_;  // oldest first
   std::map<NodeId, Transfer> transfers_;
   std::optional<Receiver> receiver_;

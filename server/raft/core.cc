@@ -8,7 +8,6 @@
 namespace leeward::raft {
 namespace {
 
-constexpr std::size_t kCacheBytes = 8_MiB;      // recent entries kept in memory
 constexpr std::size_t kCommittedBytes = 4_MiB;  // in one Ready
 constexpr std::size_t kUnappliedBytes = 16_MiB; // handed out and not applied
 constexpr std::size_t kScanBytes = 4_MiB;       // one read when starting
@@ -21,7 +20,7 @@ bool Ready::empty() const {
 }
 
 Core::Impl::Impl(Options options, const LogView& log, InitialState initial, Instant now)
-    : options_(options), log_(log, kCacheBytes), members_(std::move(initial.membership), initial.applied),
+    : options_(options), log_(log, options.cache_bytes), members_(std::move(initial.membership), initial.applied),
       jitter_(options.seed), term_(initial.hard_state.term), vote_(initial.hard_state.vote),
       saved_(initial.hard_state), now_(now), votes_from_(options.vote_wait ? now + options.election_timeout : now),
       forward_sequence_(jitter_.next()), applied_(initial.applied), handed_(initial.applied) {

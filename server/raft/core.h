@@ -38,6 +38,7 @@ struct Options {
   // A restarted member grants no vote for one election timeout: it may have
   // confirmed a leader's lease just before. False only for the first start.
   bool vote_wait = true;
+  std::size_t cache_bytes = 8_MiB;       // of recent entries kept in memory
 };
 
 // What the core starts from; the log itself stays in the log store.

@@ -45,11 +45,8 @@ int main(int argc, char** argv) {
     return minutes == 0 || passed.count() < minutes * 60;
   };
   for (; more(); ++done, ++seed) {
-    sim::WorldOptions options;
-    options.seed = seed;
+    auto options = sim::varied(seed);
     options.log_to_stderr = verbose;
-    options.primaries = seed % 4 == 3 ? 5 : 3;
-    options.standbys = seed % 5 == 4 ? 3 : 0;
     sim::World world(options);
     const bool good = world.torment(Duration(30s));
     writes += world.acknowledged();

@@ -1,5 +1,7 @@
 #include "world/checkers.h"
 
+#include "base/command.h"
+
 namespace leeward::sim {
 namespace {
 
@@ -38,6 +40,16 @@ void Checkers::applied(GroupRole group, NodeId node, std::span<const Entry> entr
       report("I2: node " + text(node) + " applied another entry at " + text(e.index) + ": term " + text(e.term) +
              ", before it was term " + text(it->second.term));
   }
+  for (const auto& e : entries) {
+    if (e.kind != EntryKind::kWrites) continue;
+    auto commands = decode_payload(e.payload.view(), e.writes);
+    if (!commands.ok()) return report("node " + text(node) + " applied a payload that does not parse");
+    for (const auto& c : *commands) {
+      const auto hash = sha256(c.request);
+      requests_applied_.insert(hash);
+      if (refused_.contains(hash)) report("node " + text(node) + " applied a write that was refused for certain");
+    }
+  }
   const auto& position = state.point.position;
   const auto [it, fresh] = states_.emplace(position.index, std::pair{position.hash, state.state_hash});
   if (!fresh && it->second.first != position.hash)
@@ -71,6 +83,12 @@ void Checkers::acknowledged_put(const Told& told) {
     report("I8: revision " + text(told.revision) + " names " + it->second.first + " and " + told.key);
   highest_ = std::max(highest_, told.revision);
   puts_.push_back(told);
+}
+
+void Checkers::refused_put(const std::string& request) {
+  const auto hash = sha256(request);
+  refused_.insert(hash);
+  if (requests_applied_.contains(hash)) report("a write was refused for certain and is applied");
 }
 
 void Checkers::acknowledged_read(const Told& told, Revision mod_revision) {

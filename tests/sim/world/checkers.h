@@ -38,6 +38,8 @@ class Checkers {
   };
   Revision highest() const { return highest_; }
   void acknowledged_put(const Told& told);
+  // Refused as certainly not applied: it must never be, before or after.
+  void refused_put(const std::string& request);
   // A linearizable read: value "" when the key is not there.
   void acknowledged_read(const Told& told, Revision mod_revision);
   const std::vector<Told>& puts() const { return puts_; }
@@ -59,6 +61,7 @@ class Checkers {
   std::map<GroupRole, GroupChecks> groups_;
   std::map<HistoryIndex, std::pair<Hash, Hash>> states_;  // chain hash, state hash
   std::map<Revision, std::pair<std::string, std::string>> contents_;
+  std::set<Hash> refused_, requests_applied_;
   std::vector<Told> puts_;
   Revision highest_;
   std::string breach_;

@@ -119,7 +119,12 @@ class SimExecutor final : public Executor {
 
   void post(Callback callback) override {
     queue_.push_back(std::move(callback));
-    if (!scheduled_ && !running_) schedule_run();
+    if (!scheduled_ && !running_ && !held_) schedule_run();
+  }
+  // A held loop runs nothing of what is posted to it.
+  void hold(bool held) {
+    held_ = held;
+    if (!held_ && !queue_.empty() && !scheduled_) schedule_run();
   }
   TimerId after(Duration delay, Callback callback) override {
     const double rate = clock_ ? clock_->rate() : 1.0;
@@ -139,7 +144,7 @@ class SimExecutor final : public Executor {
     const bool before = std::exchange(running_, true);
     f();
     running_ = before;
-    if (!running_ && !queue_.empty() && !scheduled_) schedule_run();
+    if (!running_ && !queue_.empty() && !scheduled_ && !held_) schedule_run();
   }
   void schedule_run() {
     scheduled_ = true;
@@ -161,7 +166,7 @@ class SimExecutor final : public Executor {
   Duration low_, high_;
   std::shared_ptr<bool> alive_;
   std::deque<Callback> queue_;
-  bool running_ = false, scheduled_ = false;
+  bool running_ = false, scheduled_ = false, held_ = false;
 };
 
 }  // namespace leeward::sim

@@ -7,11 +7,11 @@
 #include "base/check.h"
 #include "kv/state_machine.h"
 #include "kv/stores.h"
-#include "node/frames.h"
 #include "proto/rpc.pb.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
 #include "world/plants.h"
+#include "world/wire.h"
 
 namespace leeward::sim {
 namespace {
@@ -81,6 +81,14 @@ Result<Found> read_key(StateMachine& state, const std::string& key, Revision at 
 
 }  // namespace
 
+WorldOptions varied(std::uint64_t seed) {
+  WorldOptions o;
+  o.seed = seed;
+  o.primaries = seed % 4 == 3 ? 5 : 3;
+  o.standbys = seed % 5 == 4 ? 3 : 0;
+  return o;
+}
+
 struct World::Process : node::GroupObserver {
   Process(World& w, Node& n)
       : world(w),
@@ -148,6 +156,8 @@ node::MemberOptions World::member_options(NodeId id) const {
   o.storage.checkpoint_interval = options_.checkpoint_interval;
   o.storage.retain_log_bytes = options_.retain_log_bytes;
   o.storage.chunk_bytes = 4_KiB;
+  o.raft.cache_bytes = 16_KiB;
+  if (adjust) adjust(o);
   return o;
 }
 
@@ -238,6 +248,10 @@ void World::stop(NodeId id) {
   end(id, true);
 }
 
+void World::hang_disk(NodeId id, bool hangs) {
+  if (auto& p = nodes_.at(id).process) p->wal.hold(hangs);
+}
+
 node::Member* World::member(NodeId id) {
   auto& n = nodes_.at(id);
   return n.process ? n.process->member.get() : nullptr;
@@ -267,7 +281,7 @@ void World::check_step() {
     if (n.doomed) end(id, !n.disk->powered());
     if (!n.process || !n.process->member) continue;
     const auto& m = *n.process->member;
-    if (!m.is_leader()) continue;
+    if (!m.leads()) continue;
     if (auto& led = led_[id]; led != m.term()) {
       led = m.term();
       checkers.leader(n.spec.role, m);
@@ -312,6 +326,19 @@ std::shared_ptr<World::Put> World::put(NodeId id, const std::string& key, const 
     ended->ended = true;
   });
   return ended;
+}
+
+void World::read(NodeId id, const std::string& key) {
+  const auto before = checkers.highest();
+  auto serve = [this, id, key, before] {
+    if (!member(id)) return;
+    auto found = read_key(member(id)->state(), key);
+    if (found.ok()) checkers.acknowledged_read({before, key, found->value, found->revision}, found->mod_revision);
+  };
+  if (member(id)->read_now()) return serve();
+  member(id)->read_barrier(std::nullopt, *client_loop_, [serve](Result<void> r) {
+    if (r.ok()) serve();
+  });
 }
 
 std::optional<std::string> World::peek(NodeId id, const std::string& key) {
@@ -363,6 +390,7 @@ void World::client_put(Client& client, NodeId id) {
                         scheduler.note(static_cast<std::uint64_t>(o.end));
                         if (o.end == node::Outcome::End::kApplied)
                           checkers.acknowledged_put({before, key, value, o.result.revision});
+                        if (o.end == node::Outcome::End::kNotApplied) checkers.refused_put(put_request(key, value));
                         finish(client, operation, dice.between(Duration(0), Duration(5ms)));
                       });
 }
@@ -482,77 +510,26 @@ bool World::torment(Duration time) {
 
 // --- bugs on the wire ---
 
-namespace {
-
-struct Raft {
-  node::FrameHeader header;
-  raft::Message message;
-};
-std::optional<Raft> raft_message(Lane lane, const Bytes& bytes) {
-  if (lane != Lane::kConsensus) return std::nullopt;
-  auto frame = node::decode_frame(bytes);
-  if (!frame.ok() || frame->header.type != node::FrameType::kRaft) return std::nullopt;
-  auto message = raft::decode_message(frame->body);
-  if (!message.ok()) return std::nullopt;
-  return Raft{frame->header, std::move(*message)};
-}
-Bytes to_frame(const node::FrameHeader& header, const raft::Message& message) {
-  auto out = node::encode_header(header);
-  raft::encode(message, out);
-  return Bytes(std::move(out));
-}
-
-// What a leader knows of its followers, as the wire shows it.
-struct Matches {
-  std::map<std::pair<NodeId, Term>, std::map<NodeId, Index>> of;
-};
-
-}  // namespace
-
 void World::plant_on_the_wire() {
-  if (options_.plants.acknowledged_before_quorum) {
-    // Nobody holds the entry, and the leader is told that all do.
-    network.tamper = [this](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
-      auto raft = raft_message(lane, bytes);
-      if (!raft || raft->message.type != raft::MessageType::kAppend || raft->message.entries.empty() || !member(to))
-        return bytes;
-      if (!member(from) || !member(from)->lineage().known()) return bytes;
-      auto reply = raft->message;
-      reply.type = raft::MessageType::kAppendReply;
-      reply.from = to;
-      reply.to = from;
-      reply.index = raft->message.entries.back().index;
-      reply.entries.clear();
-      auto header = raft->header;
-      header.incarnation = member(to)->next_origin().incarnation;
-      auto frame = to_frame(header, reply);
-      scheduler.after(100us, [this, from, to, frame] {
-        if (auto& p = nodes_.at(from).process) p->link.arrive(to, Lane::kConsensus, frame);
-      });
-      return {};
-    };
-  }
-  if (options_.plants.older_term_committed) {
-    // One entry an append, and commit is whatever a majority holds, of any term.
-    auto matches = std::make_shared<Matches>();
-    wire_ = matches;
-    network.tamper = [matches](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
-      auto raft = raft_message(lane, bytes);
-      if (!raft) return bytes;
-      auto& m = raft->message;
-      if (m.type == raft::MessageType::kAppendReply && !m.reject) {
-        auto& match = matches->of[{to, m.term}][from];
-        match = std::max(match, m.index);
-        return bytes;
-      }
-      if (m.type != raft::MessageType::kAppend && m.type != raft::MessageType::kHeartbeat) return bytes;
-      if (m.entries.size() > 1) m.entries.resize(1);
-      // Of three: the leader and one more.
-      for (const auto& [follower, index] : matches->of[{from, m.term}])
-        if (follower == to) m.commit = std::max(m.commit, index);
-      return to_frame(raft->header, m);
-    };
-  }
+  if (!options_.plants.acknowledged_before_quorum) return;
+  // Nobody holds the entry, and the leader is told that all do.
+  network.tamper = [this](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
+    auto raft = raft_frame(lane, bytes);
+    if (!raft || raft->message.type != raft::MessageType::kAppend || raft->message.entries.empty() || !member(to))
+      return bytes;
+    if (!member(from) || !member(from)->lineage().known()) return bytes;
+    auto reply = std::move(*raft);
+    reply.header.incarnation = member(to)->next_origin().incarnation;
+    reply.message.type = raft::MessageType::kAppendReply;
+    reply.message.from = to;
+    reply.message.to = from;
+    reply.message.index = reply.message.entries.back().index;
+    reply.message.entries.clear();
+    scheduler.after(100us, [this, from, to, frame = to_bytes(reply)] {
+      if (auto& p = nodes_.at(from).process) p->link.arrive(to, Lane::kConsensus, frame);
+    });
+    return {};
+  };
 }
 
 }  // namespace leeward::sim

@@ -43,6 +43,9 @@ struct WorldOptions {
   std::function<std::shared_ptr<void>(node::Member&)> companion;
 };
 
+// Three members or five, with standbys or without: as the seed says.
+WorldOptions varied(std::uint64_t seed);
+
 class World {
  public:
   explicit World(WorldOptions options);
@@ -62,6 +65,13 @@ class World {
   std::optional<NodeId> leader() const;  // of the primaries, ready to serve
   const std::string& open_error(NodeId id) const { return nodes_.at(id).open_error; }
 
+  // The disk of a node answers nothing until it is told to again.
+  void hang_disk(NodeId id, bool hangs);
+  // Changes what nodes are started with from now on.
+  std::function<void(node::MemberOptions&)> adjust;
+  Executor& client_loop() { return *client_loop_; }
+  const WorldOptions& options() const { return options_; }
+
   // --- time ---
   // Runs until it is so, or time is over, or an invariant broke. True: it is so.
   bool run_until(const std::function<bool()>& condition, Duration limit = 30s);
@@ -77,6 +87,8 @@ class World {
   };
   std::shared_ptr<Put> put(NodeId id, const std::string& key, const std::string& value,
                            std::optional<Duration> deadline = std::nullopt);
+  // A linearizable read through `id`, checked when it is answered.
+  void read(NodeId id, const std::string& key);
   // The value at one node's state, without any barrier.
   std::optional<std::string> peek(NodeId id, const std::string& key);
   std::uint64_t acknowledged() const { return checkers.puts().size(); }
@@ -125,7 +137,6 @@ class World {
   std::vector<std::unique_ptr<Client>> clients_;
   bool clients_run_ = false;
   std::map<NodeId, Term> led_;
-  std::shared_ptr<void> wire_;
 };
 
 }  // namespace leeward::sim

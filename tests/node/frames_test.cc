@@ -1,0 +1,130 @@
+// What members say to one another: there and back, and from any bytes at all.
+#include <gtest/gtest.h>
+
+#include "node/frames.h"
+#include "node/group_state.h"
+#include "node/lessor.h"
+#include "world/scheduler.h"
+
+namespace leeward::node {
+namespace {
+
+Manifest manifest() {
+  Manifest m;
+  m.id = "abc";
+  m.state.point = {Index(7), Term(2), {HistoryIndex(3), sha256("x"), 9, 100}};
+  m.state.revision = Revision(12);
+  m.state.state_hash = sha256("state");
+  m.membership = "m";
+  m.files = {{"000012.sst", 4096, sha256("f")}, {"CURRENT", 16, sha256("c")}};
+  return m;
+}
+
+TEST(Frames, ComeBackAsTheyWent) {
+  const auto text = encode(manifest());
+  const auto back = decode_manifest(text);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(encode(*back), text);
+
+  Forward forward;
+  forward.commands.push_back({Op::kPut, Bytes("request"), {NodeId(2), Incarnation(5), 11, 77}, {}});
+  const auto commands = decode_forward(Bytes(encode(forward)));
+  ASSERT_TRUE(commands.ok());
+  EXPECT_EQ(commands->commands[0].origin, forward.commands[0].origin);
+  EXPECT_EQ(commands->commands[0].request.view(), "request");
+
+  const auto refused = decode_forward_refused(Bytes(encode(ForwardRefused{9, {1, 500}, {Code::kOverloaded, "no"}})));
+  ASSERT_TRUE(refused.ok());
+  EXPECT_EQ(refused->sequences, (std::vector<std::uint64_t>{1, 500}));
+
+  MemberStatus status;
+  status.id = NodeId(3);
+  status.lag.high = Duration(5ms);
+  status.eligibility = {{"lag", true, "1 ms"}};
+  const auto again = decode_member_status(Bytes(encode(status)));
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->lag.high, Duration(5ms));
+  EXPECT_FALSE(again->lag.low.has_value());
+  EXPECT_EQ(again->eligibility[0].detail, "1 ms");
+}
+
+TEST(Frames, AManifestThatWouldLeaveItsDirectoryIsRefused) {
+  for (const auto* name : {"../x", "/etc/passwd", "a/b", "", ".hidden", "a b"}) {
+    auto m = manifest();
+    m.files[0].name = name;
+    EXPECT_FALSE(decode_manifest(encode(m)).ok()) << name;
+  }
+}
+
+TEST(Frames, AChunkWithAFlippedBitIsRefused) {
+  const std::string data = "some bytes of a file";
+  auto frame = encode_chunk_head({"id", 1, 4096, 0x12345678, {}}) + data;
+  EXPECT_FALSE(decode_snapshot_chunk(Bytes(frame)).ok());
+}
+
+TEST(Frames, ANewerVersionIsRefusedAsSuch) {
+  auto bytes = encode_header({});
+  bytes[0] = 9;
+  const auto frame = decode_frame(Bytes(bytes));
+  ASSERT_FALSE(frame.ok());
+  EXPECT_EQ(frame.error().code, Code::kNewerFormat);
+}
+
+// Cut anywhere and changed anywhere: an error or a value, nothing else.
+TEST(Frames, AnyBytesAreTaken) {
+  sim::Dice dice(42);
+  std::vector<std::string> seeds = {encode(manifest()), encode(Call{1, CallKind::kAdmit, 3}),
+                                    encode(Knock{"name", sha256("l"), true}), encode(KnockAnswer{"n", {}, {}, {}, true}),
+                                    encode(MemberStatus{}), encode(SnapshotFetch{"i", 1, 2, 3}),
+                                    encode(GroupState{}), encode(ForwardRefused{1, {2}, {Code::kUnknown, "t"}})};
+  for (int i = 0; i < 20000; ++i) {
+    auto text = seeds[dice.below(seeds.size())];
+    for (std::uint64_t n = dice.below(4); n > 0 && !text.empty(); --n)
+      text[dice.below(text.size())] = static_cast<char>(dice.next());
+    text.resize(dice.below(text.size() + 1));
+    const Bytes bytes(text);
+    (void)decode_frame(bytes);
+    (void)decode_manifest(text);
+    (void)decode_forward(bytes);
+    (void)decode_forward_refused(bytes);
+    (void)decode_call(bytes);
+    (void)decode_call_answer(bytes);
+    (void)decode_snapshot_fetch(bytes);
+    (void)decode_snapshot_chunk(bytes);
+    (void)decode_snapshot_done(bytes);
+    (void)decode_knock(bytes);
+    (void)decode_knock_answer(bytes);
+    (void)decode_member_status(bytes);
+    (void)decode_group_state(text);
+    (void)decode_admission(text);
+  }
+}
+
+TEST(Lessor, ALeaseRunsOutAfterItsTimeAndNotBefore) {
+  Lessor lessor(1000);
+  const Instant t0{Duration(100s)};
+  lessor.lead(t0, {{7, 10}});
+  EXPECT_TRUE(lessor.expired(t0 + 9s).empty());
+  EXPECT_EQ(lessor.renew(t0 + 9s, 7), 10);
+  EXPECT_TRUE(lessor.expired(t0 + 18s).empty());
+  EXPECT_EQ(lessor.expired(t0 + 19s), (std::vector<std::int64_t>{7}));
+  EXPECT_FALSE(lessor.renew(t0 + 19s, 7));  // its revoke may be in the log
+  EXPECT_TRUE(lessor.expired(t0 + 20s).empty());
+  EXPECT_EQ(lessor.expired(t0 + 23s).size(), 1u);  // still there: asked again
+  lessor.revoked(7);
+  EXPECT_TRUE(lessor.expired(t0 + 60s).empty());
+}
+
+TEST(Lessor, RevokesAreLimitedInRate) {
+  Lessor lessor(10);
+  const Instant t0{Duration(100s)};
+  std::vector<LeaseInfo> leases;
+  for (int i = 1; i <= 25; ++i) leases.push_back({i, 1});
+  lessor.lead(t0, leases);
+  EXPECT_EQ(lessor.expired(t0 + 1s).size(), 10u);
+  EXPECT_EQ(lessor.expired(t0 + 1500ms).size(), 0u);
+  EXPECT_EQ(lessor.expired(t0 + 2s).size(), 10u);
+}
+
+}  // namespace
+}  // namespace leeward::node

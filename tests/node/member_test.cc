@@ -1,0 +1,474 @@
+// A member's behaviour, told by real members in the simulator's world.
+#include <gtest/gtest.h>
+
+#include "proto/rpc.pb.h"
+#include "world/world.h"
+
+namespace leeward::node {
+namespace {
+
+using sim::World;
+using sim::WorldOptions;
+
+constexpr NodeId kOne{1}, kTwo{2}, kThree{3};
+
+struct Fixture : testing::Test {
+  void make(WorldOptions o = {}) { world = std::make_unique<World>(std::move(o)); }
+  World& w() { return *world; }
+
+  void start(std::initializer_list<NodeId> ids) {
+    for (const auto id : ids) w().start(id);
+    ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); })) << w().checkers.breach();
+  }
+  void start_all() {
+    for (const auto id : w().ids()) w().start(id);
+    ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); })) << w().checkers.breach();
+  }
+  Outcome put(NodeId id, const std::string& key, const std::string& value) {
+    auto put = w().put(id, key, value);
+    EXPECT_TRUE(w().run_until([&] { return put->ended; })) << w().checkers.breach();
+    return put->outcome;
+  }
+  void puts(int count) {
+    for (int i = 0; i < count; ++i)
+      ASSERT_EQ(put(*w().leader(), "key" + std::to_string(i % 10), std::string(100, 'v')).end, Outcome::End::kApplied);
+  }
+  NodeId follower() {
+    for (const auto id : w().ids())
+      if (id != *w().leader() && w().member(id)) return id;
+    return {};
+  }
+  template <class T>
+  struct Answer {
+    std::optional<Result<T>> result;
+  };
+  Result<void> admit(NodeId through, NodeId id) {
+    auto answer = std::make_shared<Answer<void>>();
+    w().member(through)->admit(id, w().client_loop(), [answer](Result<void> r) { answer->result = r; });
+    EXPECT_TRUE(w().run_until([&] { return answer->result.has_value(); })) << w().checkers.breach();
+    return *answer->result;
+  }
+  Result<std::int64_t> keep_alive(NodeId through, std::int64_t id) {
+    auto answer = std::make_shared<Answer<std::int64_t>>();
+    w().member(through)->keep_alive(id, w().client_loop(), [answer](Result<std::int64_t> r) { answer->result = r; });
+    EXPECT_TRUE(w().run_until([&] { return answer->result.has_value(); })) << w().checkers.breach();
+    return *answer->result;
+  }
+  Outcome grant(NodeId through, std::int64_t id, std::int64_t ttl) {
+    etcdserverpb::LeaseGrantRequest request;
+    request.set_id(id);
+    request.set_ttl(ttl);
+    auto outcome = std::make_shared<std::optional<Outcome>>();
+    Command command;
+    command.op = Op::kLeaseGrant;
+    command.request = Bytes(request.SerializeAsString());
+    w().member(through)->propose(std::move(command), std::nullopt, w().client_loop(),
+                                 [outcome](Outcome o) { *outcome = std::move(o); });
+    EXPECT_TRUE(w().run_until([&] { return outcome->has_value(); })) << w().checkers.breach();
+    return **outcome;
+  }
+  bool admitted(NodeId id) { return w().member(id) && w().member(id)->status().admitted; }
+
+  std::unique_ptr<World> world;
+};
+
+using Start = Fixture;
+
+TEST_F(Start, ASingleNodeBeginsAlone) {
+  WorldOptions o;
+  o.primaries = 1;
+  make(o);
+  start_all();
+  EXPECT_EQ(put(kOne, "a", "b").end, Outcome::End::kApplied);
+  w().crash(kOne);
+  w().start(kOne);
+  EXPECT_TRUE(w().run_until([&] { return w().peek(kOne, "a") == "b"; }));
+}
+
+TEST_F(Start, OneOfThreeWaitsAndSaysForWhom) {
+  make();
+  w().start(kOne);
+  w().run_for(5s);
+  EXPECT_FALSE(w().leader());
+  EXPECT_EQ(w().member(kOne)->status().state, MemberState::kWaiting);
+  EXPECT_NE(w().member(kOne)->status().waiting_for.find("node 2"), std::string::npos);
+}
+
+TEST_F(Start, ALateStarterIsAdmittedWhenItKnocks) {
+  make();
+  start({kOne, kTwo});
+  puts(5);
+  w().run_for(2s);
+  w().start(kThree);
+  ASSERT_TRUE(w().run_until([&] { return admitted(kThree); })) << w().checkers.breach();
+  EXPECT_TRUE(w().member(kThree)->membership().is_voter(kThree));
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Start, AWipedMemberFollowsWithoutAVoteUntilItIsAdmitted) {
+  make();
+  start_all();
+  puts(20);
+  w().run_for(1s);
+  const auto wiped = follower();
+  w().wipe(wiped);
+  w().start(wiped);
+  ASSERT_TRUE(w().run_until([&] {
+    return w().member(wiped)->state().applied().point.index == w().member(*w().leader())->state().applied().point.index;
+  })) << w().checkers.breach();
+  w().run_for(5s);
+  EXPECT_FALSE(admitted(wiped));
+  EXPECT_NE(w().member(wiped)->status().waiting_for.find("member admit"), std::string::npos);
+  EXPECT_FALSE(w().member(*w().leader())->membership().is_voter(wiped));
+  EXPECT_EQ(put(wiped, "through the learner", "v").end, Outcome::End::kApplied);
+
+  const auto result = admit(follower(), wiped);
+  EXPECT_TRUE(result.ok()) << result.error().message;
+  ASSERT_TRUE(w().run_until([&] { return admitted(wiped); })) << w().checkers.breach();
+  EXPECT_TRUE(w().member(wiped)->membership().is_voter(wiped));
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Start, TheLeaderWipedComesBackAsALearner) {
+  make();
+  start_all();
+  puts(5);
+  w().run_for(1s);
+  const auto wiped = *w().leader();
+  w().wipe(wiped);
+  w().start(wiped);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != wiped; }));
+  w().run_for(5s);
+  EXPECT_FALSE(admitted(wiped));
+  const auto result = admit(*w().leader(), wiped);
+  EXPECT_TRUE(result.ok()) << result.error().message;
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Start, StandbysTakeTheLineageOfTheActiveListAndWritesAreRefusedThere) {
+  WorldOptions o;
+  o.standbys = 3;
+  make(o);
+  start_all();
+  const NodeId standby(4);
+  ASSERT_TRUE(w().run_until([&] { return w().member(standby)->lineage().known(); })) << w().checkers.breach();
+  EXPECT_EQ(w().member(standby)->lineage(), w().member(kOne)->lineage());
+  EXPECT_NE(w().member(standby)->group(), w().member(kOne)->group());
+  EXPECT_EQ(w().member(standby)->role(), GroupRole::kStandby);
+  const auto outcome = put(standby, "a", "b");
+  EXPECT_EQ(outcome.end, Outcome::End::kNotApplied);
+  EXPECT_EQ(outcome.error.code, Code::kUnavailable);
+  EXPECT_NE(outcome.error.message.find("standby"), std::string::npos);
+}
+
+TEST_F(Start, ActiveMembersWaitForAMajorityOfTheStandbyListToo) {
+  WorldOptions o;
+  o.standbys = 3;
+  make(o);
+  for (const auto id : {kOne, kTwo, kThree}) w().start(id);
+  w().run_for(5s);
+  EXPECT_FALSE(w().leader());
+  w().start(NodeId(4));
+  w().start(NodeId(5));
+  EXPECT_TRUE(w().run_until([&] { return w().leader().has_value(); })) << w().checkers.breach();
+}
+
+TEST_F(Start, ARegionOnEmptyDisksDoesNotBeginASecondLife) {
+  WorldOptions o;
+  o.standbys = 3;
+  make(o);
+  start_all();
+  ASSERT_TRUE(w().run_until([&] { return w().member(NodeId(4))->lineage().known(); }));
+  for (const auto id : {kOne, kTwo, kThree}) {
+    w().wipe(id);
+    w().start(id);
+  }
+  w().run_for(10s);
+  EXPECT_FALSE(w().leader());
+  EXPECT_NE(w().member(kOne)->status().waiting_for.find("lineage"), std::string::npos)
+      << w().member(kOne)->status().waiting_for;
+}
+
+TEST_F(Start, OtherListsAreNotCountedAsAnAnswer) {
+  make();
+  w().adjust = [](MemberOptions& m) {
+    if (m.self == kThree) m.nodes[0].region = "elsewhere";
+  };
+  w().start(kOne);
+  w().start(kThree);
+  w().run_for(5s);
+  EXPECT_FALSE(w().leader());
+  w().start(kTwo);
+  EXPECT_TRUE(w().run_until([&] { return w().leader().has_value(); }));
+}
+
+TEST_F(Start, ADirectoryOfAnotherClusterOrNodeIsRefused) {
+  make();
+  start_all();
+  w().crash(kOne);
+  w().adjust = [](MemberOptions& m) { m.cluster_name = "other"; };
+  w().start(kOne);
+  EXPECT_NE(w().open_error(kOne).find("belongs to the cluster 'sim'"), std::string::npos) << w().open_error(kOne);
+  w().adjust = [](MemberOptions& m) { m.self = kTwo; };
+  w().start(kOne);
+  EXPECT_NE(w().open_error(kOne).find("belongs to node 1"), std::string::npos) << w().open_error(kOne);
+}
+
+TEST_F(Start, ADirectoryInUseIsRefused) {
+  make();
+  ASSERT_TRUE(w().disk(kOne).make_dirs("/data").ok());
+  auto lock = w().disk(kOne).lock("/data");
+  ASSERT_TRUE(lock.ok());
+  w().start(kOne);
+  EXPECT_NE(w().open_error(kOne), "");
+}
+
+using Writes = Fixture;
+
+TEST_F(Writes, AFollowerForwardsAndAnswersFromItsOwnApply) {
+  make();
+  start_all();
+  const auto id = follower();
+  ASSERT_EQ(put(id, "a", "b").end, Outcome::End::kApplied);
+  EXPECT_EQ(w().peek(id, "a"), "b");
+}
+
+TEST_F(Writes, WhatIsPastItsDeadlineIsNotProposed) {
+  make();
+  start_all();
+  auto late = w().put(*w().leader(), "a", "b", Duration(-1));
+  ASSERT_TRUE(w().run_until([&] { return late->ended; }));
+  EXPECT_EQ(late->outcome.end, Outcome::End::kNotApplied);
+  EXPECT_EQ(late->outcome.error.code, Code::kDeadline);
+  w().run_for(1s);
+  EXPECT_EQ(w().peek(*w().leader(), "a"), std::nullopt);
+}
+
+TEST_F(Writes, WithoutAQuorumTheEndIsUnknownAndOfALeaderlessOneNotApplied) {
+  make();
+  start_all();
+  w().run_for(500ms);
+  const auto leader = *w().leader();
+  w().network.isolate(leader, w().ids());
+  auto put = w().put(leader, "a", "b");
+  ASSERT_TRUE(w().run_until([&] { return put->ended; }));
+  EXPECT_EQ(put->outcome.end, Outcome::End::kUnknown);
+  EXPECT_NE(put->outcome.error.message.find("possibly due to previous leader failure"), std::string::npos)
+      << put->outcome.error.message;
+  auto next = w().put(leader, "c", "d");
+  ASSERT_TRUE(w().run_until([&] { return next->ended; }));
+  EXPECT_EQ(next->outcome.end, Outcome::End::kNotApplied);
+  EXPECT_EQ(next->outcome.error.message, "etcdserver: no leader");
+}
+
+// The frame to a leader that died is lost; the next leader's first entry tells.
+TEST_F(Writes, AWriteForwardedToADeadLeaderIsRefusedForCertainSoon) {
+  make();
+  start_all();
+  w().run_for(500ms);
+  const auto old = *w().leader();
+  const auto id = follower();
+  w().network.tamper = [&](NodeId from, NodeId to, Lane, Bytes bytes) {
+    return from == old || to == old ? Bytes() : bytes;
+  };
+  auto put = w().put(id, "a", "b");
+  w().run_for(50ms);
+  w().crash(old);
+  w().network.tamper = nullptr;
+  ASSERT_TRUE(w().run_until([&] { return put->ended; }, 4s)) << w().checkers.breach();
+  EXPECT_EQ(put->outcome.end, Outcome::End::kNotApplied);
+  EXPECT_EQ(put->outcome.error.message, "etcdserver: leader changed");
+}
+
+TEST_F(Writes, MoreThanMayWaitIsRefused) {
+  make();
+  w().adjust = [](MemberOptions& m) { m.limits.waiting_bytes = 10'000; };
+  start_all();
+  const auto leader = *w().leader();
+  std::vector<std::shared_ptr<World::Put>> all;
+  for (int i = 0; i < 20; ++i) all.push_back(w().put(leader, "k" + std::to_string(i), std::string(1000, 'v')));
+  ASSERT_TRUE(w().run_until([&] { return std::all_of(all.begin(), all.end(), [](auto& p) { return p->ended; }); }));
+  int refused = 0;
+  for (auto& p : all) {
+    if (p->outcome.end == Outcome::End::kApplied) continue;
+    ++refused;
+    EXPECT_EQ(p->outcome.error, (Error{Code::kOverloaded, "etcdserver: too many requests"}));
+  }
+  EXPECT_GT(refused, 5);
+  EXPECT_LT(refused, 15);
+}
+
+TEST_F(Writes, ALeaderWhoseDiskHangsStepsDown) {
+  make();
+  start_all();
+  w().run_for(500ms);
+  const auto old = *w().leader();
+  w().hang_disk(old, true);
+  auto pending = w().put(old, "a", "b");
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != old; }, 10s)) << w().checkers.breach();
+  w().hang_disk(old, false);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Writes, AFullDiskRefusesWritesKeepsReadsAndRecovers) {
+  WorldOptions o;
+  o.primaries = 1;
+  make(o);
+  start_all();
+  puts(3);
+  w().disk(kOne).refuse_writes("/wal");
+  auto stuck = w().put(kOne, "a", "b");
+  w().run_for(1s);
+  EXPECT_EQ(put(kOne, "c", "d").error.code, Code::kOverloaded);
+  EXPECT_TRUE(w().member(kOne)->status().disk_full);
+  EXPECT_EQ(w().peek(kOne, "key1"), std::string(100, 'v'));
+  w().disk(kOne).refuse_writes("");
+  ASSERT_TRUE(w().run_until([&] { return stuck->ended; }, 10s)) << w().checkers.breach();
+  EXPECT_EQ(stuck->outcome.end, Outcome::End::kApplied);
+  EXPECT_EQ(put(kOne, "c", "d").end, Outcome::End::kApplied);
+}
+
+using Snapshot = Fixture;
+
+TEST_F(Snapshot, AMemberTooFarBehindGetsOne) {
+  make();
+  start_all();
+  const auto late = follower();
+  w().crash(late);
+  puts(1200);
+  w().run_for(3s);
+  ASSERT_GT(w().member(*w().leader())->log().base().index, Index(100));
+  w().start(late);
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
+  EXPECT_GE(w().member(late)->probe().snapshots_received.get(), 1u);
+  w().run_for(3s);
+  std::set<std::string> states;
+  for (const auto& path : w().disk(late).files())
+    if (path.starts_with("/data/state-")) states.insert(path.substr(0, path.find('/', 6)));
+  EXPECT_EQ(states.size(), 1u);  // the one before is gone
+}
+
+TEST_F(Snapshot, ALateStarterThatBeginsWithOneKnowsItsGroup) {
+  make();
+  start({kOne, kTwo});
+  puts(1200);
+  w().run_for(3s);
+  w().start(kThree);
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
+  EXPECT_GE(w().member(kThree)->probe().snapshots_received.get(), 1u);
+  EXPECT_EQ(w().member(kThree)->cluster_id(), w().member(kOne)->cluster_id());
+  EXPECT_TRUE(w().run_until([&] { return admitted(kThree); }));
+  w().crash(kThree);
+  w().start(kThree);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Snapshot, ACrashAtAnyInstantOfItsInstallationRecovers) {
+  std::uint64_t installed = 0;
+  for (std::uint64_t operations = 1; operations < 120; operations += 3) {
+    WorldOptions o;
+    o.seed = operations;
+    o.checkpoint_interval = 60;
+    o.retain_log_bytes = 4096;
+    make(o);
+    start_all();
+    const auto late = follower();
+    w().crash(late);
+    puts(300);
+    w().run_for(2s);
+    w().start(late);
+    w().disk(late).power_off_after(operations);
+    w().run_for(3s);
+    if (auto* m = w().member(late)) installed += m->probe().snapshots_received.get();
+    if (w().running(late)) w().crash(late);
+    w().start(late);
+    ASSERT_TRUE(w().settle()) << "after " << operations << " operations: " << w().checkers.breach();
+    installed += w().member(late)->probe().snapshots_received.get();
+  }
+  EXPECT_GT(installed, 10u);
+}
+
+using Stop = Fixture;
+
+TEST_F(Stop, ALeaderHandsOverAndLeavesACleanDirectory) {
+  make();
+  start_all();
+  puts(3);
+  const auto old = *w().leader();
+  w().stop(old);
+  EXPECT_EQ(w().checkers.breach(), "");
+  EXPECT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != old; }, 500ms));  // no election timeout
+  w().start(old);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Stop, LeadershipMovesToWhomItIsTold) {
+  make();
+  start_all();
+  w().run_for(500ms);
+  const auto to = follower();
+  auto answer = std::make_shared<std::optional<Result<void>>>();
+  w().member(to)->transfer_leadership(to, w().client_loop(), [answer](Result<void> r) { *answer = r; });
+  ASSERT_TRUE(w().run_until([&] { return answer->has_value(); })) << w().checkers.breach();
+  EXPECT_TRUE((*answer)->ok()) << (*answer)->error().message;
+  EXPECT_TRUE(w().run_until([&] { return w().leader() == to; }));
+}
+
+using Leases = Fixture;
+
+TEST_F(Leases, ALeaseLivesByKeepAliveAndIsRevokedWithoutIt) {
+  make();
+  start_all();
+  ASSERT_EQ(grant(follower(), 77, 5).end, Outcome::End::kApplied);
+  for (int i = 0; i < 4; ++i) {
+    w().run_for(3s);
+    const auto ttl = keep_alive(follower(), 77);
+    ASSERT_TRUE(ttl.ok()) << ttl.error().message;
+    EXPECT_EQ(*ttl, 5);
+  }
+  w().run_for(8s);
+  EXPECT_FALSE(w().member(kOne)->state().lease(77).has_value());
+  const auto gone = keep_alive(kOne, 77);
+  ASSERT_FALSE(gone.ok());
+  EXPECT_EQ(gone.error().code, Code::kNotFound);
+}
+
+TEST_F(Leases, ANewLeaderStartsThemAtFullTime) {
+  make();
+  start_all();
+  ASSERT_EQ(grant(*w().leader(), 5, 6).end, Outcome::End::kApplied);
+  w().run_for(4s);
+  const auto old = *w().leader();
+  w().crash(old);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != old; }));
+  w().run_for(5s);
+  EXPECT_TRUE(w().member(*w().leader())->state().lease(5).has_value());
+  w().run_for(4s);
+  EXPECT_FALSE(w().member(*w().leader())->state().lease(5).has_value());
+}
+
+using Status = Fixture;
+
+TEST_F(Status, EachMemberKnowsTheOthers) {
+  make();
+  start_all();
+  puts(3);
+  w().run_for(2s);
+  for (const auto id : w().ids()) {
+    const auto status = w().member(id)->status();
+    ASSERT_EQ(status.members.size(), 3u);
+    for (const auto& m : status.members) {
+      EXPECT_TRUE(m.healthy) << m.id.value();
+      EXPECT_TRUE(m.admitted);
+      EXPECT_EQ(m.state_hash, status.applied.state_hash);
+    }
+  }
+  w().crash(follower());
+  w().run_for(4s);
+  int down = 0;
+  for (const auto& m : w().member(*w().leader())->status().members) down += m.state == MemberState::kDown;
+  EXPECT_EQ(down, 1);
+}
+
+}  // namespace
+}  // namespace leeward::node
