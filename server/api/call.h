@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "api/core.h"
 #include "api/errors.h"
@@ -26,6 +27,9 @@ class Call {
   bool open() const { return rpc_ != nullptr; }
   RpcCall& rpc() { return *rpc_; }  // while open()
   void set_method(Method method) { method_ = method; }
+  // True once: the request of a unary call.
+  bool take_request() { return !std::exchange(requested_, true); }
+  bool requested() const { return requested_; }
 
   // The client's, but not later than the server's own limit.
   Instant deadline() const { return deadline_; }
@@ -66,6 +70,7 @@ class Call {
   Executor& loop_;
   Method method_;
   const bool streaming_;
+  bool requested_ = false;
   const Instant started_;
   Instant deadline_;
   Instant wait_from_;

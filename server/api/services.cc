@@ -108,19 +108,13 @@ void watch_leader(const CallPtr& call, Instant last_seen) {
 // Callbacks own the call, the call owns the transport's: the circle is cut
 // where the call ends.
 void run_unary(const CallPtr& call, UnaryHandler handler) {
-  struct State {
-    UnaryHandler handler;
-    bool started = false;
-  };
-  auto state = std::make_shared<State>(State{handler});
-  call->rpc().on_message([call, state](Bytes message) {
+  call->rpc().on_message([call, handler](Bytes message) {
     if (!call->open()) return;
-    if (std::exchange(state->started, true))
-      return call->finish({GrpcCode::kInternal, "a unary call has one request message", {}});
-    state->handler(call, std::move(message));
+    if (!call->take_request()) return call->finish({GrpcCode::kInternal, "a unary call has one request message", {}});
+    handler(call, std::move(message));
   });
-  call->rpc().on_half_close([call, state] {
-    if (!state->started) call->finish({GrpcCode::kInternal, "the request message is missing", {}});
+  call->rpc().on_half_close([call] {
+    if (!call->requested()) call->finish({GrpcCode::kInternal, "the request message is missing", {}});
   });
 }
 

@@ -118,10 +118,15 @@ void Core::Impl::applied(Index index) {
   }
 }
 
+bool Core::Impl::wants_snapshot(const LogPoint& point) const {
+  return !std::holds_alternative<Leader>(role_) && point.index > commit_ && log_.term(point.index) != point.term;
+}
+
 void Core::Impl::restored(Instant now, const LogPoint& point, Membership membership) {
   advance(now);
-  LEEWARD_CHECK(!std::holds_alternative<Leader>(role_), "a leader holds the newest log and installs nothing");
-  LEEWARD_CHECK(point.index >= commit_, "a snapshot older than what is committed here would lose entries");
+  // What wants_snapshot() asks, as far as it can be told after the log's reset.
+  LEEWARD_CHECK(!std::holds_alternative<Leader>(role_) && point.index > commit_,
+                "a snapshot was installed that wants_snapshot() refuses");
   log_.restore(point);
   if (point.term > term_) become_follower(point.term, {});
   commit_ = applied_ = handed_ = point.index;
@@ -281,6 +286,7 @@ void Core::campaign(Instant now) { impl_->campaign(now); }
 void Core::step_down(Instant now) { impl_->step_down(now); }
 void Core::persisted(Instant now, std::uint64_t token) { impl_->persisted(now, token); }
 void Core::applied(Index index) { impl_->applied(index); }
+bool Core::wants_snapshot(const LogPoint& point) const { return impl_->wants_snapshot(point); }
 void Core::restored(Instant now, const LogPoint& point, Membership membership) {
   impl_->restored(now, point, std::move(membership));
 }

@@ -160,6 +160,11 @@ class Core {
   void persisted(Instant now, std::uint64_t token);
   // Applied up to `index`. Membership entries take effect when appended.
   void applied(Index index);
+  // Whether a snapshot at `point` may be installed. Ask just before the log is
+  // reset: false when this member leads, or holds that entry (it may have
+  // acknowledged more, which a reset would lose). Then tell the leader that the
+  // transfer ended well.
+  bool wants_snapshot(const LogPoint& point) const;
   // The log now starts after `point`, with this membership (a snapshot was installed).
   void restored(Instant now, const LogPoint& point, Membership membership);
   // Leader: a snapshot transfer to `to` ended; on success it holds `index`.

@@ -101,7 +101,7 @@ void Core::Impl::reject_append(const Message& m) {
   reply.index = m.index;
   reply.hint = log_.find_meeting(m.index, m.log_term, commit_);
   reply.hint_term = log_.term(reply.hint);
-  send_durable(std::move(reply));
+  send(std::move(reply));  // promises nothing, so it waits for no disk
 }
 
 void Core::Impl::on_heartbeat(const Message& m) {

@@ -47,6 +47,7 @@ class Core::Impl {
   void step(Instant now, Message message);
   void persisted(Instant now, std::uint64_t token);
   void applied(Index index);
+  bool wants_snapshot(const LogPoint& point) const;
   void restored(Instant now, const LogPoint& point, Membership membership);
   Ready take_ready();
   bool has_ready() const;

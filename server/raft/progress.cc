@@ -6,12 +6,9 @@
 
 namespace leeward::raft {
 
-void Progress::sent(Index last, std::size_t bytes) {
+void Progress::sent(Index last, std::size_t bytes, std::uint64_t round) {
   LEEWARD_CHECK(state_ != State::kSnapshot, "an append to a follower that waits for a snapshot");
-  if (state_ == State::kProbe) {
-    paused_ = true;
-    return;
-  }
+  if (state_ == State::kProbe) return pause(round);
   LEEWARD_CHECK(last + 1 >= next_, "an append goes back in a pipeline");
   if (last < next_) return;
   next_ = last + 1;

@@ -35,8 +35,9 @@ class Progress {
     if (state_ == State::kProbe) return !paused_;
     return state_ == State::kReplicate && inflight_bytes_ < max_inflight_bytes;
   }
-  // An append that ends at `last` went out. In kProbe nothing follows it.
-  void sent(Index last, std::size_t bytes);
+  // An append that ends at `last` went out, after heartbeat round `round`. In
+  // kProbe nothing follows it.
+  void sent(Index last, std::size_t bytes, std::uint64_t round);
   // The follower holds everything up to `index`, durable.
   void acknowledged(Index index);
 
@@ -48,9 +49,13 @@ class Progress {
   void lost_log(Index holds, std::uint64_t append_sequence);
   bool stale(std::uint64_t append_sequence) const { return append_sequence < first_believed_; }
 
-  // A heartbeat was answered: an append whose answer is missing may be lost.
-  void resume() { paused_ = false; }
-  void pause() { paused_ = true; }
+  // A heartbeat was answered: an append that went out before it and has no
+  // answer may be lost.
+  void resume(std::uint64_t round) { paused_ = paused_ && round <= paused_at_; }
+  void pause(std::uint64_t round) {
+    paused_ = true;
+    paused_at_ = round;
+  }
   // True when nothing was acknowledged since the last call though something is
   // under way: then the follower is asked by an empty append.
   bool stalled();
@@ -75,6 +80,7 @@ class Progress {
   Index match_;
   Index next_;
   bool paused_ = false;
+  std::uint64_t paused_at_ = 0;
   std::uint64_t first_believed_ = 0;
   std::deque<Inflight> inflight_;
   std::size_t inflight_bytes_ = 0;

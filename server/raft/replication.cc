@@ -140,7 +140,7 @@ void Core::Impl::on_heartbeat_reply(const Message& m) {
   if (!progress || m.context > leading().round) return;
   progress->heard(now_);
   progress->round_acknowledged(m.context, now_.time_since_epoch() - Duration(static_cast<std::int64_t>(m.context)));
-  progress->resume();
+  progress->resume(m.context);
   work_ = true;
   if (m.index < progress->match()) {
     progress->lost_log(m.index, leading().append_sequence);
@@ -184,7 +184,7 @@ void Core::Impl::snapshot_sent(Instant now, NodeId to, bool ok, Index index) {
   if (!progress || progress->state() != Progress::State::kSnapshot || index > log_.last().index) return;
   if (ok) progress->acknowledged(index);
   progress->become_probe(progress->match() + 1, leading().append_sequence);
-  if (!ok) progress->pause();  // until it answers a heartbeat
+  if (!ok) progress->pause(leading().round);  // until it answers a heartbeat
   work_ = true;
   advance_commit();
 }
@@ -193,7 +193,7 @@ void Core::Impl::unreachable(NodeId id) {
   Progress* progress = peer(id);
   if (!progress || progress->state() == Progress::State::kSnapshot) return;
   progress->become_probe(progress->match() + 1, leading().append_sequence);
-  progress->pause();
+  progress->pause(leading().round);
 }
 
 // Sends what each follower may get now; where there is nothing to send, news of
@@ -228,14 +228,14 @@ bool Core::Impl::send_append(NodeId to, Progress& progress) {
   }
   for (const Entry& entry : m.entries) bytes += weight(entry);
   const Index end = m.index + m.entries.size();
-  progress.sent(end, bytes);
+  progress.sent(end, bytes, leading().round);
   progress.tell_commit(std::max(progress.told_commit(), std::min(commit_, end)));
   send(std::move(m));
   return true;
 }
 
 void Core::Impl::need_snapshot(NodeId to, Progress& progress) {
-  if (progress.heard() + options_.election_timeout <= now_) return progress.pause();  // nobody to send it to
+  if (progress.heard() + options_.election_timeout <= now_) return progress.pause(leading().round);  // nobody to send it to
   progress.become_snapshot();
   snapshots_.push_back({to, log_.base().index});
 }
@@ -296,9 +296,10 @@ Result<void> Core::Impl::transfer_leadership(Instant now, NodeId to) {
   if (!membership().voters.contains(to)) return Error{Code::kInvalid, "the target is not a voter"};
   if (leader->transfer && leader->transfer->to == to) return {};
   leader->transfer = Transfer{to, now_ + options_.election_timeout, false};
-  peer(to)->resume();
   work_ = true;
   try_transfer();
+  // What was sent to it may be lost: better to know now than at a heartbeat.
+  if (!leader->transfer->sent && peer(to)->state() == Progress::State::kReplicate) ask(to, *peer(to));
   return {};
 }
 

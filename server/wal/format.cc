@@ -105,6 +105,7 @@ std::string encode_header(const SegmentHeader& header) {
 
 Result<SegmentHeader> decode_header(std::string_view sector) {
   if (sector.size() < kSector) return Error{Code::kCorrupt, "the file is shorter than a segment header"};
+  sector = sector.substr(0, kSector);
   std::uint32_t version = 0, stored = 0, flags = 0, reserved = 0;
   std::string_view in = sector.substr(kSegmentMagic.size());
   codec::get_u32(in, version);

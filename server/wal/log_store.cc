@@ -331,10 +331,10 @@ void SegmentedLog::trim_cache() {
 
 Result<void> SegmentedLog::release(Index index) {
   if (poison_) return *poison_;
-  if (index <= base_.index) return {};
   // While a cut waits to be written, the files still hold what it makes void: a
-  // crash would bring that back, and what was before it must still be there.
-  if (first_unwritten() <= written_.index) return {};
+  // crash would bring that back, and what is before it must then still be there.
+  index = std::min(index, first_unwritten() - 1);
+  if (index <= base_.index) return {};
   const std::uint64_t keep =
       index < written_.index ? index_[index - base_.index].segment : active_->header.number;  // home of entry index + 1
   if (segments_.begin()->first >= keep) return {};

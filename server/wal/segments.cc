@@ -38,7 +38,7 @@ Segments::Segments(Disk& disk, Random& random, Path directory, std::uint64_t seg
 Result<void> Segments::begin_spare(std::uint64_t bytes) {
   auto file = disk_.open(spare_path(), OpenMode::kCreateOrOpen);
   if (!file.ok()) return file.error();
-  spare_ = Spare{std::move(*file), bytes, 0, bytes, false};
+  spare_ = Spare{std::move(*file), bytes, 0, bytes};
   if (auto allocated = spare_.file->allocate(bytes); !allocated.ok()) {
     LEEWARD_TRY(drop_spare());
     return allocated.error();
@@ -53,7 +53,6 @@ Result<void> Segments::zero_piece() {
     return written.error();
   }
   spare_.zeroed += size;
-  spare_.synced = false;
   return {};
 }
 
@@ -75,8 +74,6 @@ Result<void> Segments::prepare(std::uint64_t needed) {
   if (spare_.file && spare_.bytes < bytes) LEEWARD_TRY(drop_spare());
   if (!spare_.file) LEEWARD_TRY(begin_spare(bytes));
   while (spare_.zeroed < spare_.dirty_end) LEEWARD_TRY(zero_piece());
-  if (!spare_.synced) LEEWARD_TRY(finally(spare_.file->sync()));
-  spare_.synced = true;
   return {};
 }
 
@@ -89,11 +86,8 @@ Result<void> Segments::prepare_ahead(std::uint64_t written) {
   if (!spare_.file) {
     done = begin_spare(segment_bytes_);
   } else {
-    if (spare_.zeroed < spare_.dirty_end) done = zero_piece();
-    if (done.ok()) {
-      done = finally(spare_.file->sync());
-      spare_.synced = done.ok();
-    }
+    done = zero_piece();
+    if (done.ok()) done = finally(spare_.file->sync());
   }
   if (!done.ok() && done.error().code == Code::kNoSpace) return {};
   return done;
@@ -103,7 +97,8 @@ Result<std::shared_ptr<Segment>> Segments::create(SegmentHeader header) {
   LEEWARD_CHECK(spare_.ready(), "prepare() comes first");
   header.salt = random_.next();
   header.bytes = spare_.bytes;
-  // Until the rename nothing has happened, and all of it can be done again.
+  // Until the rename nothing has happened, and all of it can be done again. The
+  // sync is for the zeros too.
   LEEWARD_TRY(spare_.file->write(0, encode_header(header)));
   LEEWARD_TRY(finally(spare_.file->sync()));
   const Path path = directory_ + "/" + segment_name(header.number);
@@ -120,7 +115,7 @@ Result<void> Segments::retire(std::shared_ptr<Segment> segment, std::uint64_t us
     LEEWARD_TRY(disk_.rename(segment->path, spare_path()));
     // Before a byte of it changes: else a crash could show the old name with the new content.
     LEEWARD_TRY(disk_.sync_dir(directory_));
-    spare_ = Spare{std::move(segment->file), segment->header.bytes, 0, used, false};
+    spare_ = Spare{std::move(segment->file), segment->header.bytes, 0, used};
     return {};
   }
   LEEWARD_TRY(disk_.remove(segment->path));

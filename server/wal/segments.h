@@ -23,7 +23,7 @@ class Segments {
  public:
   Segments(Disk& disk, Random& random, Path directory, std::uint64_t segment_bytes);
 
-  // Makes the spare ready for a segment with room for `needed` bytes beside
+  // Makes the spare (not yet synced) ready for a segment with room for `needed` bytes beside
   // header and seal. Errors: kNoSpace (nothing changed; again later), kIo.
   Result<void> prepare(std::uint64_t needed);
   // Turns the prepared spare into the segment of that header (salt and size are
@@ -49,8 +49,7 @@ class Segments {
     std::uint64_t bytes = 0;
     std::uint64_t zeroed = 0;     // zeros are written up to here
     std::uint64_t dirty_end = 0;  // and need to be up to here
-    bool synced = false;
-    bool ready() const { return file && zeroed >= dirty_end && synced; }
+    bool ready() const { return file && zeroed >= dirty_end; }
   };
 
   Result<void> begin_spare(std::uint64_t bytes);

@@ -4,6 +4,7 @@
 #include "harness.h"
 #include "proto/health.pb.h"
 #include "proto/leeward.pb.h"
+#include "proto/reflection.pb.h"
 
 namespace leeward::api::test {
 namespace {
@@ -409,6 +410,29 @@ TEST_F(Service, HealthFollowsTheNode) {
   watch->cancel();
   loop.advance(std::chrono::seconds(3));
   EXPECT_EQ(loop.timers(), 0u);
+}
+
+TEST_F(Service, ReflectionTellsWhatIsSpoken) {
+  using namespace grpc::reflection::v1;
+  auto call = make("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
+  services->start(call);
+  const auto answer = [&](const ServerReflectionRequest& request) {
+    call->deliver(request.SerializeAsString());
+    return parsed<ServerReflectionResponse>(call->sent.back());
+  };
+  ServerReflectionRequest list, symbol, unknown;
+  list.set_list_services("*");
+  symbol.set_file_containing_symbol("etcdserverpb.KV.Range");
+  unknown.set_file_containing_symbol("nobody");
+  std::set<std::string> names;
+  const auto listed = answer(list);
+  for (const auto& service : listed.list_services_response().service()) names.insert(service.name());
+  for (const std::string service : {"etcdserverpb.KV", "grpc.health.v1.Health", "leeward.v1.Operations"})
+    EXPECT_TRUE(names.contains(service)) << service;
+  EXPECT_EQ(answer(symbol).file_descriptor_response().file_descriptor_proto_size(), 3) << "the file and its imports";
+  EXPECT_EQ(answer(unknown).error_response().error_code(), 5);
+  call->half_close();
+  EXPECT_TRUE(call->status && call->status->ok());
 }
 
 TEST_F(Service, AdmittingAMemberNeedsTheOperator) {

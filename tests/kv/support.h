@@ -141,7 +141,14 @@ class StoreHome {
   // goes on in the old directory until it is dropped.
   void crash() {
     const Path next = root_ / ("state-" + std::to_string(++crashes_));
-    fs::copy(directory_, next, fs::copy_options::recursive);
+    // RocksDB removes files in the background: copy until nothing moved meanwhile.
+    for (;;) {
+      const auto before = sizes();
+      std::error_code error;
+      fs::remove_all(next);
+      fs::copy(directory_, next, fs::copy_options::recursive, error);
+      if (!error && sizes() == before) break;
+    }
     directory_ = next;
   }
   void use(Path directory) { directory_ = std::move(directory); }
@@ -150,6 +157,13 @@ class StoreHome {
   TestDisk& disk() { return disk_; }
 
  private:
+  std::map<std::string, std::uintmax_t> sizes() const {
+    std::map<std::string, std::uintmax_t> out;
+    std::error_code gone;
+    for (const auto& entry : fs::directory_iterator(directory_)) out[entry.path()] = entry.file_size(gone);
+    return out;
+  }
+
   StoreKind kind_;
   TemporaryDirectory root_;
   TestDisk disk_;

@@ -140,13 +140,15 @@ void Cluster::apply(NodeId id, Member& m, std::vector<Entry>& committed) {
   }
 }
 
-void Cluster::install(NodeId id, const Snapshot& snapshot) {
+bool Cluster::install(NodeId id, const Snapshot& snapshot) {
   Member& m = at(id);
   // As a node does: what the disk still has to do comes first.
   while (!m.writes.empty()) sync_one(id);
+  if (!m.core->wants_snapshot(snapshot.point)) return false;
   m.log.reset(snapshot.point);
   m.applied = snapshot;
   m.core->restored(clock(id), snapshot.point, snapshot.membership);
+  return true;
 }
 
 void Cluster::send(std::vector<Message>& messages) {

@@ -93,8 +93,8 @@ class Cluster {
   void sync_one(NodeId id);
   void crash(NodeId id);
   void start(NodeId id, bool vote_wait);
-  // The member installs `snapshot` as a node does.
-  void install(NodeId id, const Snapshot& snapshot);
+  // The member installs `snapshot` as a node does; false when it wants none.
+  bool install(NodeId id, const Snapshot& snapshot);
 
   std::deque<Message>& network() { return network_; }
   void deliver(Message message);

@@ -113,7 +113,8 @@ class MemoryDisk::MemoryFile final : public File {
   Result<void> write(std::uint64_t offset, std::string_view data) override {
     std::lock_guard lock(disk_.mutex_);
     LEEWARD_TRY(may_change());
-    if (!disk_.write_refused_.empty() && path_.find(disk_.write_refused_) != Path::npos) {
+    if (!disk_.write_refused_.empty() && path_.find(disk_.write_refused_) != Path::npos &&
+        (disk_.writes_allowed_ == 0 || --disk_.writes_allowed_ == 0)) {
       // Space runs out between blocks, so whole sectors are there.
       const std::size_t half = data.size() / 2 / kSector * kSector;
       inode_->change({.offset = offset, .data = std::string(data.substr(0, half))});
@@ -410,8 +411,9 @@ void MemoryDisk::fail_sync(std::string part, std::uint64_t nth) {
   sync_fault_in_ = nth;
 }
 
-void MemoryDisk::refuse_writes(std::string part) {
+void MemoryDisk::refuse_writes(std::string part, std::uint64_t allowed) {
   std::lock_guard lock(mutex_);
+  writes_allowed_ = allowed == 0 ? 0 : allowed + 1;
   write_refused_ = std::move(part);
 }
 

@@ -70,9 +70,9 @@ class MemoryDisk final : public Disk {
   void set_capacity(std::uint64_t bytes);
   // The nth (1: next) sync of a file whose path (that by which it was opened) contains `part` fails with kIo.
   void fail_sync(std::string part, std::uint64_t nth = 1);
-  // Every write to a file whose path (likewise) contains `part` gives kNoSpace, after
-  // putting down a part of its data; "" ends it.
-  void refuse_writes(std::string part);
+  // After `allowed` more, every write to a file whose path (likewise) contains
+  // `part` gives kNoSpace, after putting down a part of its data; "" ends it.
+  void refuse_writes(std::string part, std::uint64_t allowed = 0);
   // Syncs succeed and make nothing durable (a disk that lies; a fsync left out).
   void ignore_syncs(bool ignore);
 
@@ -105,6 +105,7 @@ class MemoryDisk final : public Disk {
   std::uint64_t capacity_ = UINT64_MAX;
   std::string sync_fault_, write_refused_;
   std::uint64_t sync_fault_in_ = 0;
+  std::uint64_t writes_allowed_ = 0;
   bool ignore_syncs_ = false;
 };
 

@@ -146,7 +146,7 @@ class Workload {
     attempts_.clear();
   }
   void change_space() {
-    disk_.refuse_writes(random_.below(3) == 0 ? "wal" : "");
+    disk_.refuse_writes(random_.below(3) == 0 ? "wal" : "", random_.below(6));
     disk_.set_capacity(random_.below(3) == 0 ? 30000 + random_.below(60000) : UINT64_MAX);
   }
 

@@ -433,6 +433,84 @@ TEST_F(LogTest, ALogIsMadeOnlyWhenAskedTo) {
   EXPECT_EQ(SegmentedLog::open(disk_, random_, kDirectory, options).error().code, Code::kNotFound);
 }
 
+// Puts one batch with one record behind what is there, with all checksums right.
+void forge_batch(MemoryDisk& disk, const Path& path, std::uint64_t offset, std::uint64_t sequence, const Entry& entry) {
+  const auto header = decode_header(disk.contents(path));
+  ASSERT_TRUE(header.ok());
+  const std::uint32_t seed = salted_seed(*header);
+  const std::size_t body = kRecordHeadBytes + encoded_size(entry);
+  std::string batch;
+  begin_batch(batch, sectors_for(body));
+  const std::size_t start = begin_record(batch, RecordType::kEntry);
+  encode(entry, batch);
+  finish_record(batch, start, seed);
+  finish_batch(batch, {sequence, static_cast<std::uint32_t>(body), sectors_for(body), 1, false}, seed);
+  disk.overwrite(path, offset, batch);
+}
+
+TEST_F(LogTest, AnEntryOffTheChainIsCorruptionThoughItsChecksumsAreRight) {
+  open();
+  add(2);
+  sync();
+  log_.reset();
+  const std::uint64_t end = used(segment(1));
+  const Entry good = entry_after(model_.last(), Term(1), "next");
+  forge_batch(disk_, segment(1), end, 2, good);
+  open();
+  EXPECT_EQ(log_->last(), point_of(good));
+  log_.reset();
+  Entry bad = good;
+  bad.position.writes += 1;
+  forge_batch(disk_, segment(1), end, 2, bad);
+  const Error error = open_error();
+  EXPECT_EQ(error.code, Code::kCorrupt);
+  EXPECT_NE(error.message.find("entry 3 does not continue the chain hash"), std::string::npos) << error.message;
+}
+
+TEST(Format, WhatAnEarlierUseOfAFileLeftIsNotValid) {
+  SegmentHeader now{.number = 4, .salt = 11}, number{.number = 5, .salt = 11}, salt{.number = 4, .salt = 12};
+  std::string batch;
+  begin_batch(batch, 1);
+  const std::size_t start = begin_record(batch, RecordType::kHardState);
+  put_hard_state(batch, {});
+  finish_record(batch, start, salted_seed(now));
+  const std::string records = batch.substr(start);
+  finish_batch(batch, {1, static_cast<std::uint32_t>(records.size()), 1, 1, false}, salted_seed(now));
+  for (const auto& header : {now, number, salt}) {
+    BatchHead head;
+    Record record;
+    std::string_view in = records;
+    const bool same = header.number == now.number && header.salt == now.salt;
+    EXPECT_EQ(decode_batch_head(batch, salted_seed(header), head), same);
+    EXPECT_EQ(get_record(in, salted_seed(header), record), same);
+  }
+}
+
+TEST(Format, ChecksumsStandInEarlierSectorsThanWhatTheyCover) {
+  for (std::size_t body = 1; body < 2'000'000; body += 1 + body / 7) {
+    const std::uint32_t sectors = sectors_for(body);
+    EXPECT_LE(body_offset(sectors) + body, sectors * kSector);
+    EXPECT_TRUE(sectors == 1 || body_offset(sectors - 1) + body > (sectors - 1) * kSector);
+  }
+  for (std::uint32_t i = 1; i < 20000; ++i) EXPECT_LT((kBatchHeadBytes + 4 * (i - 1) + 3) / kSector, i);
+}
+
+TEST_F(LogTest, AReleaseBesideABufferedConflictKeepsWhatACrashWouldNeed) {
+  open();
+  for (int i = 0; i < 20; ++i) {
+    add(5, 500);
+    sync();
+  }
+  append(entries_after(model_.point(Index(20)), Term(2), 2));
+  ASSERT_TRUE(log_->release(Index(22)).ok());  // beyond what the files hold of it
+  EXPECT_LE(log_->base().index, Index(20));
+  log_.reset();
+  disk_.crash(1, MemoryDisk::Tear::kLoseAll);
+  open();
+  EXPECT_LE(log_->base().index, Index(20));
+  EXPECT_EQ(log_->last().index, Index(100));  // the conflict was never synced
+}
+
 TEST_F(LogTest, AClientsValueThatLooksLikeABatchIsNotTakenForOne) {
   open();
   add(2);

@@ -102,7 +102,7 @@ TEST_F(SuperblockTest, ACrashAtAnyCallLeavesTheOldOrTheNewData) {
         ASSERT_EQ((*block)->data().extra, sample(found).extra);
         acknowledged = found;
         while (disk.powered()) {
-          disk.refuse_writes(random.below(4) == 0 ? "superblock" : "");
+          disk.refuse_writes(random.below(3) == 0 ? "superblock" : "", random.below(4));
           if ((*block)->write(sample(++attempted)).ok()) acknowledged = attempted;
         }
       } else {

@@ -1,0 +1,83 @@
+#include "net/grpc.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace leeward::net {
+
+bool is_grpc_content(std::string_view content_type) {
+  constexpr std::string_view kType = "application/grpc";
+  if (!content_type.starts_with(kType)) return false;
+  content_type.remove_prefix(kType.size());
+  return content_type.empty() || content_type.front() == '+' || content_type.front() == ';';
+}
+
+std::optional<Duration> parse_grpc_timeout(std::string_view text) {
+  if (text.size() < 2 || text.size() > 9) return std::nullopt;
+  std::int64_t value = 0;
+  for (char c : text.substr(0, text.size() - 1)) {
+    if (c < '0' || c > '9') return std::nullopt;
+    value = value * 10 + (c - '0');
+  }
+  // Eight digits of hours exceed 64 bits of nanoseconds; a year is for ever.
+  constexpr Duration kMost = std::chrono::hours(24 * 365);
+  const auto of = [&](Duration unit) { return value > kMost / unit ? kMost : unit * value; };
+  switch (text.back()) {
+    case 'H': return of(std::chrono::hours(1));
+    case 'M': return of(std::chrono::minutes(1));
+    case 'S': return of(1s);
+    case 'm': return of(1ms);
+    case 'u': return of(1us);
+    case 'n': return of(1ns);
+    default: return std::nullopt;
+  }
+}
+
+std::string percent_encode(std::string_view text) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out;
+  out.reserve(text.size());
+  for (const unsigned char c : text) {
+    if (c >= 0x20 && c <= 0x7e && c != '%') {
+      out.push_back(static_cast<char>(c));
+    } else {
+      out.push_back('%');
+      out.push_back(kHex[c >> 4]);
+      out.push_back(kHex[c & 15]);
+    }
+  }
+  return out;
+}
+
+namespace {
+
+// Lower-case hexadecimal only, as the specification asks.
+template <class Out>
+bool parse_hex(std::string_view text, Out& out) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+    if (high < 0 || low < 0) return false;
+    out[i] = static_cast<std::uint8_t>(high << 4 | low);
+  }
+  return true;
+}
+
+}  // namespace
+
+TraceContext parse_traceparent(std::string_view text) {
+  constexpr std::size_t kSize = 55;  // 2-32-16-2
+  if (text.size() < kSize || text[2] != '-' || text[35] != '-' || text[52] != '-') return {};
+  std::array<std::uint8_t, 1> version, flags;
+  TraceContext trace;
+  if (!parse_hex(text, version) || version[0] == 0xff) return {};
+  if (version[0] == 0 ? text.size() != kSize : (text.size() > kSize && text[kSize] != '-')) return {};
+  if (!parse_hex(text.substr(3), trace.trace_id) || !parse_hex(text.substr(36), trace.span_id) ||
+      !parse_hex(text.substr(53), flags))
+    return {};
+  if (trace.trace_id == decltype(trace.trace_id){} || trace.span_id == decltype(trace.span_id){}) return {};
+  trace.sampled = flags[0] & 1;
+  return trace;
+}
+
+}  // namespace leeward::net
