@@ -21,6 +21,7 @@
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "os/thread_executor.h"
+#include "standby/forwarding.h"
 #include "standby/replication.h"
 #include "telemetry/logger.h"
 #include "telemetry/metrics.h"
@@ -121,6 +122,9 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   standby::ReplicationOptions o;
   o.primary_silence = c.dr.primary_silence;
   o.eligibility.max_lag = c.dr.max_lag;
+  o.source.compression = o.client.compression = c.dr.compression != "off";
+  o.arming.mode = c.dr.self_fence == "lease" ? standby::FenceMode::kLease : standby::FenceMode::kContact;
+  o.arming.lease = c.dr.lease;
   return o;
 }
 
@@ -179,6 +183,7 @@ class Daemon::Impl {
   std::unique_ptr<net::PeerTransport> link_;
   std::unique_ptr<node::Member> member_;
   std::unique_ptr<standby::Replication> replication_;
+  std::unique_ptr<standby::ForwardingService> forwarding_;
   api::ApiProbe api_probe_;
   std::unique_ptr<api::Services> services_;
   std::unique_ptr<telemetry::Metrics> metrics_;
@@ -259,7 +264,7 @@ Result<void> Daemon::Impl::open_member() {
 
 // The service that clients see: the member, or at a standby what forwards to
 // the primary.
-node::Service& Daemon::Impl::service() { return *member_; }
+node::Service& Daemon::Impl::service() { return *forwarding_; }
 
 void Daemon::Impl::make_metrics() {
   telemetry::MetricsSources m;
@@ -373,6 +378,8 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   LEEWARD_TRY(open_link());
   LEEWARD_TRY(open_member());
   replication_ = std::make_unique<standby::Replication>(*member_, replication_options(config_));
+  forwarding_ = std::make_unique<standby::ForwardingService>(
+      *member_, *member_, *replication_, standby::ForwardingOptions{.forward = config_.dr.forward});
   services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_},
                                               api_options(config_));
   make_admin();
@@ -411,6 +418,7 @@ bool Daemon::Impl::stop(Duration limit) {
   if (replication_ && in_time) {
     Signal gone;
     core_.post([this, &gone] {
+      forwarding_.reset();
       replication_.reset();
       gone.set();
     });
