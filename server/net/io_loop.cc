@@ -44,7 +44,13 @@ struct IoLoop::Impl {
 
 IoLoop::IoLoop() : impl_(std::make_unique<Impl>()) {}
 
-IoLoop::~IoLoop() = default;
+// What callbacks own may cancel timers and close descriptors as it goes, so it
+// goes while everything else still stands.
+IoLoop::~IoLoop() {
+  const auto inbox = std::move(impl_->inbox);
+  const auto timers = std::exchange(impl_->timers, {});
+  const auto turn_ends = std::move(impl_->turn_ends);
+}
 
 void IoLoop::run() {
   impl_->thread = std::this_thread::get_id();
@@ -191,6 +197,11 @@ FdWatch::~FdWatch() {
   state_->closed = true;
   boost::system::error_code ignored;  // the descriptor is gone either way
   state_->descriptor.close(ignored);
+}
+
+int FdWatch::release() {
+  state_->closed = true;
+  return state_->descriptor.release();
 }
 
 int FdWatch::fd() const { return state_->descriptor.native_handle(); }

@@ -75,6 +75,7 @@ class FdWatch {
   int fd() const;
   void want_read(bool on);
   void want_write(bool on);
+  int release();  // gives the descriptor away; no callback runs any more
 
  private:
   struct State;
