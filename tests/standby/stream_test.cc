@@ -329,6 +329,22 @@ TEST(Stream, EveryPrimaryMemberKeepsTheLogThatAFollowingRegionNeeds) {
   for (std::uint64_t id : {1, 2, 3}) EXPECT_EQ(w.member(id).retained.at("standby/west"), held) << id;
 }
 
+TEST(Stream, ALateHelloBeginsNoSecondStream) {
+  TwoRegions w;
+  w.start();
+  w.run_for(1s);
+  ASSERT_TRUE(w.caught_up());
+  const auto lead = w.west.leader_;
+  const auto source = w.west.leader()->replication->client().source();
+  const NodeId other(source == NodeId(1) ? 2 : 1);
+  const Hello late{99, "west", {{Epoch(1), 0, {}}}, {}, {}, 8_MiB, false};
+  w.member(other).deliver(lead, encode({w.member(lead).lineage(), w.west.group, Epoch(1)}, late));
+  EXPECT_EQ(w.member(other).replication->source().sessions(), 1u);
+  w.run_for(100ms);
+  EXPECT_EQ(w.member(other).replication->source().sessions(), 0u);
+  EXPECT_EQ(w.west.leader()->replication->client().source(), source);
+}
+
 TEST(Stream, SeveralRegionsFollowAtOnce) {
   TwoRegions w;
   auto& north = w.add("north", GroupRole::kObserver, {7, 8, 9});
