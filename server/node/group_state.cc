@@ -145,7 +145,9 @@ Hash list_hash(const std::string& cluster_name, const std::vector<Node>& nodes) 
   codec::put_bytes(text, cluster_name);
   for (const auto& n : sorted) {
     codec::put_varint(text, n.id.value());
-    codec::put_bytes(text, n.peer_address);
+    // Not addresses: regions may reach one another by other ones than their own
+    // members do.
+    codec::put_bytes(text, n.region);
     codec::put_u8(text, static_cast<std::uint8_t>(n.role));
   }
   return sha256(text);
