@@ -128,8 +128,6 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   return o;
 }
 
-std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
-
 }  // namespace
 
 // Members are made in the order in which they depend on one another, and go in
@@ -175,8 +173,6 @@ class Daemon::Impl {
   std::unique_ptr<telemetry::Logger> log_;
   os::ThreadExecutor core_, wal_, background_;
   net::IoThread io_, admin_io_;
-  Incarnation incarnation_;  // of the data directory; known once the superblock is open
-  bool made_directory_ = false;
 
   Port client_{"client", {}, {}}, peer_{"peer", {}, {}}, admin_{"admin", {}, {}}, metrics_port_{"metrics", {}, {}};
   std::unique_ptr<net::Listener> socket_;
@@ -218,16 +214,24 @@ Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path)
   return std::unique_ptr<StateMachine>(std::move(*state));
 }
 
-// The log belongs to the directory's incarnation, so the superblock comes first.
 Result<std::unique_ptr<Superblock>> Daemon::Impl::open_superblock(const Path& path, const SuperblockData& fresh) {
   auto found = wal::SuperblockFile::open(disk_, path);
-  if (!found.ok() && found.error().code == Code::kNotFound) {
-    found = wal::SuperblockFile::create(disk_, path, fresh);
-    made_directory_ = true;
-  }
+  if (!found.ok() && found.error().code == Code::kNotFound) found = wal::SuperblockFile::create(disk_, path, fresh);
   if (!found.ok()) return found.error();
-  incarnation_ = (*found)->data().incarnation;
   return std::unique_ptr<Superblock>(std::move(*found));
+}
+
+Result<void> Daemon::Impl::open_link() {
+  net::PeerTransportOptions options;
+  options.address = config_.listen.peer;
+  options.cluster = config_.cluster.name;
+  options.self = NodeId(config_.node.id);
+  options.tls = peer_.tls;
+  options.seed = core_random_.next();
+  auto link = net::PeerTransport::open(std::move(options), io_.loop(), core_, *log_);
+  if (!link.ok()) return link.error();
+  link_ = std::move(*link);
+  return {};
 }
 
 Result<void> Daemon::Impl::open_member() {
@@ -240,11 +244,11 @@ Result<void> Daemon::Impl::open_member() {
       .link = *link_,
       .log = *log_,
       .open_state = [this](const Path& path) { return open_state(path); },
-      .open_log = [this](const Path& path) -> Result<std::unique_ptr<LogStore>> {
+      .open_log = [this](const Path& path, Incarnation owner, bool create) -> Result<std::unique_ptr<LogStore>> {
         wal::LogOptions options;
-        options.owner = incarnation_;
+        options.owner = owner;
         options.segment_bytes = config_.storage.segment_size;
-        options.create = made_directory_;
+        options.create = create;
         auto log = wal::SegmentedLog::open(disk_, wal_random_, path, options);
         if (!log.ok()) return log.error();
         return std::unique_ptr<LogStore>(std::move(*log));
@@ -424,7 +428,7 @@ bool Daemon::Impl::stop(Duration limit) {
     });
     in_time = gone.wait(5s);
   }
-  if (link_) link_->stop();
+  if (link_) link_->close();
   core_.stop();
   core_.join();
   wal_.stop();
@@ -469,6 +473,18 @@ std::string Daemon::Impl::status_line() const {
   if (!s.waiting_for.empty()) return s.waiting_for;
   return std::string(name(s.role)) + ", " + name(s.state) + ", leader " + std::to_string(s.leader.value()) + ", epoch " +
          std::to_string(s.epoch.value());
+}
+
+void Daemon::Impl::abandon() {
+  stopped_ = true;
+  for (Port* port : {&client_, &admin_, &metrics_port_})
+    if (port->listener) port->listener->stop(0s);
+  if (socket_) socket_->stop(0s);
+  if (!link_) return;
+  core_.start("leeward-core");  // it has the link's last word
+  link_->close();
+  core_.stop();
+  core_.join();
 }
 
 bool Daemon::Impl::healthy() const {
