@@ -11,6 +11,7 @@ constexpr Duration kPresenceInterval = 500ms;
 constexpr Duration kPresenceFresh = 2s;
 constexpr std::uint64_t kHearsNowMs = 1000;
 constexpr Duration kHandOverInterval = 10s;
+constexpr Duration kReportFresh = 3s;
 constexpr std::size_t kMaxWaitingCommits = 65536;
 
 }  // namespace
@@ -346,6 +347,15 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   self.lag = pinger_.meter().lag(group_.state().applied().point.position, now);
   self.stream_connected = client_.state() == StreamState::kStreaming || (leader && leader->streaming);
   self.eligibility = judge(facts(node, self, now), options_.eligibility);
+  std::vector<VoterVerdict> voters;
+  for (const auto id : group_.membership().voters) {
+    VoterVerdict verdict{id, {}};
+    for (const auto& m : node.members)
+      if (m.id == id && m.report_age && *m.report_age <= kReportFresh) verdict.checks = m.eligibility;
+    if (id == group_.self()) verdict.checks = self.eligibility;
+    voters.push_back(std::move(verdict));
+  }
+  node.group_eligibility = judge_group(voters);
 }
 
 }  // namespace leeward::standby

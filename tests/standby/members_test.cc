@@ -78,7 +78,7 @@ TEST(Members, AStandbyGroupTakesLineageAndHistoryFromThePrimary) {
   auto all_ok = [&] {
     for (std::uint64_t id : {4, 5, 6}) {
       const auto status = r.world.member(NodeId(id))->status();
-      if (status.armed_region != "west" || !status.primary_heard) return false;
+      if (status.armed_region != "west" || !status.primary_heard || !eligible(status.group_eligibility)) return false;
       for (const auto& m : status.members)
         if (m.id == NodeId(id) && !eligible(m.eligibility)) return false;
     }
