@@ -102,7 +102,7 @@ TEST(Members, AStandbyRefusesWritesOfItsOwn) {
 }
 
 TEST(Members, FollowThroughCrashesOfBothRegions) {
-  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Regions2 r(seed);
     ASSERT_TRUE(r.world.torment(12s)) << r.world.checkers.breach();
