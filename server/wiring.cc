@@ -21,6 +21,7 @@
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "os/thread_executor.h"
+#include "standby/forwarding.h"
 #include "standby/replication.h"
 #include "telemetry/logger.h"
 #include "telemetry/metrics.h"
@@ -121,10 +122,11 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   standby::ReplicationOptions o;
   o.primary_silence = c.dr.primary_silence;
   o.eligibility.max_lag = c.dr.max_lag;
+  o.source.compression = o.client.compression = c.dr.compression != "off";
+  o.arming.mode = c.dr.self_fence == "lease" ? standby::FenceMode::kLease : standby::FenceMode::kContact;
+  o.arming.lease = c.dr.lease;
   return o;
 }
-
-std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
 }  // namespace
 
@@ -171,14 +173,13 @@ class Daemon::Impl {
   std::unique_ptr<telemetry::Logger> log_;
   os::ThreadExecutor core_, wal_, background_;
   net::IoThread io_, admin_io_;
-  Incarnation incarnation_;  // of the data directory; known once the superblock is open
-  bool made_directory_ = false;
 
   Port client_{"client", {}, {}}, peer_{"peer", {}, {}}, admin_{"admin", {}, {}}, metrics_port_{"metrics", {}, {}};
   std::unique_ptr<net::Listener> socket_;
   std::unique_ptr<net::PeerTransport> link_;
   std::unique_ptr<node::Member> member_;
   std::unique_ptr<standby::Replication> replication_;
+  std::unique_ptr<standby::ForwardingService> forwarding_;
   api::ApiProbe api_probe_;
   std::unique_ptr<api::Services> services_;
   std::unique_ptr<telemetry::Metrics> metrics_;
@@ -213,16 +214,24 @@ Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path)
   return std::unique_ptr<StateMachine>(std::move(*state));
 }
 
-// The log belongs to the directory's incarnation, so the superblock comes first.
 Result<std::unique_ptr<Superblock>> Daemon::Impl::open_superblock(const Path& path, const SuperblockData& fresh) {
   auto found = wal::SuperblockFile::open(disk_, path);
-  if (!found.ok() && found.error().code == Code::kNotFound) {
-    found = wal::SuperblockFile::create(disk_, path, fresh);
-    made_directory_ = true;
-  }
+  if (!found.ok() && found.error().code == Code::kNotFound) found = wal::SuperblockFile::create(disk_, path, fresh);
   if (!found.ok()) return found.error();
-  incarnation_ = (*found)->data().incarnation;
   return std::unique_ptr<Superblock>(std::move(*found));
+}
+
+Result<void> Daemon::Impl::open_link() {
+  net::PeerTransportOptions options;
+  options.address = config_.listen.peer;
+  options.cluster = config_.cluster.name;
+  options.self = NodeId(config_.node.id);
+  options.tls = peer_.tls;
+  options.seed = core_random_.next();
+  auto link = net::PeerTransport::open(std::move(options), io_.loop(), core_, *log_);
+  if (!link.ok()) return link.error();
+  link_ = std::move(*link);
+  return {};
 }
 
 Result<void> Daemon::Impl::open_member() {
@@ -235,11 +244,11 @@ Result<void> Daemon::Impl::open_member() {
       .link = *link_,
       .log = *log_,
       .open_state = [this](const Path& path) { return open_state(path); },
-      .open_log = [this](const Path& path) -> Result<std::unique_ptr<LogStore>> {
+      .open_log = [this](const Path& path, Incarnation owner, bool create) -> Result<std::unique_ptr<LogStore>> {
         wal::LogOptions options;
-        options.owner = incarnation_;
+        options.owner = owner;
         options.segment_bytes = config_.storage.segment_size;
-        options.create = made_directory_;
+        options.create = create;
         auto log = wal::SegmentedLog::open(disk_, wal_random_, path, options);
         if (!log.ok()) return log.error();
         return std::unique_ptr<LogStore>(std::move(*log));
@@ -259,7 +268,7 @@ Result<void> Daemon::Impl::open_member() {
 
 // The service that clients see: the member, or at a standby what forwards to
 // the primary.
-node::Service& Daemon::Impl::service() { return *member_; }
+node::Service& Daemon::Impl::service() { return *forwarding_; }
 
 void Daemon::Impl::make_metrics() {
   telemetry::MetricsSources m;
@@ -373,6 +382,8 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   LEEWARD_TRY(open_link());
   LEEWARD_TRY(open_member());
   replication_ = std::make_unique<standby::Replication>(*member_, replication_options(config_));
+  forwarding_ = std::make_unique<standby::ForwardingService>(
+      *member_, *member_, *replication_, standby::ForwardingOptions{.forward = config_.dr.forward});
   services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_},
                                               api_options(config_));
   make_admin();
@@ -411,12 +422,13 @@ bool Daemon::Impl::stop(Duration limit) {
   if (replication_ && in_time) {
     Signal gone;
     core_.post([this, &gone] {
+      forwarding_.reset();
       replication_.reset();
       gone.set();
     });
     in_time = gone.wait(5s);
   }
-  if (link_) link_->stop();
+  if (link_) link_->close();
   core_.stop();
   core_.join();
   wal_.stop();
@@ -461,6 +473,18 @@ std::string Daemon::Impl::status_line() const {
   if (!s.waiting_for.empty()) return s.waiting_for;
   return std::string(name(s.role)) + ", " + name(s.state) + ", leader " + std::to_string(s.leader.value()) + ", epoch " +
          std::to_string(s.epoch.value());
+}
+
+void Daemon::Impl::abandon() {
+  stopped_ = true;
+  for (Port* port : {&client_, &admin_, &metrics_port_})
+    if (port->listener) port->listener->stop(0s);
+  if (socket_) socket_->stop(0s);
+  if (!link_) return;
+  core_.start("leeward-core");  // it has the link's last word
+  link_->close();
+  core_.stop();
+  core_.join();
 }
 
 bool Daemon::Impl::healthy() const {

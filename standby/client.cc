@@ -130,8 +130,13 @@ bool StreamClient::from_source(NodeId from, std::uint64_t session) const {
   return session_ != 0 && from == source_ && session == session_;
 }
 
+// A Hello that was late may have begun a stream that nobody wants any more: it
+// would fill the link up to its credit.
+void StreamClient::decline(NodeId from, std::uint64_t session) { outbox_.send(from, Bye{session}); }
+
 void StreamClient::welcome(NodeId from, const Welcome& welcome) {
-  if (!from_source(from, welcome.session) || state_ == StreamState::kStreaming) return;
+  if (!from_source(from, welcome.session)) return decline(from, welcome.session);
+  if (state_ == StreamState::kStreaming) return;
   heard_ = progressed_ = group_.clock().now();
   state_ = StreamState::kStreaming;
   backoff_ = options_.backoff_min;
@@ -163,7 +168,8 @@ void StreamClient::refused(NodeId from, const Refused& refused) {
 }
 
 void StreamClient::entries(NodeId from, Entries frame, std::size_t wire_bytes) {
-  if (!from_source(from, frame.session) || state_ != StreamState::kStreaming) return;
+  if (!from_source(from, frame.session)) return decline(from, frame.session);
+  if (state_ != StreamState::kStreaming) return;
   heard_ = progressed_ = group_.clock().now();
   probe_.wire_bytes_received.add(wire_bytes);
   if (frame.before != received_) return retry(options_.backoff_min, "a frame was lost");

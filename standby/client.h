@@ -73,6 +73,7 @@ class StreamClient {
   void fail_source(Instant now, const char* why);
   void end_session();
   bool from_source(NodeId from, std::uint64_t session) const;
+  void decline(NodeId from, std::uint64_t session);
   void offer();
   std::size_t offer_some();  // entries taken by the group
   void acknowledge(bool with_hashes);

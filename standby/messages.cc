@@ -233,11 +233,13 @@ void read(Reader& r, Progress& m) {
 
 void write(Writer& w, const Presence& m) {
   w.u8(m.heard);
+  w.num(m.silence_ms);
   w.u8(m.streaming);
   w.text(m.damage);
 }
 void read(Reader& r, Presence& m) {
   m.heard = r.flag();
+  m.silence_ms = r.num();
   m.streaming = r.flag();
   m.damage = r.text();
 }

@@ -158,6 +158,7 @@ struct Progress {
 // whether it streams, and what it found wrong.
 struct Presence {
   bool heard = false;
+  std::uint64_t silence_ms = 0;  // of the primary; meaningless when it was never heard
   bool streaming = false;
   std::string damage;
 };

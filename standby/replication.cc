@@ -9,7 +9,9 @@ constexpr Duration kTick = 50ms;
 constexpr Duration kSurveyInterval = 1s;
 constexpr Duration kPresenceInterval = 500ms;
 constexpr Duration kPresenceFresh = 2s;
+constexpr std::uint64_t kHearsNowMs = 1000;
 constexpr Duration kHandOverInterval = 10s;
+constexpr Duration kReportFresh = 3s;
 constexpr std::size_t kMaxWaitingCommits = 65536;
 
 }  // namespace
@@ -264,7 +266,8 @@ void Replication::tick_following(Instant now) {
 void Replication::tell_presence(Instant now) {
   if (now - presence_told_ < kPresenceInterval) return;
   presence_told_ = now;
-  const Presence presence{heard(now), client_.state() == StreamState::kStreaming, client_.damage()};
+  const auto silence = pinger_.meter().silence(now);
+  const Presence presence{heard(now), silence ? static_cast<std::uint64_t>(*silence / 1ms) : 0, client_.state() == StreamState::kStreaming, client_.damage()};
   for (const auto id : others(group_)) outbox_.send(id, presence);
 }
 
@@ -275,7 +278,9 @@ void Replication::hand_over(Instant now) {
   if (silence && *silence < options_.handover_after) return;
   if (now - handed_over_ < kHandOverInterval && handed_over_ != Instant{}) return;
   for (const auto& [id, told] : told_) {
-    if (!told.presence.heard || now - told.at >= kPresenceFresh || !group_.membership().voters.contains(id)) continue;
+    // Where all have been silent for as long, nobody is better placed.
+    const bool hears = told.presence.heard && now - told.at < kPresenceFresh && told.presence.silence_ms < kHearsNowMs;
+    if (!hears || !group_.membership().voters.contains(id)) continue;
     handed_over_ = now;
     group_.logger().warn("no source is reachable from this leader; handing leadership to a member that hears the primary",
                          {{"to", id}});
@@ -336,10 +341,21 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   node.primary_heard = heard(now);
   node.primary_silence = pinger_.meter().silence(now);
   node.stream_state = name(client_.state());
-  self.lag = pinger_.meter().lag(group_.state().applied().point.position, now);
   const auto* leader = group_.is_leader() ? nullptr : leader_presence(now);
+  if (leader)
+    node.stream_state = leader->streaming ? "streaming, through the group's leader" : "the group's leader has no stream";
+  self.lag = pinger_.meter().lag(group_.state().applied().point.position, now);
   self.stream_connected = client_.state() == StreamState::kStreaming || (leader && leader->streaming);
   self.eligibility = judge(facts(node, self, now), options_.eligibility);
+  std::vector<VoterVerdict> voters;
+  for (const auto id : group_.membership().voters) {
+    VoterVerdict verdict{id, {}};
+    for (const auto& m : node.members)
+      if (m.id == id && m.report_age && *m.report_age <= kReportFresh) verdict.checks = m.eligibility;
+    if (id == group_.self()) verdict.checks = self.eligibility;
+    voters.push_back(std::move(verdict));
+  }
+  node.group_eligibility = judge_group(voters);
 }
 
 }  // namespace leeward::standby

@@ -107,6 +107,7 @@ struct NodeStatus {
   bool disk_full = false;
   bool primary_heard = false;          // standby groups: a fresh answer from the primary's leader
   std::optional<Duration> primary_silence;
+  std::vector<NamedCheck> group_eligibility;  // standby groups: what a majority of the voters passes
   std::string stream_state;            // standby groups: "streaming", "seeking", "resync needed", "diverged", ...
   std::string armed_region;            // of the newest Armed of this epoch; empty: none
   GroupId armed_group;

@@ -145,6 +145,24 @@ TEST_F(Forwarding, ALinearizableReadAtAStandbySeesWhatWasCommittedBefore) {
   }
 }
 
+TEST_F(Forwarding, ALinearizableReadWaitsForAStandbyThatIsBehind) {
+  begin();
+  for (auto& [id, m] : w.west.members) m->busy = true;
+  ASSERT_EQ(put(1, "v")->end, node::Outcome::End::kApplied);
+  std::optional<Result<void>> got;
+  services[NodeId(6)]->read_barrier(std::nullopt, io, [&](Result<void> r) { got = std::move(r); });
+  w.run_for(500ms);
+  EXPECT_FALSE(got);
+  for (auto& [id, m] : w.west.members) m->busy = false;
+  ASSERT_TRUE(w.run_until([&] { return got.has_value(); }, 1s));
+  EXPECT_TRUE(got->ok());
+  EXPECT_EQ(w.member(6).state_.applied().point.position, w.east.leader()->committed().position);
+  // One that never catches up says so in time.
+  for (auto& [id, m] : w.west.members) m->busy = true;
+  ASSERT_EQ(put(1, "v")->end, node::Outcome::End::kApplied);
+  ASSERT_FALSE(barrier(6)->ok());
+}
+
 TEST_F(Forwarding, WithoutAPrimaryWritesNameTheNextEndpointAndReadsTheEpoch) {
   begin();
   for (std::uint64_t id : {1, 2, 3}) {

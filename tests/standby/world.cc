@@ -227,9 +227,10 @@ void FakeRegion::replicate_soon() {
 
 void FakeRegion::replicate() {
   auto* lead = leader();
-  if (!lead || stuck || !quorum()) return;
+  if (!lead || !quorum()) return;
   for (auto& [id, m] : members)
     if (m.get() != lead && m->alive() && !m->loop_.frozen && !m->lan_cut) m->take_log(lead->log_);
+  if (stuck) return;
   const auto commit = lead->last().index;
   const bool became_ready = lead->commit_ < ready_;
   lead->learn_commit(commit);

@@ -251,7 +251,7 @@ class FakeRegion {
   Term term_;
   Index ready_;  // the leader's no-op
   Duration lan = 1ms;
-  bool stuck = false;  // nothing is committed
+  bool stuck = false;  // entries reach the members, and nothing is committed
 
  private:
   void replicate();
