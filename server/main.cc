@@ -8,9 +8,11 @@
 #include <cstdlib>
 #include <ctime>
 #include <string>
+#include <string_view>
 #include <unistd.h>
 #include <vector>
 
+#include "config/command_line.h"
 #include "config/config.h"
 #include "wiring.h"
 
@@ -20,57 +22,29 @@ namespace {
 constexpr int kRuntimeFailure = 1, kUsage = 2, kDataUnusable = 3;
 constexpr Duration kStopLimit = 30s;
 
-constexpr const char* kHelp =
-    "usage: leewardd --config FILE [--set section.key=value ...] [--check-config | --print-config]\n"
-    "       leewardd --dev            one node on loopback, data in ./leeward-data\n"
-    "       leewardd --version\n"
-    "\n"
-    "Precedence: --set, environment LEEWARD_<SECTION>_<KEY>, file, default.\n"
-    "Signals: TERM/INT stop gracefully (a second one at once), HUP reload, USR2 give up leadership.\n"
-    "Exit codes: 0 clean, 1 runtime failure, 2 usage or configuration, 3 data directory unusable.\n";
-
 struct Arguments {
   config::Sources sources;
   bool check = false, print = false;
 };
 
-[[noreturn]] void usage(const std::string& what) {
-  std::fprintf(stderr, "leewardd: %s\n%s", what.c_str(), kHelp);
-  std::exit(kUsage);
-}
-
 Arguments parse(int argc, char** argv) {
-  Arguments arguments;
-  std::string file;
-  for (int i = 1; i < argc; ++i) {
-    std::string flag = argv[i], value;
-    const auto equals = flag.starts_with("--") ? flag.find('=') : std::string::npos;
-    const bool takes_value = flag.starts_with("--config") || flag.starts_with("--set");
-    if (takes_value && equals != std::string::npos) {
-      value = flag.substr(equals + 1);
-      flag.resize(equals);
-    } else if (flag == "--config" || flag == "--set") {
-      if (++i == argc) usage(flag + " needs a value");
-      value = argv[i];
-    }
-    if (flag == "--config") file = value;
-    else if (flag == "--set") arguments.sources.set.push_back(value);
-    else if (flag == "--dev") arguments.sources.dev = true;
-    else if (flag == "--check-config") arguments.check = true;
-    else if (flag == "--print-config") arguments.print = true;
-    else if (flag == "--version") {
-      std::printf("leewardd %s\n", version());
-      std::exit(0);
-    } else if (flag == "--help" || flag == "-h") {
-      std::fputs(kHelp, stdout);
-      std::exit(0);
-    } else {
-      usage("unknown argument " + flag);
-    }
+  const std::vector<std::string_view> given(argv + 1, argv + argc);
+  const auto line = config::parse_command_line(given);
+  if (!line.ok()) {
+    std::fprintf(stderr, "leewardd: %s\n", line.error().message.c_str());
+    std::exit(kUsage);
   }
-  if (file.empty() && !arguments.sources.dev) usage("give --config FILE, or --dev to try it out");
-  if (!file.empty()) {
-    if (auto read = config::read_file(file, arguments.sources); !read.ok()) {
+  if (line->help || line->version) {
+    std::fputs(line->help ? config::usage().c_str() : (std::string("leewardd ") + version() + "\n").c_str(), stdout);
+    std::exit(0);
+  }
+  Arguments arguments;
+  arguments.check = line->check_config;
+  arguments.print = line->print_config;
+  arguments.sources.dev = line->dev;
+  arguments.sources.set = line->set;
+  if (!line->config_file.empty()) {
+    if (auto read = config::read_file(line->config_file, arguments.sources); !read.ok()) {
       std::fprintf(stderr, "leewardd: %s\n", read.error().message.c_str());
       std::exit(kUsage);
     }

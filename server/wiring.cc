@@ -128,6 +128,12 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   return o;
 }
 
+// kInUse is said of a data directory alone, since it decides the exit code.
+Error port_error(Error error) {
+  if (error.code == Code::kInUse) error.code = Code::kUnavailable;
+  return error;
+}
+
 }  // namespace
 
 // Members are made in the order in which they depend on one another, and go in
@@ -229,7 +235,7 @@ Result<void> Daemon::Impl::open_link() {
   options.tls = peer_.tls;
   options.seed = core_random_.next();
   auto link = net::PeerTransport::open(std::move(options), io_.loop(), core_, *log_);
-  if (!link.ok()) return link.error();
+  if (!link.ok()) return port_error(link.error());
   link_ = std::move(*link);
   return {};
 }
@@ -345,7 +351,7 @@ Result<void> Daemon::Impl::open_listeners() {
     options.limits.streams = static_cast<std::uint32_t>(config_.limits.concurrent_streams);
     options.limits.message_bytes = config_.limits.request_bytes + 512_KiB;  // etcd's room for framing
     auto listener = net::Listener::open(std::move(options), {w.loop}, w.rpc, w.http, *log_);
-    if (!listener.ok()) return listener.error();
+    if (!listener.ok()) return port_error(listener.error());
     w.port->listener = std::move(*listener);
   }
   if (!config_.admin.socket.empty()) {
@@ -354,7 +360,7 @@ Result<void> Daemon::Impl::open_listeners() {
     options.address = "unix://" + config_.admin.socket;
     options.config_key = "admin.socket";
     auto listener = net::Listener::open(std::move(options), {&admin_io_.loop()}, services_.get(), gateway_.get(), *log_);
-    if (!listener.ok()) return listener.error();
+    if (!listener.ok()) return port_error(listener.error());
     socket_ = std::move(*listener);
   }
   return {};
