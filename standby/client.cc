@@ -100,7 +100,8 @@ void StreamClient::seek(Instant now, const Regions& regions) {
     behind_ = 0;
     if (all_behind && state_ != StreamState::kResyncNeeded) {
       state_ = StreamState::kResyncNeeded;
-      damage_ = "no source keeps the log this group needs; it must be rebuilt from a copy of state";
+      resync_from_ = group_.committed().position.index;
+      damage_ = "no source keeps the log this group needs; it takes a copy of state";
       probe_.resyncs_needed.add();
       group_.logger().error("resync needed: every source's log begins above this group's end",
                             {{"history_index", group_.last().position.index}});
@@ -270,6 +271,12 @@ void StreamClient::tick(Instant now, const Regions& regions) {
       if (now - heard_ > options_.hello_timeout) fail_source(now, "no answer");
       return;
     case StreamState::kResyncNeeded:
+      if (group_.committed().position.index > resync_from_) {
+        end_session();
+        start(now);
+        return seek(now, regions);
+      }
+      group_.adopt(regions.primary);
       if (session_ && now - heard_ > options_.hello_timeout) {
         tried_.insert(source_);
         end_session();

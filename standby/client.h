@@ -97,6 +97,7 @@ class StreamClient {
   NodeId primary_leader_;
   Position primary_committed_;
   std::string damage_;
+  HistoryIndex resync_from_;  // committed when no source's log reached down
 
   Position received_;       // end of what was received: the log's end and what waits
   std::deque<StreamEntry> waiting_;

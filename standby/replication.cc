@@ -344,6 +344,7 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   const auto* leader = group_.is_leader() ? nullptr : leader_presence(now);
   if (leader)
     node.stream_state = leader->streaming ? "streaming, through the group's leader" : "the group's leader has no stream";
+  if (const auto adoption = group_.adoption(); !adoption.empty()) node.stream_state = adoption;
   self.lag = pinger_.meter().lag(group_.state().applied().point.position, now);
   self.stream_connected = client_.state() == StreamState::kStreaming || (leader && leader->streaming);
   self.eligibility = judge(facts(node, self, now), options_.eligibility);

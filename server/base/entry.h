@@ -74,8 +74,18 @@ Position extend(const Position& before, Epoch epoch, EntryKind kind, std::uint32
                 std::string_view payload);
 
 // True when `entry` follows `before`: a history entry's position is what
-// extend() gives, a control entry's is `before`.
+// extend() gives, a control entry's is `before`; a kAdopt, which leaps over
+// history that this group never had in its log, has the one it names.
 bool chains(const Position& before, const Entry& entry);
+
+// Payload of a kAdopt: the position that the group's history goes on from, then
+// the manifest of the state there (node/frames.h). Errors: kCorrupt.
+std::string adopt_payload(const Position& position, std::string_view manifest);
+struct AdoptPayload {
+  Position position;
+  std::string_view manifest;  // into the payload
+};
+Result<AdoptPayload> decode_adopt(std::string_view payload);
 
 Hash sha256(std::string_view data);
 

@@ -325,6 +325,20 @@ Result<SnapshotDone> decode_snapshot_done(const Bytes& body) {
   return done;
 }
 
+std::string encode(const AdoptAsk& ask) {
+  std::string out;
+  put_varint(out, ask.above.value());
+  put_bytes(out, ask.id);
+  return out;
+}
+
+Result<AdoptAsk> decode_adopt_ask(const Bytes& body) {
+  std::string_view in = body.view();
+  AdoptAsk ask;
+  if (!get_ordinal(in, ask.above) || !get_string(in, ask.id) || !in.empty()) return malformed("question for a checkpoint");
+  return ask;
+}
+
 std::string encode(const Knock& knock) {
   std::string out;
   put_bytes(out, knock.cluster_name);

@@ -34,6 +34,10 @@ enum class FrameType : std::uint8_t {
   kSnapshotChunk = 18,
   kSnapshotGone = 19,   // holder -> follower: no such checkpoint any more
   kSnapshotDone = 20,   // follower -> leader: installed, or not
+  kAdoptAsk = 21,       // leader of a following group -> member of the primary: a checkpoint to adopt
+  kAdoptManifest = 22,  // the answer: its manifest
+  kAdoptOffer = 23,     // leader of a following group -> its members: fetch this, from here
+  kAdoptHeld = 24,      // member -> its leader: all files are durable here
   // Lane::kControl
   kKnock = 32,
   kKnockAnswer = 33,
@@ -121,6 +125,15 @@ struct SnapshotDone {
 };
 std::string encode(const SnapshotDone& done);
 Result<SnapshotDone> decode_snapshot_done(const Bytes& body);
+
+// A checkpoint beyond `above`; `id`, if it is still there, rather than another
+// one. Asked again while it is being fetched and adopted, so that it is kept.
+struct AdoptAsk {
+  HistoryIndex above;
+  std::string id;
+};
+std::string encode(const AdoptAsk& ask);
+Result<AdoptAsk> decode_adopt_ask(const Bytes& body);
 
 // "Here I am, with empty storage; who are you?"
 struct Knock {

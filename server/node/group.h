@@ -87,6 +87,13 @@ class Group {
   // Keeps log entries after `index` (this group's) for `holder`; the oldest
   // holder wins, within the retention budget. max() releases.
   virtual void retain(std::string_view holder, Index index) = 0;
+
+  // Leader of a following group, again and again as long as no source's log
+  // reaches down to its own: takes over a copy of the state of one of these
+  // members. When it is done, committed() stands at the copy's position.
+  virtual void adopt(std::span<const NodeId> /*sources*/) {}
+  // How that goes on, in words, at any member; empty: nothing is under way.
+  virtual std::string adoption() const { return {}; }
 };
 
 }  // namespace leeward::node

@@ -132,6 +132,7 @@ void Member::housekeep() {
     if (const auto swept = context_.state->compact_step(kSweptRows); !swept.ok()) return fail(swept.error());
   }
   snapshots_->drive();
+  if (!installing_) adoption_->drive();
   send_reports();
   publish_status();
   wake();
@@ -267,6 +268,8 @@ void Member::stop(Function<void()> done) {
 
 // Until nothing is under way that someone waits for, or its time is over.
 void Member::continue_stop() {
+  // A swap under way writes the superblock: another one may not overtake it.
+  if ((installing_ && install_submitted_) || (adopting_ && adopting_->submitted)) return;
   const bool late = context_.now() >= stop_deadline_;
   const bool leads = context_.is_leader() && membership().voters.size() > 1;
   if (!late && (leads || !proposals_->idle() || !wal_->idle() || installing_)) return;

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "node/adoption.h"
 #include "node/bootstrap.h"
 #include "node/context.h"
 #include "node/group.h"
@@ -87,6 +88,8 @@ class Member final : public Service, public Group {
   void confirm(Function<void(Result<Index>)> done) override;
   void transfer_leadership(NodeId to) override;
   void retain(std::string_view holder, Index index) override;
+  void adopt(std::span<const NodeId> sources) override;
+  std::string adoption() const override { return adoption_ ? adoption_->progress() : std::string(); }
   void extend_status(StatusExtension* extension) override { extension_ = extension; }
 
  private:
@@ -131,6 +134,7 @@ class Member final : public Service, public Group {
   void send_messages(std::vector<raft::Message>& messages);
   void persisted(std::uint64_t token, std::vector<raft::Message> after_persist);
   void apply_committed();
+  void apply_run(std::vector<Entry> entries);
   void apply_control(std::span<const Entry> entries);
   void after_apply(std::span<const Entry> entries);
   void watch_lease_commands(const Entry& entry);
@@ -172,6 +176,15 @@ class Member final : public Service, public Group {
   void begin_install();
   void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
 
+  // member_adopt.cc: the state of another group in place of this one's
+  void meet_adopt(std::size_t place);
+  void wait_for_adopt();
+  void install_adopted();
+  void adopted(std::shared_ptr<StateMachine> state, SuperblockData data);
+  std::optional<HistoryIndex> lowest_applied() const;
+  void on_foreign_bulk(NodeId from, const Frame& frame);
+  void on_bulk(NodeId from, const Frame& frame);
+
   Context context_;
   std::unique_ptr<DirectoryLock> data_lock_, wal_lock_;
   std::unique_ptr<Superblock> superblock_;  // wal loop once started
@@ -183,6 +196,7 @@ class Member final : public Service, public Group {
   std::unique_ptr<Lessor> lessor_;
   std::unique_ptr<Bootstrap> bootstrap_;
   std::unique_ptr<Snapshots> snapshots_;
+  std::unique_ptr<Adoption> adoption_;
 
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
   std::atomic<bool> stopping_{false}, stopped_{false};
@@ -224,6 +238,16 @@ class Member final : public Service, public Group {
   bool fault_logged_ = false;
   std::optional<Snapshots::Received> installing_;
   bool install_submitted_ = false;
+  // A committed kAdopt at the front of to_apply_, whose files are waited for or
+  // being installed. Control entries behind it take effect meanwhile.
+  struct Adopting {
+    Manifest manifest;
+    std::string group_state;  // of this group, as of the entry
+    std::size_t looked_at = 1;  // of to_apply_
+    bool submitted = false;
+    Instant retry_at{};
+  };
+  std::optional<Adopting> adopting_;
   // Exchanged states, until the last reader lets go of them.
   std::vector<std::pair<std::weak_ptr<StateMachine>, Path>> old_states_;
 

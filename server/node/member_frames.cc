@@ -22,11 +22,14 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
   }
   if (lane == Lane::kControl) return on_control(from, *frame);
   // The other lanes are the group's own.
-  if (header.group && context_.group.group && header.group != context_.group.group) return;
   if (!context_.core || installing_) return;
+  if (header.group && context_.group.group && header.group != context_.group.group) {
+    if (lane == Lane::kBulk) on_foreign_bulk(from, *frame);
+    return;
+  }
   if (!membership().contains(from) && !bootstrap_->in_own_list(from)) return;
   if (bootstrap_->in_own_list(from)) heard_incarnation_[from] = header.incarnation;
-  if (lane == Lane::kBulk) return snapshots_->on_frame(from, *frame);
+  if (lane == Lane::kBulk) return on_bulk(from, *frame);
   if (lane == Lane::kConsensus) return on_consensus(from, *frame);
   const auto it = lane_handlers_.find(lane);
   if (it != lane_handlers_.end()) it->second(from, lane, std::move(bytes));

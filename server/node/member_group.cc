@@ -61,6 +61,11 @@ void Member::transfer_leadership(NodeId to) {
   wake();
 }
 
+void Member::adopt(std::span<const NodeId> sources) {
+  if (is_leader() && !installing_ && (role() == GroupRole::kStandby || role() == GroupRole::kObserver))
+    adoption_->pursue(sources);
+}
+
 void Member::retain(std::string_view holder, Index index) {
   if (index == Index(std::numeric_limits<Index::rep>::max())) {
     if (const auto it = retained_.find(holder); it != retained_.end()) retained_.erase(it);

@@ -41,7 +41,9 @@ std::uint64_t varint_field(std::string_view message, std::uint32_t field) {
 void Member::handle_ready() {
   std::size_t bytes = 0;
   for (const auto& e : to_apply_) bytes += e.payload.size();
-  while (context_.core->has_ready() && bytes < kApplyBytes) {
+  // While an Adopt waits, the core itself bounds what it hands out; it must go on
+  // to vote and to replicate.
+  while (context_.core->has_ready() && (bytes < kApplyBytes || adopting_)) {
     auto ready = context_.core->take_ready();
     publish_gate();  // before any message tells a follower of a new commit
     if (ready.role_changed) role_changed();
@@ -78,9 +80,15 @@ void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_per
 }
 
 void Member::apply_committed() {
+  if (adopting_) return wait_for_adopt();
   if (to_apply_.empty()) return;
-  const auto entries = std::move(to_apply_);
-  to_apply_.clear();
+  const auto adopt = std::find_if(to_apply_.begin(), to_apply_.end(),
+                                  [](const Entry& e) { return e.kind == EntryKind::kAdopt; });
+  if (adopt != to_apply_.end()) return meet_adopt(static_cast<std::size_t>(adopt - to_apply_.begin()));
+  apply_run(std::exchange(to_apply_, {}));
+}
+
+void Member::apply_run(std::vector<Entry> entries) {
   const auto started = context_.now();
   apply_control(entries);
   if (failed_) return;

@@ -19,7 +19,7 @@ bool Member::admitted() const {
 
 MemberState Member::member_state() const {
   if (!context_.core) return running_ ? MemberState::kWaiting : MemberState::kStarting;
-  if (installing_ || snapshots_->receiving()) return MemberState::kSnapshot;
+  if (installing_ || adopting_ || snapshots_->receiving()) return MemberState::kSnapshot;
   switch (context_.core->role()) {
     case raft::Role::kLeader: return MemberState::kLeader;
     case raft::Role::kLearner: return MemberState::kLearner;

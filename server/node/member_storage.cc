@@ -51,8 +51,12 @@ void Member::release_log() {
   if (context_.is_leader())
     for (const auto& peer : context_.core->status().peers)
       if (peer.match.value() != 0) floor = std::min(floor, peer.match);
-  if (context_.log->bytes() > context_.options.storage.retain_log_bytes)
-    floor = std::min(durable, snapshots_->newest()->state.point.index);
+  const auto budget = context_.options.storage.retain_log_bytes;
+  if (context_.log->bytes() > budget) floor = std::min(durable, snapshots_->newest()->state.point.index);
+  // A group that is fetching a checkpoint needs the log behind it next. That is
+  // a matter of minutes, and it may take as much again.
+  if (const auto index = snapshots_->lowest_lent(); index && context_.log->bytes() <= 2 * budget)
+    floor = std::min(floor, *index);
   if (floor <= released_ || floor <= context_.log->base().index) return;
   released_ = floor;
   wal_->run([this, floor]() -> Function<void()> {
@@ -67,13 +71,7 @@ void Member::release_log() {
 // log here does not hold its last entry: what may have been acknowledged is
 // never dropped for a copy of it.
 void Member::install(Snapshots::Received received) {
-  const auto point = received.manifest.state.point;
-  bool have = context_.core->commit() >= point.index;
-  if (!have && context_.log->last().index >= point.index) {
-    const auto mine = context_.log->point(point.index);
-    have = mine.ok() && *mine == point;
-  }
-  if (have) return snapshots_->finished(received, true);
+  if (!context_.core->wants_snapshot(received.manifest.state.point)) return snapshots_->decline(received);
   installing_ = std::move(received);
   install_submitted_ = false;
   wake();
@@ -83,8 +81,20 @@ void Member::install(Snapshots::Received received) {
 // begin the log anew after it, make it the current one. After a crash open()
 // finishes from the first of these on.
 void Member::begin_install() {
-  if (install_submitted_ || !wal_->idle() || context_.core->has_ready() || !to_apply_.empty()) return;
+  if (install_submitted_ || !wal_->idle() || context_.core->has_ready()) return;
+  if (!adopting_ && !to_apply_.empty()) return;
+  // What the core had taken in before is in the log by now, and acknowledged. It
+  // takes nothing more until restored(): on_frame() sees to that.
+  if (!context_.core->wants_snapshot(installing_->manifest.state.point)) {
+    snapshots_->decline(*std::exchange(installing_, std::nullopt));
+    return wake();
+  }
   install_submitted_ = true;
+  if (adopting_) {  // the snapshot was made behind that entry
+    adopting_.reset();
+    to_apply_.clear();
+    adoption_->need_no_more();
+  }
   auto data = superblock_data_;
   data.pending_state_dir = installing_->state_dir;
   if (const auto group = decode_group_state(installing_->manifest.membership); group.ok() && group->started()) {

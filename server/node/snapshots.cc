@@ -79,7 +79,7 @@ Result<void> Snapshots::load() {
     if (!name.starts_with(kCheckpointPrefix)) continue;
     auto manifest = read_manifest(disk, root + "/" + name);
     if (manifest.ok() && manifest->state.point.index <= context_.log->last().index) {
-      checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt});
+      checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt, std::nullopt});
     } else {
       context_.ports.log.info("an incomplete checkpoint is removed", {{"dir", name}});
       LEEWARD_TRY(disk.remove_all(root + "/" + name));
@@ -102,7 +102,7 @@ Result<void> Snapshots::make() {
   LEEWARD_TRY(write_manifest(disk, directory, *manifest));
   LEEWARD_TRY(disk.sync_dir(context_.options.snapshot_dir));
   context_.ports.log.info("made a checkpoint", {{"index", applied}});
-  checkpoints_.push_back({std::move(*manifest), directory, std::nullopt});
+  checkpoints_.push_back({std::move(*manifest), directory, std::nullopt, std::nullopt});
   forget_old();
   return {};
 }
@@ -166,6 +166,27 @@ std::optional<Index> Snapshots::lowest_in_transfer() const {
   return lowest;
 }
 
+const Manifest* Snapshots::lend(HistoryIndex above, const std::string& id) {
+  const auto it = std::find_if(checkpoints_.begin(), checkpoints_.end(),
+                               [&](const Checkpoint& c) { return c.manifest.id == id; });
+  if (it == checkpoints_.end() && checkpoints_.empty()) return nullptr;
+  auto& c = it == checkpoints_.end() ? checkpoints_.back() : *it;
+  if (c.manifest.state.point.position.index <= above) return nullptr;
+  c.served = c.lent = context_.now();
+  return &c.manifest;
+}
+
+std::optional<Index> Snapshots::lowest_lent() const {
+  for (const auto& c : checkpoints_)
+    if (c.lent && context_.now() - *c.lent < kServedLately) return c.manifest.state.point.index;
+  return std::nullopt;
+}
+
+std::string Snapshots::new_state_dir(Index index) {
+  next_dir_ = std::max(next_dir_, context_.state->applied().point.index.value()) + 1;
+  return "state-" + std::to_string(index.value()) + "-" + std::to_string(next_dir_);
+}
+
 void Snapshots::on_frame(NodeId from, const Frame& frame) {
   switch (frame.header.type) {
     case FrameType::kSnapshotOffer: return on_offer(from, frame);
@@ -181,17 +202,23 @@ void Snapshots::on_fetch(NodeId from, const Frame& frame) {
   auto fetch = decode_snapshot_fetch(frame.body);
   if (!fetch.ok()) return;
   const auto now = context_.now();
+  std::optional<Path> path;
   const auto it = std::find_if(checkpoints_.begin(), checkpoints_.end(),
                                [&](const Checkpoint& c) { return c.manifest.id == fetch->id; });
-  if (it == checkpoints_.end() || fetch->file >= it->manifest.files.size()) {
+  if (it != checkpoints_.end() && fetch->file < it->manifest.files.size()) {
+    it->served = now;
+    if (it->lent) it->lent = now;
+    path = it->directory + "/" + it->manifest.files[fetch->file].name;
+  } else if (elsewhere_) {
+    path = elsewhere_(fetch->id, fetch->file);
+  }
+  if (!path) {
     context_.send(from, Lane::kBulk, FrameType::kSnapshotGone, encode(SnapshotDone{fetch->id, false, Index()}));
     return;
   }
-  it->served = now;
   if (const auto t = transfers_.find(from); t != transfers_.end() && t->second.id == fetch->id)
     t->second.progressed = now;
-  const auto path = it->directory + "/" + it->manifest.files[fetch->file].name;
-  wal_.run([this, from, path, fetch = std::move(*fetch)]() -> Function<void()> {
+  wal_.run([this, from, path = *path, fetch = std::move(*fetch)]() -> Function<void()> {
     SnapshotChunk chunk{fetch.id, fetch.file, fetch.offset, 0, {}};
     std::string bytes;
     auto file = context_.ports.disk.open(path, OpenMode::kRead);
@@ -247,8 +274,7 @@ void Snapshots::begin_receiving(NodeId from, Manifest manifest) {
   r.manifest = std::move(manifest);
   r.progressed = context_.now();
   ++generation_;
-  next_dir_ = std::max(next_dir_, context_.state->applied().point.index.value()) + 1;
-  r.state_dir = "state-" + std::to_string(r.manifest.state.point.index.value()) + "-" + std::to_string(next_dir_);
+  r.state_dir = new_state_dir(r.manifest.state.point.index);
   receiver_ = std::move(r);
   context_.ports.log.info("fetches a snapshot",
                           {{"index", receiver_->manifest.state.point.index}, {"from", from}});
@@ -372,6 +398,15 @@ void Snapshots::abandon() {
 void Snapshots::finished(const Received& received, bool ok) {
   const auto index = received.manifest.state.point.index;
   context_.send(received.from, Lane::kBulk, FrameType::kSnapshotDone, encode(SnapshotDone{received.manifest.id, ok, index}));
+}
+
+void Snapshots::decline(const Received& received) {
+  finished(received, true);
+  wal_.run([&disk = context_.ports.disk, directory = context_.options.data_dir + "/" + received.state_dir]()
+               -> Function<void()> {
+    (void)disk.remove_all(directory);  // what stays is removed at the next start
+    return {};
+  });
 }
 
 void Snapshots::drive() {

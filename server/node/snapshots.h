@@ -49,18 +49,31 @@ class Snapshots {
   // The lowest index that a member being served still needs the log from.
   std::optional<Index> lowest_in_transfer() const;
 
+  // A checkpoint for another group: the one with this id if it is still here,
+  // else the newest, in either case beyond `above`; nullptr: there is none. It
+  // stays for a minute, and the log from it on.
+  const Manifest* lend(HistoryIndex above, const std::string& id);
+  std::optional<Index> lowest_lent() const;
+  // Files that are served besides those of checkpoints.
+  using Elsewhere = Function<std::optional<Path>(const std::string& id, std::uint32_t file)>;
+  void serve_also(Elsewhere elsewhere) { elsewhere_ = std::move(elsewhere); }
+  // A name below data_dir that no state has yet.
+  std::string new_state_dir(Index index);
+
   void on_frame(NodeId from, const Frame& frame);
   // Offers again, asks again, gives up.
   void drive();
   // The receiver's directory was installed, or could not be.
   void finished(const Received& received, bool ok);
+  // It is not wanted after all, since the log here has what it holds.
+  void decline(const Received& received);
   bool receiving() const { return receiver_.has_value(); }
 
  private:
   struct Checkpoint {
     Manifest manifest;
     Path directory;
-    std::optional<Instant> served;
+    std::optional<Instant> served, lent;
   };
   struct Transfer {
     std::string id;
@@ -98,6 +111,7 @@ class Snapshots {
   OnReceived received_;
   OnSent sent_;
   OnFailed failed_;
+  Elsewhere elsewhere_;
   std::vector<Checkpoint> checkpoints_;  // oldest first
   std::map<NodeId, Transfer> transfers_;
   std::optional<Receiver> receiver_;

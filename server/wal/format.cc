@@ -210,7 +210,7 @@ bool all_zero(std::string_view data) {
 }
 
 bool continues(const Position& before, const Entry& entry) {
-  if (entry.kind == EntryKind::kAdopt || entry.kind == EntryKind::kFollow) return true;
+  if (entry.kind == EntryKind::kFollow) return true;
   return chains(before, entry);
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/rpc.pb.h"
+#include "world/wire.h"
 #include "world/world.h"
 
 namespace leeward::node {
@@ -386,6 +387,100 @@ TEST_F(Snapshot, ACrashAtAnyInstantOfItsInstallationRecovers) {
     installed += w().member(late)->probe().snapshots_received.get();
   }
   EXPECT_GT(installed, 10u);
+}
+
+// A snapshot that is being fetched, and another leader's entries that reach
+// past it: node 2 keeps its whole log.
+struct Overtaken : Fixture {
+  void begin(std::uint64_t seed) {
+    WorldOptions o;
+    o.seed = seed;
+    o.checkpoint_interval = 60;
+    o.retain_log_bytes = 4096;
+    make(o);
+    w().adjust = [](MemberOptions& m) {
+      if (m.self == kTwo) m.storage.checkpoint_interval = 1'000'000;
+    };
+    start({kOne, kTwo, kThree});
+    auto lead = [&] {
+      if (const auto l = w().leader(); l && *l != kOne) static_cast<Group*>(w().member(*l))->transfer_leadership(kOne);
+      return w().leader() == kOne;
+    };
+    ASSERT_TRUE(w().run_until(lead)) << w().checkers.breach();
+    w().crash(kThree);
+    puts(300);
+    w().run_for(2s);
+    ASSERT_EQ(w().leader(), kOne);
+    w().start(kThree);
+  }
+  // Until the received files are checked. The first sync after they were laid
+  // out is that of the check.
+  Instant run_until_checked() {
+    bool laid_out = false;
+    auto syncs = w().disk(kThree).syncs();
+    EXPECT_TRUE(w().run_until(
+        [&] {
+          if (laid_out) return w().disk(kThree).syncs() > syncs;
+          for (const auto& path : w().disk(kThree).files())
+            laid_out |= path.starts_with("/data/state-") && !path.starts_with("/data/state-1/");
+          syncs = w().disk(kThree).syncs();
+          return false;
+        },
+        10s))
+        << w().checkers.breach();
+    return w().scheduler.now();
+  }
+  Bytes append_of_the_rest() {
+    auto* three = w().member(kThree);
+    const auto end = three->last();
+    const auto& whole = w().member(kTwo)->log();
+    std::vector<Entry> entries;
+    while (end.index + entries.size() < whole.last().index) {
+      auto more = whole.read(end.index + entries.size() + 1, whole.last().index + 1, 16_MiB);
+      EXPECT_TRUE(more.ok());
+      if (!more.ok()) break;
+      for (auto& e : *more) entries.push_back(std::move(e));
+    }
+    sim::RaftFrame append;
+    append.header = {FrameType::kRaft, three->lineage(), three->group(), w().member(kOne)->next_origin().incarnation,
+                     Epoch(1)};
+    append.message.type = raft::MessageType::kAppend;
+    append.message.from = kOne;
+    append.message.to = kThree;
+    append.message.term = three->term();
+    append.message.index = end.index;
+    append.message.log_term = end.term;
+    append.message.log_hash = end.position.hash;
+    append.message.commit = w().member(kOne)->committed().index;
+    append.message.entries = std::move(entries);
+    return sim::to_bytes(append);
+  }
+};
+
+TEST_F(Overtaken, EntriesThatArriveAsASnapshotIsCompleteAreNotResetAway) {
+  int overtaken = 0;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    begin(seed);
+    if (HasFailure()) return;
+    const auto checked = run_until_checked();
+    for (const auto before : {60us, 40us, 20us, 5us}) {
+      begin(seed);  // the same again, up to here
+      if (HasFailure()) return;
+      w().run_for(checked - before - w().scheduler.now());
+      w().network.weather.delay_low = w().network.weather.delay_high = Duration(0);
+      w().network.carry(kOne, kThree, Lane::kConsensus, append_of_the_rest());
+
+      w().run_for(100ms);
+      overtaken += w().member(kThree)->probe().snapshots_received.get() == 0 ? 1 : 0;
+      ASSERT_TRUE(w().settle()) << "seed " << seed << ": " << w().checkers.breach();
+      w().run_for(3s);
+      std::set<std::string> states;
+      for (const auto& path : w().disk(kThree).files())
+        if (path.starts_with("/data/state-")) states.insert(path.substr(0, path.find('/', 6)));
+      EXPECT_EQ(states.size(), 1u) << "the files of the refused snapshot are still there";
+    }
+  }
+  EXPECT_GT(overtaken, 0);
 }
 
 using Stop = Fixture;

@@ -10,13 +10,15 @@ namespace leeward::standby {
 namespace {
 
 struct Regions2 {
-  explicit Regions2(std::uint64_t seed) : world(options(seed)) {}
+  explicit Regions2(std::uint64_t seed, std::uint64_t retain_log_bytes = 64_MiB, std::uint64_t checkpoint_interval = 200)
+      : world(options(seed, retain_log_bytes, checkpoint_interval)) {}
 
-  sim::WorldOptions options(std::uint64_t seed) {
+  sim::WorldOptions options(std::uint64_t seed, std::uint64_t retain_log_bytes, std::uint64_t checkpoint_interval) {
     sim::WorldOptions o;
     o.seed = seed;
     o.standbys = 3;
-    o.retain_log_bytes = 64_MiB;
+    o.retain_log_bytes = retain_log_bytes;
+    o.checkpoint_interval = checkpoint_interval;
     o.companion = [this](node::Member& member) {
       auto made = std::shared_ptr<Replication>(new Replication(member, {}), [this, id = member.self()](Replication* r) {
         streams.erase(id);
@@ -112,6 +114,211 @@ TEST(Members, FollowThroughCrashesOfBothRegions) {
       EXPECT_EQ(stream->probe().divergences.get(), 0u) << id.value();
       EXPECT_EQ(stream->probe().hash_different.get(), 0u) << id.value();
     }
+  }
+}
+
+// --- Adopt ---
+
+const std::vector<NodeId> kStandbys{NodeId(4), NodeId(5), NodeId(6)};
+
+// Two regions whose primary keeps little log, and a standby region that has
+// been away for longer than that.
+struct LeftBehind : Regions2 {
+  explicit LeftBehind(std::uint64_t seed) : Regions2(seed, 4_KiB, 60) {}
+
+  void puts(int count) {
+    for (int i = 0; i < count; ++i) {
+      auto put = world.put(*world.leader(), "k" + std::to_string(written % 20), std::to_string(written) + std::string(60, 'v'));
+      ASSERT_TRUE(world.run_until([&] { return put->ended; })) << world.checkers.breach();
+      ASSERT_EQ(put->outcome.end, node::Outcome::End::kApplied);
+      ++written;
+    }
+  }
+  // Whatever `leave` does to the standbys, the primaries' logs begin above them then.
+  void fall_behind(const std::function<void(NodeId)>& leave) {
+    ASSERT_TRUE(start()) << world.checkers.breach();
+    puts(20);
+    ASSERT_TRUE(world.run_until([&] { return standby_leader() && caught_up(); }, 30s)) << world.checkers.breach();
+    const auto end = world.member(NodeId(4))->state().applied().point.position.index;
+    for (const auto id : kStandbys) leave(id);
+    puts(400);
+    world.run_for(3s);
+    for (const auto id : {NodeId(1), NodeId(2), NodeId(3)})
+      ASSERT_GT(world.member(id)->log().base().position.index, end) << "node " << id.value();
+  }
+  void start_standbys() {
+    for (const auto id : kStandbys)
+      if (!world.running(id)) world.start(id);
+  }
+  std::vector<std::string> paths(NodeId id, const std::string& prefix) {
+    std::vector<std::string> found;
+    for (const auto& path : world.disk(id).files())
+      if (path.starts_with(prefix)) found.push_back(path);
+    return found;
+  }
+  std::size_t states(NodeId id) {
+    std::set<std::string> names;
+    for (const auto& path : paths(id, "/data/state-")) names.insert(path.substr(0, path.find('/', 6)));
+    return names.size();
+  }
+  int adopts(NodeId id) {
+    auto* m = world.member(id);
+    int found = 0;
+    for (auto i = m->log().base().index + 1; i <= m->log().last().index;) {
+      auto entries = m->log().read(i, m->log().last().index + 1, 1_MiB);
+      if (!entries.ok() || entries->empty()) break;
+      for (const auto& e : *entries) found += e.kind == EntryKind::kAdopt ? 1 : 0;
+      i = entries->back().index + 1;
+    }
+    return found;
+  }
+  int written = 0;
+};
+
+TEST(Adopt, ARegionThatTheLogDoesNotReachAdoptsAStateAndFollowsOn) {
+  LeftBehind r(1);
+  r.fall_behind([&](NodeId id) { r.world.crash(id); });
+  if (testing::Test::HasFatalFailure()) return;
+  r.start_standbys();
+  ASSERT_TRUE(r.world.run_until([&] { return r.standby_leader() != nullptr; }, 10s));
+  const auto group = r.standby_leader()->group();
+  std::set<std::string> shown;
+  ASSERT_TRUE(r.world.run_until(
+      [&] {
+        for (const auto id : kStandbys) shown.insert(r.world.member(id)->status().stream_state);
+        return r.caught_up();
+      },
+      60s))
+      << r.world.checkers.breach();
+  EXPECT_TRUE(std::any_of(shown.begin(), shown.end(), [](const auto& s) { return s.find("copy of state") != s.npos; }));
+  r.expect_equal_states();
+  std::uint64_t resyncs = 0;
+  for (const auto id : kStandbys) {
+    const auto& m = *r.world.member(id);
+    EXPECT_EQ(m.role(), GroupRole::kStandby);
+    EXPECT_EQ(m.group(), group);
+    EXPECT_EQ(m.membership().voters.size(), 3u);
+    EXPECT_EQ(m.probe().snapshots_received.get(), 1u) << id.value();
+    EXPECT_EQ(r.adopts(id), 1) << id.value();
+    resyncs += r.streams[id]->probe().resyncs_needed.get();
+  }
+  EXPECT_GE(resyncs, 1u);
+  r.puts(30);
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 20s)) << r.world.checkers.breach();
+  r.expect_equal_states();
+  // Nobody needs the files nor the old states any more.
+  EXPECT_TRUE(r.world.run_until(
+      [&] {
+        return std::all_of(kStandbys.begin(), kStandbys.end(),
+                           [&](NodeId id) { return r.paths(id, "/data/adopt/").empty() && r.states(id) == 1; });
+      },
+      10s));
+  // What was adopted is there after a restart, with the group's own place in its log.
+  for (const auto id : kStandbys) r.world.crash(id);
+  r.start_standbys();
+  r.puts(5);
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 30s)) << r.world.checkers.breach();
+  r.expect_equal_states();
+}
+
+TEST(Adopt, ARegionOnEmptyDisksAdoptsWhenTheLogNoLongerReachesToTheBeginning) {
+  LeftBehind r(2);
+  r.fall_behind([&](NodeId id) { r.world.wipe(id); });
+  if (testing::Test::HasFatalFailure()) return;
+  r.start_standbys();
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 60s)) << r.world.checkers.breach();
+  r.expect_equal_states();
+  r.puts(10);
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 20s)) << r.world.checkers.breach();
+}
+
+TEST(Adopt, AMemberThatWasAwayFindsTheFilesAtTheOthers) {
+  LeftBehind r(3);
+  r.fall_behind([&](NodeId id) { r.world.crash(id); });
+  if (testing::Test::HasFatalFailure()) return;
+  r.world.start(NodeId(4));
+  r.world.start(NodeId(5));
+  ASSERT_TRUE(r.world.run_until(
+      [&] {
+        const auto goal = r.world.member(NodeId(1))->state().applied().point.position;
+        return r.world.member(NodeId(4))->state().applied().point.position == goal &&
+               r.world.member(NodeId(5))->state().applied().point.position == goal;
+      },
+      60s))
+      << r.world.checkers.breach();
+  r.world.run_for(10s);
+  EXPECT_FALSE(r.paths(NodeId(4), "/data/adopt/held-").empty());
+  EXPECT_FALSE(r.paths(NodeId(5), "/data/adopt/held-").empty());
+  // The primary is out of reach: the files can only come from its own group.
+  for (std::uint64_t id : {1, 2, 3}) r.world.network.isolate(NodeId(id), kStandbys);
+  r.world.start(NodeId(6));
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 60s)) << r.world.checkers.breach();
+  r.expect_equal_states();
+  r.world.network.heal();
+  EXPECT_TRUE(r.world.run_until(
+      [&] {
+        return std::all_of(kStandbys.begin(), kStandbys.end(), [&](NodeId id) { return r.paths(id, "/data/adopt/").empty(); });
+      },
+      20s));
+}
+
+TEST(Adopt, ACrashAtAnyInstantRecovers) {
+  std::uint64_t adopted = 0;
+  for (std::uint64_t operations = 2; operations < 110; operations += 7) {
+    SCOPED_TRACE("after " + std::to_string(operations) + " operations");
+    LeftBehind r(operations);
+    r.fall_behind([&](NodeId id) { r.world.crash(id); });
+    if (testing::Test::HasFatalFailure()) return;
+    r.start_standbys();
+    const auto victim = kStandbys[operations % 3];
+    r.world.disk(victim).power_off_after(operations);
+    r.world.run_for(Duration(4s));
+    if (r.world.running(victim)) r.world.crash(victim);
+    ASSERT_TRUE(r.world.run_until(
+        [&] {
+          r.start_standbys();
+          return r.caught_up();
+        },
+        60s))
+        << r.world.checkers.breach();
+    r.expect_equal_states();
+    adopted += r.world.member(victim)->probe().snapshots_received.get();
+    ASSERT_TRUE(r.world.settle()) << r.world.checkers.breach();
+  }
+  EXPECT_GT(adopted, 3u);
+}
+
+TEST(Adopt, TheWholeRegionMayFailAgainAndAgainWhileItAdopts) {
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    LeftBehind r(seed);
+    r.fall_behind([&](NodeId id) { r.world.crash(id); });
+    if (testing::Test::HasFatalFailure()) return;
+    for (int i = 0; i < 8; ++i) {
+      r.start_standbys();
+      r.world.run_for(r.world.dice.between(200ms, 2500ms));
+      for (const auto id : kStandbys)
+        if (r.world.running(id) && r.world.dice.chance(0.7)) r.world.dice.chance(0.5) ? r.world.crash(id) : r.world.kill(id);
+    }
+    ASSERT_TRUE(r.world.run_until(
+        [&] {
+          r.start_standbys();
+          return r.caught_up();
+        },
+        90s))
+        << r.world.checkers.breach();
+    r.expect_equal_states();
+    ASSERT_TRUE(r.world.settle()) << r.world.checkers.breach();
+  }
+}
+
+TEST(Adopt, AmongRandomFaultsOfBothRegions) {
+  for (std::uint64_t seed = 11; seed <= 13; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Regions2 r(seed, 4_KiB, 40);
+    ASSERT_TRUE(r.world.torment(15s)) << r.world.checkers.breach();
+    ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 90s)) << r.world.checkers.breach();
+    r.expect_equal_states();
   }
 }
 

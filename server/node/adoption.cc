@@ -1,0 +1,553 @@
+#include "node/adoption.h"
+
+#include <algorithm>
+
+#include "base/codec.h"
+#include "base/crc32c.h"
+#include "base/quantity.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr std::string_view kHeldPrefix = "held-";
+constexpr std::string_view kPart = ".part";
+constexpr std::size_t kPiecesInFlight = 8;
+constexpr std::size_t kMostHeld = 3;
+constexpr Duration kAskAgain = 2s;
+constexpr Duration kOfferAgain = 1s;
+constexpr Duration kRenew = 5s;   // asks the source to keep what is fetched from it
+constexpr Duration kGiveUp = 20s;
+constexpr Duration kPursued = 3s;  // without pursue(): nobody wants it any more
+
+// Not the id itself: a peer made that, and this is a file name.
+std::string held_name(const std::string& id) { return std::string(kHeldPrefix) + sha256(id).hex(); }
+
+Result<void> write_held(Disk& disk, const Path& pool, const Manifest& manifest) {
+  auto bytes = encode(manifest);
+  codec::put_u32(bytes, crc32c(bytes));
+  const auto path = pool + "/" + held_name(manifest.id), part = path + std::string(kPart);
+  {
+    auto file = disk.open(part, OpenMode::kCreateOrOpen);
+    if (!file.ok()) return file.error();
+    LEEWARD_TRY((*file)->truncate(0));
+    LEEWARD_TRY((*file)->write(0, bytes));
+    LEEWARD_TRY((*file)->sync());
+  }
+  LEEWARD_TRY(disk.rename(part, path));
+  return disk.sync_dir(pool);
+}
+
+Result<std::string> read_whole(Disk& disk, const Path& path, std::uint64_t most) {
+  auto file = disk.open(path, OpenMode::kRead);
+  if (!file.ok()) return file.error();
+  std::string bytes;
+  auto read = (*file)->read(0, most, bytes);
+  if (!read.ok()) return read.error();
+  return bytes;
+}
+
+Result<Manifest> read_held(Disk& disk, const Path& path) {
+  auto bytes = read_whole(disk, path, 64_MiB);
+  if (!bytes.ok()) return bytes.error();
+  if (bytes->size() < 4) return Error{Code::kCorrupt, "a manifest is cut short"};
+  std::string_view tail = std::string_view(*bytes).substr(bytes->size() - 4);
+  std::uint32_t crc;
+  codec::get_u32(tail, crc);
+  bytes->resize(bytes->size() - 4);
+  if (crc32c(*bytes) != crc) return Error{Code::kCorrupt, "a manifest fails its checksum"};
+  return decode_manifest(*bytes);
+}
+
+// How much of each file is there: all of a whole one, else the pieces in front.
+Result<std::vector<std::uint64_t>> look_over(Disk& disk, const Path& pool, const std::vector<StateFile>& files,
+                                             std::uint64_t chunk) {
+  LEEWARD_TRY(disk.make_dirs(pool));
+  std::vector<std::uint64_t> starts;
+  std::set<std::string> seen;
+  for (const auto& f : files) {
+    const auto path = pool + "/" + f.hash.hex();
+    if (!seen.insert(path).second || disk.exists(path)) {
+      starts.push_back(f.size);
+      continue;
+    }
+    auto file = disk.open(path + std::string(kPart), OpenMode::kCreateOrOpen);
+    if (!file.ok()) return file.error();
+    auto size = (*file)->size();
+    if (!size.ok()) return size.error();
+    starts.push_back(*size >= f.size ? f.size : *size / chunk * chunk);
+  }
+  return starts;
+}
+
+// Each file checked and durable under its own name, then the manifest.
+Result<void> complete(Disk& disk, const Path& pool, const Manifest& manifest) {
+  for (const auto& f : manifest.files) {
+    const auto path = pool + "/" + f.hash.hex(), part = path + std::string(kPart);
+    if (disk.exists(path)) continue;
+    {
+      auto file = disk.open(part, OpenMode::kReadWrite);
+      if (!file.ok()) return file.error();
+      LEEWARD_TRY((*file)->sync());
+    }
+    auto bytes = read_whole(disk, part, f.size + 1);
+    if (!bytes.ok()) return bytes.error();
+    if (bytes->size() != f.size || sha256(*bytes) != f.hash) {
+      (void)disk.remove(part);  // what stays fails again, and is removed then
+      return Error{Code::kCorrupt, "the received file " + f.name + " is not what the manifest names"};
+    }
+    LEEWARD_TRY(disk.rename(part, path));
+  }
+  LEEWARD_TRY(disk.sync_dir(pool));
+  return write_held(disk, pool, manifest);
+}
+
+Result<void> copy_file(Disk& disk, const Path& from, const Path& to, std::uint64_t size) {
+  auto bytes = read_whole(disk, from, size + 1);
+  if (!bytes.ok()) return bytes.error();
+  auto file = disk.open(to, OpenMode::kCreateOrOpen);
+  if (!file.ok()) return file.error();
+  LEEWARD_TRY((*file)->write(0, *bytes));
+  return (*file)->sync();
+}
+
+template <class Ids>
+bool majority(const Ids& ids, const std::function<bool(NodeId)>& yes) {
+  const auto count = static_cast<std::size_t>(std::count_if(ids.begin(), ids.end(), yes));
+  return ids.empty() || count > ids.size() / 2;
+}
+
+}  // namespace
+
+Adoption::Adoption(Context& context, WalLoop& wal, Snapshots& snapshots, LowestApplied lowest, OnFailed failed)
+    : context_(context),
+      wal_(wal),
+      snapshots_(snapshots),
+      lowest_(std::move(lowest)),
+      failed_(std::move(failed)) {}
+
+Result<void> Adoption::load() {
+  auto& disk = context_.ports.disk;
+  LEEWARD_TRY(disk.make_dirs(pool()));
+  auto names = disk.list(pool());
+  if (!names.ok()) return names.error();
+  for (const auto& name : *names) {
+    if (!name.starts_with(kHeldPrefix) || name.ends_with(kPart)) continue;
+    auto manifest = read_held(disk, pool() + "/" + name);
+    const bool whole = manifest.ok() && std::all_of(manifest->files.begin(), manifest->files.end(), [&](const auto& f) {
+                         return disk.exists(pool() + "/" + f.hash.hex());
+                       });
+    if (whole) {
+      held_.emplace(manifest->id, *manifest);
+    } else {
+      LEEWARD_TRY(disk.remove(pool() + "/" + name));
+    }
+  }
+  return {};
+}
+
+// Table files are never written again and may be shared; a store appends to
+// others of its files, so it gets copies of them.
+Result<void> Adoption::lay_out(Disk& disk, const Path& data_dir, const Manifest& manifest, const Path& directory) {
+  LEEWARD_TRY(disk.remove_all(directory));
+  LEEWARD_TRY(disk.make_dirs(directory));
+  for (const auto& f : manifest.files) {
+    const auto from = data_dir + "/adopt/" + f.hash.hex(), to = directory + "/" + f.name;
+    if (f.name.ends_with(".sst")) {
+      LEEWARD_TRY(disk.link(from, to));
+    } else {
+      LEEWARD_TRY(copy_file(disk, from, to, f.size));
+    }
+  }
+  LEEWARD_TRY(disk.sync_dir(directory));
+  return disk.sync_dir(data_dir);
+}
+
+// --- the leader of a following group ---
+
+void Adoption::pursue(std::span<const NodeId> sources) {
+  if (!pursuit_ || pursuit_->term != context_.core->term()) {
+    pursuit_.emplace();
+    pursuit_->term = context_.core->term();
+    pursuit_->turn = static_cast<std::size_t>(context_.options.self.value());
+  }
+  pursuit_->sources.assign(sources.begin(), sources.end());
+  pursuit_->wanted = context_.now();
+}
+
+// The newest of what is held that leads on from the log's end.
+const Manifest* Adoption::candidate() const {
+  const auto end = context_.core->last().position.index;
+  const Manifest* best = nullptr;
+  for (const auto& [id, m] : held_) {
+    if (m.state.point.position.index <= end || m.state.epoch != context_.state->applied().epoch) continue;
+    if (!best || m.state.point.position.index > best->state.point.position.index) best = &m;
+  }
+  return best;
+}
+
+void Adoption::drive_pursuit() {
+  auto& p = *pursuit_;
+  const auto now = context_.now();
+  const bool over = p.proposed && context_.applied() >= *p.proposed;
+  if (over || now - p.wanted > kPursued || !context_.is_leader() || p.term != context_.core->term())
+    return pursuit_.reset();
+  if (p.proposed) return;
+  const auto* held = candidate();
+  if (!held) {
+    if (fetch_ && !stale()) {
+      if (p.source && now - p.asked > kRenew) {
+        p.asked = now;
+        context_.send(p.source, Lane::kBulk, FrameType::kAdoptAsk,
+                      encode(AdoptAsk{context_.core->last().position.index, fetch_->manifest.id}));
+      }
+      return;
+    }
+    return ask_source();
+  }
+  if (p.source && now - p.asked > kRenew) {
+    p.asked = now;
+    context_.send(p.source, Lane::kBulk, FrameType::kAdoptAsk,
+                  encode(AdoptAsk{context_.core->last().position.index, held->id}));
+  }
+  if (p.id != held->id) {
+    p.id = held->id;
+    p.holders.clear();
+    p.offered = {};
+  }
+  if (enough_hold(held->id)) return propose(*held);
+  if (p.offered == Instant{} || now - p.offered >= kOfferAgain) offer(*held);
+}
+
+void Adoption::ask_source() {
+  auto& p = *pursuit_;
+  const auto now = context_.now();
+  if (p.sources.empty() || (p.asked != Instant{} && now - p.asked < kAskAgain)) return;
+  p.asked = now;
+  p.source = p.sources[p.turn++ % p.sources.size()];
+  context_.send(p.source, Lane::kBulk, FrameType::kAdoptAsk,
+                encode(AdoptAsk{context_.core->last().position.index, fetch_ ? fetch_->manifest.id : ""}));
+}
+
+void Adoption::offer(const Manifest& manifest) {
+  pursuit_->offered = context_.now();
+  const auto& m = context_.core->membership();
+  const auto body = encode(manifest);
+  for (const auto* ids : {&m.voters, &m.outgoing, &m.learners, &m.learners_next})
+    for (const auto id : *ids)
+      if (id != context_.options.self && !pursuit_->holders.contains(id))
+        context_.send(id, Lane::kBulk, FrameType::kAdoptOffer, body);
+}
+
+// In a joint configuration both sets must be able to go on from it.
+bool Adoption::enough_hold(const std::string& id) const {
+  const auto& m = context_.core->membership();
+  auto holds = [&](NodeId node) {
+    if (node == context_.options.self) return held_.contains(id);
+    const auto it = pursuit_->holders.find(node);
+    if (it == pursuit_->holders.end()) return false;
+    // One that was wiped since holds nothing.
+    const auto admitted = context_.group.admitted.find(node);
+    return admitted == context_.group.admitted.end() || !admitted->second || admitted->second == it->second;
+  };
+  return majority(m.voters, holds) && majority(m.outgoing, holds);
+}
+
+void Adoption::propose(const Manifest& manifest) {
+  const raft::Proposal adopt{EntryKind::kAdopt, Epoch(), 0,
+                             Bytes(adopt_payload(manifest.state.point.position, encode(manifest))), {}, {}};
+  const auto index = context_.core->propose(context_.now(), {&adopt, 1});
+  context_.ports.log.info("adopts a state of the primary",
+                          {{"history_index", manifest.state.point.position.index}, {"proposed", index.ok()}});
+  if (index.ok()) pursuit_->proposed = *index;
+  context_.wake();
+}
+
+// --- frames ---
+
+void Adoption::on_frame(NodeId from, const Frame& frame) {
+  switch (frame.header.type) {
+    case FrameType::kAdoptAsk: return on_ask(from, frame);
+    case FrameType::kAdoptManifest: return on_manifest(from, frame);
+    case FrameType::kAdoptOffer: return on_offer(from, frame);
+    case FrameType::kAdoptHeld: return on_held(from, frame);
+    case FrameType::kSnapshotGone: return on_gone(from, frame);
+    default: return;
+  }
+}
+
+void Adoption::on_ask(NodeId from, const Frame& frame) {
+  const auto ask = decode_adopt_ask(frame.body);
+  if (!ask.ok()) return;
+  const auto* manifest = snapshots_.lend(ask->above, ask->id);
+  if (!manifest) {
+    context_.send(from, Lane::kBulk, FrameType::kSnapshotGone, encode(SnapshotDone{ask->id, false, Index()}));
+    return;
+  }
+  context_.send(from, Lane::kBulk, FrameType::kAdoptManifest, encode(*manifest));
+}
+
+void Adoption::on_manifest(NodeId from, const Frame& frame) {
+  if (!pursuit_ || pursuit_->source != from || pursuit_->proposed || candidate()) return;
+  auto manifest = decode_manifest(frame.body.view());
+  if (!manifest.ok() || held_.contains(manifest->id)) return;
+  if (manifest->state.point.position.index <= context_.core->last().position.index ||
+      manifest->state.epoch != context_.state->applied().epoch)
+    return;
+  if (fetch_ && (fetch_->manifest.id == manifest->id || !stale())) {
+    if (fetch_->manifest.id == manifest->id && stale()) fetch_->from = from;
+    return;
+  }
+  begin(std::move(*manifest), from);
+}
+
+void Adoption::on_offer(NodeId from, const Frame& frame) {
+  auto manifest = decode_manifest(frame.body.view());
+  if (!manifest.ok()) return;
+  const bool passed = context_.state->applied().point.position.index >= manifest->state.point.position.index;
+  if (passed || held_.contains(manifest->id)) return tell_held(from, *manifest);
+  if (fetch_) {
+    if (!stale()) return;
+    if (fetch_->manifest.id == manifest->id) {
+      fetch_->from = from;  // another holder goes on where the last one stopped
+      return;
+    }
+  }
+  begin(std::move(*manifest), from);
+}
+
+void Adoption::tell_held(NodeId to, const Manifest& manifest) {
+  context_.send(to, Lane::kBulk, FrameType::kAdoptHeld, encode(SnapshotDone{manifest.id, true, Index()}));
+}
+
+void Adoption::on_held(NodeId from, const Frame& frame) {
+  const auto held = decode_snapshot_done(frame.body);
+  if (!held.ok() || !pursuit_ || pursuit_->id != held->id) return;
+  pursuit_->holders[from] = frame.header.incarnation;
+  context_.wake();
+}
+
+void Adoption::on_gone(NodeId from, const Frame& frame) {
+  const auto gone = decode_snapshot_done(frame.body);
+  if (!gone.ok() || !fetch_ || fetch_->from != from || fetch_->manifest.id != gone->id) return;
+  fetch_->progressed = context_.now() - kGiveUp - kAskAgain;  // another holder is looked for
+}
+
+std::optional<Path> Adoption::file(const std::string& id, std::uint32_t place) const {
+  const auto it = held_.find(id);
+  if (it == held_.end() || place >= it->second.files.size()) return std::nullopt;
+  return pool() + "/" + it->second.files[place].hash.hex();
+}
+
+// --- fetching ---
+
+bool Adoption::stale() const {
+  return !fetch_ || (fetch_->on_disk == 0 && context_.now() - fetch_->progressed > 2 * kAskAgain);
+}
+
+void Adoption::begin(Manifest manifest, NodeId from) {
+  fetch_.emplace();
+  auto& f = *fetch_;
+  f.manifest = std::move(manifest);
+  f.from = from;
+  f.progressed = context_.now();
+  for (const auto& file : f.manifest.files) f.total += file.size;
+  f.on_disk = 1;
+  ++generation_;
+  context_.ports.log.info("fetches a state to adopt", {{"history_index", f.manifest.state.point.position.index},
+                                                       {"from", from}, {"bytes", f.total}});
+  wal_.run([this, generation = generation_, files = f.manifest.files]() -> Function<void()> {
+    auto starts = look_over(context_.ports.disk, pool(), files, context_.options.storage.chunk_bytes);
+    return [this, generation, starts = std::move(starts)]() mutable {
+      if (generation != generation_ || !fetch_) return;
+      --fetch_->on_disk;
+      if (!starts.ok()) return give_up(starts.error());
+      fetch_->starts = std::move(*starts);
+      for (const auto start : fetch_->starts) fetch_->have += start;
+      fetch_->next = {0, fetch_->starts.empty() ? 0 : fetch_->starts[0]};
+      fetch_->ready = true;
+      ask_for_more();
+    };
+  });
+}
+
+void Adoption::ask_for_more() {
+  auto& f = *fetch_;
+  const auto& files = f.manifest.files;
+  while (f.next.file < files.size() && f.asked.size() + f.on_disk < kPiecesInFlight) {
+    if (f.next.offset >= files[f.next.file].size) {
+      ++f.next.file;
+      f.next.offset = f.next.file < files.size() ? f.starts[f.next.file] : 0;
+      continue;
+    }
+    f.asked.insert(f.next);
+    ask(f.next);
+    f.next.offset += context_.options.storage.chunk_bytes;
+  }
+  if (f.next.file >= files.size() && f.asked.empty() && f.on_disk == 0) finish();
+}
+
+void Adoption::ask(const Piece& piece) {
+  const auto& f = *fetch_;
+  const auto left = f.manifest.files[piece.file].size - piece.offset;
+  const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, context_.options.storage.chunk_bytes));
+  context_.send(f.from, Lane::kBulk, FrameType::kSnapshotFetch,
+                encode(SnapshotFetch{f.manifest.id, piece.file, piece.offset, length}));
+}
+
+bool Adoption::on_chunk(NodeId, const Frame& frame) {
+  if (!fetch_) return false;
+  auto chunk = decode_snapshot_chunk(frame.body);
+  if (!chunk.ok() || chunk->id != fetch_->manifest.id) return false;
+  auto& f = *fetch_;
+  const Piece piece{chunk->file, chunk->offset};
+  if (!f.asked.contains(piece)) return true;
+  const auto expected = std::min<std::uint64_t>(f.manifest.files[chunk->file].size - chunk->offset,
+                                                context_.options.storage.chunk_bytes);
+  if (chunk->data.size() != expected) return true;
+  f.asked.erase(piece);
+  f.progressed = context_.now();
+  f.have += expected;
+  ++f.on_disk;
+  const auto path = pool() + "/" + f.manifest.files[chunk->file].hash.hex() + std::string(kPart);
+  wal_.run([this, path, generation = generation_, chunk = std::move(*chunk)]() -> Function<void()> {
+    Result<void> result;
+    if (auto file = context_.ports.disk.open(path, OpenMode::kCreateOrOpen); file.ok()) {
+      result = (*file)->write(chunk.offset, chunk.data.view());
+    } else {
+      result = file.error();
+    }
+    return [this, result, generation] {
+      if (generation != generation_ || !fetch_) return;
+      --fetch_->on_disk;
+      if (!result.ok()) return give_up(result.error());
+      ask_for_more();
+    };
+  });
+  return true;
+}
+
+void Adoption::finish() {
+  ++fetch_->on_disk;
+  wal_.run([this, generation = generation_, manifest = fetch_->manifest]() -> Function<void()> {
+    auto result = complete(context_.ports.disk, pool(), manifest);
+    return [this, result, generation] {
+      if (generation != generation_ || !fetch_) return;
+      --fetch_->on_disk;
+      if (!result.ok()) return give_up(result.error());
+      auto f = std::move(*fetch_);
+      fetch_.reset();
+      context_.ports.log.info("holds a state to adopt", {{"history_index", f.manifest.state.point.position.index}});
+      const auto it = held_.insert_or_assign(f.manifest.id, std::move(f.manifest)).first;
+      if (const auto leader = context_.leader(); leader && leader != context_.options.self)
+        tell_held(leader, it->second);
+      context_.wake();
+    };
+  });
+}
+
+// Another piece or another holder may do better; a disk that fails may not.
+void Adoption::give_up(const Error& error) {
+  context_.ports.log.warn("a state to adopt could not be fetched", {{"error", error.message}});
+  fetch_.reset();
+  ++generation_;
+  if (error.code == Code::kIo) failed_(error);
+}
+
+// --- what apply waits for ---
+
+void Adoption::need(const Manifest& manifest) {
+  need_ = manifest;
+  need_turn_ = 0;
+}
+
+// Any member may hold it: those of this group are asked first, then the others.
+void Adoption::drive_need() {
+  if (held_.contains(need_->id)) return;
+  if (fetch_ && !stale()) return;
+  std::vector<NodeId> own, others;
+  const auto& members = context_.core->membership();
+  for (const auto& n : context_.options.nodes)
+    if (n.id != context_.options.self) (members.contains(n.id) ? own : others).push_back(n.id);
+  own.insert(own.end(), others.begin(), others.end());
+  if (own.empty()) return;
+  const auto from = own[need_turn_++ % own.size()];
+  if (fetch_ && fetch_->manifest.id == need_->id && fetch_->ready) {
+    fetch_->from = from;
+    fetch_->progressed = context_.now();
+    for (const auto& piece : fetch_->asked) ask(piece);
+    return;
+  }
+  begin(*need_, from);
+}
+
+void Adoption::drive() {
+  if (!context_.core) return;
+  if (pursuit_) drive_pursuit();
+  if (need_) drive_need();
+  if (fetch_) drive_fetch();
+  if (!held_.empty()) drop_old();
+}
+
+void Adoption::drive_fetch() {
+  auto& f = *fetch_;
+  const auto now = context_.now();
+  if (f.on_disk > 0) return;
+  if (now - f.progressed > kGiveUp) {
+    fetch_.reset();
+    ++generation_;
+    return;
+  }
+  if (now - std::max(f.progressed, f.asked_again) < kAskAgain) return;
+  f.asked_again = now;
+  for (const auto& piece : f.asked) ask(piece);
+}
+
+// Files go when every member has come past them. One that is never adopted
+// stays until then, or until newer ones push it out.
+void Adoption::drop_old() {
+  const auto lowest = lowest_();
+  std::vector<std::string> over;
+  for (const auto& [id, m] : held_)
+    if (lowest && m.state.point.position.index <= *lowest) over.push_back(id);
+  if (over.empty() && held_.size() > kMostHeld) {
+    const auto oldest = std::min_element(held_.begin(), held_.end(), [](const auto& a, const auto& b) {
+      return a.second.state.point.position.index < b.second.state.point.position.index;
+    });
+    if (!need_ || need_->id != oldest->first) over.push_back(oldest->first);
+  }
+  if (over.empty()) return;
+  std::vector<std::string> removed;
+  for (const auto& id : over) {
+    removed.push_back(held_name(id));
+    held_.erase(id);
+  }
+  std::set<std::string> keep;
+  for (const auto& [id, m] : held_)
+    for (const auto& f : m.files) keep.insert(f.hash.hex());
+  if (fetch_)
+    for (const auto& f : fetch_->manifest.files) keep.insert({f.hash.hex(), f.hash.hex() + std::string(kPart)});
+  wal_.run([&disk = context_.ports.disk, pool = pool(), removed, keep]() -> Function<void()> {
+    // The manifests first, for good: one that comes back must find its files.
+    for (const auto& name : removed) (void)disk.remove(pool + "/" + name);
+    if (!disk.sync_dir(pool).ok()) return {};
+    const auto names = disk.list(pool);
+    if (!names.ok()) return {};
+    for (const auto& name : *names)
+      if (!name.starts_with(kHeldPrefix) && !keep.contains(name))
+        (void)disk.remove(pool + "/" + name);  // what stays goes with the next ones
+    return {};
+  });
+}
+
+std::string Adoption::progress() const {
+  if (fetch_)
+    return "fetching a copy of state: " + human_size(fetch_->have) + " of " + human_size(fetch_->total);
+  if (need_) return held_.contains(need_->id) ? "installing a copy of state" : "waiting for a copy of state";
+  if (!pursuit_) return {};
+  if (pursuit_->proposed) return "adopting a copy of state";
+  if (!candidate()) return "asking the primary for a copy of state";
+  return "giving the copy of state to the other members: " + std::to_string(pursuit_->holders.size() + 1) + " of " +
+         std::to_string(context_.core->membership().voters.size()) + " hold it";
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,129 @@
+// State of another group, taken over by this one whose log cannot reach it any
+// more: standby/README.md, "When the log does not reach down".
+//
+// The leader of a following group asks a member of the primary for a
+// checkpoint, fetches its files, and offers them to its own members, who fetch
+// them from it. When a majority of the voters has them durable it proposes
+// kAdopt; Member installs them where that entry is applied.
+//
+// Files lie by their hash in data_dir/adopt, whole ones under it, others as
+// ".part": what is there is not fetched again, after a restart neither, nor for
+// another manifest that names the same file. A manifest is written beside them
+// when the last of its files is durable: only then it is held.
+//
+// Core loop. File work runs as tasks of the wal loop.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "node/context.h"
+#include "node/snapshots.h"
+#include "node/wal_loop.h"
+
+namespace leeward::node {
+
+class Adoption {
+ public:
+  using OnFailed = Function<void(const Error&)>;
+  // The lowest history index that every member of the group is known to have
+  // applied; nullopt while one has not been heard.
+  using LowestApplied = Function<std::optional<HistoryIndex>()>;
+
+  Adoption(Context& context, WalLoop& wal, Snapshots& snapshots, LowestApplied lowest, OnFailed failed);
+
+  // At start: what is held.
+  Result<void> load();
+
+  // Leader of a following group, again and again as long as it finds no log to
+  // follow: goes on with an adoption from one of these members of the primary.
+  void pursue(std::span<const NodeId> sources);
+
+  // A committed kAdopt that is to be applied here: fetches what it needs.
+  void need(const Manifest& manifest);
+  void need_no_more() { need_.reset(); }
+  bool holds(const std::string& id) const { return held_.contains(id); }
+  // Makes `directory` the state that a held manifest describes, durable. Wal loop.
+  static Result<void> lay_out(Disk& disk, const Path& data_dir, const Manifest& manifest, const Path& directory);
+
+  void on_frame(NodeId from, const Frame& frame);
+  // True: it was for a fetch of this.
+  bool on_chunk(NodeId from, const Frame& frame);
+  // Where a file of a held manifest lies.
+  std::optional<Path> file(const std::string& id, std::uint32_t place) const;
+  void drive();
+  // What is under way, for people; empty: nothing.
+  std::string progress() const;
+
+ private:
+  struct Piece {
+    std::uint32_t file = 0;
+    std::uint64_t offset = 0;
+    auto operator<=>(const Piece&) const = default;
+  };
+  struct Fetch {
+    Manifest manifest;
+    NodeId from;
+    std::vector<std::uint64_t> starts;  // of each file: what is there already
+    Piece next;
+    std::set<Piece> asked;
+    std::size_t on_disk = 0;  // tasks at the wal loop
+    bool ready = false;       // `starts` is known
+    std::uint64_t have = 0, total = 0;
+    Instant progressed{}, asked_again{};
+  };
+  struct Pursuit {
+    std::vector<NodeId> sources;
+    Instant wanted{}, asked{}, offered{};
+    std::size_t turn = 0;
+    NodeId source;
+    std::map<NodeId, Incarnation> holders;
+    std::string id;  // what they hold
+    std::optional<Index> proposed;
+    Term term;
+  };
+
+  Path pool() const { return context_.options.data_dir + "/adopt"; }
+  void drive_pursuit();
+  void drive_need();
+  void drive_fetch();
+  void ask_source();
+  void offer(const Manifest& manifest);
+  bool enough_hold(const std::string& id) const;
+  void propose(const Manifest& manifest);
+  const Manifest* candidate() const;
+
+  void on_ask(NodeId from, const Frame& frame);
+  void on_manifest(NodeId from, const Frame& frame);
+  void on_offer(NodeId from, const Frame& frame);
+  void on_held(NodeId from, const Frame& frame);
+  void on_gone(NodeId from, const Frame& frame);
+  void tell_held(NodeId to, const Manifest& manifest);
+
+  void begin(Manifest manifest, NodeId from);
+  void ask_for_more();
+  void ask(const Piece& piece);
+  void finish();
+  void give_up(const Error& error);
+  void drop_old();
+  bool stale() const;
+
+  Context& context_;
+  WalLoop& wal_;
+  Snapshots& snapshots_;
+  LowestApplied lowest_;
+  OnFailed failed_;
+  std::map<std::string, Manifest> held_;  // by id
+  std::optional<Manifest> need_;
+  std::size_t need_turn_ = 0;
+  std::optional<Fetch> fetch_;
+  std::uint64_t generation_ = 0;  // of the fetch: late disk work of another is ignored
+  std::optional<Pursuit> pursuit_;
+};
+
+}  // namespace leeward::node

@@ -1,0 +1,172 @@
+// A committed kAdopt: the state of another group in place of this one's. The
+// group itself (membership, incarnations, role, term and log) stays what it is.
+#include <algorithm>
+
+#include "base/check.h"
+#include "node/member.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr Duration kNoSpaceRetry = 1s;
+
+// Decoded and judged against the state it is to replace, as its proposer did.
+Result<Manifest> judge_adopt(const Entry& entry, const AppliedState& state) {
+  const auto adopt = decode_adopt(entry.payload.view());
+  if (!adopt.ok()) return adopt.error();
+  auto manifest = decode_manifest(adopt->manifest);
+  if (!manifest.ok()) return manifest.error();
+  if (manifest->state.point.position != adopt->position || entry.position != adopt->position)
+    return Error{Code::kCorrupt, "an Adopt entry and its manifest name two positions"};
+  if (adopt->position.index <= state.point.position.index || manifest->state.epoch != state.epoch)
+    return Error{Code::kCorrupt, "a committed Adopt does not lead on from the state here"};
+  return manifest;
+}
+
+}  // namespace
+
+// What stands before it is applied first. Of several the last counts: a later
+// Adopt releases a member from an earlier one.
+void Member::meet_adopt(std::size_t place) {
+  std::vector<Entry> before(std::make_move_iterator(to_apply_.begin()),
+                            std::make_move_iterator(to_apply_.begin() + static_cast<std::ptrdiff_t>(place)));
+  to_apply_.erase(to_apply_.begin(), to_apply_.begin() + static_cast<std::ptrdiff_t>(place));
+  if (!before.empty()) apply_run(std::move(before));
+  if (failed_) return;
+  auto manifest = judge_adopt(to_apply_.front(), context_.state->applied());
+  if (!manifest.ok()) return fail(manifest.error());
+  adopting_ = Adopting{std::move(*manifest), encode(context_.group), 1, false, {}};
+  adoption_->need(adopting_->manifest);
+  wait_for_adopt();
+}
+
+void Member::wait_for_adopt() {
+  if (adopting_->submitted) return;
+  bool changed = false;
+  for (auto& i = adopting_->looked_at; i < to_apply_.size(); ++i) {
+    const auto& e = to_apply_[i];
+    if (is_history(e.kind)) continue;
+    if (e.kind == EntryKind::kAdopt) {
+      to_apply_.erase(to_apply_.begin(), to_apply_.begin() + static_cast<std::ptrdiff_t>(i));
+      auto manifest = judge_adopt(to_apply_.front(), context_.state->applied());
+      if (!manifest.ok()) return fail(manifest.error());
+      adopting_ = Adopting{std::move(*manifest), encode(context_.group), 1, false, {}};
+      adoption_->need(adopting_->manifest);
+      return wait_for_adopt();
+    }
+    auto result = apply_to_group(e, context_.group);
+    if (!result.ok()) return fail(result.error());
+    changed |= *result;
+  }
+  if (changed) update_may_vote();
+  if (adoption_->holds(adopting_->manifest.id) && context_.now() >= adopting_->retry_at && !install_submitted_)
+    install_adopted();
+}
+
+// Beside the old state, which stays the current one until the superblock says
+// otherwise; a crash before that begins again at this entry.
+void Member::install_adopted() {
+  adopting_->submitted = true;
+  auto data = superblock_data_;
+  data.state_dir = snapshots_->new_state_dir(to_apply_.front().index);
+  wal_->run([this, data, entry = to_apply_.front(), manifest = adopting_->manifest,
+             group_state = adopting_->group_state]() mutable -> Function<void()> {
+    const auto directory = context_.options.data_dir + "/" + data.state_dir;
+    std::shared_ptr<StateMachine> state;
+    auto install = [&]() -> Result<void> {
+      LEEWARD_TRY(Adoption::lay_out(context_.ports.disk, context_.options.data_dir, manifest, directory));
+      auto opened = context_.ports.open_state(directory);
+      if (!opened.ok()) return opened.error();
+      state = std::move(*opened);
+      const auto found = state->applied();
+      if (found.point != manifest.state.point || found.state_hash != manifest.state.state_hash)
+        return Error{Code::kCorrupt, "an adopted checkpoint does not hold the state it announced"};
+      state->set_group_state(std::move(group_state));
+      LEEWARD_TRY(state->apply({&entry, 1}, [](std::size_t, std::size_t) { return false; },
+                               [](std::size_t, std::size_t, CommandResult) {}));
+      LEEWARD_TRY(state->flush());
+      return superblock_->write(data);
+    };
+    const auto result = install();
+    if (result.ok())
+      return [this, state = std::move(state), data = std::move(data)]() mutable { adopted(std::move(state), std::move(data)); };
+    state.reset();
+    if (result.error().code == Code::kNoSpace) (void)context_.ports.disk.remove_all(directory);  // tried again as a whole
+    return [this, error = result.error()] {
+      if (error.code != Code::kNoSpace) return fail(error);
+      context_.ports.log.warn("no space to adopt a state", {});
+      adopting_->submitted = false;
+      adopting_->retry_at = context_.now() + kNoSpaceRetry;
+    };
+  });
+}
+
+void Member::adopted(std::shared_ptr<StateMachine> state, SuperblockData data) {
+  if (failed_) return;
+  auto group = decode_group_state(state->group_state());
+  if (!group.ok()) return fail(group.error());
+  old_states_.emplace_back(context_.state->current(), context_.options.data_dir + "/" + superblock_data_.state_dir);
+  superblock_data_ = std::move(data);
+  context_.state->exchange(std::move(state));
+  context_.group = std::move(*group);  // entries behind this one apply again, in order
+  const std::vector<Entry> entries{std::move(to_apply_.front())};
+  to_apply_.erase(to_apply_.begin());
+  adopting_.reset();
+  adoption_->need_no_more();
+  proposals_->state_exchanged();
+  proposals_->applied_term(entries.back().term);
+  context_.core->applied(entries.back().index);
+  update_may_vote();
+  context_.probe.snapshots_received.add();
+  context_.ports.log.info("a state was adopted", {{"index", entries.back().index},
+                                                  {"history_index", entries.back().position.index}});
+  publish_gate();
+  after_apply(entries);
+  apply_committed();
+  wake();
+}
+
+std::optional<HistoryIndex> Member::lowest_applied() const {
+  auto lowest = context_.state->applied().point.position.index;
+  const auto& m = membership();
+  for (const auto* ids : {&m.voters, &m.outgoing, &m.learners, &m.learners_next})
+    for (const auto id : *ids) {
+      if (id == self()) continue;
+      const auto it = reports_.find(id);
+      if (it == reports_.end()) return std::nullopt;
+      lowest = std::min(lowest, it->second.status.applied.position.index);
+    }
+  return lowest;
+}
+
+// Of another group of this lineage: a checkpoint is asked for, or given.
+void Member::on_foreign_bulk(NodeId from, const Frame& frame) {
+  if (!frame.header.lineage.known() || frame.header.lineage != context_.group.lineage) return;
+  const auto nodes = topology();
+  if (std::none_of(nodes.begin(), nodes.end(), [from](const Node& n) { return n.id == from; })) return;
+  switch (frame.header.type) {
+    case FrameType::kAdoptAsk:
+      if (role() == GroupRole::kPrimary) adoption_->on_frame(from, frame);
+      return;
+    case FrameType::kSnapshotFetch: return snapshots_->on_frame(from, frame);
+    case FrameType::kSnapshotChunk: (void)adoption_->on_chunk(from, frame); return;  // late, or unasked
+    case FrameType::kAdoptManifest:
+    case FrameType::kSnapshotGone: return adoption_->on_frame(from, frame);
+    default: return;
+  }
+}
+
+void Member::on_bulk(NodeId from, const Frame& frame) {
+  switch (frame.header.type) {
+    case FrameType::kAdoptOffer:
+    case FrameType::kAdoptHeld: return adoption_->on_frame(from, frame);
+    case FrameType::kSnapshotGone: adoption_->on_frame(from, frame); break;
+    case FrameType::kSnapshotChunk:
+      if (adoption_->on_chunk(from, frame)) return;
+      break;
+    default: break;
+  }
+  snapshots_->on_frame(from, frame);
+}
+
+}  // namespace leeward::node
