@@ -313,6 +313,8 @@ EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& 
   f.hash_index = pinger_.compared();
   f.damage = client_.damage();
   if (const auto* leader = leader_presence(now); leader && !group_.is_leader()) f.damage = leader->damage;
+  if (const auto adoption = group_.adoption(); !adoption.empty())
+    f.damage = f.damage.empty() ? adoption : f.damage + ": " + adoption;
   f.disk_full = node.disk_full;
   f.disk_stall = node.disk_stall;
   f.version = self.version;

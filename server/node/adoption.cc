@@ -256,9 +256,10 @@ void Adoption::propose(const Manifest& manifest) {
   const raft::Proposal adopt{EntryKind::kAdopt, Epoch(), 0,
                              Bytes(adopt_payload(manifest.state.point.position, encode(manifest))), {}, {}};
   const auto index = context_.core->propose(context_.now(), {&adopt, 1});
+  if (!index.ok()) return;  // leadership is on its way to another member: tried again, if it stays
+  pursuit_->proposed = *index;
   context_.ports.log.info("adopts a state of the primary",
-                          {{"history_index", manifest.state.point.position.index}, {"proposed", index.ok()}});
-  if (index.ok()) pursuit_->proposed = *index;
+                          {{"history_index", manifest.state.point.position.index}, {"index", *index}});
   context_.wake();
 }
 
