@@ -122,6 +122,12 @@ void Member::adopted(std::shared_ptr<StateMachine> state, SuperblockData data) {
                                                   {"history_index", entries.back().position.index}});
   publish_gate();
   after_apply(entries);
+  // From here on members get snapshots from behind the entry: one that begins
+  // before it would ask for files that nobody keeps any more.
+  if (const auto made = snapshots_->make(); !made.ok()) {
+    if (made.error().code != Code::kNoSpace) return fail(made.error());
+    context_.ports.log.warn("no space for a checkpoint", {});
+  }
   apply_committed();
   wake();
 }

@@ -166,9 +166,12 @@ TEST_F(LogTest, WhatDoesNotChainIsRefusedAndChangesNothing) {
 TEST_F(LogTest, AdoptAndFollowNameThePositionThatTheHistoryGoesOnFrom) {
   open();
   add(3);
-  Entry adopt = entry_after(model_.last(), Term(1), "manifest", EntryKind::kAdopt);
-  adopt.position.index = HistoryIndex(1000);
-  adopt.position.hash = sha256("elsewhere");
+  const Position elsewhere{HistoryIndex(1000), sha256("elsewhere"), 5000, 70000};
+  Entry adopt = entry_after(model_.last(), Term(1), adopt_payload(elsewhere, "manifest"), EntryKind::kAdopt);
+  adopt.position = elsewhere;
+  adopt.position.hash = sha256("another place");
+  EXPECT_EQ(log_->append({&adopt, 1}).error().code, Code::kCorrupt);  // not where its payload leads
+  adopt.position = elsewhere;
   append({adopt});
   add(2);
   sync();
