@@ -388,6 +388,29 @@ TEST_F(Snapshot, ACrashAtAnyInstantOfItsInstallationRecovers) {
   EXPECT_GT(installed, 10u);
 }
 
+using Retention = Fixture;
+
+TEST_F(Retention, OneThatIsFarBehindDoesNotCostAnotherWhatItNeeds) {
+  WorldOptions o;
+  o.primaries = 1;
+  o.checkpoint_interval = 60;
+  o.retain_log_bytes = 512_KiB;
+  make(o);
+  start_all();
+  auto& member = *w().member(kOne);
+  member.retain("standby/dead", Index(1));
+  Index needed;
+  for (int i = 0; i < 400; ++i) {
+    const auto applied = member.state().applied().point.index;
+    if (applied > Index(40)) needed = applied - 40;  // 160 KiB
+    member.retain("standby/live", needed);
+    ASSERT_EQ(put(kOne, "key" + std::to_string(i), std::string(4_KiB, 'v')).end, Outcome::End::kApplied);
+    w().run_for(50ms);
+    ASSERT_LE(member.log().base().index, needed) << i;
+  }
+  EXPECT_GT(member.log().base().index, Index(100));  // the dead one does not fill the disk
+}
+
 using Stop = Fixture;
 
 TEST_F(Stop, ALeaderHandsOverAndLeavesACleanDirectory) {
