@@ -37,6 +37,12 @@ TEST(Frames, ComeBackAsTheyWent) {
   ASSERT_TRUE(refused.ok());
   EXPECT_EQ(refused->sequences, (std::vector<std::uint64_t>{1, 500}));
 
+  const auto ask = decode_adopt_ask(Bytes(encode(AdoptAsk{HistoryIndex(77), "abc"})));
+  ASSERT_TRUE(ask.ok());
+  EXPECT_EQ(ask->above, HistoryIndex(77));
+  EXPECT_EQ(ask->id, "abc");
+  EXPECT_FALSE(decode_adopt_ask(Bytes(encode(AdoptAsk{HistoryIndex(77), "abc"}).substr(1))).ok());
+
   MemberStatus status;
   status.id = NodeId(3);
   status.lag.high = Duration(5ms);

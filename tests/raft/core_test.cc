@@ -167,6 +167,29 @@ TEST(Core, AStreamedProposalKeepsThePositionItCameWith) {
   EXPECT_EQ(core.last().position, *p.expected);
 }
 
+TEST(Core, AnAdoptLeapsForwardInTheHistoryAndNeverBack) {
+  Group g(voters({1}));
+  g.run(10ms);
+  Core& core = g.cluster.core(NodeId(1));
+  auto adopt_at = [&](std::uint64_t index) {
+    Proposal p;
+    p.kind = EntryKind::kAdopt;
+    p.payload = Bytes(adopt_payload({HistoryIndex(index), sha256("elsewhere"), index, index}, "manifest"));
+    return core.propose(g.cluster.now(), {&p, 1});
+  };
+  ASSERT_TRUE(adopt_at(500).ok());
+  EXPECT_EQ(core.last().position.index, HistoryIndex(500));
+  EXPECT_EQ(core.last().position.hash, sha256("elsewhere"));
+  for (const auto index : {400, 500}) {
+    const auto back = adopt_at(static_cast<std::uint64_t>(index));
+    ASSERT_FALSE(back.ok());
+    EXPECT_EQ(back.error().code, Code::kInvalid);
+  }
+  const Proposal next = write(10);
+  ASSERT_TRUE(core.propose(g.cluster.now(), {&next, 1}).ok());
+  EXPECT_EQ(core.last().position.index, HistoryIndex(501));
+}
+
 TEST(Core, ReplicationInNormalWorkDoesNotReadTheStore) {
   Group g(voters({1, 2, 3}));
   g.run(3s);
