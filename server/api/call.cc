@@ -26,7 +26,7 @@ void add_lag(const Core& core, RpcStatus& status) {
 
 Call::Call(Core& core, std::shared_ptr<RpcCall> rpc, Method method, bool streaming)
     : core_(core), rpc_(std::move(rpc)), loop_(rpc_->loop()), method_(method), streaming_(streaming),
-      started_(core.clock.now()), deadline_(started_ + core.options.request_timeout) {
+      started_(core.clock.now()), deadline_(started_ + core.limits.request_timeout.load()) {
   if (const auto deadline = rpc_->deadline()) deadline_ = std::min(deadline_, *deadline);
   (streaming_ ? core_.probe.streams : core_.probe.in_flight).add(1);
 }
@@ -92,7 +92,7 @@ void Call::account(GrpcCode code) {
   if (streaming_) return;
   const Duration took = core_.clock.now() - started_;
   probe.duration.observe(took);
-  if (took < core_.options.slow_request) return;
+  if (took < core_.limits.slow_request.load()) return;
   core_.probe.slow_requests.add();
   core_.log.warn("slow request", {{"method", kMethodNames[static_cast<std::size_t>(method_)]},
                                   {"code", name(code)},

@@ -8,6 +8,7 @@ namespace leeward::node {
 namespace {
 
 constexpr Duration kStorageInterval = 1s;
+constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
 
 }  // namespace
 
@@ -26,6 +27,17 @@ void Member::checkpoint_when_due() {
   stored_ = now;
   release_log();
   remove_old_states();
+}
+
+void Member::sweep() {
+  const auto compacted = context_.state->applied().compacted;
+  if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
+  const auto more = context_.state->compact_step(kSweptRows);
+  if (!more.ok()) return fail(more.error());
+  if (*more || !sweep_since_) return;
+  context_.probe.compaction_duration.observe(context_.now() - *sweep_since_);
+  sweep_since_.reset();
+  swept_ = compacted;
 }
 
 void Member::remove_old_states() {
@@ -51,9 +63,11 @@ void Member::release_log() {
   if (context_.is_leader())
     for (const auto& peer : context_.core->status().peers)
       if (peer.match.value() != 0) floor = std::min(floor, peer.match);
+  const auto wanted = floor;
   if (context_.log->bytes() > context_.options.storage.retain_log_bytes)
     floor = std::min(durable, snapshots_->newest()->state.point.index);
   if (floor <= released_ || floor <= context_.log->base().index) return;
+  if (floor > wanted) context_.probe.log_dropped.add();
   released_ = floor;
   wal_->run([this, floor]() -> Function<void()> {
     const auto released = context_.log->release(floor);
