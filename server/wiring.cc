@@ -507,7 +507,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
   LEEWARD_TRY(open_client_listeners());
   make_metrics();
-  tick();  // before peers are spoken to: the lineage that storage tells
+  tick();  // before peers are spoken to: they are refused by the lineage that storage tells
 
   wal_.start("leeward-wal");
   background_.start("leeward-scan");

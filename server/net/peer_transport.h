@@ -61,7 +61,7 @@ class PeerTransport final : public PeerLink {
   std::size_t queued(NodeId to, Lane lane) const override;
   bool connected(NodeId to) const override;
 
-  // Once the lineage is known; connections to nodes of another one end.
+  // Once the lineage is known; connections to nodes of another one end. Any thread.
   void set_lineage(const Lineage& lineage);
 
   std::uint16_t port() const;

@@ -65,7 +65,8 @@ void Member::publish_status() {
   published_ = now;
   auto status = std::make_shared<NodeStatus>();
   auto& s = *status;
-  s.lineage = context_.group.lineage;
+  // Before the log has been applied the superblock knows whose directory this is.
+  s.lineage = context_.group.started() ? context_.group.lineage : superblock_data_.lineage;
   s.cluster_name = context_.options.cluster_name;
   s.group = context_.group.group;
   s.applied = context_.state->applied();
