@@ -60,9 +60,7 @@ void defragment(CallPtr call, Bytes bytes) {
   StateMachine& state = call->core().node.state();
   in_background<Result<void>>(call, [&state] { return state.defragment(); }, [call](Result<void> done) {
     if (!done.ok()) return call->fail(done.error());
-    etcdserverpb::DefragmentResponse response;
-    fill(response.mutable_header(), call->core());
-    call->reply_message(response);
+    call->reply_message(etcdserverpb::DefragmentResponse());  // without header, as etcd's
   });
 }
 
