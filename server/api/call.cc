@@ -21,7 +21,7 @@ std::string refusal_reason(const StatusView& view, const std::string& message) {
   const MemberStatus* self = view.self();
   const std::string region = self ? "region " + self->region : "this region";
   if (node.role == GroupRole::kFenced) return "fenced: " + region + " is fenced; a newer epoch is served elsewhere";
-  if (!node.primary_heard)
+  if (!node.primary_heard || message == kTryNextEndpoint)
     return "no_primary: " + region + " is a standby and hears no primary; only serializable reads are served here";
   return "standby: " + region + " is a standby; the call ended with: " + message;
 }

@@ -94,6 +94,7 @@ void hash_kv(CallPtr call, Bytes bytes) {
   answer_hash<etcdserverpb::HashKVResponse>(
       call, Revision(request.revision()), [](etcdserverpb::HashKVResponse& response, const StateMachine::KvHash& hash) {
         response.set_compact_revision(hash.compacted.value());
+        response.set_hash_revision(hash.revision.value());
       });
 }
 

@@ -174,6 +174,7 @@ func TestRegionTheClientLeavesAStandbyWithoutItsPrimary(t *testing.T) {
 		!strings.HasPrefix(one(trailer, "leeward-reason"), "no_primary: region west") {
 		t.Errorf("trailers: %v", trailer)
 	}
+	// At the latest when the silence is noticed, not when the caller's time is over.
 	_, err = standby.kv.Range(ctx, &pb.RangeRequest{Key: []byte("x")}, grpc.Trailer(&trailer))
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "epoch 1") || one(trailer, "leeward-epoch") != "1" {
 		t.Errorf("a linearizable read: %v %v", err, trailer)
