@@ -48,9 +48,10 @@ func (s *server) plain(value any) any {
 		for key, inner := range v {
 			switch key {
 			case "cluster_id", "member_id", "raft_term", "raftTerm", "raftIndex", "raftAppliedIndex", "dbSize", "dbSizeInUse",
-				"leader", "hash", "version", "dbSizeQuota", "storageVersion":
+				"leader", "hash", "version", "dbSizeQuota", "storageVersion",
+				"compact_revision":
 				v[key] = fmt.Sprintf("%T", inner)
-			case "revision", "create_revision", "mod_revision", "compact_revision", "hash_revision":
+			case "revision", "create_revision", "mod_revision", "hash_revision":
 				if text, ok := inner.(string); ok {
 					if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= s.base {
 						v[key] = fmt.Sprintf("base+%d", n-s.base)
