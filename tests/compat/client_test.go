@@ -288,8 +288,12 @@ func TestClientWrappers(t *testing.T) {
 		t.Errorf("namespace watch: %v", e)
 	}
 
-	for i := range 1500 { // the syncer reads pages of 1,000
-		must(c.Put(ctx, fmt.Sprintf("mirror/%04d", i), "x"))(t)
+	for i := range 15 { // the syncer reads pages of 1,000
+		var puts []clientv3.Op
+		for j := range 100 {
+			puts = append(puts, clientv3.OpPut(fmt.Sprintf("mirror/%02d%02d", i, j), "x"))
+		}
+		must(c.Txn(ctx).Then(puts...).Commit())(t)
 	}
 	syncer := mirror.NewSyncer(c, "mirror/", 0)
 	pages, errs := syncer.SyncBase(ctx)
