@@ -257,16 +257,16 @@ func TestClientSessionsMutexesAndElections(t *testing.T) {
 
 func TestClientKeepsALeaseAlive(t *testing.T) {
 	c, ctx := primary(t)
-	lease := must(c.Grant(ctx, 2))(t)
+	lease := must(c.Grant(ctx, 3))(t)
 	must(c.Put(ctx, "kept", "x", clientv3.WithLease(lease.ID)))(t)
 	alive := must(c.KeepAlive(ctx, lease.ID))(t)
-	for start := time.Now(); time.Since(start) < 3*time.Second; {
-		if r, open := <-alive; !open || r.TTL != 2 {
+	for start := time.Now(); time.Since(start) < 3500*time.Millisecond; {
+		if r, open := <-alive; !open || r.TTL != 3 {
 			t.Fatalf("keep-alive: %v", r)
 		}
 	}
 	left := must(c.TimeToLive(ctx, lease.ID, clientv3.WithAttachedKeys()))(t)
-	if left.TTL < 0 || left.GrantedTTL != 2 || len(left.Keys) != 1 {
+	if left.TTL < 0 || left.GrantedTTL != 3 || len(left.Keys) != 1 {
 		t.Errorf("%v", left)
 	}
 	must(c.Revoke(ctx, lease.ID))(t)
