@@ -171,6 +171,7 @@ class Member final : public Service, public Group {
   void remove_old_states();
   void sweep();
   void install(Snapshots::Received received);
+  void drop_received(const Snapshots::Received& received);
   void begin_install();
   void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
 
