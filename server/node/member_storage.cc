@@ -8,6 +8,7 @@ namespace leeward::node {
 namespace {
 
 constexpr Duration kStorageInterval = 1s;
+constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
 
 }  // namespace
 
@@ -26,6 +27,17 @@ void Member::checkpoint_when_due() {
   stored_ = now;
   release_log();
   remove_old_states();
+}
+
+void Member::sweep() {
+  const auto compacted = context_.state->applied().compacted;
+  if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
+  const auto more = context_.state->compact_step(kSweptRows);
+  if (!more.ok()) return fail(more.error());
+  if (*more || !sweep_since_) return;
+  context_.probe.compaction_duration.observe(context_.now() - *sweep_since_);
+  sweep_since_.reset();
+  swept_ = compacted;
 }
 
 void Member::remove_old_states() {
@@ -56,9 +68,11 @@ void Member::release_log() {
   const auto budget = context_.options.storage.retain_log_bytes;
   const auto lent = snapshots_->lowest_lent();
   if (lent) floor = std::min(floor, *lent);
+  const auto wanted = floor;
   if (const auto bytes = context_.log->bytes(), most = lent ? 2 * budget : budget; bytes > most)
     floor = std::max(floor, within_budget(bytes - most, std::min(durable, snapshots_->newest()->state.point.index)));
   if (floor <= released_ || floor <= context_.log->base().index) return;
+  if (floor > wanted) context_.probe.log_dropped.add();
   released_ = floor;
   wal_->run([this, floor]() -> Function<void()> {
     const auto released = context_.log->release(floor);
@@ -89,10 +103,20 @@ Index Member::within_budget(std::uint64_t excess, Index upto) const {
 // log here does not hold its last entry: what may have been acknowledged is
 // never dropped for a copy of it.
 void Member::install(Snapshots::Received received) {
-  if (!context_.core->wants_snapshot(received.manifest.state.point)) return snapshots_->decline(received);
+  if (!context_.core->wants_snapshot(received.manifest.state.point)) return drop_received(received);
   installing_ = std::move(received);
   install_submitted_ = false;
   wake();
+}
+
+// Nobody needs it: the member that offered it may replicate again.
+void Member::drop_received(const Snapshots::Received& received) {
+  wal_->run([&disk = context_.ports.disk, directory = context_.options.data_dir + "/" + received.state_dir]()
+                -> Function<void()> {
+    (void)disk.remove_all(directory);  // what stays is removed at the next start
+    return {};
+  });
+  snapshots_->finished(received, !leads());
 }
 
 // Once nothing is on its way to the log: note the new state in the superblock,
@@ -101,10 +125,12 @@ void Member::install(Snapshots::Received received) {
 void Member::begin_install() {
   if (install_submitted_ || !wal_->idle() || context_.core->has_ready()) return;
   if (!adopting_ && !to_apply_.empty()) return;
-  // What the core had taken in before is in the log by now, and acknowledged. It
-  // takes nothing more until restored(): on_frame() sees to that.
+  // What was under way is written by now, and acknowledged: it may reach beyond
+  // the snapshot. From here to restored() on_frame() lets nothing in.
   if (!context_.core->wants_snapshot(installing_->manifest.state.point)) {
-    snapshots_->decline(*std::exchange(installing_, std::nullopt));
+    const auto received = std::move(*installing_);
+    installing_.reset();
+    drop_received(received);
     return wake();
   }
   install_submitted_ = true;

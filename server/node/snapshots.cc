@@ -400,15 +400,6 @@ void Snapshots::finished(const Received& received, bool ok) {
   context_.send(received.from, Lane::kBulk, FrameType::kSnapshotDone, encode(SnapshotDone{received.manifest.id, ok, index}));
 }
 
-void Snapshots::decline(const Received& received) {
-  finished(received, true);
-  wal_.run([&disk = context_.ports.disk, directory = context_.options.data_dir + "/" + received.state_dir]()
-               -> Function<void()> {
-    (void)disk.remove_all(directory);  // what stays is removed at the next start
-    return {};
-  });
-}
-
 void Snapshots::drive() {
   const auto now = context_.now();
   std::vector<NodeId> over;

@@ -65,8 +65,6 @@ class Snapshots {
   void drive();
   // The receiver's directory was installed, or could not be.
   void finished(const Received& received, bool ok);
-  // It is not wanted after all, since the log here has what it holds.
-  void decline(const Received& received);
   bool receiving() const { return receiver_.has_value(); }
 
  private:
