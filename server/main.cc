@@ -93,7 +93,10 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
     if (signal == SIGTERM || signal == SIGINT) break;
     if (signal == SIGHUP) reload(daemon, arguments);
     if (signal == SIGUSR2) daemon.give_up_leadership();
-    if (daemon.failed()) return kRuntimeFailure;
+    if (const auto failure = daemon.failure()) {
+      std::fprintf(stderr, "leewardd: %s\n", failure->message.c_str());
+      return failure->code == Code::kCorrupt ? kDataUnusable : kRuntimeFailure;
+    }
     if (watched && daemon.healthy()) sd_notify(0, "WATCHDOG=1");
     if (turn % 20 == 19) daemon.check_files();
     if (std::string line = daemon.status_line(); line != told) {

@@ -154,6 +154,7 @@ class Daemon::Impl {
 
   config::Loaded loaded_;
   const config::Config& config_;
+  Error failure_;  // written once, before failed_
   std::atomic<bool> failed_{false};
 
  private:
@@ -263,6 +264,7 @@ Result<void> Daemon::Impl::open_member() {
       .fatal =
           [this](const Error& error) {
             log_->error("the node cannot go on", {{"reason", error.message}});
+            failure_ = error;
             failed_ = true;
           },
   };
@@ -519,6 +521,9 @@ void Daemon::give_up_leadership() { impl_->give_up_leadership(); }
 bool Daemon::stop(Duration limit) { return impl_->stop(limit); }
 std::string Daemon::status_line() const { return impl_->status_line(); }
 bool Daemon::healthy() const { return impl_->healthy(); }
-bool Daemon::failed() const { return impl_->failed_; }
+std::optional<Error> Daemon::failure() const {
+  if (!impl_->failed_) return std::nullopt;
+  return impl_->failure_;
+}
 
 }  // namespace leeward

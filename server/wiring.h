@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -37,8 +38,9 @@ class Daemon {
   std::string status_line() const;
   // True while the core loop turns and the disk answers within its limit.
   bool healthy() const;
-  // Set when the node can not go on (a failed fsync): leave with exit code 1.
-  bool failed() const;
+  // Set when the node cannot go on: leave, with exit code 3 when its data is
+  // damaged (kCorrupt), else 1 (a failed fsync).
+  std::optional<Error> failure() const;
 
  private:
   class Impl;

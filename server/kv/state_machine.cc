@@ -12,9 +12,6 @@
 namespace leeward::kv {
 namespace {
 
-constexpr const char* kNumbersRow = "numbers";
-constexpr const char* kGroupRow = "group";
-constexpr const char* kSweptRow = "swept";
 const Error kStoppedError{Code::kUnavailable, "etcdserver: server stopped"};
 const Error kBadRow{Code::kCorrupt, "state store: a row cannot be read"};
 
@@ -250,6 +247,8 @@ Result<void> MvccStateMachine::apply(std::span<const Entry> entries,
 
 void MvccStateMachine::remember_hash(const Numbers& numbers) {
   const std::lock_guard lock(hashes_mutex_);
+  // An apply() that a full disk refused comes again.
+  while (!hashes_.empty() && hashes_.back().first >= numbers.point.position.index) hashes_.pop_back();
   hashes_.emplace_back(numbers.point.position.index, numbers.hash.hash());
   while (hashes_.size() > options_.remembered_hashes) hashes_.pop_front();
 }

@@ -59,7 +59,7 @@ inline constexpr const char* kTimeoutLeaderFail = "etcdserver: request timed out
 inline constexpr const char* kTimeoutConnectionLost = "etcdserver: request timed out, possibly due to connection lost";
 inline constexpr const char* kLeaderChanged = "etcdserver: leader changed";
 inline constexpr const char* kLeaseNotFound = "etcdserver: requested lease not found";
-inline constexpr const char* kDiskFull = "leeward: disk full: this member accepts no writes until there is space";
+inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space exceeded";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text

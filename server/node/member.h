@@ -120,7 +120,10 @@ class Member final : public Service, public Group {
   void lead_duties();
   void propose_first_entry();
   void watch_disk();
+  bool another_has_space() const;
   void watch_connections();
+  // Log or state has met a full disk.
+  bool disk_full() const { return wal_->disk_full() || held_back_ > 0; }
   std::optional<Error> write_refusal() const;
   void fail(const Error& error);
   void continue_stop();
@@ -192,6 +195,10 @@ class Member final : public Service, public Group {
   std::string waiting_for_;
 
   std::vector<Entry> to_apply_;
+  // Of these, the first were refused by a full disk; their control entries have
+  // been acted on. They are tried again until there is space.
+  std::size_t held_back_ = 0;
+  Instant try_again_{};
   LogPoint committed_;
   NodeId last_leader_;
   std::uint64_t leader_changes_ = 0;

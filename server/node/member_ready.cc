@@ -9,6 +9,7 @@ namespace leeward::node {
 namespace {
 
 constexpr std::size_t kApplyBytes = 4_MiB;  // a turn
+constexpr Duration kFullDiskRetry = 500ms;
 
 // The commands of a payload, without copying or parsing them.
 template <class F>
@@ -78,17 +79,25 @@ void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_per
 }
 
 void Member::apply_committed() {
-  if (to_apply_.empty()) return;
-  const auto entries = std::move(to_apply_);
-  to_apply_.clear();
   const auto started = context_.now();
-  apply_control(entries);
+  if (to_apply_.empty() || (held_back_ > 0 && started < try_again_)) return;
+  auto entries = std::move(to_apply_);
+  to_apply_.clear();
+  apply_control(std::span(entries).subspan(held_back_));
   if (failed_) return;
   proposals_->begin_apply(entries);
   const auto applied = context_.state->apply(
       entries, [this](std::size_t e, std::size_t c) { return proposals_->wanted(e, c); },
       [&](std::size_t e, std::size_t c, CommandResult r) { proposals_->result(entries, e, c, std::move(r)); });
+  if (!applied.ok() && applied.error().code == Code::kNoSpace) {
+    if (held_back_ == 0) context_.ports.log.warn("no space for the state; what is committed waits for it", {{"error", applied.error().message}});
+    held_back_ = entries.size();
+    try_again_ = started + kFullDiskRetry;
+    to_apply_ = std::move(entries);
+    return;
+  }
   if (!applied.ok()) return fail(applied.error());
+  held_back_ = 0;
   context_.probe.stage_apply.observe(context_.now() - started);
   proposals_->applied_term(entries.back().term);
   context_.core->applied(entries.back().index);

@@ -46,7 +46,7 @@ MemberStatus Member::own_status() const {
   s.state = member_state();
   s.voter = membership().is_voter(self());
   s.admitted = admitted();
-  s.healthy = !failed_ && context_.core && context_.leader() && !wal_->disk_full();
+  s.healthy = !failed_ && context_.core && context_.leader() && !disk_full();
   s.report_age = Duration(0);
   s.term = term();
   s.leader = context_.leader();
@@ -86,7 +86,7 @@ void Member::publish_status() {
   s.durable = context_.state->durable();
   s.log_bytes = context_.log->bytes();
   s.disk_stall = wal_->stalled(now);
-  s.disk_full = wal_->disk_full();
+  s.disk_full = disk_full();
   if (context_.core) {
     const auto raft = context_.core->status();
     s.leader_ready = raft.leader_ready;

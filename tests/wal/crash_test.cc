@@ -226,7 +226,7 @@ class Workload {
     const auto report = verify(disk_, "/data", kDirectory, true);
     if (!report.ok()) return;  // not even a log yet
     for (const auto& fault : report->faults) {
-      const bool expected = fault.code == Code::kNotFound || fault.kind == Fault::Kind::kTornTail;
+      const bool expected = fault.code == Code::kNotFound || fault.kind == Fault::Kind::kTornTail || fault.mends;
       EXPECT_TRUE(expected) << where() << fault.error().message;
     }
   }
