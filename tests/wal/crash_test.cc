@@ -54,7 +54,8 @@ class Workload {
     }
     const auto report = verify(disk_, "/data", kDirectory, true);
     ASSERT_TRUE(report.ok()) << where() << report.error().message;
-    EXPECT_TRUE(report->sound()) << where() << report->faults[0].error().message;
+    // A life that ended between two segments, and then wrote nothing, leaves a sealed one last.
+    for (const auto& fault : report->faults) EXPECT_EQ(fault.code, Code::kNotFound) << where() << fault.error().message;
     EXPECT_EQ(report->last, (*log)->last());
   }
 
