@@ -101,8 +101,10 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
     if (signal == SIGHUP) reload(daemon, arguments);
     if (signal == SIGUSR2) daemon.give_up_leadership();
     if (const auto failure = daemon.failure()) {
-      std::fprintf(stderr, "leewardd: %s\n", failure->message.c_str());
-      return failure->code == Code::kCorrupt ? kDataUnusable : kRuntimeFailure;
+      const bool damaged = failure->code == Code::kCorrupt;
+      std::fprintf(stderr, "leewardd: %s%s\n", failure->message.c_str(),
+                   damaged ? "; empty this node's directories and let it be refilled by its peers" : "");
+      return damaged ? kDataUnusable : kRuntimeFailure;
     }
     if (watched && daemon.healthy()) sd_notify(0, "WATCHDOG=1");
     if (turn % 20 == 19) daemon.check_files();
