@@ -10,6 +10,7 @@
 #include "admin/handler.h"
 #include "api/gateway.h"
 #include "api/services.h"
+#include "kv/offline.h"
 #include "kv/state_machine.h"
 #include "kv/stores.h"
 #include "net/io_loop.h"
@@ -214,6 +215,7 @@ Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path)
   options.write_buffer = config_.storage.rocksdb.write_buffer;
   options.block_cache = config_.storage.rocksdb.block_cache;
   options.background_jobs = static_cast<int>(config_.storage.rocksdb.background_jobs);
+  if (disk_.exists(path + "/CURRENT")) LEEWARD_TRY(kv::check_files(disk_, path));
   auto store = kv::open_rocksdb_store(path, options);
   if (!store.ok()) return store.error();
   auto state = kv::MvccStateMachine::open(std::move(*store), disk_, clock_, *log_, {});

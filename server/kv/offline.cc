@@ -108,6 +108,15 @@ class StateCheck {
  public:
   StateCheck(Disk& disk, const Path& directory, bool full_scan) : disk_(disk), directory_(directory), full_(full_scan) {}
 
+  Result<StateReport> files() {
+    auto names = disk_.list(directory_);
+    if (!names.ok()) return names.error();
+    names_.insert(names->begin(), names->end());
+    LEEWARD_TRY(current());
+    if (report_.sound()) LEEWARD_TRY(tables());
+    return std::move(report_);
+  }
+
   Result<StateReport> run() {
     auto names = disk_.list(directory_);
     if (!names.ok()) {
@@ -239,6 +248,14 @@ class StateCheck {
 
 Result<StateReport> verify_state(Disk& disk, const Path& directory, bool full_scan) {
   return StateCheck(disk, directory, full_scan).run();
+}
+
+Result<void> check_files(Disk& disk, const Path& directory) {
+  auto report = StateCheck(disk, directory, true).files();
+  if (!report.ok()) return report.error();
+  if (report->sound()) return {};
+  const StateFault& first = report->faults.front();
+  return Error{Code::kCorrupt, first.file + ": " + first.what};
 }
 
 Result<StateReport> verify_checkpoint(Disk& disk, const Path& directory, bool full_scan) {

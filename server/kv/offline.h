@@ -47,6 +47,11 @@ struct StateReport {
 Result<StateReport> verify_state(Disk& disk, const Path& directory, bool full_scan);
 Result<StateReport> verify_checkpoint(Disk& disk, const Path& directory, bool full_scan);
 
+// What a start asks for before it believes a state: every byte of the files
+// that the manifest names. RocksDB reads on without a table's properties when
+// these are damaged, and may then answer wrongly. Errors: kCorrupt, kIo.
+Result<void> check_files(Disk& disk, const Path& directory);
+
 // The invariants between the rows of a store, and the numbers of its meta row
 // against what the rows give. Faults name `where`.
 Result<void> check_rows(const StoreSnapshot& rows, const Path& where, StateReport& report);
