@@ -251,8 +251,11 @@ class MemoryStore final : public Store {
 
   Result<void> write(const Batch& batch) override {
     table_->apply(batch);
-    if (options_.flush_every != 0 && ++since_flush_ >= options_.flush_every) return flush();
-    return {};
+    {
+      const std::lock_guard lock(mutex_);
+      if (options_.flush_every == 0 || ++since_flush_ < options_.flush_every) return {};
+    }
+    return flush();
   }
   Result<std::optional<std::string>> get(Family family, std::string_view key) const override {
     return table_->get(family, key, Table::kLatest);
@@ -263,6 +266,7 @@ class MemoryStore final : public Store {
   std::shared_ptr<const StoreSnapshot> snapshot() const override { return std::make_shared<MemorySnapshot>(table_); }
 
   Result<void> flush() override {
+    const std::lock_guard lock(mutex_);
     since_flush_ = 0;
     return save(directory_);
   }
@@ -271,6 +275,11 @@ class MemoryStore final : public Store {
     if (disk_.exists(directory)) return Error{Code::kExists, "checkpoint: " + directory + " exists"};
     LEEWARD_TRY(disk_.make_dirs(directory));
     return save(directory);
+  }
+  Result<std::shared_ptr<const StoreSnapshot>> open_checkpoint(const std::string& directory) const override {
+    MemoryStore copy(disk_, directory, {});
+    LEEWARD_TRY(copy.load());
+    return copy.snapshot();
   }
   std::uint64_t bytes() const override { return table_->bytes(); }
   std::uint64_t bytes_in_use() const override { return table_->bytes(); }
@@ -296,6 +305,7 @@ class MemoryStore final : public Store {
   Path directory_;
   MemoryStoreOptions options_;
   std::shared_ptr<Table> table_;
+  std::mutex mutex_;  // one image of the directory is written at a time
   std::uint64_t since_flush_ = 0;
 };
 
