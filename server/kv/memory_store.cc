@@ -76,12 +76,14 @@ class Table {
     return false;
   }
 
-  // Each live row of a family, in order.
+  // Each live row, in order, all of one moment.
   template <class F>
-  void for_each(Family family, F&& f) const {
+  void for_each(F&& f) const {
     const std::lock_guard lock(mutex_);
-    for (const auto& [key, versions] : of(family))
-      if (const Version* version = visible(versions, kLatest); version && version->value) f(key, *version->value);
+    for (int i = 0; i < kFamilies; ++i)
+      for (const auto& [key, versions] : of(static_cast<Family>(i)))
+        if (const Version* version = visible(versions, kLatest); version && version->value)
+          f(static_cast<Family>(i), key, *version->value);
   }
 
   std::uint64_t bytes() const {
@@ -196,12 +198,11 @@ constexpr std::uint8_t kEnd = 255;
 
 std::string encode_image(const Table& table) {
   std::string out(kMagic);
-  for (int i = 0; i < kFamilies; ++i)
-    table.for_each(static_cast<Family>(i), [&](const std::string& key, const std::string& value) {
-      codec::put_u8(out, static_cast<std::uint8_t>(i));
-      codec::put_bytes(out, key);
-      codec::put_bytes(out, value);
-    });
+  table.for_each([&](Family family, const std::string& key, const std::string& value) {
+    codec::put_u8(out, static_cast<std::uint8_t>(family));
+    codec::put_bytes(out, key);
+    codec::put_bytes(out, value);
+  });
   codec::put_u8(out, kEnd);
   codec::put_u32(out, crc32c(out));
   return out;

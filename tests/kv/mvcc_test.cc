@@ -376,14 +376,15 @@ TEST_P(MvccTest, ACheckpointNamesItsFilesAndOpensElsewhere) {
 
 TEST_P(MvccTest, ACheckpointMadeWhileEntriesAreAppliedKnowsWhatItHolds) {
   for (int i = 0; i < 50; ++i) m_.put("key" + std::to_string(i), "first");
+  constexpr int kMost = 4000;
   std::atomic<bool> stop{false};
   std::atomic<int> writes{0};
   std::thread applier([&] {
-    for (; !stop; ++writes) m_.put("key" + std::to_string(writes % 50), std::string(500, 'a' + writes % 26));
+    for (; !stop && writes < kMost; ++writes) m_.put("key" + std::to_string(writes % 50), std::string(500, 'a' + writes % 26));
   });
   for (int round = 0; round < 5; ++round) {
     const int before = writes;
-    while (writes < before + 20) std::this_thread::yield();
+    while (writes < std::min(before + 20, kMost)) std::this_thread::yield();
     const Index applied = m_->applied().point.index;
     const Path directory = m_.home().fresh_path();
     auto manifest = m_->checkpoint(directory);
