@@ -204,7 +204,7 @@ rocksdb::ColumnFamilyOptions family_options(Family family, const RocksDbOptions&
 
   rocksdb::ColumnFamilyOptions out;
   out.write_buffer_size = options.write_buffer;
-  out.max_write_buffer_number = 2;
+  out.max_write_buffer_number = 3;  // writes go on while two full ones are on their way to disk
   out.arena_block_size = 256_KiB;  // small families must not take megabytes for a few rows
   out.compression = fast_compression();
   out.target_file_size_base = 16_MiB;
