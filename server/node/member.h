@@ -170,6 +170,7 @@ class Member final : public Service, public Group {
   Index within_budget(std::uint64_t excess, Index upto) const;
   void remove_old_states();
   void install(Snapshots::Received received);
+  void drop_received(const Snapshots::Received& received);
   void begin_install();
   void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
 

@@ -81,16 +81,20 @@ Index Member::within_budget(std::uint64_t excess, Index upto) const {
 // log here does not hold its last entry: what may have been acknowledged is
 // never dropped for a copy of it.
 void Member::install(Snapshots::Received received) {
-  const auto point = received.manifest.state.point;
-  bool have = context_.core->commit() >= point.index;
-  if (!have && context_.log->last().index >= point.index) {
-    const auto mine = context_.log->point(point.index);
-    have = mine.ok() && *mine == point;
-  }
-  if (have) return snapshots_->finished(received, true);
+  if (!context_.core->wants_snapshot(received.manifest.state.point)) return drop_received(received);
   installing_ = std::move(received);
   install_submitted_ = false;
   wake();
+}
+
+// Nobody needs it: the member that offered it may replicate again.
+void Member::drop_received(const Snapshots::Received& received) {
+  wal_->run([&disk = context_.ports.disk, directory = context_.options.data_dir + "/" + received.state_dir]()
+                -> Function<void()> {
+    (void)disk.remove_all(directory);  // what stays is removed at the next start
+    return {};
+  });
+  snapshots_->finished(received, !leads());
 }
 
 // Once nothing is on its way to the log: note the new state in the superblock,
@@ -98,6 +102,14 @@ void Member::install(Snapshots::Received received) {
 // finishes from the first of these on.
 void Member::begin_install() {
   if (install_submitted_ || !wal_->idle() || context_.core->has_ready() || !to_apply_.empty()) return;
+  // What was under way is written by now, and acknowledged: it may reach beyond
+  // the snapshot.
+  if (!context_.core->wants_snapshot(installing_->manifest.state.point)) {
+    const auto received = std::move(*installing_);
+    installing_.reset();
+    drop_received(received);
+    return wake();
+  }
   install_submitted_ = true;
   auto data = superblock_data_;
   data.pending_state_dir = installing_->state_dir;
