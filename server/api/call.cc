@@ -26,12 +26,28 @@ struct SlowLines {
 };
 thread_local SlowLines slow_lines;
 
-// A standby tells each answer how old it may be.
-void add_lag(const Core& core, RpcStatus& status) {
+// Why a node outside the primary group refuses: a word for programs, then a
+// sentence. The message itself may be a text that etcd's clients match.
+std::string refusal_reason(const StatusView& view, const std::string& message) {
+  const NodeStatus& node = view.status;
+  const MemberStatus* self = view.self();
+  const std::string region = self ? "region " + self->region : "this region";
+  if (node.role == GroupRole::kFenced) return "fenced: " + region + " is fenced; a newer epoch is served elsewhere";
+  if (!node.primary_heard || message == kTryNextEndpoint)
+    return "no_primary: " + region + " is a standby and hears no primary; only serializable reads are served here";
+  return "standby: " + region + " is a standby; the call ended with: " + message;
+}
+
+// A standby tells with each answer how old it may be, and with each refusal why.
+void add_trailers(const Core& core, RpcStatus& status) {
   const auto view = core.status();
-  if (view->status.role == GroupRole::kPrimary || view->status.role == GroupRole::kUnknown) return;
+  const NodeStatus& node = view->status;
+  if (node.role == GroupRole::kPrimary || node.role == GroupRole::kUnknown) return;
   const auto lag = view->lag_high(core.clock.now());
   status.trailers.emplace_back("leeward-lag-high-ms", lag ? milliseconds(*lag) : "unknown");
+  if (status.code != GrpcCode::kUnavailable) return;
+  status.trailers.emplace_back("leeward-epoch", std::to_string(node.epoch.value()));
+  status.trailers.emplace_back("leeward-reason", refusal_reason(*view, status.message));
 }
 
 }  // namespace
@@ -79,7 +95,7 @@ void Call::send(std::unique_ptr<MessageSource> message) {
 
 void Call::finish(RpcStatus status) {
   if (!open()) return;
-  add_lag(core_, status);
+  add_trailers(core_, status);
   account(status.code);
   // First out of reach, then ended: a callback from below must find it closed.
   const auto rpc = std::move(rpc_);
