@@ -259,7 +259,7 @@ class Daemon::Impl {
   os::PosixDisk disk_;
   os::SystemRandom core_random_, wal_random_;
   std::unique_ptr<telemetry::Logger> log_;
-  os::ThreadExecutor core_, wal_, background_;
+  os::ThreadExecutor core_, wal_, files_, background_;
   net::IoThread io_, admin_io_;
 
   Port client_{"client", {}, {}}, peer_{"peer", {}, {}}, admin_{"admin", {}, {}}, metrics_port_{"metrics", {}, {}};
@@ -336,6 +336,7 @@ Result<void> Daemon::Impl::open_member() {
       .disk = disk_,
       .core = core_,
       .wal = wal_,
+      .files = files_,
       .random = core_random_,
       .link = *link_,
       .log = *log_,
@@ -510,6 +511,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   tick();  // before peers are spoken to: they are refused by the lineage that storage tells
 
   wal_.start("leeward-wal");
+  files_.start("leeward-files");
   background_.start("leeward-scan");
   core_.start("leeward-core");
   member_->start();
@@ -551,6 +553,8 @@ bool Daemon::Impl::stop(Duration limit) {
   core_.join();
   wal_.stop();
   wal_.join();
+  files_.stop();
+  files_.join();
   background_.stop();
   background_.join();
   log_->info("stopped", {{"in_time", in_time}});

@@ -17,12 +17,9 @@ void Member::checkpoint_when_due() {
   const auto applied = context_.state->applied().point;
   const auto* newest = snapshots_->newest();
   const auto since = newest ? newest->state.point.position.writes : 0;
-  if (context_.group.started() && applied.position.writes >= since + context_.options.storage.checkpoint_interval) {
-    const auto made = snapshots_->make();
-    if (!made.ok() && made.error().code != Code::kNoSpace) return fail(made.error());
-    if (!made.ok()) context_.ports.log.warn("no space for a checkpoint", {});
-    stored_.reset();
-  }
+  if (context_.group.started() && applied.position.writes >= since + context_.options.storage.checkpoint_interval &&
+      snapshots_->may_try())
+    snapshots_->make();
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
   release_log();
