@@ -53,10 +53,10 @@ void print_entry(const wal::DumpedEntry& dumped, const Output& output) {
 }  // namespace
 
 Result<std::unique_ptr<DirectoryLock>> lock_stopped(Disk& disk, const StoragePlace& place) {
-  if (!disk.exists(place.data_dir)) return Error{Code::kNotFound, "there is no directory " + place.data_dir};
+  if (!disk.exists(place.data_dir)) return Error{Code::kNotFound, "there is no directory " + place.data_dir + "; give the node's data_dir"};
   auto held = disk.lock(place.data_dir);
   if (!held.ok() && held.error().code == Code::kInUse)
-    return Error{Code::kInUse, held.error().message + "; stop the node first, or work on a copy of the directory"};
+    return Error{Code::kInUse, held.error().message.substr(0, held.error().message.find("; ")) + "; stop the node first, or work on a copy of the directory"};
   return held;
 }
 

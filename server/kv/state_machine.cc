@@ -106,6 +106,16 @@ std::string manifest_id(const Manifest& manifest) {
   return sha256(bytes).hex();
 }
 
+AppliedState applied_state(const Numbers& numbers) {
+  AppliedState state;
+  state.point = numbers.point;
+  state.epoch = numbers.epoch;
+  state.revision = Revision(numbers.revision);
+  state.compacted = Revision(numbers.compacted);
+  state.state_hash = numbers.hash.hash();
+  return state;
+}
+
 bool is_region_kind(EntryKind kind) {
   switch (kind) {
     case EntryKind::kArmed:
@@ -163,7 +173,10 @@ Result<void> MvccStateMachine::load(std::unique_ptr<Store> store) {
   numbers_ = numbers;
   swept_ = static_cast<std::int64_t>(swept);
   group_state_ = stored_group_state_ = group_row->value_or("");
-  described_.clear();
+  {
+    const std::lock_guard lock(checkpoint_mutex_);
+    described_.clear();
+  }
   // What was read is on disk: nothing else survives an open.
   durable_.store(numbers_.point.index.value(), std::memory_order_release);
   {
@@ -255,11 +268,7 @@ void MvccStateMachine::remember_hash(const Numbers& numbers) {
 
 void MvccStateMachine::publish() {
   auto view = std::make_shared<View>();
-  view->state.point = numbers_.point;
-  view->state.epoch = numbers_.epoch;
-  view->state.revision = Revision(numbers_.revision);
-  view->state.compacted = Revision(numbers_.compacted);
-  view->state.state_hash = numbers_.hash.hash();
+  view->state = applied_state(numbers_);
   view->keys = numbers_.keys;
   view->snapshot = store_->snapshot();
   published_->set(std::move(view));
@@ -270,8 +279,15 @@ std::string MvccStateMachine::group_state() const { return group_state_; }
 
 Result<void> MvccStateMachine::flush() {
   LEEWARD_TRY(store_->flush());
-  durable_.store(numbers_.point.index.value(), std::memory_order_release);
+  now_durable(numbers_.point.index);
   return {};
+}
+
+// A checkpoint of an older state may end after a flush.
+void MvccStateMachine::now_durable(Index index) {
+  std::uint64_t known = durable_.load(std::memory_order_relaxed);
+  while (known < index.value() && !durable_.compare_exchange_weak(known, index.value(), std::memory_order_release)) {
+  }
 }
 
 // --- compaction ---
@@ -335,14 +351,33 @@ Result<StateFile> MvccStateMachine::describe(const Path& directory, const std::s
   return out;
 }
 
+Result<void> MvccStateMachine::read_state(const Path& directory, Manifest& out) const {
+  auto copy = store_->open_checkpoint(directory);
+  if (!copy.ok()) return copy.error();
+  auto numbers_row = (*copy)->get(Family::kMeta, kNumbersRow);
+  if (!numbers_row.ok()) return numbers_row.error();
+  auto group_row = (*copy)->get(Family::kMeta, kGroupRow);
+  if (!group_row.ok()) return group_row.error();
+  Numbers numbers;
+  if (*numbers_row) {
+    auto decoded = Numbers::decode(**numbers_row);
+    if (!decoded.ok()) return decoded.error();
+    numbers = *decoded;
+  }
+  out.state = applied_state(numbers);
+  out.membership = group_row->value_or("");
+  return {};
+}
+
 Result<Manifest> MvccStateMachine::checkpoint(const std::string& directory) {
+  const std::lock_guard lock(checkpoint_mutex_);
   LEEWARD_TRY(store_->checkpoint(directory));
-  durable_.store(numbers_.point.index.value(), std::memory_order_release);
-  Manifest manifest;
-  manifest.state = applied();
-  manifest.membership = stored_group_state_;
   auto names = disk_.list(directory);
   if (!names.ok()) return names.error();
+  // Entries are applied meanwhile: what the files hold, only they can tell.
+  Manifest manifest;
+  LEEWARD_TRY(read_state(directory, manifest));
+  now_durable(manifest.state.point.index);
   std::map<std::string, StateFile> still;
   for (const std::string& name : *names) {
     auto file = describe(directory, name);

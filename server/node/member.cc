@@ -10,7 +10,6 @@ namespace {
 
 constexpr Duration kHousekeeping = 50ms;
 constexpr Duration kAdmissionRetry = 2s;
-constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
 constexpr Duration kStopDrain = 5s;
 
 }  // namespace
@@ -129,7 +128,8 @@ void Member::housekeep() {
     lead_duties();
     expire_leases();
     checkpoint_when_due();
-    if (const auto swept = context_.state->compact_step(kSweptRows); !swept.ok()) return fail(swept.error());
+    sweep();
+    if (failed_) return;
   }
   snapshots_->drive();
   send_reports();

@@ -8,6 +8,7 @@ namespace leeward::node {
 namespace {
 
 constexpr Duration kStorageInterval = 1s;
+constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
 
 }  // namespace
 
@@ -16,16 +17,24 @@ void Member::checkpoint_when_due() {
   const auto applied = context_.state->applied().point;
   const auto* newest = snapshots_->newest();
   const auto since = newest ? newest->state.point.position.writes : 0;
-  if (context_.group.started() && applied.position.writes >= since + context_.options.storage.checkpoint_interval) {
-    const auto made = snapshots_->make();
-    if (!made.ok() && made.error().code != Code::kNoSpace) return fail(made.error());
-    if (!made.ok()) context_.ports.log.warn("no space for a checkpoint", {});
-    stored_.reset();
-  }
+  if (context_.group.started() && applied.position.writes >= since + context_.options.storage.checkpoint_interval &&
+      snapshots_->may_try())
+    snapshots_->make();
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
   release_log();
   remove_old_states();
+}
+
+void Member::sweep() {
+  const auto compacted = context_.state->applied().compacted;
+  if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
+  const auto more = context_.state->compact_step(kSweptRows);
+  if (!more.ok()) return fail(more.error());
+  if (*more || !sweep_since_) return;
+  context_.probe.compaction_duration.observe(context_.now() - *sweep_since_);
+  sweep_since_.reset();
+  swept_ = compacted;
 }
 
 void Member::remove_old_states() {
@@ -51,9 +60,11 @@ void Member::release_log() {
   if (context_.is_leader())
     for (const auto& peer : context_.core->status().peers)
       if (peer.match.value() != 0) floor = std::min(floor, peer.match);
+  const auto wanted = floor;
   if (const auto bytes = context_.log->bytes(), most = context_.options.storage.retain_log_bytes; bytes > most)
     floor = std::max(floor, within_budget(bytes - most, std::min(durable, snapshots_->newest()->state.point.index)));
   if (floor <= released_ || floor <= context_.log->base().index) return;
+  if (floor > wanted) context_.probe.log_dropped.add();
   released_ = floor;
   wal_->run([this, floor]() -> Function<void()> {
     const auto released = context_.log->release(floor);

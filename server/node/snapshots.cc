@@ -15,6 +15,7 @@ constexpr std::size_t kPiecesInFlight = 4;
 constexpr Duration kOfferAgain = 1s;
 constexpr Duration kAskAgain = 2s;
 constexpr Duration kGiveUp = 20s;
+constexpr Duration kTryAgain = 1s;
 constexpr Duration kServedLately = 60s;  // a checkpoint someone reads from is kept this long
 
 std::string padded(std::uint64_t n) {
@@ -91,20 +92,68 @@ Result<void> Snapshots::load() {
   return {};
 }
 
-Result<void> Snapshots::make() {
-  auto& disk = context_.ports.disk;
+// The core loop applies on meanwhile. Until its manifest is durable nothing
+// knows of the checkpoint, and load() removes what a crash left of it.
+bool Snapshots::make() {
+  if (making_) return true;
   const auto applied = context_.state->applied().point.index;
-  if (const auto* last = newest(); last && last->state.point.index >= applied) return {};
-  const auto directory = context_.options.snapshot_dir + "/" + std::string(kCheckpointPrefix) + padded(applied.value());
+  if (const auto* last = newest(); last && last->state.point.index >= applied) return false;
+  making_ = true;
+  auto state = context_.state->current();
+  const auto& root = context_.options.snapshot_dir;
+  const auto directory = root + "/" + std::string(kCheckpointPrefix) + padded(applied.value());
+  run_on_files([this, state, root, directory]() mutable -> Function<void()> {
+    auto manifest = write_checkpoint(context_.ports.disk, root, directory, *state);
+    return [this, state = std::move(state), manifest = std::move(manifest), directory]() mutable {
+      const bool still_current = state == context_.state->current();
+      state.reset();
+      made(std::move(manifest), directory, still_current);
+    };
+  });
+  return true;
+}
+
+Result<Manifest> Snapshots::write_checkpoint(Disk& disk, const Path& root, const Path& directory, StateMachine& state) {
   LEEWARD_TRY(disk.remove_all(directory));
-  auto manifest = context_.state->checkpoint(directory);
+  auto manifest = state.checkpoint(directory);
   if (!manifest.ok()) return manifest.error();
   LEEWARD_TRY(write_manifest(disk, directory, *manifest));
-  LEEWARD_TRY(disk.sync_dir(context_.options.snapshot_dir));
-  context_.ports.log.info("made a checkpoint", {{"index", applied}});
-  checkpoints_.push_back({std::move(*manifest), directory, std::nullopt});
-  forget_old();
-  return {};
+  LEEWARD_TRY(disk.sync_dir(root));
+  return manifest;
+}
+
+void Snapshots::made(Result<Manifest> manifest, const Path& directory, bool still_current) {
+  making_ = false;
+  made_ = context_.now();
+  const auto waiting = std::exchange(offers_waiting_, {});
+  if (manifest.ok() && still_current) {
+    context_.ports.log.info("made a checkpoint", {{"index", manifest->state.point.index}});
+    checkpoints_.push_back({std::move(*manifest), directory, std::nullopt});
+    forget_old();
+  } else {
+    // Of a state that was exchanged meanwhile, or half made.
+    run_on_files([&disk = context_.ports.disk, directory]() -> Function<void()> {
+      (void)disk.remove_all(directory);  // what stays is removed at the next start
+      return {};
+    });
+    if (!manifest.ok() && manifest.error().code != Code::kNoSpace) return failed_(manifest.error());
+    if (!manifest.ok()) context_.ports.log.warn("no space for a checkpoint", {});
+  }
+  for (const auto& [to, beyond] : waiting) {
+    if (manifest.ok()) {
+      offer(to, beyond);
+    } else {
+      sent_(to, false, Index());
+    }
+  }
+}
+
+bool Snapshots::may_try() const { return !making_ && context_.now() - made_ >= kTryAgain; }
+
+void Snapshots::run_on_files(Function<Function<void()>()> work) {
+  context_.ports.files.post([&core = context_.ports.core, work = std::move(work)]() mutable {
+    if (auto then = work()) core.post(std::move(then));
+  });
 }
 
 void Snapshots::forget_old() {
@@ -115,7 +164,7 @@ void Snapshots::forget_old() {
       ++it;
       continue;
     }
-    wal_.run([&disk = context_.ports.disk, directory = it->directory]() -> Function<void()> {
+    run_on_files([&disk = context_.ports.disk, directory = it->directory]() -> Function<void()> {
       (void)disk.remove_all(directory);  // what stays is removed at the next start
       return {};
     });
@@ -139,13 +188,15 @@ void Snapshots::offer(NodeId to, Index beyond) {
   if (const auto it = transfers_.find(to); it != transfers_.end() && it->second.index >= beyond) return;
   // The log must reach from the snapshot on: what it has lost, a new one covers.
   const auto* manifest = newest();
-  if (!manifest || manifest->state.point.index < std::max(beyond, context_.log->base().index)) {
-    const auto made = make();
-    manifest = newest();
-    if (!made.ok() || !manifest) {
-      context_.ports.log.warn("no checkpoint could be made for a member that needs one", {{"node", to}});
-      return sent_(to, false, Index());
-    }
+  const bool reaches = manifest && manifest->state.point.index >= std::max(beyond, context_.log->base().index);
+  if (!reaches && make()) {
+    auto& waiting = offers_waiting_[to];
+    waiting = std::max(waiting, beyond);
+    return;
+  }
+  if (!manifest) {
+    context_.ports.log.warn("no checkpoint could be made for a member that needs one", {{"node", to}});
+    return sent_(to, false, Index());
   }
   auto& transfer = transfers_[to];
   transfer = {manifest->id, manifest->state.point.index, now, now};
@@ -191,7 +242,7 @@ void Snapshots::on_fetch(NodeId from, const Frame& frame) {
   if (const auto t = transfers_.find(from); t != transfers_.end() && t->second.id == fetch->id)
     t->second.progressed = now;
   const auto path = it->directory + "/" + it->manifest.files[fetch->file].name;
-  wal_.run([this, from, path, fetch = std::move(*fetch)]() -> Function<void()> {
+  run_on_files([this, from, path, fetch = std::move(*fetch)]() -> Function<void()> {
     SnapshotChunk chunk{fetch.id, fetch.file, fetch.offset, 0, {}};
     std::string bytes;
     auto file = context_.ports.disk.open(path, OpenMode::kRead);

@@ -5,7 +5,8 @@
 // each whole file, and hands the complete directory back. It may begin, stop
 // and go on at any piece; a crash throws away what was not installed.
 //
-// Core loop. Blocking file work runs as tasks of the wal loop.
+// Core loop. What a transfer writes runs as tasks of the wal loop; checkpoints
+// are made, read from and removed on the files loop, where they may take long.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +40,11 @@ class Snapshots {
   // At start: which checkpoints are complete. Removes the others.
   Result<void> load();
 
-  // A new checkpoint of the applied state; the oldest beyond the retention go.
-  Result<void> make();
+  // Begins a new checkpoint of the applied state, unless the newest is of that;
+  // once it is there the oldest beyond the retention go. True: one is being made.
+  bool make();
+  // False while one is being made, and shortly after one failed or was made.
+  bool may_try() const;
   const Manifest* newest() const;
   const Manifest* oldest() const;
 
@@ -78,6 +82,10 @@ class Snapshots {
     Instant progressed{};
   };
 
+  // What a checkpoint is made of, on the files loop.
+  static Result<Manifest> write_checkpoint(Disk& disk, const Path& root, const Path& directory, StateMachine& state);
+  void made(Result<Manifest> manifest, const Path& directory, bool still_current);
+  void run_on_files(Function<Function<void()>()> work);
   void forget_old();
   const Checkpoint* find(const std::string& id) const;
   void on_offer(NodeId from, const Frame& frame);
@@ -99,6 +107,9 @@ class Snapshots {
   OnSent sent_;
   OnFailed failed_;
   std::vector<Checkpoint> checkpoints_;  // oldest first
+  bool making_ = false;
+  Instant made_{};                           // when the last attempt ended
+  std::map<NodeId, Index> offers_waiting_;   // for the checkpoint that is being made
   std::map<NodeId, Transfer> transfers_;
   std::optional<Receiver> receiver_;
   std::uint64_t generation_ = 0;  // of the receiver: late disk work of an abandoned one is ignored
