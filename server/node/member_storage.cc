@@ -30,7 +30,10 @@ void Member::sweep() {
   const auto compacted = context_.state->applied().compacted;
   if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
   const auto more = context_.state->compact_step(kSweptRows);
-  if (!more.ok()) return fail(more.error());
+  if (!more.ok()) {
+    if (more.error().code != Code::kNoSpace) fail(more.error());  // else again when there is space
+    return;
+  }
   if (*more || !sweep_since_) return;
   context_.probe.compaction_duration.observe(context_.now() - *sweep_since_);
   sweep_since_.reset();
