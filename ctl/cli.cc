@@ -136,16 +136,18 @@ class CommandLine {
     const auto at = [this](CLI::App& c) -> CLI::App& {
       c.add_option("directory", options_.place.data_dir, "the node's data_dir")->required();
       c.add_option("--wal-dir", options_.place.wal_dir, "where the log is, if not in DIRECTORY/wal");
+      c.add_option("--snapshot-dir", options_.place.snapshot_dir, "where checkpoints are, if not in DIRECTORY/snapshots");
       return c;
     };
     const auto place = [this] {
       StoragePlace out = options_.place;
       if (out.wal_dir.empty()) out.wal_dir = out.data_dir + "/wal";
+      if (out.snapshot_dir.empty()) out.snapshot_dir = out.data_dir + "/snapshots";
       return out;
     };
-    at(command(storage, "verify", "checks superblock and log; exit 1 when there is damage",
+    at(command(storage, "verify", "checks superblock, log, state and checkpoints; exit 1 when there is damage",
                [this, place] { return storage_verify(disk_, place(), options_.full_scan, output()); }))
-        .add_flag("--full-scan", options_.full_scan, "read every byte and recompute checksums and chain");
+        .add_flag("--full-scan", options_.full_scan, "read every byte and row; recompute checksums, chain and state hash");
     at(command(storage, "superblock", "prints the four copies", [this, place] { return storage_superblock(disk_, place(), output()); }));
     CLI::App& log = at(command(storage, "log", "prints the entries of the log",
                                [this, place] { return storage_log(disk_, place(), options_.from, options_.to, output()); }));

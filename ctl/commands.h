@@ -27,7 +27,7 @@ Result<void> standby_status(const Server& server, const Output& output, std::uin
 
 // Offline. Take the directory's lock while they look: kInUse when a node runs on it.
 struct StoragePlace {
-  std::string data_dir, wal_dir;
+  std::string data_dir, wal_dir, snapshot_dir;
 };
 Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_scan, const Output& output);
 Result<void> storage_superblock(Disk& disk, const StoragePlace& place, const Output& output);

@@ -106,7 +106,12 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
     if (signal == SIGUSR1) daemon.dump_flight_recorder();
     if (signal == SIGUSR2) daemon.give_up_leadership();
     daemon.tick();
-    if (daemon.failed()) return kRuntimeFailure;
+    if (const auto failure = daemon.failure()) {
+      const bool damaged = failure->code == Code::kCorrupt;
+      std::fprintf(stderr, "leewardd: %s%s\n", failure->message.c_str(),
+                   damaged ? "; empty this node's directories and let it be refilled by its peers" : "");
+      return damaged ? kDataUnusable : kRuntimeFailure;
+    }
     if (watched && daemon.healthy()) sd_notify(0, "WATCHDOG=1");
     if (turn % 20 == 19) daemon.check_files();
     if (std::string line = daemon.status_line(); line != told) {

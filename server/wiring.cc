@@ -13,6 +13,7 @@
 #include "api/gateway.h"
 #include "api/services.h"
 #include "base/check.h"
+#include "kv/offline.h"
 #include "kv/state_machine.h"
 #include "kv/stores.h"
 #include "net/io_loop.h"
@@ -229,6 +230,7 @@ class Daemon::Impl {
   bool healthy() const;
 
   const config::Config config_;  // as at the start
+  Error failure_;  // written once, before failed_
   std::atomic<bool> failed_{false};
 
  private:
@@ -259,7 +261,7 @@ class Daemon::Impl {
   os::PosixDisk disk_;
   os::SystemRandom core_random_, wal_random_;
   std::unique_ptr<telemetry::Logger> log_;
-  os::ThreadExecutor core_, wal_, background_;
+  os::ThreadExecutor core_, wal_, files_, background_;
   net::IoThread io_, admin_io_;
 
   Port client_{"client", {}, {}}, peer_{"peer", {}, {}}, admin_{"admin", {}, {}}, metrics_port_{"metrics", {}, {}};
@@ -303,6 +305,7 @@ Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path)
   options.write_buffer = config_.storage.rocksdb.write_buffer;
   options.block_cache = config_.storage.rocksdb.block_cache;
   options.background_jobs = static_cast<int>(config_.storage.rocksdb.background_jobs);
+  if (disk_.exists(path + "/CURRENT")) LEEWARD_TRY(kv::check_files(disk_, path));
   auto store = kv::open_rocksdb_store(path, options);
   if (!store.ok()) return store.error();
   auto state = kv::MvccStateMachine::open(std::move(*store), disk_, clock_, *log_, {});
@@ -336,6 +339,7 @@ Result<void> Daemon::Impl::open_member() {
       .disk = disk_,
       .core = core_,
       .wal = wal_,
+      .files = files_,
       .random = core_random_,
       .link = *link_,
       .log = *log_,
@@ -353,6 +357,7 @@ Result<void> Daemon::Impl::open_member() {
       .fatal =
           [this](const Error& error) {
             log_->error("the node cannot go on", {{"reason", error.message}});
+            failure_ = error;
             ends_by(error.code == Code::kIo ? os::ExitReason::kFsync : os::ExitReason::kUnknown);
             failed_ = true;
           },
@@ -510,6 +515,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   tick();  // before peers are spoken to: they are refused by the lineage that storage tells
 
   wal_.start("leeward-wal");
+  files_.start("leeward-files");
   background_.start("leeward-scan");
   core_.start("leeward-core");
   member_->start();
@@ -551,6 +557,8 @@ bool Daemon::Impl::stop(Duration limit) {
   core_.join();
   wal_.stop();
   wal_.join();
+  files_.stop();
+  files_.join();
   background_.stop();
   background_.join();
   log_->info("stopped", {{"in_time", in_time}});
@@ -664,7 +672,10 @@ void Daemon::give_up_leadership() { impl_->give_up_leadership(); }
 bool Daemon::stop(Duration limit) { return impl_->stop(limit); }
 std::string Daemon::status_line() const { return impl_->status_line(); }
 bool Daemon::healthy() const { return impl_->healthy(); }
-bool Daemon::failed() const { return impl_->failed_; }
+std::optional<Error> Daemon::failure() const {
+  if (!impl_->failed_) return std::nullopt;
+  return impl_->failure_;
+}
 
 std::vector<std::string> certificate_problems(const config::Loaded& loaded) {
   const config::Config::TlsSection& all = loaded.config.tls;

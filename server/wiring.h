@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,9 @@ class Daemon {
   bool healthy() const;
   // What the process ends by, for the next one to tell; stop() says so itself.
   void ends_by_signal();
-  // Set when the node can not go on (a failed fsync): leave with exit code 1.
-  bool failed() const;
+  // Set when the node cannot go on: leave, with exit code 3 when its data is
+  // damaged (kCorrupt), else 1 (a failed fsync).
+  std::optional<Error> failure() const;
 
  private:
   class Impl;

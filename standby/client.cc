@@ -38,6 +38,7 @@ void StreamClient::start(Instant now) {
   backoff_ = options_.backoff_min;
   tried_.clear();
   behind_ = 0;
+  behind_rounds_ = 0;
   refused_chains_ = 0;
   damage_.clear();
 }
@@ -95,7 +96,8 @@ void StreamClient::seek(Instant now, const Regions& regions) {
   if (regions.primary.empty()) return;
   const auto to = choose(regions);
   if (!to) {
-    const bool all_behind = behind_ > 0 && behind_ == tried_.size();
+    behind_rounds_ = behind_ > 0 ? behind_rounds_ + 1 : 0;
+    const bool all_behind = behind_ > 0 && (behind_ == tried_.size() || behind_rounds_ >= options_.behind_rounds);
     tried_.clear();
     behind_ = 0;
     if (all_behind && state_ != StreamState::kResyncNeeded) {
@@ -143,6 +145,7 @@ void StreamClient::welcome(NodeId from, const Welcome& welcome) {
   backoff_ = options_.backoff_min;
   tried_.clear();
   behind_ = 0;
+  behind_rounds_ = 0;
   damage_.clear();
   group_.logger().info("following", {{"source", from}, {"after_history_index", received_.index}});
   acknowledge(true);
@@ -159,7 +162,7 @@ void StreamClient::refused(NodeId from, const Refused& refused) {
   if (refused.reason == Refusal::kBehind) ++behind_;
   const bool resync = state_ == StreamState::kResyncNeeded;
   fail_source(group_.clock().now(), name(refused.reason));
-  if (resync && refused.reason == Refusal::kBehind) state_ = StreamState::kResyncNeeded;
+  if (resync) state_ = StreamState::kResyncNeeded;  // until one streams, or a state is adopted
 }
 
 bool StreamClient::contradicts(const Position& theirs) const {

@@ -29,6 +29,8 @@ struct ClientOptions {
   Duration backoff_min = 50ms;
   Duration backoff_max = 2s;
   Duration behind_retry = 5s;
+  // A source that does not answer may keep more log; it is waited for that often.
+  int behind_rounds = 5;
   bool compression = true;
 };
 
@@ -97,6 +99,7 @@ class StreamClient {
   Duration backoff_{};
   std::set<NodeId> tried_;  // in this round over the sources
   std::size_t behind_ = 0;  // of them said so
+  int behind_rounds_ = 0;   // in a row in which one did
   NodeId primary_leader_;
   Position primary_committed_;
   std::string damage_;

@@ -1,42 +1,15 @@
 #include "base/entry.h"
 
-#include <openssl/evp.h>
-
 #include <memory>
 
 #include "base/check.h"
 #include "base/codec.h"
+#include "base/sha256.h"
 
 namespace leeward {
 namespace {
 
 // One reused context a thread: making a context costs as much as the hash.
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new()) { LEEWARD_CHECK(context_ != nullptr, "out of memory"); }
-  ~Sha256() { EVP_MD_CTX_free(context_); }
-  Sha256(const Sha256&) = delete;
-  Sha256& operator=(const Sha256&) = delete;
-
-  void start() { LEEWARD_CHECK(EVP_DigestInit_ex(context_, algorithm(), nullptr) == 1); }
-  void add(std::string_view data) {
-    LEEWARD_CHECK(EVP_DigestUpdate(context_, data.data(), data.size()) == 1);
-  }
-  Hash finish() {
-    Hash hash;
-    LEEWARD_CHECK(EVP_DigestFinal_ex(context_, hash.bytes.data(), nullptr) == 1);
-    return hash;
-  }
-
- private:
-  // Fetched once: an implicit fetch takes a lock in every init.
-  static const EVP_MD* algorithm() {
-    static const EVP_MD* md = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-    return md;
-  }
-  EVP_MD_CTX* context_;
-};
-
 Sha256& hasher() {
   thread_local Sha256 instance;
   return instance;

@@ -336,7 +336,8 @@ Result<void> Applier::write(std::string_view key, std::string escaped, std::opti
   const std::size_t sub_size = row.size();
   append_record(row, record);
   const std::string_view wire = std::string_view(row).substr(sub_size);
-  numbers_.hash += hash_of_record(key, rev, wire);
+  const Sum256 digest = hash_of_record(key, rev, wire);
+  numbers_.hash += digest;
 
   std::int64_t old_lease = 0;
   Rev old_rev;
@@ -356,7 +357,7 @@ Result<void> Applier::write(std::string_view key, std::string escaped, std::opti
   }
   note(old_row ? ChangeKind::kUpdate : ChangeKind::kCreate, old_rev, key);
   if (capture_) revisions_->add(key, wire, previous);
-  overlay_.put(Family::kHead, std::move(escaped), std::move(row));
+  overlay_.put_head(std::move(escaped), std::move(row), digest);
   return {};
 }
 
@@ -371,16 +372,17 @@ Result<void> Applier::erase(std::string_view key, std::string escaped, std::stri
   if (old.record.lease != 0) overlay_.remove(Family::kLease, lease_key_row(old.record.lease, key));
   note(ChangeKind::kDelete, old.rev, key);
   if (capture_) revisions_->add(key, {}, old.wire);
-  overlay_.put(Family::kHist, hist_key(escaped, rev), {});
-  overlay_.remove(Family::kHead, std::move(escaped));
+  overlay_.append_hist(hist_key(escaped, rev), {});
+  overlay_.remove_head(std::move(escaped));
   return {};
 }
 
 // Moves the record of `escaped` from head to hist; it counts until a
 // compaction reaches the running command's revision.
 void Applier::supersede(std::string_view key, std::string_view escaped, Rev old, std::string_view record) {
-  numbers_.superseded += hash_of_record(key, old, record);
-  overlay_.put(Family::kHist, hist_key(escaped, old), std::string(record));
+  const Sum256* known = overlay_.head_digest(escaped);
+  numbers_.superseded += known ? *known : hash_of_record(key, old, record);
+  overlay_.append_hist(hist_key(escaped, old), std::string(record));
 }
 
 void Applier::note(ChangeKind kind, Rev previous, std::string_view key) {

@@ -79,6 +79,12 @@ std::string lease_row(std::int64_t id);
 std::string lease_key_row(std::int64_t id, std::string_view key);
 inline constexpr std::size_t kLeaseKeyPrefix = 9;
 
+// meta: single rows by name; region entries as "region/" and their kind.
+inline constexpr const char* kNumbersRow = "numbers";
+inline constexpr const char* kGroupRow = "group";
+inline constexpr const char* kSweptRow = "swept";
+inline constexpr std::string_view kRegionPrefix = "region/";
+
 // --- records: the value of a row of hist, and of head behind its sub revision ---
 
 // A version of a key, stored as the fields 2 to 6 of mvccpb.KeyValue are on the

@@ -76,12 +76,14 @@ class Table {
     return false;
   }
 
-  // Each live row of a family, in order.
+  // Each live row, in order, all of one moment.
   template <class F>
-  void for_each(Family family, F&& f) const {
+  void for_each(F&& f) const {
     const std::lock_guard lock(mutex_);
-    for (const auto& [key, versions] : of(family))
-      if (const Version* version = visible(versions, kLatest); version && version->value) f(key, *version->value);
+    for (int i = 0; i < kFamilies; ++i)
+      for (const auto& [key, versions] : of(static_cast<Family>(i)))
+        if (const Version* version = visible(versions, kLatest); version && version->value)
+          f(static_cast<Family>(i), key, *version->value);
   }
 
   std::uint64_t bytes() const {
@@ -196,12 +198,11 @@ constexpr std::uint8_t kEnd = 255;
 
 std::string encode_image(const Table& table) {
   std::string out(kMagic);
-  for (int i = 0; i < kFamilies; ++i)
-    table.for_each(static_cast<Family>(i), [&](const std::string& key, const std::string& value) {
-      codec::put_u8(out, static_cast<std::uint8_t>(i));
-      codec::put_bytes(out, key);
-      codec::put_bytes(out, value);
-    });
+  table.for_each([&](Family family, const std::string& key, const std::string& value) {
+    codec::put_u8(out, static_cast<std::uint8_t>(family));
+    codec::put_bytes(out, key);
+    codec::put_bytes(out, value);
+  });
   codec::put_u8(out, kEnd);
   codec::put_u32(out, crc32c(out));
   return out;
@@ -251,8 +252,11 @@ class MemoryStore final : public Store {
 
   Result<void> write(const Batch& batch) override {
     table_->apply(batch);
-    if (options_.flush_every != 0 && ++since_flush_ >= options_.flush_every) return flush();
-    return {};
+    {
+      const std::lock_guard lock(mutex_);
+      if (options_.flush_every == 0 || ++since_flush_ < options_.flush_every) return {};
+    }
+    return flush();
   }
   Result<std::optional<std::string>> get(Family family, std::string_view key) const override {
     return table_->get(family, key, Table::kLatest);
@@ -263,6 +267,7 @@ class MemoryStore final : public Store {
   std::shared_ptr<const StoreSnapshot> snapshot() const override { return std::make_shared<MemorySnapshot>(table_); }
 
   Result<void> flush() override {
+    const std::lock_guard lock(mutex_);
     since_flush_ = 0;
     return save(directory_);
   }
@@ -271,6 +276,11 @@ class MemoryStore final : public Store {
     if (disk_.exists(directory)) return Error{Code::kExists, "checkpoint: " + directory + " exists"};
     LEEWARD_TRY(disk_.make_dirs(directory));
     return save(directory);
+  }
+  Result<std::shared_ptr<const StoreSnapshot>> open_checkpoint(const std::string& directory) const override {
+    MemoryStore copy(disk_, directory, {});
+    LEEWARD_TRY(copy.load());
+    return copy.snapshot();
   }
   std::uint64_t bytes() const override { return table_->bytes(); }
   std::uint64_t bytes_in_use() const override { return table_->bytes(); }
@@ -296,6 +306,7 @@ class MemoryStore final : public Store {
   Path directory_;
   MemoryStoreOptions options_;
   std::shared_ptr<Table> table_;
+  std::mutex mutex_;  // one image of the directory is written at a time
   std::uint64_t since_flush_ = 0;
 };
 

@@ -1,5 +1,7 @@
 #include "kv/overlay.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace leeward::kv {
@@ -52,16 +54,29 @@ class OverlayIterator final : public Iterator {
 };
 
 Result<std::optional<std::string>> Overlay::get(Family family, std::string_view key) const {
+  if (family == Family::kHist) sort_hist_in();
+  if (family == Family::kHead)
+    if (const auto* known = heads_.find(key)) return std::optional<std::string>(known->row);
   const Rows& own = rows(family);
   if (const auto it = own.find(key); it != own.end()) return it->second;
   return store_.get(family, key);
 }
 
 std::unique_ptr<Iterator> Overlay::iterate(Family family) const {
+  if (family == Family::kHist) sort_hist_in();
   return std::make_unique<OverlayIterator>(rows(family), store_.iterate(family));
 }
 
+void Overlay::sort_hist_in() const {
+  for (auto& [key, value] : hist_) rows(Family::kHist).insert_or_assign(std::move(key), std::move(value));
+  hist_.clear();
+}
+
 void Overlay::drain(Batch& batch) {
+  // In the order of keys, as everything: the store inserts neighbours faster.
+  std::sort(hist_.begin(), hist_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [key, value] : hist_) batch.put(Family::kHist, std::move(key), std::move(value));
+  hist_.clear();
   for (int i = 0; i < kFamilies; ++i) {
     Rows& own = rows_[static_cast<std::size_t>(i)];
     while (!own.empty()) {
@@ -74,7 +89,10 @@ void Overlay::drain(Batch& batch) {
   }
 }
 
+// What a batch changed that never came to be written is not in head.
 void Overlay::clear() {
+  if (!rows(Family::kHead).empty()) heads_.clear();
+  hist_.clear();
   for (Rows& own : rows_) own.clear();
 }
 

@@ -1,9 +1,12 @@
 #include <array>
+#include <cstdarg>
 
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
+#include <rocksdb/file_checksum.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_batch.h>
@@ -109,6 +112,8 @@ class RocksSnapshot final : public StoreSnapshot {
   rocksdb::ReadOptions options_;
 };
 
+Result<std::shared_ptr<Db>> open_db(const Path& directory, const RocksDbOptions& options);
+
 class RocksDbStore final : public Store {
  public:
   explicit RocksDbStore(std::shared_ptr<Db> db) : db_(std::move(db)) { write_options_.disableWAL = true; }
@@ -142,6 +147,16 @@ class RocksDbStore final : public Store {
     if (auto status = rocksdb::Checkpoint::Create(db_->db.get(), &raw); !status.ok()) return to_error(status);
     const std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
     return to_result(checkpoint->CreateCheckpoint(directory));
+  }
+
+  Result<std::shared_ptr<const StoreSnapshot>> open_checkpoint(const std::string& directory) const override {
+    RocksDbOptions options;
+    options.block_cache = 1_MiB;
+    options.create = false;
+    options.read_only = true;
+    auto db = open_db(directory, options);
+    if (!db.ok()) return db.error();
+    return std::shared_ptr<const StoreSnapshot>(std::make_shared<RocksSnapshot>(std::move(*db)));
   }
 
   std::uint64_t bytes() const override {
@@ -190,7 +205,7 @@ rocksdb::ColumnFamilyOptions family_options(Family family, const RocksDbOptions&
 
   rocksdb::ColumnFamilyOptions out;
   out.write_buffer_size = options.write_buffer;
-  out.max_write_buffer_number = 2;
+  out.max_write_buffer_number = 3;  // writes go on while two full ones are on their way to disk
   out.arena_block_size = 256_KiB;  // small families must not take megabytes for a few rows
   out.compression = fast_compression();
   out.target_file_size_base = 16_MiB;
@@ -201,10 +216,13 @@ rocksdb::ColumnFamilyOptions family_options(Family family, const RocksDbOptions&
       table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
       out.memtable_prefix_bloom_size_ratio = 0.05;
       out.memtable_whole_key_filtering = true;
+      // Batches come in order: each insertion searches on from the last one.
+      out.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(0));
       break;
     case Family::kHist:
       // Read by seeks within a key; no filter can help.
       table.block_size = 16_KiB;
+      out.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(0));
       break;
     case Family::kRev:
       // Written and deleted in order: files move down without being rewritten.
@@ -221,6 +239,13 @@ rocksdb::ColumnFamilyOptions family_options(Family family, const RocksDbOptions&
   return out;
 }
 
+// A directory that is only looked into gets no log file.
+class SilentLogger final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
 rocksdb::DBOptions database_options(const RocksDbOptions& options) {
   rocksdb::DBOptions out;
   out.create_if_missing = options.create && !options.read_only;
@@ -233,14 +258,19 @@ rocksdb::DBOptions database_options(const RocksDbOptions& options) {
   out.stats_dump_period_sec = 0;
   out.stats_persist_period_sec = 0;
   out.info_log_level = rocksdb::WARN_LEVEL;
+  if (options.read_only) {
+    out.info_log = std::make_shared<SilentLogger>();
+    out.skip_stats_update_on_db_open = true;
+  }
   out.keep_log_file_num = 2;
   out.max_manifest_file_size = 4_MiB;
+  // Of each table file as a whole, kept in the manifest: a block's own checksum
+  // leaves the bytes between blocks and in the footer to chance.
+  out.file_checksum_gen_factory = rocksdb::GetFileChecksumGenCrc32cFactory();
   return out;
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Store>> open_rocksdb_store(const Path& directory, const RocksDbOptions& options) {
+Result<std::shared_ptr<Db>> open_db(const Path& directory, const RocksDbOptions& options) {
   const auto cache = rocksdb::NewLRUCache(options.block_cache);
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   // RocksDB insists on a family of this name; it stays empty.
@@ -261,7 +291,15 @@ Result<std::unique_ptr<Store>> open_rocksdb_store(const Path& directory, const R
   LEEWARD_CHECK(handles.size() == kFamilies + 1, "RocksDB opened other families than asked");
   raw->DestroyColumnFamilyHandle(handles.front());
   db->handles.assign(handles.begin() + 1, handles.end());
-  return std::unique_ptr<Store>(std::make_unique<RocksDbStore>(std::move(db)));
+  return db;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> open_rocksdb_store(const Path& directory, const RocksDbOptions& options) {
+  auto db = open_db(directory, options);
+  if (!db.ok()) return db.error();
+  return std::unique_ptr<Store>(std::make_unique<RocksDbStore>(std::move(*db)));
 }
 
 }  // namespace leeward::kv

@@ -1,20 +1,16 @@
 #include "kv/state_machine.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 
 #include "base/check.h"
 #include "base/codec.h"
 #include "base/crc32c.h"
 #include "kv/txn.h"
+#include "ports/file_hash.h"
 
 namespace leeward::kv {
 namespace {
 
-constexpr const char* kNumbersRow = "numbers";
-constexpr const char* kGroupRow = "group";
-constexpr const char* kSweptRow = "swept";
 const Error kStoppedError{Code::kUnavailable, "etcdserver: server stopped"};
 const Error kBadRow{Code::kCorrupt, "state store: a row cannot be read"};
 
@@ -73,22 +69,6 @@ class StreamedRange final : public RangeReply {
   std::size_t given_ = 0;
 };
 
-Result<Hash> hash_file(const File& file, std::uint64_t size) {
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-  LEEWARD_CHECK(EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1, "SHA-256 is missing");
-  std::string chunk;
-  for (std::uint64_t offset = 0; offset < size; offset += chunk.size()) {
-    chunk.clear();
-    auto read = file.read(offset, 1_MiB, chunk);
-    if (!read.ok()) return read.error();
-    if (chunk.empty()) return Error{Code::kIo, "a checkpoint's file became shorter"};
-    EVP_DigestUpdate(context.get(), chunk.data(), chunk.size());
-  }
-  Hash out;
-  EVP_DigestFinal_ex(context.get(), out.bytes.data(), nullptr);
-  return out;
-}
-
 // Over all of a manifest but its id.
 std::string manifest_id(const Manifest& manifest) {
   std::string bytes;
@@ -107,6 +87,16 @@ std::string manifest_id(const Manifest& manifest) {
     bytes.append(reinterpret_cast<const char*>(file.hash.bytes.data()), file.hash.bytes.size());
   }
   return sha256(bytes).hex();
+}
+
+AppliedState applied_state(const Numbers& numbers) {
+  AppliedState state;
+  state.point = numbers.point;
+  state.epoch = numbers.epoch;
+  state.revision = Revision(numbers.revision);
+  state.compacted = Revision(numbers.compacted);
+  state.state_hash = numbers.hash.hash();
+  return state;
 }
 
 bool is_region_kind(EntryKind kind) {
@@ -166,7 +156,10 @@ Result<void> MvccStateMachine::load(std::unique_ptr<Store> store) {
   numbers_ = numbers;
   swept_ = static_cast<std::int64_t>(swept);
   group_state_ = stored_group_state_ = group_row->value_or("");
-  described_.clear();
+  {
+    const std::lock_guard lock(checkpoint_mutex_);
+    described_.clear();
+  }
   // What was read is on disk: nothing else survives an open.
   durable_.store(numbers_.point.index.value(), std::memory_order_release);
   {
@@ -257,17 +250,15 @@ Result<void> MvccStateMachine::apply(std::span<const Entry> entries,
 
 void MvccStateMachine::remember_hash(const Numbers& numbers) {
   const std::lock_guard lock(hashes_mutex_);
+  // An apply() that a full disk refused comes again.
+  while (!hashes_.empty() && hashes_.back().first >= numbers.point.position.index) hashes_.pop_back();
   hashes_.emplace_back(numbers.point.position.index, numbers.hash.hash());
   while (hashes_.size() > options_.remembered_hashes) hashes_.pop_front();
 }
 
 void MvccStateMachine::publish() {
   auto view = std::make_shared<View>();
-  view->state.point = numbers_.point;
-  view->state.epoch = numbers_.epoch;
-  view->state.revision = Revision(numbers_.revision);
-  view->state.compacted = Revision(numbers_.compacted);
-  view->state.state_hash = numbers_.hash.hash();
+  view->state = applied_state(numbers_);
   view->keys = numbers_.keys;
   view->snapshot = store_->snapshot();
   published_->set(std::move(view));
@@ -278,8 +269,15 @@ std::string MvccStateMachine::group_state() const { return group_state_; }
 
 Result<void> MvccStateMachine::flush() {
   LEEWARD_TRY(store_->flush());
-  durable_.store(numbers_.point.index.value(), std::memory_order_release);
+  now_durable(numbers_.point.index);
   return {};
+}
+
+// A checkpoint of an older state may end after a flush.
+void MvccStateMachine::now_durable(Index index) {
+  std::uint64_t known = durable_.load(std::memory_order_relaxed);
+  while (known < index.value() && !durable_.compare_exchange_weak(known, index.value(), std::memory_order_release)) {
+  }
 }
 
 // --- compaction ---
@@ -343,14 +341,33 @@ Result<StateFile> MvccStateMachine::describe(const Path& directory, const std::s
   return out;
 }
 
+Result<void> MvccStateMachine::read_state(const Path& directory, Manifest& out) const {
+  auto copy = store_->open_checkpoint(directory);
+  if (!copy.ok()) return copy.error();
+  auto numbers_row = (*copy)->get(Family::kMeta, kNumbersRow);
+  if (!numbers_row.ok()) return numbers_row.error();
+  auto group_row = (*copy)->get(Family::kMeta, kGroupRow);
+  if (!group_row.ok()) return group_row.error();
+  Numbers numbers;
+  if (*numbers_row) {
+    auto decoded = Numbers::decode(**numbers_row);
+    if (!decoded.ok()) return decoded.error();
+    numbers = *decoded;
+  }
+  out.state = applied_state(numbers);
+  out.membership = group_row->value_or("");
+  return {};
+}
+
 Result<Manifest> MvccStateMachine::checkpoint(const std::string& directory) {
+  const std::lock_guard lock(checkpoint_mutex_);
   LEEWARD_TRY(store_->checkpoint(directory));
-  durable_.store(numbers_.point.index.value(), std::memory_order_release);
-  Manifest manifest;
-  manifest.state = applied();
-  manifest.membership = stored_group_state_;
   auto names = disk_.list(directory);
   if (!names.ok()) return names.error();
+  // Entries are applied meanwhile: what the files hold, only they can tell.
+  Manifest manifest;
+  LEEWARD_TRY(read_state(directory, manifest));
+  now_durable(manifest.state.point.index);
   std::map<std::string, StateFile> still;
   for (const std::string& name : *names) {
     auto file = describe(directory, name);

@@ -8,6 +8,7 @@
 
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -77,6 +78,8 @@ class MvccStateMachine final : public StateMachine {
   Result<void> check_follows(const Entry& entry) const;
   void remember_hash(const Numbers& numbers);
   void publish();
+  void now_durable(Index index);
+  Result<void> read_state(const Path& directory, Manifest& out) const;
   Result<StateFile> describe(const Path& directory, const std::string& name);
 
   Disk& disk_;
@@ -94,7 +97,8 @@ class MvccStateMachine final : public StateMachine {
     CommandResult result;
   };
   std::vector<Answer> answers_;
-  std::map<std::string, StateFile> described_;  // table files never change: hash each once
+  std::mutex checkpoint_mutex_;
+  std::map<std::string, StateFile> described_;  // under it; table files never change: hash each once
 
   std::shared_ptr<Published> published_;
   std::shared_ptr<WatchHub> hub_;

@@ -5,6 +5,8 @@
 #include "base/codec.h"
 #include "base/crc32c.h"
 #include "base/quantity.h"
+#include "ports/file_hash.h"
+#include "ports/manifest.h"
 
 namespace leeward::node {
 namespace {
@@ -79,35 +81,50 @@ Result<std::vector<std::uint64_t>> look_over(Disk& disk, const Path& pool, const
   return starts;
 }
 
-// Each file checked and durable under its own name, then the manifest.
-Result<void> complete(Disk& disk, const Path& pool, const Manifest& manifest) {
-  for (const auto& f : manifest.files) {
-    const auto path = pool + "/" + f.hash.hex(), part = path + std::string(kPart);
-    if (disk.exists(path)) continue;
-    {
-      auto file = disk.open(part, OpenMode::kReadWrite);
-      if (!file.ok()) return file.error();
-      LEEWARD_TRY((*file)->sync());
-    }
-    auto bytes = read_whole(disk, part, f.size + 1);
-    if (!bytes.ok()) return bytes.error();
-    if (bytes->size() != f.size || sha256(*bytes) != f.hash) {
+// Checked and durable: from here on it has its own name.
+Result<void> complete_file(Disk& disk, const Path& pool, const StateFile& f) {
+  const auto path = pool + "/" + f.hash.hex(), part = path + std::string(kPart);
+  if (disk.exists(path)) return {};
+  {
+    auto file = disk.open(part, OpenMode::kReadWrite);
+    if (!file.ok()) return file.error();
+    LEEWARD_TRY((*file)->sync());
+    auto size = (*file)->size();
+    if (!size.ok()) return size.error();
+    auto hash = hash_file(**file, *size);
+    if (!hash.ok()) return hash.error();
+    if (*size != f.size || *hash != f.hash) {
       (void)disk.remove(part);  // what stays fails again, and is removed then
       return Error{Code::kCorrupt, "the received file " + f.name + " is not what the manifest names"};
     }
-    LEEWARD_TRY(disk.rename(part, path));
   }
-  LEEWARD_TRY(disk.sync_dir(pool));
-  return write_held(disk, pool, manifest);
+  return disk.rename(part, path);
 }
 
 Result<void> copy_file(Disk& disk, const Path& from, const Path& to, std::uint64_t size) {
-  auto bytes = read_whole(disk, from, size + 1);
-  if (!bytes.ok()) return bytes.error();
-  auto file = disk.open(to, OpenMode::kCreateOrOpen);
-  if (!file.ok()) return file.error();
-  LEEWARD_TRY((*file)->write(0, *bytes));
-  return (*file)->sync();
+  auto source = disk.open(from, OpenMode::kRead);
+  if (!source.ok()) return source.error();
+  auto copy = disk.open(to, OpenMode::kCreateOrOpen);
+  if (!copy.ok()) return copy.error();
+  LEEWARD_TRY(for_each_piece(**source, size, [&](std::uint64_t offset, std::string_view piece) {
+    return (*copy)->write(offset, piece);
+  }));
+  return (*copy)->sync();
+}
+
+// Whether the log leaps to this state. What is asked of the log is a few points.
+bool named_by_log(const LogView& log, const Position& position) {
+  Index low = log.base().index, high = log.last().index;  // the first at or past it lies in (low, high]
+  while (high.value() > low.value() + 1) {
+    const auto middle = low + (high - low) / 2;
+    const auto point = log.point(middle);
+    if (!point.ok()) return true;  // unreadable: rather keep it
+    (point->position.index < position.index ? low : high) = middle;
+  }
+  const auto point = log.point(high);
+  if (!point.ok() || point->position != position) return false;
+  const auto entries = log.read(high, high + 1, 1);
+  return !entries.ok() || entries->empty() || entries->front().kind == EntryKind::kAdopt;
 }
 
 template <class Ids>
@@ -118,12 +135,8 @@ bool majority(const Ids& ids, const std::function<bool(NodeId)>& yes) {
 
 }  // namespace
 
-Adoption::Adoption(Context& context, WalLoop& wal, Snapshots& snapshots, LowestApplied lowest, OnFailed failed)
-    : context_(context),
-      wal_(wal),
-      snapshots_(snapshots),
-      lowest_(std::move(lowest)),
-      failed_(std::move(failed)) {}
+Adoption::Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, OnFailed failed)
+    : context_(context), snapshots_(snapshots), lowest_(std::move(lowest)), failed_(std::move(failed)) {}
 
 Result<void> Adoption::load() {
   auto& disk = context_.ports.disk;
@@ -151,6 +164,7 @@ Result<void> Adoption::lay_out(Disk& disk, const Path& data_dir, const Manifest&
   LEEWARD_TRY(disk.remove_all(directory));
   LEEWARD_TRY(disk.make_dirs(directory));
   for (const auto& f : manifest.files) {
+    if (!plain_file_name(f.name)) return Error{Code::kCorrupt, "a manifest names the file '" + f.name + "'"};
     const auto from = data_dir + "/adopt/" + f.hash.hex(), to = directory + "/" + f.name;
     if (f.name.ends_with(".sst")) {
       LEEWARD_TRY(disk.link(from, to));
@@ -356,7 +370,7 @@ void Adoption::begin(Manifest manifest, NodeId from) {
   ++generation_;
   context_.ports.log.info("fetches a state to adopt", {{"history_index", f.manifest.state.point.position.index},
                                                        {"from", from}, {"bytes", f.total}});
-  wal_.run([this, generation = generation_, files = f.manifest.files]() -> Function<void()> {
+  context_.run_on_files([this, generation = generation_, files = f.manifest.files]() -> Function<void()> {
     auto starts = look_over(context_.ports.disk, pool(), files, context_.options.storage.chunk_bytes);
     return [this, generation, starts = std::move(starts)]() mutable {
       if (generation != generation_ || !fetch_) return;
@@ -384,7 +398,7 @@ void Adoption::ask_for_more() {
     ask(f.next);
     f.next.offset += context_.options.storage.chunk_bytes;
   }
-  if (f.next.file >= files.size() && f.asked.empty() && f.on_disk == 0) finish();
+  if (f.next.file >= files.size() && f.asked.empty() && f.on_disk == 0) check_file(0);
 }
 
 void Adoption::ask(const Piece& piece) {
@@ -410,7 +424,7 @@ bool Adoption::on_chunk(NodeId, const Frame& frame) {
   f.have += expected;
   ++f.on_disk;
   const auto path = pool() + "/" + f.manifest.files[chunk->file].hash.hex() + std::string(kPart);
-  wal_.run([this, path, generation = generation_, chunk = std::move(*chunk)]() -> Function<void()> {
+  context_.run_on_files([this, path, generation = generation_, chunk = std::move(*chunk)]() -> Function<void()> {
     Result<void> result;
     if (auto file = context_.ports.disk.open(path, OpenMode::kCreateOrOpen); file.ok()) {
       result = (*file)->write(chunk.offset, chunk.data.view());
@@ -427,13 +441,30 @@ bool Adoption::on_chunk(NodeId, const Frame& frame) {
   return true;
 }
 
-void Adoption::finish() {
-  ++fetch_->on_disk;
-  wal_.run([this, generation = generation_, manifest = fetch_->manifest]() -> Function<void()> {
-    auto result = complete(context_.ports.disk, pool(), manifest);
+void Adoption::check_file(std::size_t place) {
+  if (place == fetch_->manifest.files.size()) return hold();
+  fetch_->on_disk = 1;
+  context_.run_on_files([this, generation = generation_, place, file = fetch_->manifest.files[place]]() -> Function<void()> {
+    const auto result = complete_file(context_.ports.disk, pool(), file);
+    return [this, result, generation, place] {
+      if (generation != generation_ || !fetch_) return;
+      fetch_->on_disk = 0;
+      fetch_->progressed = context_.now();
+      if (!result.ok()) return give_up(result.error());
+      check_file(place + 1);
+    };
+  });
+}
+
+// The manifest is written when the names of all its files are durable.
+void Adoption::hold() {
+  fetch_->on_disk = 1;
+  context_.run_on_files([this, generation = generation_, manifest = fetch_->manifest]() -> Function<void()> {
+    auto result = context_.ports.disk.sync_dir(pool());
+    if (result.ok()) result = write_held(context_.ports.disk, pool(), manifest);
     return [this, result, generation] {
       if (generation != generation_ || !fetch_) return;
-      --fetch_->on_disk;
+      fetch_->on_disk = 0;
       if (!result.ok()) return give_up(result.error());
       auto f = std::move(*fetch_);
       fetch_.reset();
@@ -503,6 +534,24 @@ void Adoption::drive_fetch() {
   for (const auto& piece : f.asked) ask(piece);
 }
 
+bool Adoption::holds_for(Index adopted) const {
+  const auto point = context_.log->point(adopted);
+  return point.ok() && std::any_of(held_.begin(), held_.end(), [&](const auto& held) {
+           return held.second.state.point.position == point->position;
+         });
+}
+
+// The oldest that no entry of the log asks for.
+const Manifest* Adoption::least_needed() const {
+  const Manifest* least = nullptr;
+  for (const auto& [id, m] : held_) {
+    if (least && m.state.point.position.index >= least->state.point.position.index) continue;
+    if ((need_ && need_->id == id) || named_by_log(*context_.log, m.state.point.position)) continue;
+    least = &m;
+  }
+  return least;
+}
+
 // Files go when every member has come past them. One that is never adopted
 // stays until then, or until newer ones push it out.
 void Adoption::drop_old() {
@@ -510,12 +559,8 @@ void Adoption::drop_old() {
   std::vector<std::string> over;
   for (const auto& [id, m] : held_)
     if (lowest && m.state.point.position.index <= *lowest) over.push_back(id);
-  if (over.empty() && held_.size() > kMostHeld) {
-    const auto oldest = std::min_element(held_.begin(), held_.end(), [](const auto& a, const auto& b) {
-      return a.second.state.point.position.index < b.second.state.point.position.index;
-    });
-    if (!need_ || need_->id != oldest->first) over.push_back(oldest->first);
-  }
+  if (over.empty() && held_.size() > kMostHeld)
+    if (const auto* least = least_needed()) over.push_back(least->id);
   if (over.empty()) return;
   std::vector<std::string> removed;
   for (const auto& id : over) {
@@ -527,7 +572,7 @@ void Adoption::drop_old() {
     for (const auto& f : m.files) keep.insert(f.hash.hex());
   if (fetch_)
     for (const auto& f : fetch_->manifest.files) keep.insert({f.hash.hex(), f.hash.hex() + std::string(kPart)});
-  wal_.run([&disk = context_.ports.disk, pool = pool(), removed, keep]() -> Function<void()> {
+  context_.run_on_files([&disk = context_.ports.disk, pool = pool(), removed, keep]() -> Function<void()> {
     // The manifests first, for good: one that comes back must find its files.
     for (const auto& name : removed) (void)disk.remove(pool + "/" + name);
     if (!disk.sync_dir(pool).ok()) return {};

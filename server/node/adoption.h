@@ -11,7 +11,7 @@
 // another manifest that names the same file. A manifest is written beside them
 // when the last of its files is durable: only then it is held.
 //
-// Core loop. File work runs as tasks of the wal loop.
+// Core loop. File work runs on the files loop.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,6 @@
 
 #include "node/context.h"
 #include "node/snapshots.h"
-#include "node/wal_loop.h"
 
 namespace leeward::node {
 
@@ -35,7 +34,7 @@ class Adoption {
   // applied; nullopt while one has not been heard.
   using LowestApplied = Function<std::optional<HistoryIndex>()>;
 
-  Adoption(Context& context, WalLoop& wal, Snapshots& snapshots, LowestApplied lowest, OnFailed failed);
+  Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, OnFailed failed);
 
   // At start: what is held.
   Result<void> load();
@@ -48,12 +47,14 @@ class Adoption {
   void need(const Manifest& manifest);
   void need_no_more() { need_.reset(); }
   bool holds(const std::string& id) const { return held_.contains(id); }
-  // Makes `directory` the state that a held manifest describes, durable. Wal loop.
+  // Makes `directory` the state that a held manifest describes, durable. Files loop.
   static Result<void> lay_out(Disk& disk, const Path& data_dir, const Manifest& manifest, const Path& directory);
 
   void on_frame(NodeId from, const Frame& frame);
   // True: it was for a fetch of this.
   bool on_chunk(NodeId from, const Frame& frame);
+  // Whether what the entry at this index adopts is held.
+  bool holds_for(Index adopted) const;
   // Where a file of a held manifest lies.
   std::optional<Path> file(const std::string& id, std::uint32_t place) const;
   void drive();
@@ -72,7 +73,7 @@ class Adoption {
     std::vector<std::uint64_t> starts;  // of each file: what is there already
     Piece next;
     std::set<Piece> asked;
-    std::size_t on_disk = 0;  // tasks at the wal loop
+    std::size_t on_disk = 0;  // tasks at the files loop
     bool ready = false;       // `starts` is known
     std::uint64_t have = 0, total = 0;
     Instant progressed{}, asked_again{};
@@ -108,13 +109,15 @@ class Adoption {
   void begin(Manifest manifest, NodeId from);
   void ask_for_more();
   void ask(const Piece& piece);
-  void finish();
+  // Checks the files from this one on, one a task, then the whole is held.
+  void check_file(std::size_t place);
+  void hold();
   void give_up(const Error& error);
   void drop_old();
+  const Manifest* least_needed() const;
   bool stale() const;
 
   Context& context_;
-  WalLoop& wal_;
   Snapshots& snapshots_;
   LowestApplied lowest_;
   OnFailed failed_;

@@ -47,6 +47,14 @@ struct Context {
     if (!tail.empty()) parts.push_back(std::move(tail));
     return ports.link.send(to, lane, std::move(parts));
   }
+
+  // Runs `work` on the files loop, then what it returns on the core loop. In
+  // order among themselves; not with the wal loop's.
+  void run_on_files(Function<Function<void()>()> work) {
+    ports.files.post([&core = ports.core, work = std::move(work)]() mutable {
+      if (auto then = work()) core.post(std::move(then));
+    });
+  }
 };
 
 // etcd's texts, on which client libraries take their paths.
@@ -59,7 +67,7 @@ inline constexpr const char* kTimeoutLeaderFail = "etcdserver: request timed out
 inline constexpr const char* kTimeoutConnectionLost = "etcdserver: request timed out, possibly due to connection lost";
 inline constexpr const char* kLeaderChanged = "etcdserver: leader changed";
 inline constexpr const char* kLeaseNotFound = "etcdserver: requested lease not found";
-inline constexpr const char* kDiskFull = "leeward: disk full: this member accepts no writes until there is space";
+inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space exceeded";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text

@@ -7,7 +7,6 @@ namespace leeward::node {
 namespace {
 
 constexpr std::uint8_t kVersion = 1;
-constexpr std::size_t kMaxFiles = 1 << 20;
 
 using codec::get_bytes;
 using codec::get_fixed;
@@ -80,15 +79,6 @@ bool get_optional(std::string_view& in, std::optional<Duration>& v) {
   std::optional<std::uint64_t> raw;
   if (!get_optional(in, raw)) return false;
   if (raw) v = Duration(static_cast<std::int64_t>(*raw));
-  return true;
-}
-
-bool plain_file_name(std::string_view name) {
-  if (name.empty() || name.size() > 255 || name.front() == '.') return false;
-  for (char c : name)
-    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-          c == '_'))
-      return false;
   return true;
 }
 
@@ -231,44 +221,6 @@ Result<CallAnswer> decode_call_answer(const Bytes& body) {
     return malformed("answer");
   answer.result = Error{static_cast<Code>(code), text};
   return answer;
-}
-
-std::string encode(const Manifest& m) {
-  std::string out;
-  put_bytes(out, m.id);
-  put_point(out, m.state.point);
-  put_varint(out, m.state.epoch.value());
-  put_u64(out, static_cast<std::uint64_t>(m.state.revision.value()));
-  put_u64(out, static_cast<std::uint64_t>(m.state.compacted.value()));
-  put_array(out, m.state.state_hash.bytes);
-  put_bytes(out, m.membership);
-  put_varint(out, m.files.size());
-  for (const auto& f : m.files) {
-    put_bytes(out, f.name);
-    put_varint(out, f.size);
-    put_array(out, f.hash.bytes);
-  }
-  return out;
-}
-
-Result<Manifest> decode_manifest(std::string_view in) {
-  Manifest m;
-  std::uint64_t revision, compacted, files;
-  if (!get_string(in, m.id) || !get_point(in, m.state.point) || !get_ordinal(in, m.state.epoch) ||
-      !get_u64(in, revision) || !get_u64(in, compacted) || !get_fixed(in, m.state.state_hash.bytes) ||
-      !get_string(in, m.membership) || !get_varint(in, files) || files > kMaxFiles)
-    return malformed("manifest");
-  m.state.revision = Revision(static_cast<std::int64_t>(revision));
-  m.state.compacted = Revision(static_cast<std::int64_t>(compacted));
-  for (std::uint64_t i = 0; i < files; ++i) {
-    StateFile f;
-    if (!get_string(in, f.name) || !get_varint(in, f.size) || !get_fixed(in, f.hash.bytes))
-      return malformed("manifest");
-    if (!plain_file_name(f.name)) return Error{Code::kCorrupt, "a manifest names the file '" + f.name + "'"};
-    m.files.push_back(std::move(f));
-  }
-  if (!in.empty() || m.id.empty()) return malformed("manifest");
-  return m;
 }
 
 std::string encode(const SnapshotFetch& fetch) {

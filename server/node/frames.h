@@ -14,7 +14,7 @@
 #include "base/command.h"
 #include "base/ids.h"
 #include "base/result.h"
-#include "ports/state_machine.h"
+#include "ports/manifest.h"
 #include "ports/status.h"
 #include "raft/types.h"
 
@@ -92,10 +92,6 @@ struct CallAnswer {
 };
 std::string encode(const CallAnswer& answer);
 Result<CallAnswer> decode_call_answer(const Bytes& body);
-
-std::string encode(const Manifest& manifest);
-// Refuses file names that could leave the directory.
-Result<Manifest> decode_manifest(std::string_view body);
 
 struct SnapshotFetch {
   std::string id;

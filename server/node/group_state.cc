@@ -7,7 +7,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kVersion = 2;  // 1: without `adopted`
 const Error kMalformed{Code::kCorrupt, "the group's state is malformed"};
 
 void put_node(std::string& out, const Node& n) {
@@ -51,6 +51,7 @@ std::string encode(const GroupState& state) {
   }
   codec::put_varint(out, state.topology.size());
   for (const auto& n : state.topology) put_node(out, n);
+  codec::put_varint(out, state.adopted.value());
   return out;
 }
 
@@ -81,6 +82,10 @@ Result<GroupState> decode_group_state(std::string_view in) {
     Node n;
     if (!get_node(in, n)) return kMalformed;
     state.topology.push_back(std::move(n));
+  }
+  if (std::uint64_t adopted = 0; version > 1) {
+    if (!codec::get_varint(in, adopted)) return kMalformed;
+    state.adopted = Index(adopted);
   }
   if (!in.empty()) return kMalformed;
   return state;
@@ -124,6 +129,9 @@ Result<bool> apply_to_group(const Entry& entry, GroupState& state) {
       state.admitted[admission->id] = admission->incarnation;
       return true;
     }
+    case EntryKind::kAdopt:
+      state.adopted = entry.index;
+      return true;
     default:
       return false;
   }

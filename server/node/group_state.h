@@ -24,6 +24,9 @@ struct GroupState {
   // once filled changes by kAdmit only.
   std::map<NodeId, Incarnation> admitted;
   std::vector<Node> topology;  // all regions
+  // The newest kAdopt: what lies before it leads to another state than this
+  // group's. 0: none.
+  Index adopted;
 
   bool started() const { return lineage.known(); }
 };

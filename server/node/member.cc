@@ -53,12 +53,16 @@ void Member::start_core(raft::Membership membership, bool first) {
   options.id = self();
   options.seed = context_.ports.random.next();
   auto hard_state = context_.log->hard_state();
+  // A crash may have come after a snapshot's log was begun and before its term
+  // was written: this member voted in no term as high.
+  if (context_.log->last().term > hard_state.term) hard_state = {context_.log->last().term, {}, hard_state.commit};
   const auto applied = context_.applied();
   hard_state.commit = std::max(hard_state.commit, applied);
   options.vote_wait = superblock_data_.starts > 1;
   context_.core = std::make_unique<raft::Core>(
       options, *context_.log, raft::InitialState{hard_state, std::move(membership), applied}, context_.now());
   update_may_vote();
+  guard_adopted();
   waiting_for_.clear();
   publish_cluster_id();
   context_.ports.log.info("takes part in its group", {{"term", hard_state.term}, {"applied", applied}});
@@ -133,6 +137,7 @@ void Member::housekeep() {
   }
   snapshots_->drive();
   if (!installing_) adoption_->drive();
+  if (context_.core && !installing_) guard_adopted();
   send_reports();
   publish_status();
   wake();
@@ -212,16 +217,25 @@ void Member::propose_first_entry() {
 }
 
 // A leader whose disk hangs holds everybody up: another one may have a disk
-// that answers. A full disk is a disk that hangs.
+// that answers. A full disk is a disk that hangs, unless all are full: then
+// nobody could do better, and reads go on here.
 void Member::watch_disk() {
   if (const auto fault = context_.core->status().fault; fault && !std::exchange(fault_logged_, true))
     context_.ports.log.error("this member's log differs from its leader's and takes no more of it", {{"fault", *fault}});
   const auto stalled = wal_->stalled(context_.now());
   if (!stalled || *stalled < context_.options.raft.election_timeout) return;
   if (context_.core->role() != raft::Role::kLeader || membership().voters.size() < 2) return;
+  if (disk_full() && !another_has_space()) return;
   context_.ports.log.warn("gives up leadership: the disk does not answer",
-                          {{"stall_ms", to_ms(*stalled)}, {"disk_full", wal_->disk_full()}});
+                          {{"stall_ms", to_ms(*stalled)}, {"disk_full", disk_full()}});
   context_.core->step_down(context_.now());
+}
+
+bool Member::another_has_space() const {
+  return std::any_of(reports_.begin(), reports_.end(), [&](const auto& report) {
+    const MemberStatus& s = report.second.status;
+    return report.first != self() && membership().is_voter(report.first) && s.healthy;
+  });
 }
 
 void Member::watch_connections() {
@@ -238,7 +252,7 @@ std::optional<Error> Member::write_refusal() const {
   if (stopping_) return Error{Code::kUnavailable, text::kStopped};
   if (role() == GroupRole::kStandby || role() == GroupRole::kObserver)
     return Error{Code::kUnavailable, text::kStandby};
-  if (wal_->disk_full() && context_.is_leader()) return Error{Code::kOverloaded, text::kDiskFull};
+  if (disk_full() && context_.is_leader()) return Error{Code::kNoSpace, text::kDiskFull};
   return std::nullopt;
 }
 

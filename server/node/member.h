@@ -123,7 +123,10 @@ class Member final : public Service, public Group {
   void lead_duties();
   void propose_first_entry();
   void watch_disk();
+  bool another_has_space() const;
   void watch_connections();
+  // Log or state has met a full disk.
+  bool disk_full() const { return wal_->disk_full() || held_back_ > 0; }
   std::optional<Error> write_refusal() const;
   void fail(const Error& error);
   void continue_stop();
@@ -134,7 +137,7 @@ class Member final : public Service, public Group {
   void send_messages(std::vector<raft::Message>& messages);
   void persisted(std::uint64_t token, std::vector<raft::Message> after_persist);
   void apply_committed();
-  void apply_run(std::vector<Entry> entries);
+  void apply_first(std::size_t count);  // of to_apply_
   void apply_control(std::span<const Entry> entries);
   void after_apply(std::span<const Entry> entries);
   void watch_lease_commands(const Entry& entry);
@@ -180,11 +183,15 @@ class Member final : public Service, public Group {
   void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
 
   // member_adopt.cc: the state of another group in place of this one's
-  void meet_adopt(std::size_t place);
+  void meet_adopt();
   void wait_for_adopt();
   void install_adopted();
+  Result<std::shared_ptr<StateMachine>> make_adopted(const Path& directory, const Manifest& manifest, const Entry& entry,
+                                                     std::string group_state);  // files loop
+  void name_adopted(std::shared_ptr<StateMachine> state, const std::string& name);
   void adopted(std::shared_ptr<StateMachine> state, SuperblockData data);
   std::optional<HistoryIndex> lowest_applied() const;
+  void guard_adopted();
   void on_foreign_bulk(NodeId from, const Frame& frame);
   void on_bulk(NodeId from, const Frame& frame);
 
@@ -209,6 +216,10 @@ class Member final : public Service, public Group {
   std::string waiting_for_;
 
   std::vector<Entry> to_apply_;
+  // Of these, the first were refused by a full disk; their control entries have
+  // been acted on. They are tried again until there is space.
+  std::size_t held_back_ = 0;
+  Instant try_again_{};
   LogPoint committed_;
   NodeId last_leader_;
   std::uint64_t leader_changes_ = 0;

@@ -25,16 +25,12 @@ Result<Manifest> judge_adopt(const Entry& entry, const AppliedState& state) {
 
 }  // namespace
 
-// What stands before it is applied first. Of several the last counts: a later
-// Adopt releases a member from an earlier one.
-void Member::meet_adopt(std::size_t place) {
-  std::vector<Entry> before(std::make_move_iterator(to_apply_.begin()),
-                            std::make_move_iterator(to_apply_.begin() + static_cast<std::ptrdiff_t>(place)));
-  to_apply_.erase(to_apply_.begin(), to_apply_.begin() + static_cast<std::ptrdiff_t>(place));
-  if (!before.empty()) apply_run(std::move(before));
-  if (failed_) return;
+// It stands at the front: all before it is applied, or a later one releases
+// this member from an earlier one.
+void Member::meet_adopt() {
   auto manifest = judge_adopt(to_apply_.front(), context_.state->applied());
   if (!manifest.ok()) return fail(manifest.error());
+  if (auto result = apply_to_group(to_apply_.front(), context_.group); !result.ok()) return fail(result.error());
   adopting_ = Adopting{std::move(*manifest), encode(context_.group), 1, false, {}};
   adoption_->need(adopting_->manifest);
   wait_for_adopt();
@@ -48,11 +44,7 @@ void Member::wait_for_adopt() {
     if (is_history(e.kind)) continue;
     if (e.kind == EntryKind::kAdopt) {
       to_apply_.erase(to_apply_.begin(), to_apply_.begin() + static_cast<std::ptrdiff_t>(i));
-      auto manifest = judge_adopt(to_apply_.front(), context_.state->applied());
-      if (!manifest.ok()) return fail(manifest.error());
-      adopting_ = Adopting{std::move(*manifest), encode(context_.group), 1, false, {}};
-      adoption_->need(adopting_->manifest);
-      return wait_for_adopt();
+      return meet_adopt();
     }
     auto result = apply_to_group(e, context_.group);
     if (!result.ok()) return fail(result.error());
@@ -64,39 +56,54 @@ void Member::wait_for_adopt() {
 }
 
 // Beside the old state, which stays the current one until the superblock says
-// otherwise; a crash before that begins again at this entry.
+// otherwise; a crash before that begins again at this entry. The state is made
+// on the files loop: commits go on meanwhile.
 void Member::install_adopted() {
   adopting_->submitted = true;
-  auto data = superblock_data_;
-  data.state_dir = snapshots_->new_state_dir(to_apply_.front().index);
-  wal_->run([this, data, entry = to_apply_.front(), manifest = adopting_->manifest,
-             group_state = adopting_->group_state]() mutable -> Function<void()> {
-    const auto directory = context_.options.data_dir + "/" + data.state_dir;
-    std::shared_ptr<StateMachine> state;
-    auto install = [&]() -> Result<void> {
-      LEEWARD_TRY(Adoption::lay_out(context_.ports.disk, context_.options.data_dir, manifest, directory));
-      auto opened = context_.ports.open_state(directory);
-      if (!opened.ok()) return opened.error();
-      state = std::move(*opened);
-      const auto found = state->applied();
-      if (found.point != manifest.state.point || found.state_hash != manifest.state.state_hash)
-        return Error{Code::kCorrupt, "an adopted checkpoint does not hold the state it announced"};
-      state->set_group_state(std::move(group_state));
-      LEEWARD_TRY(state->apply({&entry, 1}, [](std::size_t, std::size_t) { return false; },
-                               [](std::size_t, std::size_t, CommandResult) {}));
-      LEEWARD_TRY(state->flush());
-      return superblock_->write(data);
-    };
-    const auto result = install();
-    if (result.ok())
-      return [this, state = std::move(state), data = std::move(data)]() mutable { adopted(std::move(state), std::move(data)); };
-    state.reset();
-    if (result.error().code == Code::kNoSpace) (void)context_.ports.disk.remove_all(directory);  // tried again as a whole
-    return [this, error = result.error()] {
-      if (error.code != Code::kNoSpace) return fail(error);
+  const auto name = snapshots_->new_state_dir(to_apply_.front().index);
+  context_.run_on_files([this, name, entry = to_apply_.front(), manifest = adopting_->manifest,
+                         group_state = adopting_->group_state]() mutable -> Function<void()> {
+    const auto directory = context_.options.data_dir + "/" + name;
+    auto state = make_adopted(directory, manifest, entry, std::move(group_state));
+    if (!state.ok() && state.error().code == Code::kNoSpace)
+      (void)context_.ports.disk.remove_all(directory);  // tried again as a whole
+    return [this, name, state = std::move(state)]() mutable {
+      if (failed_) return;
+      if (state.ok()) return name_adopted(std::move(*state), name);
+      if (state.error().code != Code::kNoSpace) return fail(state.error());
       context_.ports.log.warn("no space to adopt a state", {});
       adopting_->submitted = false;
       adopting_->retry_at = context_.now() + kNoSpaceRetry;
+    };
+  });
+}
+
+Result<std::shared_ptr<StateMachine>> Member::make_adopted(const Path& directory, const Manifest& manifest,
+                                                           const Entry& entry, std::string group_state) {
+  LEEWARD_TRY(Adoption::lay_out(context_.ports.disk, context_.options.data_dir, manifest, directory));
+  auto opened = context_.ports.open_state(directory);
+  if (!opened.ok()) return opened.error();
+  std::shared_ptr<StateMachine> state = std::move(*opened);
+  const auto found = state->applied();
+  if (found.point != manifest.state.point || found.state_hash != manifest.state.state_hash)
+    return Error{Code::kCorrupt, "an adopted checkpoint does not hold the state it announced"};
+  state->set_group_state(std::move(group_state));
+  LEEWARD_TRY(state->apply({&entry, 1}, [](std::size_t, std::size_t) { return false; },
+                           [](std::size_t, std::size_t, CommandResult) {}));
+  LEEWARD_TRY(state->flush());
+  return state;
+}
+
+// From the write of the superblock on it is this member's state.
+void Member::name_adopted(std::shared_ptr<StateMachine> state, const std::string& name) {
+  auto data = superblock_data_;
+  data.state_dir = name;
+  wal_->run([this, data, state = std::move(state)]() mutable -> Function<void()> {
+    const auto written = superblock_->write(data);
+    return [this, written, data = std::move(data), state = std::move(state)]() mutable {
+      if (failed_) return;
+      if (!written.ok()) return fail(written.error());  // either name may be the one on disk: both are whole
+      adopted(std::move(state), std::move(data));
     };
   });
 }
@@ -122,14 +129,18 @@ void Member::adopted(std::shared_ptr<StateMachine> state, SuperblockData data) {
                                                   {"history_index", entries.back().position.index}});
   publish_gate();
   after_apply(entries);
-  // From here on members get snapshots from behind the entry: one that begins
-  // before it would ask for files that nobody keeps any more.
-  if (const auto made = snapshots_->make(); !made.ok()) {
-    if (made.error().code != Code::kNoSpace) return fail(made.error());
-    context_.ports.log.warn("no space for a checkpoint", {});
-  }
+  snapshots_->forget_superseded();
+  snapshots_->make();  // the log is kept from the oldest one on, and there is none
   apply_committed();
   wake();
+}
+
+// When the files that an Adopt asks for are gone, nobody may be led to that
+// entry by the log: only snapshots from behind it lead on.
+void Member::guard_adopted() {
+  const auto adopted = context_.group.adopted;
+  const bool gone = adopted.value() != 0 && context_.applied() >= adopted && !adoption_->holds_for(adopted);
+  context_.core->set_replication_floor(gone ? adopted : Index());
 }
 
 std::optional<HistoryIndex> Member::lowest_applied() const {

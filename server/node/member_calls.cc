@@ -226,6 +226,10 @@ void Member::serve_admit(NodeId id, CallDone done) {
         return done(Error{Code::kUnavailable,
                           name + " is " + std::to_string(context_.core->commit() - peer.match) +
                               " entries behind: wait until it has caught up"});
+    // Its log may hold the newest Adopt and its disk nothing of what that needs.
+    const auto report = reports_.find(id);
+    if (report == reports_.end() || report->second.status.applied.index < context_.group.adopted)
+      return done(Error{Code::kUnavailable, name + " still waits for a copy of state: wait until it has it"});
   }
   auto with = membership();
   with.learners.erase(id);

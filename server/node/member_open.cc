@@ -16,6 +16,17 @@ Incarnation new_incarnation(Random& random) {
     if (const auto v = random.next()) return Incarnation(v);
 }
 
+// What is damaged beyond this member's means comes back from its peers. A store
+// whose files are missing is damaged too.
+Error unusable(Error error, const MemberOptions& o) {
+  if (error.code != Code::kCorrupt && error.code != Code::kNotFound) return error;
+  error.code = Code::kCorrupt;
+  error.message += "; empty " + o.data_dir + (o.wal_dir.starts_with(o.data_dir + "/") ? "" : " and " + o.wal_dir) +
+                   " and let this member be refilled by its peers, then admit it (leewardctl member admit); leewardctl storage "
+                   "verify --full-scan names all that is damaged";
+  return error;
+}
+
 }  // namespace
 
 Member::Member(MemberPorts ports, MemberOptions options) : context_(std::move(options), std::move(ports)) {
@@ -49,7 +60,7 @@ Result<void> Member::open_storage() {
   // A directory that never had a start has no log, or one that a crash left
   // half made.
   auto log = context_.ports.open_log(o.wal_dir, context_.incarnation, superblock_data_.starts == 0);
-  if (!log.ok()) return log.error();
+  if (!log.ok()) return unusable(log.error(), o);
   context_.log = std::move(*log);
   superblock_data_.starts += 1;
   superblock_data_.clean_shutdown = false;
@@ -57,9 +68,9 @@ Result<void> Member::open_storage() {
   LEEWARD_TRY(finish_pending_state());
   remove_stray_state_dirs();
   auto state = context_.ports.open_state(o.data_dir + "/" + superblock_data_.state_dir);
-  if (!state.ok()) return state.error();
+  if (!state.ok()) return unusable(state.error(), o);
   context_.state = std::make_unique<StateHandle>(std::shared_ptr<StateMachine>(std::move(*state)));
-  LEEWARD_TRY(check_log_meets_state());
+  if (auto meets = check_log_meets_state(); !meets.ok()) return unusable(meets.error(), o);
   auto group = decode_group_state(context_.state->group_state());
   if (!group.ok()) return group.error();
   context_.group = std::move(*group);
@@ -87,7 +98,7 @@ Result<void> Member::open_storage() {
       [this](const Error& error) { fail(error); });
   LEEWARD_TRY(snapshots_->load());
   adoption_ = std::make_unique<Adoption>(
-      context_, *wal_, *snapshots_, [this] { return lowest_applied(); }, [this](const Error& error) { fail(error); });
+      context_, *snapshots_, [this] { return lowest_applied(); }, [this](const Error& error) { fail(error); });
   LEEWARD_TRY(adoption_->load());
   snapshots_->serve_also([this](const std::string& id, std::uint32_t file) { return adoption_->file(id, file); });
   publish_status();
@@ -155,12 +166,11 @@ Result<void> Member::check_log_meets_state() {
   if (applied.index < base.index)
     return Error{Code::kCorrupt, "the state in " + o.data_dir + " ends at " + std::to_string(applied.index.value()) +
                                      ", the log in " + o.wal_dir + " begins after " +
-                                     std::to_string(base.index.value()) +
-                                     ": empty both directories and have the member admitted again"};
+                                     std::to_string(base.index.value())};
   if (applied.index > last.index)
     return Error{Code::kCorrupt, "the log in " + o.wal_dir + " ends at " + std::to_string(last.index.value()) +
                                      " before the applied state at " + std::to_string(applied.index.value()) +
-                                     ": was the directory exchanged?"};
+                                     ": its end is missing, or the directory was exchanged"};
   auto point = context_.log->point(applied.index);
   if (!point.ok()) return point.error();
   if (*point != applied)

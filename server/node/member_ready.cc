@@ -9,6 +9,7 @@ namespace leeward::node {
 namespace {
 
 constexpr std::size_t kApplyBytes = 4_MiB;  // a turn
+constexpr Duration kFullDiskRetry = 500ms;
 
 // The commands of a payload, without copying or parsing them.
 template <class F>
@@ -81,22 +82,35 @@ void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_per
 
 void Member::apply_committed() {
   if (adopting_) return wait_for_adopt();
-  if (to_apply_.empty()) return;
   const auto adopt = std::find_if(to_apply_.begin(), to_apply_.end(),
                                   [](const Entry& e) { return e.kind == EntryKind::kAdopt; });
-  if (adopt != to_apply_.end()) return meet_adopt(static_cast<std::size_t>(adopt - to_apply_.begin()));
-  apply_run(std::exchange(to_apply_, {}));
+  const bool met = adopt != to_apply_.end();
+  apply_first(static_cast<std::size_t>(adopt - to_apply_.begin()));
+  if (met && !failed_ && held_back_ == 0) meet_adopt();
 }
 
-void Member::apply_run(std::vector<Entry> entries) {
+void Member::apply_first(std::size_t count) {
   const auto started = context_.now();
-  apply_control(entries);
+  if (count == 0 || (held_back_ > 0 && started < try_again_)) return;
+  auto entries = std::move(to_apply_);
+  const auto behind = entries.begin() + static_cast<std::ptrdiff_t>(count);
+  to_apply_.assign(std::make_move_iterator(behind), std::make_move_iterator(entries.end()));
+  entries.erase(behind, entries.end());
+  apply_control(std::span(entries).subspan(held_back_));
   if (failed_) return;
   proposals_->begin_apply(entries);
   const auto applied = context_.state->apply(
       entries, [this](std::size_t e, std::size_t c) { return proposals_->wanted(e, c); },
       [&](std::size_t e, std::size_t c, CommandResult r) { proposals_->result(entries, e, c, std::move(r)); });
+  if (!applied.ok() && applied.error().code == Code::kNoSpace) {
+    if (held_back_ == 0) context_.ports.log.warn("no space for the state; what is committed waits for it", {{"error", applied.error().message}});
+    held_back_ = entries.size();
+    try_again_ = started + kFullDiskRetry;
+    to_apply_.insert(to_apply_.begin(), std::make_move_iterator(entries.begin()), std::make_move_iterator(entries.end()));
+    return;
+  }
   if (!applied.ok()) return fail(applied.error());
+  held_back_ = 0;
   context_.probe.stage_apply.observe(context_.now() - started);
   proposals_->applied_term(entries.back().term);
   context_.core->applied(entries.back().index);

@@ -46,7 +46,7 @@ MemberStatus Member::own_status() const {
   s.state = member_state();
   s.voter = membership().is_voter(self());
   s.admitted = admitted();
-  s.healthy = !failed_ && context_.core && context_.leader() && !wal_->disk_full() && !context_.core->status().fault;
+  s.healthy = !failed_ && context_.core && context_.leader() && !disk_full() && !context_.core->status().fault;
   s.report_age = Duration(0);
   s.term = term();
   s.leader = context_.leader();
@@ -87,7 +87,7 @@ void Member::publish_status() {
   s.durable = context_.state->durable();
   s.log_bytes = context_.log->bytes();
   s.disk_stall = wal_->stalled(now);
-  s.disk_full = wal_->disk_full();
+  s.disk_full = disk_full();
   const auto* checkpoint = snapshots_->newest();
   s.checkpoint_writes = s.applied.point.position.writes - (checkpoint ? checkpoint->state.point.position.writes : 0);
   if (context_.core) {

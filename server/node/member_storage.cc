@@ -17,12 +17,9 @@ void Member::checkpoint_when_due() {
   const auto applied = context_.state->applied().point;
   const auto* newest = snapshots_->newest();
   const auto since = newest ? newest->state.point.position.writes : 0;
-  if (context_.group.started() && applied.position.writes >= since + context_.options.storage.checkpoint_interval) {
-    const auto made = snapshots_->make();
-    if (!made.ok() && made.error().code != Code::kNoSpace) return fail(made.error());
-    if (!made.ok()) context_.ports.log.warn("no space for a checkpoint", {});
-    stored_.reset();
-  }
+  if (context_.group.started() && !adopting_ && applied.position.writes >= since + context_.options.storage.checkpoint_interval &&
+      snapshots_->may_try())
+    snapshots_->make();
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
   release_log();
@@ -33,7 +30,10 @@ void Member::sweep() {
   const auto compacted = context_.state->applied().compacted;
   if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
   const auto more = context_.state->compact_step(kSweptRows);
-  if (!more.ok()) return fail(more.error());
+  if (!more.ok()) {
+    if (more.error().code != Code::kNoSpace) fail(more.error());  // else again when there is space
+    return;
+  }
   if (*more || !sweep_since_) return;
   context_.probe.compaction_duration.observe(context_.now() - *sweep_since_);
   sweep_since_.reset();
@@ -43,7 +43,7 @@ void Member::sweep() {
 void Member::remove_old_states() {
   std::erase_if(old_states_, [this](const auto& old) {
     if (!old.first.expired()) return false;
-    wal_->run([&disk = context_.ports.disk, directory = old.second]() -> Function<void()> {
+    context_.run_on_files([&disk = context_.ports.disk, directory = old.second]() -> Function<void()> {
       (void)disk.remove_all(directory);  // what stays is removed at the next start
       return {};
     });
@@ -124,7 +124,7 @@ void Member::drop_received(const Snapshots::Received& received) {
 // finishes from the first of these on.
 void Member::begin_install() {
   if (install_submitted_ || !wal_->idle() || context_.core->has_ready()) return;
-  if (!adopting_ && !to_apply_.empty()) return;
+  if (adopting_ ? adopting_->submitted : !to_apply_.empty()) return;
   // What was under way is written by now, and acknowledged: it may reach beyond
   // the snapshot. From here to restored() on_frame() lets nothing in.
   if (!context_.core->wants_snapshot(installing_->manifest.state.point)) {
@@ -168,6 +168,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   if (!group.ok()) return fail(group.error());
   context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
   context_.group = std::move(*group);
+  snapshots_->forget_superseded();
   publish_cluster_id();
   proposals_->state_exchanged();
   committed_ = manifest.state.point;

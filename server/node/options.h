@@ -68,6 +68,7 @@ struct MemberPorts {
   Disk& disk;
   Executor& core;
   Executor& wal;
+  Executor& files;  // long file work that nothing waits for: checkpoints
   Random& random;
   PeerLink& link;
   Log& log;

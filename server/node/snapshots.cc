@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/codec.h"
 #include "base/crc32c.h"
+#include "ports/file_hash.h"
 
 namespace leeward::node {
 namespace {
@@ -15,6 +16,7 @@ constexpr std::size_t kPiecesInFlight = 4;
 constexpr Duration kOfferAgain = 1s;
 constexpr Duration kAskAgain = 2s;
 constexpr Duration kGiveUp = 20s;
+constexpr Duration kTryAgain = 1s;
 constexpr Duration kServedLately = 60s;  // a checkpoint someone reads from is kept this long
 
 std::string padded(std::uint64_t n) {
@@ -53,10 +55,11 @@ Result<void> check_file(Disk& disk, const Path& path, const StateFile& expected)
   auto file = disk.open(path, OpenMode::kReadWrite);
   if (!file.ok()) return file.error();
   LEEWARD_TRY((*file)->sync());
-  std::string bytes;
-  auto read = (*file)->read(0, expected.size + 1, bytes);
-  if (!read.ok()) return read.error();
-  if (bytes.size() != expected.size || sha256(bytes) != expected.hash)
+  auto size = (*file)->size();
+  if (!size.ok()) return size.error();
+  auto hash = hash_file(**file, *size);
+  if (!hash.ok()) return hash.error();
+  if (*size != expected.size || *hash != expected.hash)
     return Error{Code::kCorrupt, "the received file " + expected.name + " is not what the manifest names"};
   return {};
 }
@@ -78,10 +81,10 @@ Result<void> Snapshots::load() {
   for (const auto& name : *names) {
     if (!name.starts_with(kCheckpointPrefix)) continue;
     auto manifest = read_manifest(disk, root + "/" + name);
-    if (manifest.ok() && manifest->state.point.index <= context_.log->last().index) {
+    if (manifest.ok() && manifest->state.point.index <= context_.log->last().index && !superseded(*manifest)) {
       checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt, std::nullopt});
     } else {
-      context_.ports.log.info("an incomplete checkpoint is removed", {{"dir", name}});
+      context_.ports.log.info("an incomplete or superseded checkpoint is removed", {{"dir", name}});
       LEEWARD_TRY(disk.remove_all(root + "/" + name));
     }
   }
@@ -91,21 +94,61 @@ Result<void> Snapshots::load() {
   return {};
 }
 
-Result<void> Snapshots::make() {
-  auto& disk = context_.ports.disk;
+// The core loop applies on meanwhile. Until its manifest is durable nothing
+// knows of the checkpoint, and load() removes what a crash left of it.
+bool Snapshots::make() {
+  if (making_) return true;
   const auto applied = context_.state->applied().point.index;
-  if (const auto* last = newest(); last && last->state.point.index >= applied) return {};
-  const auto directory = context_.options.snapshot_dir + "/" + std::string(kCheckpointPrefix) + padded(applied.value());
+  if (const auto* last = newest(); last && last->state.point.index >= applied) return false;
+  making_ = true;
+  auto state = context_.state->current();
+  const auto& root = context_.options.snapshot_dir;
+  const auto directory = root + "/" + std::string(kCheckpointPrefix) + padded(applied.value());
+  context_.run_on_files([this, state, root, directory]() mutable -> Function<void()> {
+    auto manifest = write_checkpoint(context_.ports.disk, root, directory, *state);
+    return [this, state = std::move(state), manifest = std::move(manifest), directory]() mutable {
+      const bool still_current = state == context_.state->current();
+      state.reset();
+      made(std::move(manifest), directory, still_current);
+    };
+  });
+  return true;
+}
+
+Result<Manifest> Snapshots::write_checkpoint(Disk& disk, const Path& root, const Path& directory, StateMachine& state) {
   LEEWARD_TRY(disk.remove_all(directory));
-  auto manifest = context_.state->checkpoint(directory);
+  auto manifest = state.checkpoint(directory);
   if (!manifest.ok()) return manifest.error();
   LEEWARD_TRY(write_manifest(disk, directory, *manifest));
-  LEEWARD_TRY(disk.sync_dir(context_.options.snapshot_dir));
-  context_.ports.log.info("made a checkpoint", {{"index", applied}});
-  checkpoints_.push_back({std::move(*manifest), directory, std::nullopt, std::nullopt});
-  forget_old();
-  return {};
+  LEEWARD_TRY(disk.sync_dir(root));
+  return manifest;
 }
+
+void Snapshots::made(Result<Manifest> manifest, const Path& directory, bool still_current) {
+  making_ = false;
+  made_ = context_.now();
+  const auto waiting = std::exchange(offers_waiting_, {});
+  if (manifest.ok() && still_current) {
+    context_.ports.log.info("made a checkpoint", {{"index", manifest->state.point.index}});
+    checkpoints_.push_back({std::move(*manifest), directory, std::nullopt, std::nullopt});
+    forget_old();
+  } else {
+    // Of a state that was exchanged meanwhile, or half made.
+    remove_on_files(directory);
+    if (manifest.ok()) make();
+    if (!manifest.ok() && manifest.error().code != Code::kNoSpace) return failed_(manifest.error());
+    if (!manifest.ok()) context_.ports.log.warn("no space for a checkpoint", {});
+  }
+  for (const auto& [to, beyond] : waiting) {
+    if (manifest.ok()) {
+      offer(to, beyond);
+    } else {
+      sent_(to, false, Index());
+    }
+  }
+}
+
+bool Snapshots::may_try() const { return !making_ && context_.now() - made_ >= kTryAgain; }
 
 void Snapshots::forget_old() {
   const auto now = context_.now();
@@ -115,12 +158,28 @@ void Snapshots::forget_old() {
       ++it;
       continue;
     }
-    wal_.run([&disk = context_.ports.disk, directory = it->directory]() -> Function<void()> {
-      (void)disk.remove_all(directory);  // what stays is removed at the next start
-      return {};
-    });
+    remove_on_files(it->directory);
     it = checkpoints_.erase(it);
   }
+}
+
+void Snapshots::remove_on_files(const Path& directory) {
+  context_.run_on_files([&disk = context_.ports.disk, directory]() -> Function<void()> {
+    (void)disk.remove_all(directory);  // what stays is removed at the next start
+    return {};
+  });
+}
+
+bool Snapshots::superseded(const Manifest& manifest) const {
+  return manifest.state.point.index < context_.group.adopted;
+}
+
+void Snapshots::forget_superseded() {
+  std::erase_if(checkpoints_, [this](const Checkpoint& c) {
+    if (!superseded(c.manifest)) return false;
+    remove_on_files(c.directory);
+    return true;
+  });
 }
 
 const Manifest* Snapshots::newest() const { return checkpoints_.empty() ? nullptr : &checkpoints_.back().manifest; }
@@ -138,14 +197,18 @@ void Snapshots::offer(NodeId to, Index beyond) {
   const auto now = context_.now();
   if (const auto it = transfers_.find(to); it != transfers_.end() && it->second.index >= beyond) return;
   // The log must reach from the snapshot on: what it has lost, a new one covers.
+  // While an Adopt waits for its files there is none to give.
+  if (context_.applied() < context_.group.adopted) return sent_(to, false, Index());
   const auto* manifest = newest();
-  if (!manifest || manifest->state.point.index < std::max(beyond, context_.log->base().index)) {
-    const auto made = make();
-    manifest = newest();
-    if (!made.ok() || !manifest) {
-      context_.ports.log.warn("no checkpoint could be made for a member that needs one", {{"node", to}});
-      return sent_(to, false, Index());
-    }
+  const bool reaches = manifest && manifest->state.point.index >= std::max(beyond, context_.log->base().index);
+  if (!reaches && make()) {
+    auto& waiting = offers_waiting_[to];
+    waiting = std::max(waiting, beyond);
+    return;
+  }
+  if (!manifest) {
+    context_.ports.log.warn("no checkpoint could be made for a member that needs one", {{"node", to}});
+    return sent_(to, false, Index());
   }
   auto& transfer = transfers_[to];
   transfer = {manifest->id, manifest->state.point.index, now, now};
@@ -169,9 +232,12 @@ std::optional<Index> Snapshots::lowest_in_transfer() const {
 const Manifest* Snapshots::lend(HistoryIndex above, const std::string& id) {
   const auto it = std::find_if(checkpoints_.begin(), checkpoints_.end(),
                                [&](const Checkpoint& c) { return c.manifest.id == id; });
-  if (it == checkpoints_.end() && checkpoints_.empty()) return nullptr;
+  const bool none = it == checkpoints_.end() && checkpoints_.empty();
+  if (none || (it == checkpoints_.end() ? checkpoints_.back() : *it).manifest.state.point.position.index <= above) {
+    if (context_.state->applied().point.position.index > above) make();
+    return nullptr;
+  }
   auto& c = it == checkpoints_.end() ? checkpoints_.back() : *it;
-  if (c.manifest.state.point.position.index <= above) return nullptr;
   c.served = c.lent = context_.now();
   return &c.manifest;
 }
@@ -218,7 +284,7 @@ void Snapshots::on_fetch(NodeId from, const Frame& frame) {
   }
   if (const auto t = transfers_.find(from); t != transfers_.end() && t->second.id == fetch->id)
     t->second.progressed = now;
-  wal_.run([this, from, path = *path, fetch = std::move(*fetch)]() -> Function<void()> {
+  context_.run_on_files([this, from, path = *path, fetch = std::move(*fetch)]() -> Function<void()> {
     SnapshotChunk chunk{fetch.id, fetch.file, fetch.offset, 0, {}};
     std::string bytes;
     auto file = context_.ports.disk.open(path, OpenMode::kRead);

@@ -5,7 +5,8 @@
 // each whole file, and hands the complete directory back. It may begin, stop
 // and go on at any piece; a crash throws away what was not installed.
 //
-// Core loop. Blocking file work runs as tasks of the wal loop.
+// Core loop. What a transfer writes runs as tasks of the wal loop; checkpoints
+// are made, read from and removed on the files loop, where they may take long.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +40,14 @@ class Snapshots {
   // At start: which checkpoints are complete. Removes the others.
   Result<void> load();
 
-  // A new checkpoint of the applied state; the oldest beyond the retention go.
-  Result<void> make();
+  // Begins a new checkpoint of the applied state, unless the newest is of that;
+  // once it is there the oldest beyond the retention go. True: one is being made.
+  bool make();
+  // False while one is being made, and shortly after one failed or was made.
+  bool may_try() const;
+  // Those from before the group's newest Adopt go: a member that began at one
+  // would meet that entry and ask for files that nobody keeps any more.
+  void forget_superseded();
   const Manifest* newest() const;
   const Manifest* oldest() const;
 
@@ -50,8 +57,9 @@ class Snapshots {
   std::optional<Index> lowest_in_transfer() const;
 
   // A checkpoint for another group: the one with this id if it is still here,
-  // else the newest, in either case beyond `above`; nullptr: there is none. It
-  // stays for a minute, and the log from it on.
+  // else the newest, in either case beyond `above`; nullptr: there is none, and
+  // one is made if the state is beyond. It stays for a minute, and the log from
+  // it on.
   const Manifest* lend(HistoryIndex above, const std::string& id);
   std::optional<Index> lowest_lent() const;
   // Files that are served besides those of checkpoints.
@@ -89,7 +97,12 @@ class Snapshots {
     Instant progressed{};
   };
 
+  // What a checkpoint is made of, on the files loop.
+  static Result<Manifest> write_checkpoint(Disk& disk, const Path& root, const Path& directory, StateMachine& state);
+  void made(Result<Manifest> manifest, const Path& directory, bool still_current);
   void forget_old();
+  bool superseded(const Manifest& manifest) const;
+  void remove_on_files(const Path& directory);
   const Checkpoint* find(const std::string& id) const;
   void on_offer(NodeId from, const Frame& frame);
   void on_fetch(NodeId from, const Frame& frame);
@@ -111,6 +124,9 @@ class Snapshots {
   OnFailed failed_;
   Elsewhere elsewhere_;
   std::vector<Checkpoint> checkpoints_;  // oldest first
+  bool making_ = false;
+  Instant made_{};                           // when the last attempt ended
+  std::map<NodeId, Index> offers_waiting_;   // for the checkpoint that is being made
   std::map<NodeId, Transfer> transfers_;
   std::optional<Receiver> receiver_;
   std::uint64_t generation_ = 0;  // of the receiver: late disk work of an abandoned one is ignored

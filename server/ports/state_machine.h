@@ -138,8 +138,6 @@ class StateMachine {
   virtual std::string group_state() const = 0;
   // Makes applied state durable; afterwards durable() == applied().
   virtual Result<void> flush() = 0;
-  // A checkpoint of the applied state in `directory` (made by this call).
-  virtual Result<Manifest> checkpoint(const std::string& directory) = 0;
   // Goes on with another store, opened from a checkpoint: state, position and
   // group state are that one's. Watchers stay and catch up from it.
   virtual Result<void> install(std::unique_ptr<Store> /*store*/) {
@@ -148,6 +146,13 @@ class StateMachine {
   // Frees what logical compaction has released, about `max` rows of it. True
   // when there is more: call again, between other work.
   virtual Result<bool> compact_step(std::size_t /*max*/) { return false; }
+
+  // --- beside both: any thread, one at a time ---
+
+  // A checkpoint in `directory` (made by this call) of the state after some
+  // entry applied since the call began, or before; durable() is not below it
+  // afterwards. Long: it writes and reads files while apply() goes on.
+  virtual Result<Manifest> checkpoint(const std::string& directory) = 0;
 
   // --- read side: any thread ---
 

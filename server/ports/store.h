@@ -3,7 +3,8 @@
 // for the simulator (which loses unflushed batches at a crash, as RocksDB
 // without its own log does).
 //
-// write() belongs to one loop; everything else is for any thread.
+// write() belongs to one loop; everything else is for any thread, one
+// checkpoint() at a time.
 #pragma once
 
 #include <cstdint>
@@ -74,7 +75,11 @@ class Store {
   // Makes everything written so far survive a crash.
   virtual Result<void> flush() = 0;
   // A copy of the flushed whole in a new directory, by hard links where it can.
+  // It ends with a whole batch; with which one, when write() goes on meanwhile,
+  // only the copy itself tells.
   virtual Result<void> checkpoint(const std::string& directory) = 0;
+  // What such a copy holds. Changes nothing in it.
+  virtual Result<std::shared_ptr<const StoreSnapshot>> open_checkpoint(const std::string& directory) const = 0;
   virtual std::uint64_t bytes() const = 0;         // on disk, about
   virtual std::uint64_t bytes_in_use() const = 0;  // of live data, about
   virtual Result<void> compact() = 0;              // "defragment"

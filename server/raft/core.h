@@ -177,6 +177,10 @@ class Core {
   // A member whose storage came back empty forgot its votes: until its group has
   // admitted it, it neither votes nor campaigns. True at first.
   void set_may_vote(bool may);
+
+  // Leader: who needs the log from below this index is sent a snapshot, though
+  // the log reaches down. 0: the log decides alone.
+  void set_replication_floor(Index floor);
   // Whether this member, as leader, serves clients: its heartbeats say so once
   // an entry of its term is committed, and those who heard it say so in their
   // vote replies. True at first.

@@ -59,6 +59,7 @@ class Core::Impl {
   LogPoint last() const { return log_.last(); }
   Index commit() const { return commit_; }
   void set_may_vote(bool may) { may_vote_ = may; }
+  void set_replication_floor(Index floor) { replication_floor_ = floor; }
   void set_serving(bool serving) { serving_ = serving; }
 
   // election.cc
@@ -139,6 +140,7 @@ class Core::Impl {
   Message append_after(const LogPoint& before, NodeId to);
   void replicate();
   bool send_append(NodeId to, Progress& progress);
+  Index replication_base() const;
   void need_snapshot(NodeId to, Progress& progress);
   std::uint64_t send_heartbeats();
   void advance_commit();
@@ -179,6 +181,7 @@ class Core::Impl {
   bool heard_serving_ = false;
   bool serving_ = true;
   bool may_vote_ = true;
+  Index replication_floor_;
   std::optional<std::string> fault_;
   std::uint64_t forward_sequence_;
 

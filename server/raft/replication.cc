@@ -159,9 +159,12 @@ void Core::Impl::on_heartbeat_reply(const Message& m) {
   confirm_reads();
 }
 
+// What a follower must hold to be sent log.
+Index Core::Impl::replication_base() const { return std::max(log_.base().index, replication_floor_); }
+
 // A follower that waits for a snapshot has come by what it needed.
 void Core::Impl::leave_snapshot(Progress& progress, Index holds) {
-  if (progress.state() != Progress::State::kSnapshot || holds < log_.base().index) return;
+  if (progress.state() != Progress::State::kSnapshot || holds < replication_base()) return;
   progress.become_probe(std::max(holds, progress.match()) + 1, leading().append_sequence);
 }
 
@@ -224,6 +227,7 @@ void Core::Impl::replicate() {
 bool Core::Impl::send_append(NodeId to, Progress& progress) {
   const Index last = log_.last().index;
   if (progress.state() == Progress::State::kReplicate && progress.next() > last) return false;
+  if (progress.next() <= replication_floor_) return need_snapshot(to, progress), false;
   const auto before = log_.point(progress.next() - 1);
   if (!before) return need_snapshot(to, progress), false;
   Message m = append_after(*before, to);
@@ -245,7 +249,7 @@ bool Core::Impl::send_append(NodeId to, Progress& progress) {
 void Core::Impl::need_snapshot(NodeId to, Progress& progress) {
   if (progress.heard() + options_.election_timeout <= now_) return progress.pause(leading().round);  // nobody to send it to
   progress.become_snapshot();
-  snapshots_.push_back({to, log_.base().index});
+  snapshots_.push_back({to, replication_base()});
 }
 
 // One round: who answers says that it followed this leader after the round was

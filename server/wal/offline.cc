@@ -70,15 +70,28 @@ class LogCheck {
     joined_ = !end->fault;
     next_sequence_ = end->next_sequence;
     if (end->fault) faults_.push_back(*end->fault);
-    if (!end->fault && end->kind == ScanEnd::Kind::kTorn)
-      faults_.push_back({Fault::Kind::kTornTail, at.path, end->offset,
-                         "a batch that a crash tore, or bytes that should be zero; the next start cuts " +
-                             std::to_string(end->dirty_end - end->offset) + " bytes"});
+    if (!end->fault) tail(at, *end, last);
     if (report_ != nullptr) {
       ++report_->segments;
       report_->batches += end->batches;
     }
     return {};
+  }
+
+  void tail(const OpenSegment& at, const ScanEnd& end, bool last) {
+    if (end.kind == ScanEnd::Kind::kSealed && last)
+      faults_.push_back({Fault::Kind::kDamage, at.path, end.offset,
+                         "it is sealed, and the segment that follows is missing (a crash in the instant between the two leaves the same)",
+                         Code::kNotFound});
+    if (end.kind != ScanEnd::Kind::kTorn) return;
+    if (end.torn_head)
+      faults_.push_back({Fault::Kind::kTornTail, at.path, end.offset,
+                         "a batch that a crash tore; the next start cuts " + std::to_string(end.dirty_end - end.offset) + " bytes"});
+    if (end.stray)
+      faults_.push_back({.file = at.path, .offset = *end.stray,
+                         .what = "bytes where zeros belong, behind the end of the log: flipped bits, or after a loss of power a "
+                                 "batch whose head did not reach the disk; the next start writes zeros over them",
+                         .mends = true});
   }
 
   void fault(const OpenSegment& at, std::uint64_t offset, const std::string& what) {
@@ -107,7 +120,8 @@ Result<bool> verify_superblock(Disk& disk, const Path& directory, VerifyReport& 
     if (copy.valid() && reading->current >= 0 && copy.data != reading->copies[reading->current].data)
       what = "differs from the newest; a crash in the middle of a write leaves this, the next start mends it";
     if (!what.empty())
-      report.faults.push_back({Fault::Kind::kDamage, path, i * kSuperblockCopyBytes, "copy " + std::to_string(i) + ": " + what, copy.code});
+      report.faults.push_back({Fault::Kind::kDamage, path, i * kSuperblockCopyBytes, "copy " + std::to_string(i) + ": " + what, copy.code,
+                               reading->current >= 0});
   }
   return true;
 }
@@ -125,7 +139,8 @@ std::string describe(const SuperblockData& d) {
 
 }  // namespace
 
-Result<VerifyReport> verify(Disk& disk, const Path& data_directory, const Path& log_directory, bool full_scan) {
+Result<VerifyReport> verify(Disk& disk, const Path& data_directory, const Path& log_directory, bool full_scan,
+                            const std::function<void(const Entry&)>& each) {
   VerifyReport report;
   const auto found = verify_superblock(disk, data_directory, report);
   if (!found.ok()) return found.error();
@@ -139,7 +154,10 @@ Result<VerifyReport> verify(Disk& disk, const Path& data_directory, const Path& 
     return report;
   }
   LogCheck check(report.faults, &report, full_scan ? Depth::kAll : Depth::kHeads);
-  check.replay().on_entry = [&](const Entry&, const Location&) { ++report.entries; };
+  check.replay().on_entry = [&](const Entry& entry, const Location&) {
+    ++report.entries;
+    if (each) each(entry);
+  };
   LEEWARD_TRY(check.run(*segments));
   report.base = check.replay().base;
   report.last = check.replay().last;

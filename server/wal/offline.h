@@ -28,9 +28,11 @@ struct VerifyReport {
 
 // Checks superblock and log. `full_scan` reads every byte that is in use, and
 // that the rest is zero, and recomputes checksums and chain; without it only
-// headers and batch heads are looked at. Errors: kIo, kNotFound (neither file
+// headers and batch heads are looked at. `each`, with a full scan, is shown every
+// entry; an index that was overwritten comes again. Errors: kIo, kNotFound (neither file
 // there); damage is not an error but in the report.
-Result<VerifyReport> verify(Disk& disk, const Path& data_directory, const Path& log_directory, bool full_scan);
+Result<VerifyReport> verify(Disk& disk, const Path& data_directory, const Path& log_directory, bool full_scan,
+                            const std::function<void(const Entry&)>& each = {});
 
 // The four copies, one paragraph each, and which one counts.
 Result<std::string> dump_superblock(Disk& disk, const Path& data_directory);

@@ -58,7 +58,7 @@ class Scanner {
     const auto sector = window_.view(at, kSector);
     if (!sector.ok()) return sector.error();
     if (sector->size() < kSector) return fault(at, "the file is cut short");
-    if (all_zero(*sector)) return unsealed_end(at, at);
+    if (all_zero(*sector)) return unsealed_end(at, at, at);
     BatchHead head;
     if (!decode_batch_head(*sector, seed_, head)) return fault(at, "the head of batch " + number(end_.next_sequence) + " is damaged");
     if (auto what = wrong_head(head)) return fault(at, *what);
@@ -76,7 +76,7 @@ class Scanner {
       if (!all_zero(data)) return fault(at + i * kSector, "a sector of batch " + number(head.sequence) + " is damaged");
       torn = true;
     }
-    if (torn) return unsealed_end(at, at + kSector);
+    if (torn) return unsealed_end(at, at + kSector, at + size);
     return records(head, *whole);
   }
 
@@ -130,11 +130,13 @@ class Scanner {
     return false;
   }
 
-  // No valid batch at `at`. Looks at all that is behind, from `from` on.
-  Result<bool> unsealed_end(std::uint64_t at, std::uint64_t from) {
+  // No valid batch at `at`. Looks at all that is behind, from `from` on; a torn
+  // batch whose head is there accounts for what is not zero below `torn_end`.
+  Result<bool> unsealed_end(std::uint64_t at, std::uint64_t from, std::uint64_t torn_end) {
     const std::string expected = "batch " + number(end_.next_sequence);
     if (!last_) return fault(at, expected + " is missing or incomplete although another segment follows");
     end_.dirty_end = from;
+    end_.torn_head = from > at;
     for (std::uint64_t offset = from; offset < header_.bytes; offset += kSector) {
       const auto sector = window_.view(offset, kSector);
       if (!sector.ok()) return sector.error();
@@ -142,6 +144,7 @@ class Scanner {
       BatchHead later;
       if (decode_batch_head(*sector, seed_, later) && later.sequence > end_.next_sequence)
         return fault(at, expected + " is missing or incomplete although batch " + number(later.sequence) + " stands at " + number(offset));
+      if (offset >= torn_end && !end_.stray) end_.stray = offset;
       end_.dirty_end = offset + kSector;
     }
     end_.kind = end_.dirty_end > at ? ScanEnd::Kind::kTorn : ScanEnd::Kind::kOpen;

@@ -23,6 +23,7 @@ struct Fault {
   std::uint64_t offset = 0;
   std::string what;
   Code code = Code::kCorrupt;
+  bool mends = false;  // the next start puts it right; nothing acknowledged depends on it
   Error error() const { return {code, file + " at offset " + std::to_string(offset) + ": " + what}; }
 };
 
@@ -59,6 +60,10 @@ struct ScanEnd {
   std::uint64_t offset = 0;         // where the next batch would stand
   std::uint64_t next_sequence = 1;
   std::uint64_t dirty_end = 0;      // kTorn: nothing but zeros from here on
+  bool torn_head = false;  // kTorn: the head of the torn batch is there
+  // kTorn: the first sector that is not zero and is no part of a torn batch with
+  // its head. A batch whose head was lost leaves such, and so does a flipped bit.
+  std::optional<std::uint64_t> stray;
   std::uint64_t batches = 0;
   std::optional<Fault> fault;       // the first one; the rest then says how far it came
 };

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """What the second region costs the first: the same load on one cluster while
-its standbys follow, are stopped (SIGSTOP), and are killed, in turn.
+its standbys follow, hang behind a slow link, are cut off, stopped (SIGSTOP)
+and killed, in turn.
 
 usage: tests/bench/standby.py [--repeat N] [--total N]
 
-Standbys of this benchmark share the machine's processors, so `following` pays
-for their CPU; `stopped` beside `killed` shows that nothing waits for them.
+The regions speak through a relay. Standbys of this benchmark share the
+machine's processors, so what follows pays for their CPU; `cut off`, `stopped`
+and `killed` beside one another show that nothing waits for them.
 """
 import argparse
 import os
@@ -14,8 +16,60 @@ import statistics
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from leeward.cluster import Cluster, bench, wait_for  # noqa: E402
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "support"), os.path.join(HERE, "..", "relay")]
+from leeward.cluster import Cluster, Node, bench, wait_for  # noqa: E402
+from relay import Relay  # noqa: E402
+
+SLOW_LINK = 200_000  # bytes a second: a small part of what the load writes
+
+
+class FarNode(Node):
+    """Sees the members of the other region at the relay's addresses."""
+
+    def config(self):
+        text = super().config()
+        for node in self.cluster.nodes:
+            if node.standby != self.standby:
+                text = text.replace(f'peer = "{node.peer}", client', f'peer = "{node.host}:7380", client')
+        return text
+
+
+def apply(state, cluster, relay):
+    if state == "slow":
+        relay.tell(f"* rate {SLOW_LINK}")
+    elif state == "cut off":
+        relay.tell("* cut both")
+    elif state == "stopped":
+        for node in cluster.standby:
+            node.process.send_signal(signal.SIGSTOP)
+    elif state == "killed":
+        for node in cluster.standby:
+            node.kill()
+
+
+def undo(state, cluster, relay):
+    if state == "slow":
+        relay.tell("* rate 0")
+    elif state == "cut off":
+        relay.tell("* heal")
+    elif state == "stopped":
+        for node in cluster.standby:
+            node.process.send_signal(signal.SIGCONT)
+    elif state == "killed":
+        for node in cluster.standby:
+            node.start()
+    cluster.wait_ready(cluster.standby, timeout=120)
+    wait_for("the standbys to follow", lambda: all(n.ok("/standby?max_lag=5s") for n in cluster.standby), 120)
+
+
+def cpu_seconds(nodes):
+    total = 0
+    for node in nodes:
+        with open(f"/proc/{node.process.pid}/stat", encoding="ascii") as handle:
+            fields = handle.read().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def main():
@@ -23,40 +77,36 @@ def main():
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--total", type=int, default=20000)
     options = parser.parse_args()
-    results = {"following": [], "stopped": [], "killed": []}
-    with Cluster(active=3, standby=3) as cluster:
-        cluster.start().wait_ready()
+    states = ["following", "slow", "cut off", "stopped", "killed"]
+    results = {state: [] for state in states}
+    cluster = Cluster(active=3, standby=3)
+    for node in cluster.nodes:
+        node.__class__ = FarNode
+    with Relay({n.name: (f"{n.host}:7380", n.peer) for n in cluster.nodes}) as relay, cluster:
+        cluster.start().wait_ready(timeout=60)
         leader = cluster.leader().client
-        bench("put", "--endpoints", leader, "--inflight", 100, "--total", 5000)
-
-        def run(state):
-            report = bench("put", "--endpoints", leader, "--inflight", 100, "--connections", 4, "--total", options.total)
-            results[state].append(report)
-            print(f"{state}: {report['per_second']:.0f}/s p50 {report['p50_ms']:.2f} ms p99 {report['p99_ms']:.2f} ms",
-                  file=sys.stderr)
-
-        for _ in range(options.repeat):
-            run("following")
-            for node in cluster.standby:
-                node.process.send_signal(signal.SIGSTOP)
-            time.sleep(1)  # so that windows towards them are full when the load begins
-            run("stopped")
-            for node in cluster.standby:
-                node.process.send_signal(signal.SIGCONT)
-                node.kill()
-            time.sleep(1)
-            run("killed")
-            for node in cluster.standby:
-                node.start()
-            cluster.wait_ready(cluster.standby, timeout=120)
-            wait_for("the standbys to follow", lambda: all(n.ok("/standby?max_lag=5s") for n in cluster.standby), 120)
-    median = {s: {k: statistics.median(r[k] for r in runs) for k in ("per_second", "p50_ms", "p99_ms")}
-              for s, runs in results.items()}
+        bench("put", "--endpoints", leader, "--inflight", 100, "--total", 2000)
+        undo("following", cluster, relay)
+        for turn in range(options.repeat):
+            for state in states if turn % 2 == 0 else states[::-1]:
+                apply(state, cluster, relay)
+                time.sleep(1)  # so that windows towards them are full when the load begins
+                before = cpu_seconds(cluster.active)
+                report = bench("put", "--endpoints", leader, "--inflight", 100, "--connections", 4, "--total",
+                               options.total)
+                report["cpu_us"] = 1e6 * (cpu_seconds(cluster.active) - before) / max(1, report["done"])
+                results[state].append(report)
+                print(f"{turn + 1}/{options.repeat} {state}: {report['per_second']:.0f}/s p50 {report['p50_ms']:.2f} ms "
+                      f"p99 {report['p99_ms']:.2f} ms, {report['errors']} errors", file=sys.stderr)
+                undo(state, cluster, relay)
+    figures = ("per_second", "p50_ms", "p99_ms", "cpu_us")
+    median = {s: {k: statistics.median(r[k] for r in runs) for k in figures} for s, runs in results.items()}
     base = median["killed"]
-    print("| standbys | puts/s | p50 ms | p99 ms | p50 beside killed |\n|---|---|---|---|---|")
+    print("| standbys | puts/s | p50 ms | p99 ms | primaries' CPU us a put | p50 beside killed | errors |\n"
+          "|---|---|---|---|---|---|---|")
     for state, m in median.items():
-        print(f"| {state} | {m['per_second']:,.0f} | {m['p50_ms']:.2f} | {m['p99_ms']:.2f} | "
-              f"{m['p50_ms'] / base['p50_ms']:.2f} |")
+        print(f"| {state} | {m['per_second']:,.0f} | {m['p50_ms']:.2f} | {m['p99_ms']:.2f} | {m['cpu_us']:.1f} | "
+              f"{m['p50_ms'] / base['p50_ms']:.2f} | {sum(r['errors'] for r in results[state])} |")
     return 0
 
 

@@ -415,6 +415,12 @@ class StorageTest : public CtlTest {
     file.put(static_cast<char>(byte ^ 1));
   }
 
+  static void zero(const std::string& path, std::streamoff offset, std::size_t bytes) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(offset);
+    file.write(std::string(bytes, '\0').data(), static_cast<std::streamsize>(bytes));
+  }
+
   std::string directory_;
 };
 
@@ -422,7 +428,7 @@ TEST_F(StorageTest, ASoundDirectoryIsSoundAndItsLogCanBeRead) {
   fill(true);
   const Ran verified = run({"storage", "verify", "--full-scan", directory_});
   EXPECT_EQ(verified.code, 0) << verified.err << verified.out;
-  EXPECT_NE(verified.out.find("20 entries\nlog        0 (exclusive) to 20, last term 1\n"), std::string::npos) << verified.out;
+  EXPECT_NE(verified.out.find("20 entries\nlog         0 (exclusive) to 20, last term 1\n"), std::string::npos) << verified.out;
   EXPECT_TRUE(verified.out.ends_with("sound\n"));
   EXPECT_EQ(run({"storage", "verify", directory_}).code, 0);
   const Ran log = run({"storage", "log", directory_, "--from=3", "--to=5"});
@@ -453,9 +459,22 @@ TEST_F(StorageTest, AFlippedBitInTheSuperblockIsDamageToo) {
 TEST_F(StorageTest, ATornTailIsExpectedAfterACrashAndDamageAfterACleanStop) {
   for (const bool clean : {false, true}) {
     fill(clean);
-    flip(segment(), 5 * 4096);  // bytes behind a sector of zeros: a batch whose head did not reach the disk
+    zero(segment(), 2 * 512, 512);  // a sector of the last batch that never reached the disk
     const Ran ran = run({"storage", "verify", "--full-scan", directory_});
     EXPECT_EQ(ran.code, clean ? 1 : 0) << ran.out << ran.err;
+    EXPECT_NE(ran.out.find(clean ? "damage" : "torn tail"), std::string::npos) << ran.out;
+    TearDown();
+    SetUp();
+  }
+}
+
+TEST_F(StorageTest, ABitFlippedInTheZerosBehindTheLogIsFoundAlsoAfterACrash) {
+  for (const bool clean : {false, true}) {
+    fill(clean);
+    flip(segment(), 900'000);
+    const Ran ran = run({"storage", "verify", "--full-scan", directory_});
+    EXPECT_EQ(ran.code, 1) << ran.out << ran.err;
+    EXPECT_NE(ran.err.find("the next start mends it"), std::string::npos) << ran.err;
     TearDown();
     SetUp();
   }

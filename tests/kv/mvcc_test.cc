@@ -1,4 +1,7 @@
 // Commands and reads, each behaviour by itself.
+#include <atomic>
+#include <thread>
+
 #include "support.h"
 
 namespace leeward::kv {
@@ -388,6 +391,73 @@ TEST_P(MvccTest, ACheckpointNamesItsFilesAndOpensElsewhere) {
   EXPECT_EQ(other->group_state(), "members");
   EXPECT_EQ(other.range("a").kvs(0).value(), "1");
   EXPECT_EQ(other->applied().point.index, Index(1));
+}
+
+TEST_P(MvccTest, ACheckpointMadeWhileEntriesAreAppliedKnowsWhatItHolds) {
+  for (int i = 0; i < 50; ++i) m_.put("key" + std::to_string(i), "first");
+  constexpr int kMost = 4000;
+  std::atomic<bool> stop{false};
+  std::atomic<int> writes{0};
+  std::thread applier([&] {
+    for (; !stop && writes < kMost; ++writes) m_.put("key" + std::to_string(writes % 50), std::string(500, 'a' + writes % 26));
+  });
+  for (int round = 0; round < 5; ++round) {
+    const int before = writes;
+    while (writes < std::min(before + 20, kMost)) std::this_thread::yield();
+    const Index applied = m_->applied().point.index;
+    const Path directory = m_.home().fresh_path();
+    auto manifest = m_->checkpoint(directory);
+    ASSERT_TRUE(manifest.ok()) << manifest.error().message;
+    EXPECT_GE(manifest->state.point.index, applied);
+    EXPECT_GE(m_->durable(), manifest->state.point.index);
+    for (const StateFile& file : manifest->files) {
+      std::ifstream in(directory + "/" + file.name, std::ios::binary);
+      const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+      EXPECT_EQ(sha256(bytes), file.hash) << file.name;
+    }
+    Machine other(GetParam());
+    ASSERT_TRUE(other->install(other.home().open_at(directory)).ok());
+    EXPECT_EQ(other->applied().point, manifest->state.point);
+    EXPECT_EQ(other->applied().revision, manifest->state.revision);
+    EXPECT_EQ(other->state_hash(), manifest->state.state_hash);
+    EXPECT_EQ(other.recomputed(), manifest->state.state_hash);
+  }
+  stop = true;
+  applier.join();
+}
+
+TEST_P(MvccTest, ABatchThatFailedLeavesNothingBehind) {
+  m_.put("a", "1");
+  LogMaker elsewhere = m_.maker();
+  pb::PutRequest request;
+  request.set_key("a");
+  request.set_value("never");
+  const std::vector<Entry> batch{elsewhere.writes({command(Op::kPut, wire(request))}),
+                                 (elsewhere.control(EntryKind::kNoop), elsewhere.control(EntryKind::kNoop))};
+  EXPECT_FALSE(m_->apply(batch, nullptr, nullptr).ok()) << "the second entry does not follow the first";
+  m_.put("a", "2");
+  EXPECT_EQ(m_.range("a").kvs(0).version(), 2);
+  EXPECT_EQ(m_.range("a").kvs(0).value(), "2");
+  EXPECT_EQ(m_->state_hash(), m_.recomputed());
+}
+
+TEST(HeadCache, HoldsTheNewestRowOrNone) {
+  HeadCache cache(64_KiB);
+  const auto digest = [](int i) { return hash_of_lease(i, i); };
+  cache.put("a", "old", digest(1));
+  for (int i = 0; i < 200; ++i) cache.put("key" + std::to_string(i), std::string(100, 'x'), digest(i));
+  cache.put("a", "new", digest(2));  // "old" may still be in the older generation
+  ASSERT_NE(cache.find("a"), nullptr);
+  EXPECT_EQ(cache.find("a")->row, "new");
+  EXPECT_EQ(cache.find("a")->digest, digest(2));
+  cache.erase("a");
+  EXPECT_EQ(cache.find("a"), nullptr);
+  cache.put("b", "small", digest(3));
+  cache.put("b", std::string(32_KiB, 'x'), digest(4));
+  EXPECT_EQ(cache.find("b"), nullptr) << "too large to be kept, and the small one is not head's any more";
+  for (int i = 0; i < 2000; ++i) cache.put("key" + std::to_string(i), std::string(100, 'x'), digest(i));
+  EXPECT_EQ(cache.find("key0"), nullptr);
+  EXPECT_NE(cache.find("key1999"), nullptr);
 }
 
 TEST_P(MvccTest, ALongRangeComesInPieces) {

@@ -320,7 +320,7 @@ TEST_F(Writes, AFullDiskRefusesWritesKeepsReadsAndRecovers) {
   w().disk(kOne).refuse_writes("/wal");
   auto stuck = w().put(kOne, "a", "b");
   w().run_for(1s);
-  EXPECT_EQ(put(kOne, "c", "d").error.code, Code::kOverloaded);
+  EXPECT_EQ(put(kOne, "c", "d").error.code, Code::kNoSpace);
   EXPECT_TRUE(w().member(kOne)->status().disk_full);
   EXPECT_EQ(w().peek(kOne, "key1"), std::string(100, 'v'));
   w().disk(kOne).refuse_writes("");

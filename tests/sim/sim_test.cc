@@ -2,6 +2,8 @@
 // that replays it: scripts/sim --seed N.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "world/world.h"
 
 namespace leeward::sim {
@@ -38,6 +40,55 @@ TEST(Sim, TheSameSeedGivesTheSameTrace) {
     trace = w.scheduler.trace();
   }
   EXPECT_EQ(traces[0], traces[1]);
+}
+
+bool holds_a_checkpoint(World& w, NodeId id) {
+  for (const auto& file : w.disk(id).files())
+    if (file.ends_with("/leeward-manifest")) return true;
+  return false;
+}
+
+// Of a checkpoint directory without its manifest nothing may be left.
+void expect_whole_checkpoints(World& w, NodeId id) {
+  const auto files = w.disk(id).files();
+  for (const auto& file : files) {
+    const auto at = file.find("/checkpoint-");
+    if (at == file.npos) continue;
+    const auto directory = file.substr(0, file.find('/', at + 1));
+    EXPECT_NE(std::find(files.begin(), files.end(), directory + "/leeward-manifest"), files.end()) << file;
+  }
+}
+
+TEST(Sim, PowerThatFailsAtAnyStepOfACheckpointLosesNothing) {
+  int cut_before_it_was_whole = 0, not_cut = 0;
+  for (std::uint64_t step = 0; step < 30; ++step) {
+    SCOPED_TRACE("power for " + std::to_string(step) + " more disk operations");
+    World w(options(500 + step));
+    std::uint64_t interval = 1'000'000;
+    w.adjust = [&](node::MemberOptions& o) { o.storage.checkpoint_interval = interval; };
+    start_all(w);
+    w.start_clients();
+    ASSERT_TRUE(w.run_until([&] { return w.acknowledged() > 40; })) << w.checkers.breach();
+    w.stop_clients();
+    w.run_for(1s);
+    const auto victim = w.leader() == NodeId(1) ? NodeId(2) : NodeId(1);
+    w.kill(victim);
+    interval = 10;  // one is due as soon as it is back
+    w.start(victim);
+    ASSERT_FALSE(holds_a_checkpoint(w, victim));
+    w.disk(victim).power_off_after(step);
+    w.run_for(1s);
+    const bool cut = !w.running(victim);
+    if (!cut) w.crash(victim);
+    if (cut && !holds_a_checkpoint(w, victim)) ++cut_before_it_was_whole;
+    if (!cut) ++not_cut;
+    ASSERT_TRUE(w.settle()) << w.checkers.breach();
+    EXPECT_TRUE(w.run_until([&] { return holds_a_checkpoint(w, victim); })) << w.checkers.breach();
+    w.run_for(1s);
+    expect_whole_checkpoints(w, victim);
+  }
+  EXPECT_GT(cut_before_it_was_whole, 10);
+  EXPECT_GT(not_cut, 0);
 }
 
 TEST(Sim, NoSeedOfManyBreaksAnInvariant) {

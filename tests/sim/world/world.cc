@@ -98,6 +98,7 @@ struct World::Process : node::GroupObserver {
         wal_random(w.dice.next()),
         core(w.scheduler, w.dice, n.clock.get(), 5us, 50us),
         wal(w.scheduler, w.dice, n.clock.get(), 100us, 3ms),
+        files(w.scheduler, w.dice, n.clock.get(), 100us, 50ms),
         link(w.network, core, n.spec.id) {}
 
   void applied(std::span<const Entry> entries) override {
@@ -109,7 +110,7 @@ struct World::Process : node::GroupObserver {
   const node::Node& spec;
   NodeLog log;
   Dice random, wal_random;
-  SimExecutor core, wal;
+  SimExecutor core, wal, files;
   SimLink link;
   std::unique_ptr<node::Member> member;
   std::shared_ptr<void> companion;
@@ -166,7 +167,7 @@ void World::start(NodeId id) {
   if (n.process) return;
   n.process = std::make_unique<Process>(*this, n);
   auto& p = *n.process;
-  node::MemberPorts ports{*n.clock, *n.disk, p.core, p.wal, p.random, p.link, p.log, {}, {}, {}, {}};
+  node::MemberPorts ports{*n.clock, *n.disk, p.core, p.wal, p.files, p.random, p.link, p.log, {}, {}, {}, {}};
   ports.open_state = [this, &n, &p](const Path& dir) -> Result<std::unique_ptr<StateMachine>> {
     auto store = kv::open_memory_store(*n.disk, dir, {.flush_every = 20});
     if (!store.ok()) return store.error();

@@ -1,0 +1,324 @@
+// `storage verify`: superblock and log by wal's tools, state and checkpoints by
+// kv's, and what must hold between them.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/json.h"
+#include "base/quantity.h"
+#include "ctl/commands.h"
+#include "ctl/figures.h"
+#include "ctl/storage.h"
+#include "kv/offline.h"
+#include "wal/offline.h"
+
+namespace leeward::ctl {
+namespace {
+
+constexpr std::string_view kStatePrefix = "state-", kCheckpointPrefix = "checkpoint-";
+
+struct Finding {
+  enum class Kind {
+    kDamage,
+    kTornTail,    // a crash leaves it, the next start cuts it, nobody was told of it
+    kIncomplete,  // a checkpoint that a crash left half made or half removed
+  };
+  Kind kind = Kind::kDamage;
+  Path file;
+  std::uint64_t offset = 0;
+  std::string what;
+  bool mends = false;  // the next start puts it right
+};
+
+const char* kind_text(Finding::Kind kind) {
+  switch (kind) {
+    case Finding::Kind::kDamage: return "damage";
+    case Finding::Kind::kTornTail: return "torn_tail";
+    case Finding::Kind::kIncomplete: return "incomplete";
+  }
+  return "damage";
+}
+
+struct Report {
+  std::vector<Finding> findings;
+  std::vector<kv::Uncovered> uncovered;
+  wal::VerifyReport log;
+  std::optional<kv::StateReport> state;
+  std::size_t checkpoints = 0;
+  std::uint64_t checkpoint_bytes = 0;
+
+  std::size_t count(Finding::Kind kind) const {
+    return static_cast<std::size_t>(std::count_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.kind == kind; }));
+  }
+  bool sound() const { return count(Finding::Kind::kDamage) == 0; }
+  std::uint64_t uncovered_bytes() const {
+    std::uint64_t sum = 0;
+    for (const auto& u : uncovered) sum += u.bytes;
+    return sum;
+  }
+};
+
+class Verification {
+ public:
+  Verification(Disk& disk, const StoragePlace& place, bool full_scan) : disk_(disk), place_(place), full_(full_scan) {}
+
+  Result<Report> run() {
+    LEEWARD_TRY(superblock());
+    LEEWARD_TRY(state());
+    LEEWARD_TRY(checkpoints());
+    LEEWARD_TRY(log());
+    if (full_) between();
+    LEEWARD_TRY(rest());
+    return std::move(report_);
+  }
+
+ private:
+  void damage(const Path& file, std::uint64_t offset, const std::string& what) {
+    report_.findings.push_back({Finding::Kind::kDamage, file, offset, what});
+  }
+
+  // Its own faults are in the log's report; here: what it says of the rest.
+  Result<void> superblock() {
+    const auto reading = wal::read_superblock(disk_, place_.data_dir);
+    if (!reading.ok()) return reading.error().code == Code::kNotFound ? Result<void>() : reading.error();
+    if (reading->current >= 0) superblock_ = reading->copies[static_cast<std::size_t>(reading->current)].data;
+    return {};
+  }
+
+  Result<void> state() {
+    if (!superblock_ || superblock_->starts == 0) return {};
+    const Path directory = place_.data_dir + "/" + superblock_->state_dir;
+    auto checked = kv::verify_state(disk_, directory, full_);
+    if (!checked.ok()) return checked.error();
+    take(*checked);
+    report_.state = std::move(*checked);
+    return {};
+  }
+
+  void take(const kv::StateReport& checked) {
+    for (const auto& fault : checked.faults) damage(fault.file, fault.offset, fault.what);
+    report_.uncovered.insert(report_.uncovered.end(), checked.uncovered.begin(), checked.uncovered.end());
+  }
+
+  Result<void> checkpoints() {
+    const auto names = disk_.list(place_.snapshot_dir);
+    if (!names.ok()) return names.error().code == Code::kNotFound ? Result<void>() : names.error();
+    for (const std::string& name : *names) {
+      if (!name.starts_with(kCheckpointPrefix)) continue;
+      const Path directory = place_.snapshot_dir + "/" + name;
+      auto checked = kv::verify_checkpoint(disk_, directory, full_);
+      if (!checked.ok()) return checked.error();
+      const bool no_manifest = !checked->state && checked->faults.size() == 1 && checked->faults.front().code == Code::kNotFound;
+      if (no_manifest && crashed()) {
+        report_.findings.push_back({Finding::Kind::kIncomplete, directory, 0,
+                                    "a checkpoint without its manifest: half made or half removed when the node ended; the next start removes it"});
+        uncovered_tree(directory, "part of an incomplete checkpoint");
+        continue;
+      }
+      take(*checked);
+      ++report_.checkpoints;
+      report_.checkpoint_bytes += checked->bytes;
+      if (checked->state) points_.emplace(directory, checked->state->point);
+    }
+    return {};
+  }
+
+  Result<void> log() {
+    std::set<Index> wanted;
+    for (const auto& [directory, point] : points_) wanted.insert(point.index);
+    if (report_.state && report_.state->state) wanted.insert(report_.state->state->point.index);
+    auto checked = wal::verify(disk_, place_.data_dir, place_.wal_dir, full_, [&](const Entry& e) {
+      if (wanted.contains(e.index)) in_log_[e.index] = {e.index, e.term, e.position};
+    });
+    if (!checked.ok()) return checked.error();
+    for (const wal::Fault& fault : checked->faults) {
+      const bool torn = fault.kind == wal::Fault::Kind::kTornTail && crashed();
+      report_.findings.push_back({torn ? Finding::Kind::kTornTail : Finding::Kind::kDamage, fault.file, fault.offset, fault.what, fault.mends});
+    }
+    report_.log = std::move(*checked);
+    return {};
+  }
+
+  // The state stands at a place of the log, from which a restart replays; so
+  // does at least the newest checkpoint.
+  void between() {
+    const wal::VerifyReport& log = report_.log;
+    if (!log.sound() && !report_.sound()) return;  // the log is not known whole
+    if (report_.state && report_.state->state && report_.state->state->point.index.value() > 0)
+      at_a_place_of_the_log(place_.data_dir + "/" + superblock_->state_dir, report_.state->state->point);
+    else if (report_.state && report_.state->sound() && log.base.index.value() > 0)
+      damage(place_.wal_dir, 0, "the log begins after entry " + std::to_string(log.base.index.value()) + ", the state is empty");
+    const LogPoint* newest = nullptr;
+    for (const auto& [directory, point] : points_) {
+      if (point.index > log.base.index) at_a_place_of_the_log(directory, point);
+      if (!newest || point.index > newest->index) newest = &point;
+    }
+    if (newest && newest->index < log.base.index)
+      damage(place_.wal_dir, 0, "the log begins after entry " + std::to_string(log.base.index.value()) +
+                                    ", behind the newest checkpoint: segments are missing at its beginning");
+  }
+
+  void at_a_place_of_the_log(const Path& what, const LogPoint& point) {
+    const wal::VerifyReport& log = report_.log;
+    const std::string at = std::to_string(point.index.value());
+    if (point.index < log.base.index)
+      damage(what, 0, "it ends at entry " + at + ", the log begins after " + std::to_string(log.base.index.value()) +
+                          ": an older state, or segments are missing");
+    else if (point.index > log.last.index)
+      damage(what, 0, "it holds entry " + at + ", the log ends at " + std::to_string(log.last.index.value()) +
+                          ": the end of the log is missing");
+    else if (const auto it = in_log_.find(point.index); point != (point.index == log.base.index ? log.base
+                                                                  : it == in_log_.end()          ? LogPoint{}
+                                                                                                 : it->second))
+      damage(what, 0, "it and the log differ at entry " + at + ": another term or chain hash");
+  }
+
+  // Files that belong to nothing above.
+  Result<void> rest() {
+    LEEWARD_TRY(rest_of(place_.data_dir, [&](const std::string& name, const Path& path) {
+      if (name == "superblock") return;
+      if (name.starts_with(kStatePrefix)) {
+        if (superblock_ && name != superblock_->state_dir && name != superblock_->pending_state_dir)
+          uncovered_tree(path, "a state that is not the current one; the next start removes it");
+        else if (superblock_ && name == superblock_->pending_state_dir)
+          pending(path);
+        return;
+      }
+      uncovered_file(path, name == "LOCK" ? "a process number for people; the lock is not in its bytes" : "not a file of the data");
+    }));
+    return rest_of(place_.wal_dir, [&](const std::string& name, const Path& path) {
+      if (name.starts_with("log-") && name.ends_with(".seg")) return;
+      uncovered_file(path, name == "spare.seg" ? "the next segment in preparation: holds nothing, the next start throws it away"
+                           : name == "LOCK"    ? "a process number for people; the lock is not in its bytes"
+                                               : "not a file of the log");
+    });
+  }
+
+  // A snapshot whose installation was cut short; the next start finishes it.
+  void pending(const Path& path) {
+    auto checked = kv::verify_state(disk_, path, full_);
+    if (checked.ok()) take(*checked);
+  }
+
+  Result<void> rest_of(const Path& directory, const std::function<void(const std::string&, const Path&)>& each) {
+    const auto names = disk_.list(directory);
+    if (!names.ok()) return names.error().code == Code::kNotFound ? Result<void>() : names.error();
+    for (const std::string& name : *names)
+      if (const Path path = directory + "/" + name; path != place_.wal_dir && path != place_.snapshot_dir) each(name, path);
+    return {};
+  }
+
+  void uncovered_file(const Path& path, const char* why) {
+    const auto file = disk_.open(path, OpenMode::kRead);
+    if (!file.ok()) return;
+    if (const auto size = (*file)->size(); size.ok() && *size > 0) report_.uncovered.push_back({path, *size, why});
+  }
+  void uncovered_tree(const Path& directory, const char* why) {
+    const auto names = disk_.list(directory);
+    if (!names.ok()) return;
+    for (const std::string& name : *names) uncovered_file(directory + "/" + name, why);
+  }
+
+  bool crashed() const { return superblock_ && !superblock_->clean_shutdown; }
+
+  Disk& disk_;
+  const StoragePlace& place_;
+  const bool full_;
+  Report report_;
+  std::optional<SuperblockData> superblock_;
+  std::map<Path, LogPoint> points_;  // of checkpoints
+  std::map<Index, LogPoint> in_log_;
+};
+
+void print(const Report& report, bool full_scan, std::ostream& out) {
+  for (const Finding& f : report.findings) {
+    out << (f.kind == Finding::Kind::kDamage ? "damage      " : f.kind == Finding::Kind::kTornTail ? "torn tail   " : "incomplete  ") << f.file;
+    if (f.offset != 0) out << " at offset " << f.offset;
+    out << ": " << f.what << "\n";
+  }
+  const wal::VerifyReport& log = report.log;
+  out << "segments    " << grouped(log.segments) << ", " << grouped(log.batches) << " batches";
+  if (full_scan) {
+    out << ", " << grouped(log.entries) << " entries\n"
+        << "log         " << grouped(log.base.index.value()) << " (exclusive) to " << grouped(log.last.index.value()) << ", last term "
+        << log.last.term.value() << "\n"
+        << "position    " << grouped(log.last.position.index.value()) << ", chain hash " << short_hash(log.last.position.hash.hex()) << "\n"
+        << "hard state  term " << log.hard_state.term.value() << ", vote " << log.hard_state.vote.value() << ", commit "
+        << grouped(log.hard_state.commit.value()) << "\n";
+  } else {
+    out << "; heads only, --full-scan reads every byte\n";
+  }
+  if (report.state) {
+    out << "state       " << grouped(report.state->files) << " files, " << human_size(report.state->bytes);
+    if (report.state->state && full_scan)
+      out << "; at entry " << grouped(report.state->state->point.index.value()) << ", revision "
+          << grouped(static_cast<std::uint64_t>(report.state->state->revision.value())) << ", " << grouped(report.state->keys) << " keys, "
+          << grouped(report.state->versions) << " versions, " << grouped(report.state->leases) << " leases, state hash "
+          << short_hash(report.state->state->state_hash.hex()) << (report.state->sound() ? " recomputed" : "");
+    out << "\n";
+  }
+  out << "checkpoints " << grouped(report.checkpoints) << ", " << human_size(report.checkpoint_bytes) << "\n";
+  if (!full_scan) return;
+  out << "not covered " << grouped(report.uncovered_bytes()) << " bytes on which no data depends" << (report.uncovered.empty() ? "\n" : ":\n");
+  for (const auto& u : report.uncovered) out << "            " << u.file << ", " << grouped(u.bytes) << ": " << u.why << "\n";
+}
+
+std::string json(const Report& report) {
+  JsonWriter out;
+  const wal::VerifyReport& log = report.log;
+  out.begin_object().field("sound", report.sound()).key("faults").begin_list();
+  for (const Finding& f : report.findings)
+    out.begin_object().field("kind", kind_text(f.kind)).field("file", f.file).field("offset_bytes", std::to_string(f.offset))
+        .field("detail", f.what).end_object();
+  out.end_list().field("segments", std::to_string(log.segments)).field("batches", std::to_string(log.batches))
+      .field("entries", std::to_string(log.entries)).field("base_index", std::to_string(log.base.index.value()))
+      .field("last_index", std::to_string(log.last.index.value())).field("last_term", std::to_string(log.last.term.value()))
+      .field("position_index", std::to_string(log.last.position.index.value())).field("chain_hash", log.last.position.hash.hex());
+  if (report.state && report.state->state) {
+    const AppliedState& state = *report.state->state;
+    out.field("applied_index", std::to_string(state.point.index.value())).field("revision", std::to_string(state.revision.value()))
+        .field("state_hash", state.state_hash.hex()).field("keys", std::to_string(report.state->keys))
+        .field("versions", std::to_string(report.state->versions)).field("leases", std::to_string(report.state->leases));
+  }
+  out.field("checkpoints", std::to_string(report.checkpoints)).field("uncovered_bytes", std::to_string(report.uncovered_bytes()))
+      .key("uncovered").begin_list();
+  for (const auto& u : report.uncovered)
+    out.begin_object().field("file", u.file).field("bytes", std::to_string(u.bytes)).field("detail", u.why).end_object();
+  out.end_list().end_object();
+  return out.text();
+}
+
+// One line: how much, where first, and what to do about the worst of it.
+Error damage_error(const Report& report, const StoragePlace& place) {
+  const std::size_t damaged = report.count(Finding::Kind::kDamage);
+  const Finding* first = nullptr;
+  bool checkpoints_only = true, mends = true;
+  for (const Finding& f : report.findings) {
+    if (f.kind != Finding::Kind::kDamage) continue;
+    if (first == nullptr) first = &f;
+    mends = mends && f.mends;
+    checkpoints_only = checkpoints_only && (f.mends || f.file.starts_with(place.snapshot_dir + "/"));
+  }
+  const std::string what = std::to_string(damaged) + " damaged " + (damaged == 1 ? "place" : "places") + " found, the first in " + first->file;
+  if (mends) return {Code::kCorrupt, what + "; nothing acknowledged depends on it and the next start mends it, but have the disk looked at"};
+  if (checkpoints_only)
+    return {Code::kCorrupt, what + "; state and log are sound: remove the damaged checkpoint's directory, the node will make another"};
+  return {Code::kCorrupt, what + "; do not start the node on this directory: empty it and let it be refilled by its peers"};
+}
+
+}  // namespace
+
+Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_scan, const Output& output) {
+  const auto held = lock_stopped(disk, place);
+  if (!held.ok()) return held.error();
+  const auto report = Verification(disk, place, full_scan).run();
+  if (!report.ok()) return report.error();
+  if (output.json) output.out << json(*report) << "\n";
+  else print(*report, full_scan, output.out);
+  if (!report->sound()) return damage_error(*report, place);
+  if (output.json) return {};
+  output.out << (report->findings.empty() ? "sound\n" : "sound; the node was not stopped cleanly, and its next start mends the above\n");
+  return {};
+}
+
+}  // namespace leeward::ctl
