@@ -51,7 +51,8 @@ void Member::wait_for_adopt() {
     changed |= *result;
   }
   if (changed) update_may_vote();
-  if (adoption_->holds(adopting_->manifest.id) && context_.now() >= adopting_->retry_at && !install_submitted_)
+  // A snapshot that is to be installed was made behind this entry.
+  if (adoption_->holds(adopting_->manifest.id) && context_.now() >= adopting_->retry_at && !installing_)
     install_adopted();
 }
 

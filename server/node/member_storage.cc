@@ -175,6 +175,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   released_ = committed_.index;
   const auto received = std::move(*installing_);
   installing_.reset();
+  install_submitted_ = false;
   context_.core->restored(context_.now(), manifest.state.point, context_.group.membership);
   update_may_vote();
   context_.probe.snapshots_received.add();

@@ -21,6 +21,7 @@ struct Regions2 {
     o.standbys = 3;
     o.retain_log_bytes = retain_log_bytes;
     o.checkpoint_interval = checkpoint_interval;
+    o.log_to_stderr = std::getenv("LEEWARD_VERBOSE") != nullptr;
     o.companion = [this](node::Member& member) {
       auto made = std::shared_ptr<Replication>(new Replication(member, {}), [this, id = member.self()](Replication* r) {
         streams.erase(id);
@@ -54,6 +55,26 @@ struct Regions2 {
       if (state.point.position != first->point.position) return false;
     }
     return true;
+  }
+  // Where each member stands, for a failure's message.
+  std::string standing() {
+    std::string out;
+    for (const auto id : world.ids()) {
+      auto* m = world.member(id);
+      out += "\nnode " + std::to_string(id.value()) + ": ";
+      if (!m) {
+        out += "down " + world.open_error(id);
+        continue;
+      }
+      const auto state = m->state().applied();
+      auto point = [](const LogPoint& p) {
+        return std::to_string(p.index.value()) + "/" + std::to_string(p.position.index.value());
+      };
+      out += "term " + std::to_string(m->term().value()) + " leader " + std::to_string(m->leader().value()) + " base " +
+             point(m->log().base()) + " applied " + point(state.point) + " committed " + point(m->committed()) +
+             " last " + point(m->last()) + " (index/history) " + m->status().stream_state + "; adoption: " + m->adoption();
+    }
+    return out;
   }
   void expect_equal_states() {
     const auto first = world.member(NodeId(1))->state().applied();
@@ -377,8 +398,8 @@ TEST(Adopt, AmongRandomFaultsOfBothRegions) {
   for (auto seed = first; seed < first + runs; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Regions2 r(seed, 4_KiB, 40);
-    ASSERT_TRUE(r.world.torment(15s)) << r.world.checkers.breach();
-    ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 90s)) << r.world.checkers.breach();
+    ASSERT_TRUE(r.world.torment(15s)) << r.world.checkers.breach() << r.standing();
+    ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 90s)) << r.world.checkers.breach() << r.standing();
     r.expect_equal_states();
   }
 }
