@@ -52,7 +52,8 @@ void Member::wait_for_adopt() {
   }
   if (changed) update_may_vote();
   // A snapshot that is to be installed was made behind this entry.
-  if (adoption_->holds(adopting_->manifest.id) && context_.now() >= adopting_->retry_at && !installing_)
+  if (adoption_->holds(adopting_->manifest.id) && context_.now() >= adopting_->retry_at && !installing_ &&
+      !finishing_)
     install_adopted();
 }
 

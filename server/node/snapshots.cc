@@ -135,7 +135,7 @@ void Snapshots::made(Result<Manifest> manifest, const Path& directory, bool stil
   } else {
     // Of a state that was exchanged meanwhile, or half made.
     remove_on_files(directory);
-    if (manifest.ok()) make();
+    if (manifest.ok() && checkpoints_.empty()) make();
     if (!manifest.ok() && manifest.error().code != Code::kNoSpace) return failed_(manifest.error());
     if (!manifest.ok()) context_.ports.log.warn("no space for a checkpoint", {});
   }

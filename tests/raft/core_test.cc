@@ -18,7 +18,9 @@ Membership voters(std::initializer_list<int> ids) {
 
 struct Group {
   std::vector<ReadState> reads;
-  Cluster cluster{{.read = [this](NodeId, const ReadState& r) { reads.push_back(r); }}};
+  std::vector<Ready::SnapshotNeed> needs;
+  Cluster cluster{{.read = [this](NodeId, const ReadState& r) { reads.push_back(r); },
+                   .snapshot_needed = [this](NodeId, const Ready::SnapshotNeed& n) { needs.push_back(n); }}};
 
   explicit Group(Membership membership) {
     for (NodeId id : membership.voters) {
@@ -188,6 +190,35 @@ TEST(Core, AnAdoptLeapsForwardInTheHistoryAndNeverBack) {
   const Proposal next = write(10);
   ASSERT_TRUE(core.propose(g.cluster.now(), {&next, 1}).ok());
   EXPECT_EQ(core.last().position.index, HistoryIndex(501));
+}
+
+TEST(Core, WhoStandsBelowTheReplicationFloorGetsASnapshotThoughTheLogReachesDown) {
+  Group g(voters({1, 2, 3}));
+  g.run(3s);
+  Core& core = g.cluster.core(g.leader());
+  const NodeId away = g.leader() == NodeId(3) ? NodeId(2) : NodeId(3);
+  const Index end = core.last().index;
+  g.cluster.crash(away);
+  for (int i = 0; i < 10; ++i) {
+    const Proposal p = write(10);
+    ASSERT_TRUE(core.propose(g.cluster.now(), {&p, 1}).ok());
+    g.settle();
+  }
+  const Index floor = end + 5;
+  core.set_replication_floor(floor);
+  g.cluster.start(away, true);
+  g.run(1s);
+  ASSERT_EQ(g.needs.size(), 1u);
+  EXPECT_EQ(g.needs[0].to, away);
+  EXPECT_EQ(g.needs[0].beyond, floor);
+  EXPECT_EQ(g.cluster.core(away).last().index, end);
+  const auto point = g.cluster.at(g.leader()).log.point(floor);
+  ASSERT_TRUE(point.ok());
+  ASSERT_TRUE(g.cluster.install(away, {*point, voters({1, 2, 3})}));
+  core.snapshot_sent(g.cluster.now(), away, true, floor);
+  g.run(1s);
+  EXPECT_EQ(g.cluster.core(away).last().index, core.last().index);
+  EXPECT_EQ(g.needs.size(), 1u);
 }
 
 TEST(Core, ReplicationInNormalWorkDoesNotReadTheStore) {

@@ -322,6 +322,27 @@ TEST(Adopt, APrimaryMemberThatIsDownDoesNotKeepARegionFromAdopting) {
       << r.world.checkers.breach();
 }
 
+TEST(Adopt, AMemberThatInstalledASnapshotBeforeAdoptsToo) {
+  LeftBehind r(6);
+  ASSERT_TRUE(r.start()) << r.world.checkers.breach();
+  r.puts(20);
+  ASSERT_TRUE(r.world.run_until([&] { return r.standby_leader() && r.caught_up(); }, 30s));
+  const auto late = r.standby_leader()->self() == NodeId(6) ? NodeId(5) : NodeId(6);
+  r.world.crash(late);
+  r.puts(400);
+  r.world.run_for(3s);
+  r.world.start(late);
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 60s)) << r.world.checkers.breach();
+  ASSERT_GE(r.world.member(late)->probe().snapshots_received.get(), 1u);
+  for (const auto id : kStandbys) r.world.network.isolate(id, {NodeId(1), NodeId(2), NodeId(3)});
+  r.puts(400);
+  r.world.run_for(3s);
+  r.world.network.heal();
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 60s)) << r.standing();
+  r.expect_equal_states();
+  EXPECT_EQ(r.adopts(late), 1);
+}
+
 // Its files are gone by then: the log alone would lead it to the entry and no further.
 TEST(Adopt, AMemberWipedAfterwardsGetsASnapshotFromBehindTheEntry) {
   LeftBehind r(5);
