@@ -96,7 +96,8 @@ class Node:
         stderr = open(os.path.join(self.dir, "stderr"), "ab")
         self.process = subprocess.Popen([os.path.join(BIN, "leewardd"), "--config", path, *args],
                                         stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-                                        env={**os.environ, **self.cluster.environment})
+                                        env={**{k: v for k, v in os.environ.items() if k != "LEEWARD_BIN"},
+                                             **self.cluster.environment})
         stderr.close()
         return self
 
