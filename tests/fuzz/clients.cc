@@ -67,9 +67,10 @@ std::string http2_call(const std::string& path, const std::string& body) {
   nghttp2_session_client_new(&session, callbacks, nullptr);
   nghttp2_session_callbacks_del(callbacks);
   nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, nullptr, 0);
-  const auto header = [](const char* name, const std::string& value) {
+  const auto header = [](const char* name, std::string_view value) {
     return nghttp2_nv{reinterpret_cast<uint8_t*>(const_cast<char*>(name)),
-                      reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), std::strlen(name), value.size(), 0};
+                      reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), std::strlen(name), value.size(),
+                      NGHTTP2_NV_FLAG_NONE};
   };
   const nghttp2_nv headers[] = {header(":method", "POST"), header(":scheme", "http"), header(":path", path),
                                 header(":authority", "x"), header("content-type", "application/grpc"),

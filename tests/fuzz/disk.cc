@@ -1,5 +1,5 @@
 // What a disk may give back after a crash, by rot, or by someone's hand.
-#include <cstring>
+#include <algorithm>
 
 #include "base/check.h"
 #include "os/random.h"
@@ -21,7 +21,7 @@ const Path kData = "/data", kLog = "/data/wal";
 LogOptions options(bool create = false) {
   LogOptions o;
   o.owner = Incarnation(77);
-  o.segment_bytes = 16384;
+  o.segment_bytes = 4096;
   o.cache_bytes = 2000;
   o.create = create;
   return o;
@@ -56,8 +56,8 @@ const Files& sound_files() {
     LEEWARD_CHECK(superblock.ok() && (*superblock)->write(data).ok(), "a superblock");
     auto log = SegmentedLog::open(disk, random, kLog, options(true));
     LEEWARD_CHECK(log.ok(), "a log");
-    for (int i = 0; i < 60; ++i) {
-      const Entry entry = entry_after((*log)->last(), 10 + 37 * static_cast<std::size_t>(i % 20));
+    for (int i = 0; i < 24; ++i) {
+      const Entry entry = entry_after((*log)->last(), 10 + 37 * static_cast<std::size_t>(i % 9));
       LEEWARD_CHECK((*log)->append({&entry, 1}).ok() && (*log)->set_hard_state({Term(1), NodeId(1)}).ok() &&
                         (*log)->sync().ok(),
                     "entries");
@@ -136,12 +136,12 @@ void forged_records(std::string_view bytes) {
   header.number = 1;
   header.salt = 99;
   header.owner = Incarnation(77);
-  header.bytes = 16384;
+  header.bytes = 4096;
   header.reset = input.u8() % 2 == 1;
   const std::uint32_t seed = salted_seed(header);
   std::string content = encode_header(header);
   std::uint64_t sequence = header.first_sequence;
-  while (!input.empty() && content.size() < 12000) {
+  while (!input.empty() && content.size() < 3000) {
     std::string body;
     const unsigned shape = input.u8();
     std::uint32_t records = 0;
@@ -167,7 +167,7 @@ void forged_records(std::string_view bytes) {
     sequence += shape & 32 ? 2 : 1;
     content += body;
   }
-  content.resize(16384, '\0');
+  content.resize(std::max<std::size_t>(content.size(), 4096), '\0');
   put(disk, kLog + "/" + segment_name(1), content);
   open_and_use(disk);
 }
