@@ -1,10 +1,17 @@
 """Runs test binaries of a sanitizer build and adds their results up."""
 import os
 import re
+import shutil
 import subprocess
 import time
 
 from .cluster import ROOT
+
+
+def symbolizer():
+    """Option for *SAN_OPTIONS: who names the lines in reports. binutils' addr2line is there where a compiler is."""
+    found = shutil.which("llvm-symbolizer-16") or shutil.which("llvm-symbolizer") or shutil.which("addr2line")
+    return f"external_symbolizer_path={found}"
 
 
 def build(kind, targets, timeout=3000):
