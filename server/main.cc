@@ -16,6 +16,13 @@
 #include "config/config.h"
 #include "wiring.h"
 
+// jemalloc reads this at start: few arenas, since a handful of threads do all
+// work, and freed pages go back to the system within a second.
+extern "C" {
+extern const char* malloc_conf;
+const char* malloc_conf = "narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0";
+}
+
 namespace leeward {
 namespace {
 

@@ -74,7 +74,7 @@ node::MemberOptions member_options(const config::Config& c) {
   o.self = NodeId(c.node.id);
   o.cluster_name = c.cluster.name;
   for (const auto& [place, m] : c.everyone())
-    o.nodes.push_back({m.id, m.name, m.region, m.zone, m.peer, m.client, role_at(place)});
+    o.nodes.push_back({m.id, m.name, m.region, m.zone, m.peer, config::client_url(c, m), role_at(place)});
   o.bootstrap = c.cluster.bootstrap == "join"    ? node::BootstrapMode::kJoin
                 : c.cluster.bootstrap == "force" ? node::BootstrapMode::kForce
                                                  : node::BootstrapMode::kNew;

@@ -151,20 +151,31 @@ void StreamClient::refused(NodeId from, const Refused& refused) {
   if (!from_source(from, refused.session)) return;
   group_.logger().info("a source refused", {{"source", from}, {"reason", name(refused.reason)}, {"detail", refused.detail}});
   session_ = 0;  // there is none to say goodbye to
-  if (refused.reason == Refusal::kDiverged) {
-    probe_.divergences.add();
-    state_ = StreamState::kDiverged;
-    since_ = group_.clock().now();
-    damage_ = "the primary holds other history at index " + std::to_string(received_.index.value()) + " (" +
-              refused.at.hash.hex().substr(0, 16) + " there, " + received_.hash.hex().substr(0, 16) + " here)";
-    group_.logger().error("diverged: following stops, the data is kept", {{"detail", damage_}});
-    end_session();
-    return;
-  }
+  // A source that is behind tells where it is: what is held at that place must
+  // be the same, or the primary has lost what it had committed.
+  const bool lost = refused.reason == Refusal::kNotYet && contradicts(refused.at);
+  if (refused.reason == Refusal::kDiverged || lost) return diverged(refused.at);
   if (refused.reason == Refusal::kBehind) ++behind_;
   const bool resync = state_ == StreamState::kResyncNeeded;
   fail_source(group_.clock().now(), name(refused.reason));
   if (resync && refused.reason == Refusal::kBehind) state_ = StreamState::kResyncNeeded;
+}
+
+bool StreamClient::contradicts(const Position& theirs) const {
+  const auto own = last_point_at(group_.log(), theirs.index, group_.last().index);
+  return own.ok() && own->position.index == theirs.index && own->position != theirs;
+}
+
+void StreamClient::diverged(const Position& theirs) {
+  const auto own = last_point_at(group_.log(), theirs.index, group_.last().index);
+  const auto held = own.ok() ? own->position : received_;
+  probe_.divergences.add();
+  state_ = StreamState::kDiverged;
+  since_ = group_.clock().now();
+  damage_ = "the primary holds other history at index " + std::to_string(theirs.index.value()) + " (" +
+            theirs.hash.hex().substr(0, 16) + " there, " + held.hash.hex().substr(0, 16) + " here)";
+  group_.logger().error("diverged: following stops, the data is kept", {{"detail", damage_}});
+  end_session();
 }
 
 void StreamClient::entries(NodeId from, Entries frame, std::size_t wire_bytes) {

@@ -71,6 +71,9 @@ class StreamClient {
   // Ends the session, if any, and comes back later.
   void retry(Duration delay, const char* why);
   void fail_source(Instant now, const char* why);
+  void diverged(const Position& theirs);
+  // Whether the log, uncommitted included, holds other history at that position.
+  bool contradicts(const Position& theirs) const;
   void end_session();
   bool from_source(NodeId from, std::uint64_t session) const;
   void decline(NodeId from, std::uint64_t session);

@@ -73,6 +73,10 @@ class PingBook {
  public:
   static constexpr std::size_t kMaxOutstanding = 2048;  // 100 s of pings
 
+  // `first`: random, so that an answer to an earlier life of this process is
+  // not taken for one to a ping of this life, which was sent later.
+  explicit PingBook(std::uint64_t first = 1) : next_(first) {}
+
   std::uint64_t sent(Instant now);
   // The send time, once; nullopt for what was never sent, is answered already
   // or too long ago.
@@ -85,7 +89,7 @@ class PingBook {
     Instant sent;
     bool answered;
   };
-  std::uint64_t next_ = 1;
+  std::uint64_t next_;
   std::deque<Outstanding> outstanding_;  // consecutive sequences
 };
 

@@ -19,7 +19,8 @@ namespace leeward::standby {
 class Pinger {
  public:
   Pinger(node::Group& group, Outbox& outbox, StandbyProbe& probe, Duration interval)
-      : group_(group), outbox_(outbox), probe_(probe), interval_(interval), meter_(group.epoch()) {}
+      : group_(group), outbox_(outbox), probe_(probe), interval_(interval), meter_(group.epoch()),
+        book_(group.random() >> 8 | 1) {}
 
   void tick(Instant now, const Regions& regions);
   // One more at once, to the primary's leader if it is known: its sequence.

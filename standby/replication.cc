@@ -112,7 +112,9 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
       if (own && r.group_.role() == GroupRole::kPrimary) r.followers_.told(m);
     }
     void operator()(const Presence& m) const {
-      if (own) r.told_[from] = {m, r.group_.clock().now()};
+      if (!own) return;
+      r.told_[from] = {m, r.group_.clock().now()};
+      if (from == r.group_.leader()) r.remember_damage(m.streaming, m.damage);
     }
     void operator()(Forward& m) const {
       if (r.forward_) r.forward_->forward(from, std::move(m));
@@ -256,6 +258,7 @@ void Replication::tick_primary(Instant now) {
 void Replication::tick_following(Instant now) {
   pinger_.tick(now, regions_);
   client_.tick(now, regions_);
+  remember_damage(client_.state() == StreamState::kStreaming, client_.damage());
   if (!ask_timer_ && std::any_of(waiting_commits_.begin(), waiting_commits_.end(),
                                  [](const WaitingCommit& w) { return w.sequence == 0; }))
     ask_commit();
@@ -263,11 +266,17 @@ void Replication::tick_following(Instant now) {
   hand_over(now);
 }
 
+// A new leader has found nothing yet, and with the primary gone it never will:
+// what was found stands until a stream that begins at the log's end refutes it.
+void Replication::remember_damage(bool streaming, const std::string& damage) {
+  if (streaming || !damage.empty()) damage_ = damage;
+}
+
 void Replication::tell_presence(Instant now) {
   if (now - presence_told_ < kPresenceInterval) return;
   presence_told_ = now;
   const auto silence = pinger_.meter().silence(now);
-  const Presence presence{heard(now), silence ? static_cast<std::uint64_t>(*silence / 1ms) : 0, client_.state() == StreamState::kStreaming, client_.damage()};
+  const Presence presence{heard(now), silence ? static_cast<std::uint64_t>(*silence / 1ms) : 0, client_.state() == StreamState::kStreaming, damage_};
   for (const auto id : others(group_)) outbox_.send(id, presence);
 }
 
@@ -311,8 +320,7 @@ EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& 
   if (const auto& newest = pinger_.meter().newest()) f.newest_age = now - newest->sent;
   f.hash = pinger_.verdict();
   f.hash_index = pinger_.compared();
-  f.damage = client_.damage();
-  if (const auto* leader = leader_presence(now); leader && !group_.is_leader()) f.damage = leader->damage;
+  f.damage = damage_;
   f.disk_full = node.disk_full;
   f.disk_stall = node.disk_stall;
   f.version = self.version;

@@ -107,6 +107,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   void tick_primary(Instant now);
   void tick_following(Instant now);
   void tell_presence(Instant now);
+  void remember_damage(bool streaming, const std::string& damage);
   void hand_over(Instant now);
   void ask_commit();
   void expire_waiting(Instant now);
@@ -131,6 +132,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   Instant surveyed_{};
   GroupRole role_ = GroupRole::kUnknown;  // as of the last tick
   std::map<NodeId, Told> told_;
+  std::string damage_;  // what a leader of this group found last; streaming refutes it
   Instant presence_told_{};
   Instant handed_over_{};
   std::vector<WaitingCommit> waiting_commits_;

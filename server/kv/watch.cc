@@ -219,7 +219,11 @@ std::optional<WatchEvents> WatchHub::poll(State& state, std::size_t max_bytes) {
         state.told = now;
         WatchEvents progress;
         progress.progress = true;
-        progress.revision = Revision(std::max(state.next - 1, revision_.load(std::memory_order_acquire)));
+        // A watch of a future start stands at no revision that does not exist yet:
+        // whoever resumed after it would miss what comes before.
+        const std::int64_t there = std::max(state.next - 1, revision_.load(std::memory_order_acquire));
+        const auto view = published_->get();
+        progress.revision = Revision(view ? std::min(there, view->state.revision.value()) : there);
         return progress;
       }
     }

@@ -17,6 +17,7 @@ constexpr std::int32_t kConnectionWindow = 8 << 20;
 // A client may cancel much at once (its own deadline passes), but not for ever.
 constexpr std::uint64_t kResetBurst = 2000, kResetsPerSecond = 200;
 constexpr std::size_t kAcksQueued = 1000, kSettings = 32, kContinuations = 8;
+constexpr std::size_t kAnswersWaiting = 256_KiB;  // of a stream; beyond it its window is not opened again
 constexpr Duration kGoawayGrace = 100ms;  // for requests on their way when the notice goes out
 
 nghttp2_nv field(std::string_view name, std::string_view value) {
@@ -78,7 +79,14 @@ struct Http2Callbacks {
       const auto stream = s->stream;
       stream->receive(text(data, size));
     }
-    nghttp2_session_consume(session, id, size);
+    // The connection's window opens at once: it is shared. The stream's stays as
+    // it is while its answers pile up, or a client with closed windows could
+    // make them pile up for ever.
+    nghttp2_session_consume_connection(session, size);
+    if (Slot* s = slot(session, id); s && s->stream && s->stream->output().queued() > kAnswersWaiting)
+      s->stream->hold(size);
+    else
+      nghttp2_session_consume_stream(session, id, size);
     return 0;
   }
 
@@ -277,6 +285,9 @@ bool Http2Session::fill() {
     drained.swap(drained_);
     for (auto& stream : drained) stream->after_output();
     if (closed_) return false;
+    for (auto& stream : drained)
+      if (stream->output().queued() <= kAnswersWaiting)
+        if (const std::size_t held = stream->take_held()) nghttp2_session_consume_stream(session_, stream->id(), held);
   }
   if (!nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_))
     context_.transport.close_when_sent(broken_.empty() ? Error{Code::kCancelled, "ended in order"}

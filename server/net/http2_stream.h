@@ -79,6 +79,9 @@ class Http2Stream : public std::enable_shared_from_this<Http2Stream> {
   bool response_begun() const { return response_begun_; }
   bool output_ended() const { return output_ended_; }
   bool finished() const { return finished_; }
+  // Bytes taken in for which the client was given no new window yet.
+  void hold(std::size_t bytes) { held_ += bytes; }
+  std::size_t take_held() { return std::exchange(held_, 0); }
 
   // Whether what the client still sends after the answer is cut off.
   virtual bool reset_when_answered() const { return true; }
@@ -113,6 +116,7 @@ class Http2Stream : public std::enable_shared_from_this<Http2Stream> {
   StreamOutput output_;
   bool response_begun_ = false, output_ended_ = false, finished_ = false, above_ = false;
   int calling_ = 0;
+  std::size_t held_ = 0;
   Executor::TimerId timer_ = 0;  // the deadline
   Function<void(Bytes)> message_callback_;
   Function<void()> half_close_callback_, cancel_callback_, drain_callback_;

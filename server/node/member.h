@@ -167,6 +167,7 @@ class Member final : public Service, public Group {
   // member_storage.cc: checkpoints and what the log keeps
   void checkpoint_when_due();
   void release_log();
+  Index within_budget(std::uint64_t excess, Index upto) const;
   void remove_old_states();
   void install(Snapshots::Received received);
   void begin_install();

@@ -254,6 +254,8 @@ void Member::expire_leases() {
     w.command.op = Op::kLeaseRevoke;
     w.command.request = Bytes(std::move(request));
     w.arrived = context_.now();
+    // The next leader begins every lease anew: this verdict is void for it.
+    w.term = context_.core->term();
     revokes.push_back(std::move(w));
     context_.probe.leases_expired.add();
   }

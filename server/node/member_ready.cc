@@ -143,10 +143,12 @@ void Member::watch_lease_commands(const Entry& entry) {
     if (op != Op::kLeaseGrant && op != Op::kLeaseRevoke) return;
     // LeaseGrantRequest.ID is field 2, LeaseRevokeRequest.ID field 1.
     const auto id = static_cast<std::int64_t>(varint_field(request, op == Op::kLeaseGrant ? 2 : 1));
+    // The state is that after the whole batch: a lease that is there may have
+    // been revoked and granted anew within it, and then it begins anew.
     const auto lease = context_.state->lease(id);
-    if (!lease) {
+    if (op == Op::kLeaseRevoke || !lease) {
       lessor_->revoked(id);
-    } else if (op == Op::kLeaseGrant && !lessor_->remaining(context_.now(), id)) {
+    } else if (!lessor_->remaining(context_.now(), id)) {
       lessor_->granted(context_.now(), *lease);
     }
   });

@@ -51,8 +51,8 @@ void Member::release_log() {
   if (context_.is_leader())
     for (const auto& peer : context_.core->status().peers)
       if (peer.match.value() != 0) floor = std::min(floor, peer.match);
-  if (context_.log->bytes() > context_.options.storage.retain_log_bytes)
-    floor = std::min(durable, snapshots_->newest()->state.point.index);
+  if (const auto bytes = context_.log->bytes(), most = context_.options.storage.retain_log_bytes; bytes > most)
+    floor = std::max(floor, within_budget(bytes - most, std::min(durable, snapshots_->newest()->state.point.index)));
   if (floor <= released_ || floor <= context_.log->base().index) return;
   released_ = floor;
   wal_->run([this, floor]() -> Function<void()> {
@@ -61,6 +61,23 @@ void Member::release_log() {
       if (!released.ok() && released.error().code != Code::kNoSpace) fail(released.error());
     };
   });
+}
+
+// Up to where the log is dropped to be shorter by `excess`, but not beyond
+// `upto`: who is far behind loses what it waits for, others keep what they need.
+Index Member::within_budget(std::uint64_t excess, Index upto) const {
+  const auto base = context_.log->base();
+  Index low = base.index, high = std::max(upto, base.index);
+  while (low < high) {
+    const auto middle = low + (high - low) / 2;
+    const auto point = context_.log->point(middle);
+    if (!point.ok()) return upto;
+    if (point->position.bytes - base.position.bytes >= excess)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return high;
 }
 
 // A snapshot is complete in a directory of its own. It is taken only if the

@@ -150,7 +150,7 @@ std::vector<WaitingWrite> Proposals::take(std::size_t max_bytes, std::uint32_t m
       waiting_.pop_front();
       continue;
     }
-    if (w.via && w.term != context_.core->term()) {
+    if (w.term != Term() && w.term != context_.core->term()) {
       waiting_bytes_ -= w.bytes();
       refuse(w, {Code::kUnavailable, text::kLeaderChanged});
       waiting_.pop_front();

@@ -29,7 +29,7 @@ struct WaitingWrite {
   std::optional<Instant> deadline;
   Instant arrived{};
   NodeId via;                         // the follower that forwarded it; 0: our own
-  Term term;                          // in which it was forwarded
+  Term term;                          // the only one in which it may be proposed; 0: any
   std::size_t bytes() const { return command.request.size() + 64; }
 };
 

@@ -35,7 +35,7 @@ class Client {
     if (!piece) return false;
     if (piece->compacted) seen.compacted = piece->compacted->value();
     seen.cancelled = piece->cancel_reason;
-    if (piece->progress) ++progress;
+    if (piece->progress) ++progress, progress_at = piece->revision;
     if (piece->count == 0) return true;
     if (piece->fragment) ++fragments;
     const auto response = parse_as<pb::WatchResponse>(piece->events.view());
@@ -60,6 +60,7 @@ class Client {
 
   Seen seen;
   int fragments = 0, progress = 0;
+  Revision progress_at;
 
  private:
   WatchRequest request_;
@@ -210,6 +211,16 @@ TEST_P(WatchTest, ProgressIsToldAtIntervals) {
   EXPECT_EQ(client.progress, 1);
   EXPECT_FALSE(client.step(100));
   EXPECT_EQ(client.watcher().synced(), Revision(2));
+}
+
+TEST_P(WatchTest, ProgressOfAFutureStartNamesNoRevisionThatDoesNotExist) {
+  m_.put("a", "1");
+  Client client(m_, {.key = "a", .start = Revision(1000), .progress_notify = true});
+  client.drain();
+  m_.clock().advance(11min);
+  EXPECT_TRUE(client.step(100));
+  EXPECT_EQ(client.progress, 1);
+  EXPECT_EQ(client.progress_at, Revision(2));
 }
 
 TEST_P(WatchTest, WatchersOutliveAnInstalledCheckpoint) {

@@ -299,6 +299,78 @@ TEST(Http2Hard, AReaderThatTakesNothingDelaysNobodyAndHoldsLittle) {
   EXPECT_EQ(server.http.handled, 2 + 1 + 50);
 }
 
+TEST(Http2Hard, AClientWithClosedWindowsCannotMakeAnswersPileUp) {
+  TestServer server;
+  RawClient raw(server.listener->port());
+  const auto be32 = [](std::uint32_t v) {
+    std::string out;
+    for (int shift : {24, 16, 8, 0}) out.push_back(static_cast<char>(v >> shift));
+    return out;
+  };
+  // Its stream window is 0: no answer can go, and the kernel takes all else.
+  raw.send(kPreface + frame(4, 0, 0, std::string("\0\x04", 2) + be32(0)) + frame(4, 1, 0) + frame(1, 4, 1, grpc_headers("/test/Echo")));
+  // (The server's settings count once they are acknowledged.)
+  std::int64_t stream_credit = 1 << 20, connection_credit = 65535;
+  std::uint64_t answered = 0;
+  // Reads frames up to the answer of a ping; what was granted before it is counted.
+  const auto settle = [&] {
+    for (int round = 0; round < 2; ++round) {
+      raw.send(frame(6, 0, 0, "12345678"));
+      for (;;) {
+        std::string head;
+        while (head.size() < 9) {
+          const std::string more = raw.read(9 - head.size());
+          if (more.empty()) return false;
+          head += more;
+        }
+        const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(head[i])); };
+        const std::size_t size = byte(0) << 16 | byte(1) << 8 | byte(2);
+        const std::uint32_t stream = byte(5) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8);
+        std::string payload;
+        while (payload.size() < size) {
+          const std::string more = raw.read(size - payload.size());
+          if (more.empty()) return false;
+          payload += more;
+        }
+        if (byte(3) == 0) answered += size;
+        if (byte(3) == 8) {
+          std::uint32_t by = 0;
+          for (const char c : payload) by = by << 8 | static_cast<unsigned char>(c);
+          (stream == 0 ? connection_credit : stream_credit) += by;
+        }
+        EXPECT_NE(byte(3), 3u) << "the stream was reset";
+        if (byte(3) == 6) break;
+      }
+    }
+    return true;
+  };
+  const std::string message = std::string("\0\0\0\x03\xfb", 5) + std::string(1019, 'm');
+  std::uint64_t sent = 0;
+  const auto send_all = [&](std::uint64_t most) {
+    ASSERT_TRUE(settle());
+    for (int idle = 0; sent < most && idle < 3;) {
+      std::string data;
+      while (stream_credit >= 1024 && connection_credit >= 1024 && data.size() < 256_KiB && sent < most) {
+        data += frame(0, 0, 1, message);
+        stream_credit -= 1024, connection_credit -= 1024, sent += 1024;
+      }
+      idle = data.empty() ? idle + 1 : 0;
+      if (!data.empty()) raw.send(data);
+      ASSERT_TRUE(settle());
+    }
+  };
+  send_all(16_MiB);
+  EXPECT_LT(sent, 3_MiB) << "the client may go on for ever";
+  EXPECT_GE(sent, 1_MiB);
+  EXPECT_EQ(answered, 0u);
+  // Once it reads again, all goes on.
+  raw.send(frame(8, 0, 1, be32(64 << 20)) + frame(8, 0, 0, be32(64 << 20)));
+  send_all(8_MiB);
+  EXPECT_EQ(sent, 8_MiB);
+  ASSERT_TRUE(settle());
+  EXPECT_EQ(answered, sent);
+}
+
 TEST(HttpText, PathsAreDecodedOrRefused) {
   EXPECT_EQ(decode_path("/a%20b%2F"), "/a b/");
   EXPECT_EQ(decode_path("/%41"), "/A");

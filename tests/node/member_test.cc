@@ -388,6 +388,29 @@ TEST_F(Snapshot, ACrashAtAnyInstantOfItsInstallationRecovers) {
   EXPECT_GT(installed, 10u);
 }
 
+using Retention = Fixture;
+
+TEST_F(Retention, OneThatIsFarBehindDoesNotCostAnotherWhatItNeeds) {
+  WorldOptions o;
+  o.primaries = 1;
+  o.checkpoint_interval = 60;
+  o.retain_log_bytes = 512_KiB;
+  make(o);
+  start_all();
+  auto& member = *w().member(kOne);
+  member.retain("standby/dead", Index(1));
+  Index needed;
+  for (int i = 0; i < 400; ++i) {
+    const auto applied = member.state().applied().point.index;
+    if (applied > Index(40)) needed = applied - 40;  // 160 KiB
+    member.retain("standby/live", needed);
+    ASSERT_EQ(put(kOne, "key" + std::to_string(i), std::string(4_KiB, 'v')).end, Outcome::End::kApplied);
+    w().run_for(50ms);
+    ASSERT_LE(member.log().base().index, needed) << i;
+  }
+  EXPECT_GT(member.log().base().index, Index(100));  // the dead one does not fill the disk
+}
+
 using Stop = Fixture;
 
 TEST_F(Stop, ALeaderHandsOverAndLeavesACleanDirectory) {
@@ -445,6 +468,50 @@ TEST_F(Leases, ANewLeaderStartsThemAtFullTime) {
   EXPECT_TRUE(w().member(*w().leader())->state().lease(5).has_value());
   w().run_for(4s);
   EXPECT_FALSE(w().member(*w().leader())->state().lease(5).has_value());
+}
+
+TEST_F(Leases, OneRevokedAndGrantedAgainAtOnceBeginsAnew) {
+  make();
+  start_all();
+  const auto leader = *w().leader();
+  ASSERT_EQ(grant(leader, 9, 600).end, Outcome::End::kApplied);
+  // Both in one entry: the state shows only what is left of them.
+  etcdserverpb::LeaseRevokeRequest revoke;
+  revoke.set_id(9);
+  etcdserverpb::LeaseGrantRequest again;
+  again.set_id(9);
+  again.set_ttl(3);
+  int applied = 0;
+  for (auto& command : {Command{Op::kLeaseRevoke, Bytes(revoke.SerializeAsString()), {}, {}},
+                        Command{Op::kLeaseGrant, Bytes(again.SerializeAsString()), {}, {}}})
+    w().member(leader)->propose(command, std::nullopt, w().client_loop(),
+                                [&applied](Outcome o) { applied += o.end == Outcome::End::kApplied; });
+  ASSERT_TRUE(w().run_until([&] { return applied == 2; })) << w().checkers.breach();
+  ASSERT_TRUE(w().member(leader)->state().lease(9).has_value());
+  w().run_for(8s);
+  EXPECT_FALSE(w().member(leader)->state().lease(9).has_value());
+}
+
+// Its disk hangs, so what it concludes waits to be proposed; the next leader
+// has begun the lease anew and may have told a client so.
+TEST_F(Leases, WhatADeposedLeaderHeldExpiredIsNotRevokedByTheNext) {
+  make();
+  start_all();
+  const auto old = *w().leader();
+  ASSERT_EQ(grant(old, 5, 4).end, Outcome::End::kApplied);
+  ASSERT_TRUE(w().run_until([&] { return w().member(old)->state().lease(5).has_value(); }));
+  w().run_for(3900ms);
+  w().hang_disk(old, true);
+  std::vector<decltype(w().put(old, "", ""))> puts;
+  for (int i = 0; i < 10; ++i) {
+    puts.push_back(w().put(old, "fill" + std::to_string(i), "v"));
+    w().run_for(5ms);
+  }
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != old; }, 10s)) << w().checkers.breach();
+  w().run_for(2s);
+  EXPECT_TRUE(w().member(*w().leader())->state().lease(5).has_value());
+  w().hang_disk(old, false);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
 using Status = Fixture;

@@ -276,6 +276,25 @@ TEST(Replication, AQuestionThatIsNeverAnsweredEndsByItself) {
   EXPECT_EQ(code, Code::kDeadline);
 }
 
+// It tells the commit of a time before the pings of this life were sent: taken
+// for an answer to one of them, it would make the lag smaller than it is, and a
+// linearizable read older than its question.
+TEST(Replication, AnAnswerToAnEarlierLifeOfTheProcessIsNotCounted) {
+  TwoRegions w;
+  w.start();
+  w.run_for(3s);
+  w.member(4).crash();
+  w.wan(w.east, w.west, [](Wire& wire) { wire.cut = true; });
+  w.member(4).start();
+  w.run_for(1s);
+  auto& m = w.member(4);
+  for (std::uint64_t sequence = 1; sequence <= 20; ++sequence)
+    m.deliver(NodeId(1), encode({m.lineage(), GroupId(1000), Epoch(1)},
+                                Pong{sequence, NodeId(4), NodeId(1), {Epoch(1), Term(1), sequence}, {}, {}, {}}));
+  EXPECT_FALSE(m.replication->heard(m.clock().now()));
+  EXPECT_FALSE(m.replication->pinger().meter().newest());
+}
+
 TEST(Replication, GarbageOnTheStreamLaneDisturbsNothing) {
   TwoRegions w(7);
   w.start();

@@ -180,6 +180,36 @@ TEST(Stream, OtherHistoryStopsTheFollowingAndSaysSo) {
   }
 }
 
+// The primary group has lost what it had committed and streamed, and goes on
+// with other history below the standby's end: no source is far enough to be
+// asked for what follows that end, and still the difference must show.
+TEST(Stream, APrimaryThatHasLostCommittedHistoryIsSeenBeforeItCatchesUp) {
+  TwoRegions w;
+  w.start();
+  w.run_for(500ms);
+  write_some(w, 10);
+  ASSERT_TRUE(w.run_until([&] { return w.caught_up(); }, 5s));
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(w.west.write("lost by the primary"));
+  write_some(w, 1);
+  w.run_for(500ms);
+  w.west.elect(NodeId(5));
+  ASSERT_TRUE(w.run_until([&] { return w.west.leader()->replication->client().state() == StreamState::kDiverged; }, 10s));
+  w.run_for(2s);
+  for (std::uint64_t id : {4, 5, 6})
+    for (const auto& c : w.member(id).report().eligibility)
+      if (c.check == "integrity") EXPECT_FALSE(c.ok) << id;
+
+  // It stays known when the leader changes, though the primary is gone and
+  // nobody can ask it any more.
+  w.wan(w.east, w.west, [](Wire& wire) { wire.cut = true; });
+  w.wan(w.west, w.east, [](Wire& wire) { wire.cut = true; });
+  w.west.elect(NodeId(6));
+  w.run_for(10s);
+  for (std::uint64_t id : {4, 5, 6})
+    for (const auto& c : w.member(id).report().eligibility)
+      if (c.check == "integrity") EXPECT_FALSE(c.ok) << id;
+}
+
 TEST(Stream, HistoryThatDoesNotChainIsNeverAppended) {
   TwoRegions w;
   w.start();
