@@ -51,6 +51,9 @@ class CommandLine {
     } catch (const CLI::ParseError& error) {
       std::string text = error.what();
       if (const std::size_t line = text.find('\n'); line != std::string::npos) text.resize(line);
+      // It says that a command is missing where one was given that it does not know.
+      if (const auto rest = app_.remaining(true); text.starts_with("A subcommand") && !rest.empty())
+        text = "\"" + rest.front() + "\" is not a command";
       err << "leewardctl: " << text << "; leewardctl --help lists commands and flags\n";
       return kUsage;
     }

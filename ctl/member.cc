@@ -77,6 +77,8 @@ Result<void> member_list(const Server& server, const Output& output) {
 
 Result<void> member_admit(const Server& server, const Output& output, std::uint64_t id) {
   const auto answer = server.call("/v3/member/admit", {{"id", std::to_string(id)}});
+  if (!answer.ok() && answer.error().code == Code::kNotFound)
+    return Error{Code::kNotFound, answer.error().message + "; ask a node of its own region (leewardctl cluster status)"};
   if (!answer.ok()) return answer.error();
   if (output.json) output.out << "{\"id\":\"" << id << "\",\"admitted\":true}\n";
   else output.out << "member " << id << " is admitted; it votes when it has caught up (leewardctl cluster status)\n";
@@ -95,6 +97,9 @@ Result<void> member_move_leader(const Server& server, const Output& output, std:
       return {};
     }
     const bool elsewhere = answer.error().message.find("not leader") != std::string::npos || exit_code(answer.error()) == kUnreachable;
+    if (answer.error().message.find("bad leader transferee") != std::string::npos)
+      return Error{Code::kPermission, "member " + std::to_string(id) + " cannot lead: it is no voter of this group, or not up; "
+                                      "leewardctl member list and cluster status show who is"};
     if (!elsewhere) return answer.error();
     if (exit_code(answer.error()) != kUnreachable) last = Error{Code::kOverloaded, "the leader changed meanwhile; try again"};
   }

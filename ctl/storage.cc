@@ -34,10 +34,11 @@ const char* kind_name(EntryKind kind) {
 
 // A running node may write what is being read: its directory is left alone.
 Result<std::unique_ptr<DirectoryLock>> lock(Disk& disk, const StoragePlace& place) {
-  if (!disk.exists(place.data_dir)) return Error{Code::kNotFound, "there is no directory " + place.data_dir};
+  if (!disk.exists(place.data_dir)) return Error{Code::kNotFound, "there is no directory " + place.data_dir + "; give the node's data_dir"};
   auto held = disk.lock(place.data_dir);
   if (!held.ok() && held.error().code == Code::kInUse)
-    return Error{Code::kInUse, held.error().message + "; stop the node first, or work on a copy of the directory"};
+    return Error{Code::kInUse, held.error().message.substr(0, held.error().message.find("; ")) +
+                                   "; stop the node first, or work on a copy of the directory"};
   return held;
 }
 

@@ -2,13 +2,16 @@
 // wiring.h's Daemon.
 #include <systemd/sd-daemon.h>
 
-#include <array>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -63,6 +66,7 @@ Arguments parse(int argc, char** argv) {
 
 config::Loaded load_or_exit(const Arguments& arguments) {
   config::Loaded loaded = config::load(arguments.sources);
+  for (std::string& problem : certificate_problems(loaded)) loaded.problems.push_back(std::move(problem));
   for (const auto& problem : loaded.problems) std::fprintf(stderr, "leewardd: %s\n", problem.c_str());
   for (const auto& warning : loaded.warnings) std::fprintf(stderr, "leewardd: warning: %s\n", warning.c_str());
   if (!loaded.ok()) std::exit(kUsage);
@@ -99,7 +103,9 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
     const int signal = sigtimedwait(&signals, nullptr, &quarter);
     if (signal == SIGTERM || signal == SIGINT) break;
     if (signal == SIGHUP) reload(daemon, arguments);
+    if (signal == SIGUSR1) daemon.dump_flight_recorder();
     if (signal == SIGUSR2) daemon.give_up_leadership();
+    daemon.tick();
     if (daemon.failed()) return kRuntimeFailure;
     if (watched && daemon.healthy()) sd_notify(0, "WATCHDOG=1");
     if (turn % 20 == 19) daemon.check_files();
@@ -110,6 +116,7 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
   }
   sd_notify(0, "STOPPING=1\nSTATUS=stopping: handing leadership over");
   // A second signal ends the process at once, by the default action.
+  daemon.ends_by_signal();
   std::signal(SIGTERM, SIG_DFL);
   std::signal(SIGINT, SIG_DFL);
   sigset_t again;
@@ -119,6 +126,37 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
   pthread_sigmask(SIG_UNBLOCK, &again, nullptr);
   return daemon.stop(kStopLimit) ? 0 : kRuntimeFailure;
 }
+
+int exit_code(const Error& error) {
+  switch (error.code) {
+    case Code::kInUse:
+    case Code::kLineage:
+    case Code::kNewerFormat:
+    case Code::kCorrupt:
+    case Code::kIo: return kDataUnusable;
+    case Code::kInvalid: return kUsage;
+    default: return kRuntimeFailure;
+  }
+}
+
+// Keeps the manager patient while storage is being opened, which may take long.
+class Starting {
+ public:
+  Starting() : thread_([this](const std::stop_token& stop) { extend(stop); }) {}
+
+ private:
+  void extend(const std::stop_token& stop) {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    while (!stop.stop_requested()) {
+      sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000");
+      wake_.wait_for(lock, stop, 10s, [] { return false; });
+    }
+  }
+
+  std::condition_variable_any wake_;
+  std::jthread thread_;
+};
 
 int run(int argc, char** argv) {
   const Arguments arguments = parse(argc, argv);
@@ -135,15 +173,13 @@ int run(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
-  auto daemon = Daemon::start(loaded, [](const std::string& step) {
-    sd_notifyf(0, "EXTEND_TIMEOUT_USEC=30000000\nSTATUS=%s", step.c_str());
-  });
+  auto starting = std::make_unique<Starting>();
+  auto daemon = Daemon::start(loaded, [](const std::string& step) { sd_notifyf(0, "STATUS=%s", step.c_str()); });
+  starting.reset();  // nothing of it after READY=1
   if (!daemon.ok()) {
     const Error& error = daemon.error();
     std::fprintf(stderr, "leewardd: %s\n", error.message.c_str());
-    const bool data = error.code == Code::kInUse || error.code == Code::kLineage || error.code == Code::kNewerFormat ||
-                      error.code == Code::kCorrupt;
-    return data ? kDataUnusable : kRuntimeFailure;
+    return exit_code(error);
   }
   sd_notify(0, "READY=1");
   return serve(**daemon, arguments, signals);

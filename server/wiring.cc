@@ -4,12 +4,15 @@
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <csignal>
+#include <map>
 #include <mutex>
 #include <vector>
 
 #include "admin/handler.h"
 #include "api/gateway.h"
 #include "api/services.h"
+#include "base/check.h"
 #include "kv/state_machine.h"
 #include "kv/stores.h"
 #include "net/io_loop.h"
@@ -18,6 +21,7 @@
 #include "net/tls.h"
 #include "node/member.h"
 #include "os/clock.h"
+#include "os/exit_record.h"
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "os/thread_executor.h"
@@ -128,11 +132,77 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   return o;
 }
 
-// kInUse is said of a data directory alone, since it decides the exit code.
-Error port_error(Error error) {
-  if (error.code == Code::kInUse) error.code = Code::kUnavailable;
+net::ListenerLimits listener_limits(const config::Config& c) {
+  net::ListenerLimits limits;
+  limits.connections = c.limits.connections;
+  limits.streams = static_cast<std::uint32_t>(c.limits.concurrent_streams);
+  limits.message_bytes = c.limits.request_bytes + 512_KiB;  // etcd's room for framing
+  return limits;
+}
+
+// These codes are said of the data directory alone, since they decide the exit
+// code.
+Error not_of_the_data(Error error) {
+  if (error.code == Code::kInUse || error.code == Code::kIo) error.code = Code::kUnavailable;
   return error;
 }
+
+// The other way round: whatever keeps the storage from being opened is the data
+// directory's fault, and its operator's to mend.
+Error of_the_data(Error error) {
+  if (error.code == Code::kIo) error.message += "; see node.data_dir, wal_dir and snapshot_dir";
+  return error;
+}
+
+// The record that a crash writes to: one node a process.
+std::atomic<os::ExitRecord*> crash_record{nullptr};
+constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+std::array<struct sigaction, std::size(kCrashSignals)> previous_actions;
+
+void note_crash(os::ExitReason reason) {
+  if (os::ExitRecord* record = crash_record) record->ends_by(reason);
+}
+
+// Notes it and lets the signal do what it did before.
+void on_crash(int signal) {
+  note_crash(os::ExitReason::kSignal);
+  for (std::size_t i = 0; i < std::size(kCrashSignals); ++i)
+    if (kCrashSignals[i] == signal) sigaction(signal, &previous_actions[i], nullptr);
+  raise(signal);
+}
+
+void watch_for_crashes(os::ExitRecord& record) {
+  crash_record = &record;
+  set_check_handler([](const char*, int, const char*) { note_crash(os::ExitReason::kAssertion); });
+  struct sigaction action {};
+  action.sa_handler = on_crash;
+  for (std::size_t i = 0; i < std::size(kCrashSignals); ++i) sigaction(kCrashSignals[i], &action, &previous_actions[i]);
+}
+
+// What health paths see from the first moment on: until there is a member, a
+// node that starts.
+class StatusRelay final : public StatusSource {
+ public:
+  explicit StatusRelay(const config::Config& c) {
+    starting_.self = NodeId(c.node.id);
+    starting_.cluster_name = c.cluster.name;
+    starting_.role = role_at(c.place());
+  }
+  void set(const StatusSource* source) { source_ = source; }
+  NodeStatus status() const override {
+    const StatusSource* source = source_;
+    return source ? source->status() : starting_;
+  }
+  const NodeProbe& probe() const override {
+    const StatusSource* source = source_;
+    return source ? source->probe() : none_;
+  }
+
+ private:
+  NodeStatus starting_;
+  const NodeProbe none_;
+  std::atomic<const StatusSource*> source_{nullptr};
+};
 
 }  // namespace
 
@@ -140,20 +210,25 @@ Error port_error(Error error) {
 // the reverse order; stop() says what must be quiet before what.
 class Daemon::Impl {
  public:
-  Impl(const config::Loaded& loaded) : loaded_(loaded), config_(loaded_.config) {}
+  ~Impl() { crash_record = nullptr; }
+  Impl(const config::Loaded& loaded) : config_(loaded.config), shown_(loaded), relay_(config_) {}
 
   Result<void> start(const std::function<void(const std::string&)>& progress);
   bool stop(Duration limit);
   void reload(const config::Loaded& fresh);
   void check_files();
+  void tick();
   void give_up_leadership() { member_->give_up_leadership(); }
+  void dump_flight_recorder();
+  void ends_by(os::ExitReason reason) {
+    if (exits_) exits_->ends(reason, clock_.wall());
+  }
   // start() has failed: what was opened goes without a graceful stop.
   void abandon();
   std::string status_line() const;
   bool healthy() const;
 
-  config::Loaded loaded_;
-  const config::Config& config_;
+  const config::Config config_;  // as at the start
   std::atomic<bool> failed_{false};
 
  private:
@@ -163,15 +238,22 @@ class Daemon::Impl {
     std::unique_ptr<net::Listener> listener;
   };
 
+  std::array<std::pair<Port*, const config::Tls*>, 4> ports();
   Result<void> load_certificates();
   Result<void> open_link();
   Result<void> open_member();
-  Result<void> open_listeners();
+  Result<void> open_admin_listeners();
+  Result<void> open_client_listeners();
+  Result<void> listen(Port& port, const std::string& address, const char* key, net::IoLoop& loop, RpcHandler* rpc,
+                      HttpHandler* http);
   node::Service& service();
   void make_metrics();
   void make_admin();
   Result<std::unique_ptr<StateMachine>> open_state(const Path& path);
   Result<std::unique_ptr<Superblock>> open_superblock(const Path& path, const SuperblockData& fresh);
+
+  std::mutex shown_mutex_;
+  config::Loaded shown_;  // under shown_mutex_: with what SIGHUP has changed
 
   os::SystemClock clock_;
   os::PosixDisk disk_;
@@ -182,6 +264,10 @@ class Daemon::Impl {
 
   Port client_{"client", {}, {}}, peer_{"peer", {}, {}}, admin_{"admin", {}, {}}, metrics_port_{"metrics", {}, {}};
   std::unique_ptr<net::Listener> socket_;
+  StatusRelay relay_;
+  std::unique_ptr<os::ExitRecord> exits_;
+  std::map<NodeId, Histogram> round_trips_;  // to the members of the own group; its keys never change
+  Lineage told_lineage_;                     // the main thread's
   std::unique_ptr<net::PeerTransport> link_;
   std::unique_ptr<node::Member> member_;
   std::unique_ptr<standby::Replication> replication_;
@@ -189,17 +275,21 @@ class Daemon::Impl {
   api::ApiProbe api_probe_;
   std::unique_ptr<api::Services> services_;
   std::unique_ptr<telemetry::Metrics> metrics_;
+  std::atomic<bool> metrics_ready_{false};
   std::unique_ptr<admin::AdminHandler> admin_handler_, metrics_handler_;
   std::unique_ptr<api::Gateway> gateway_;
   bool stopped_ = false;
 };
 
+std::array<std::pair<Daemon::Impl::Port*, const config::Tls*>, 4> Daemon::Impl::ports() {
+  return {{{&client_, &config_.tls.client},
+           {&peer_, &config_.tls.peer},
+           {&admin_, &config_.tls.admin},
+           {&metrics_port_, &config_.tls.metrics}}};
+}
+
 Result<void> Daemon::Impl::load_certificates() {
-  const std::array<std::pair<Port*, const config::Tls*>, 4> all = {{{&client_, &config_.tls.client},
-                                                                    {&peer_, &config_.tls.peer},
-                                                                    {&admin_, &config_.tls.admin},
-                                                                    {&metrics_port_, &config_.tls.metrics}}};
-  for (auto [port, options] : all) {
+  for (auto [port, options] : ports()) {
     if (!options->on()) continue;
     auto tls = net::Tls::server(tls_options(*options, config_.tls.min_version));
     if (!tls.ok()) return Error{tls.error().code, std::string("tls.") + port->name + ": " + tls.error().message};
@@ -235,7 +325,7 @@ Result<void> Daemon::Impl::open_link() {
   options.tls = peer_.tls;
   options.seed = core_random_.next();
   auto link = net::PeerTransport::open(std::move(options), io_.loop(), core_, *log_);
-  if (!link.ok()) return port_error(link.error());
+  if (!link.ok()) return not_of_the_data(link.error());
   link_ = std::move(*link);
   return {};
 }
@@ -263,12 +353,21 @@ Result<void> Daemon::Impl::open_member() {
       .fatal =
           [this](const Error& error) {
             log_->error("the node cannot go on", {{"reason", error.message}});
+            ends_by(error.code == Code::kIo ? os::ExitReason::kFsync : os::ExitReason::kUnknown);
             failed_ = true;
           },
   };
   auto member = node::Member::open(std::move(ports), member_options(config_));
-  if (!member.ok()) return member.error();
+  if (!member.ok()) return of_the_data(member.error());
   member_ = std::move(*member);
+  relay_.set(member_.get());
+  // The directory is ours now.
+  auto exits = os::ExitRecord::open(config_.node.data_dir + "/exits", clock_.wall());
+  if (!exits.ok()) return of_the_data(exits.error());
+  exits_ = std::move(*exits);
+  watch_for_crashes(*exits_);
+  for (const auto& [place, other] : config_.everyone())
+    if (place == config_.place() && other.id != NodeId(config_.node.id)) round_trips_[other.id];
   return {};
 }
 
@@ -289,8 +388,12 @@ void Daemon::Impl::make_metrics() {
   m.rpc_in_flight = &api_probe_.in_flight;
   m.slow_requests = &api_probe_.slow_requests;
   m.watch_events = &api_probe_.watch_events;
-  for (const Port* port : {&client_, &peer_, &admin_, &metrics_port_})
-    if (port->listener) m.connections.push_back({port->name, &port->listener->probe().connections});
+  for (const Port* port : {&client_, &admin_, &metrics_port_}) {
+    m.connections.push_back({port->name, &port->listener->probe().connections});
+    m.rejected.push_back({"connections", &port->listener->probe().refused});
+  }
+  m.connections.push_back({peer_.name, &link_->probe().connections});
+  for (const auto& [peer, round_trip] : round_trips_) m.peer_rtt.push_back({peer, &round_trip});
   m.standby = &replication_->probe();
   m.state = [this] {
     StateMachine& state = member_->state();
@@ -306,18 +409,31 @@ void Daemon::Impl::make_metrics() {
     return volumes;
   };
   m.log_dropped = [this] { return log_->dropped(); };
+  m.certificates = [this] {
+    std::vector<std::pair<std::string_view, std::optional<double>>> out;
+    for (auto [port, options] : ports())
+      out.emplace_back(port->name, port->tls ? std::optional(to_s(port->tls->expires().time_since_epoch())) : std::nullopt);
+    return out;
+  };
+  for (std::size_t i = 0; i < os::kExitReasons.size(); ++i)
+    m.past_exits.push_back({os::kExitReasons[i], exits_->ended()[i].count, exits_->ended()[i].last_seconds});
   m.quota_bytes = config_.storage.quota;
+  m.retain_log_bytes = config_.dr.retain_log;
   m.max_lag = config_.dr.max_lag;
   m.rpo_budget = config_.dr.rpo_budget;
   metrics_ = std::make_unique<telemetry::Metrics>(std::move(m));
+  metrics_ready_ = true;
 }
 
 void Daemon::Impl::make_admin() {
   admin::AdminSources sources;
-  sources.status = member_.get();
-  sources.metrics = [this] { return metrics_ ? metrics_->render() : std::string(); };
+  sources.status = &relay_;
+  sources.metrics = [this] { return metrics_ready_ ? metrics_->render() : std::string(); };
   sources.metrics_content_type = telemetry::Metrics::kContentType;
-  sources.config = [this] { return config::print(loaded_); };
+  sources.config = [this] {
+    std::lock_guard lock(shown_mutex_);
+    return config::print(shown_);
+  };
   sources.loops_turn = [this] { return healthy(); };
   sources.operators = config_.admin.operators;
   sources.insecure = config_.admin.insecure;
@@ -326,43 +442,37 @@ void Daemon::Impl::make_admin() {
   metrics_handler_ = std::make_unique<admin::AdminHandler>(sources, admin::Surface::kMetrics);
 }
 
+Result<void> Daemon::Impl::listen(Port& port, const std::string& address, const char* key, net::IoLoop& loop, RpcHandler* rpc,
+                                  HttpHandler* http) {
+  net::ListenerOptions options;
+  options.name = port.name;
+  options.address = address;
+  options.config_key = key;
+  options.tls = port.tls;
+  options.limits = listener_limits(config_);
+  auto listener = net::Listener::open(std::move(options), {&loop}, rpc, http, *log_);
+  if (!listener.ok()) return not_of_the_data(listener.error());
+  port.listener = std::move(*listener);
+  return {};
+}
+
 // The admin port has a loop of its own: overload of the client port never
 // delays it.
-Result<void> Daemon::Impl::open_listeners() {
-  struct Wanted {
-    Port* port;
-    std::string address, key;
-    net::IoLoop* loop;
-    RpcHandler* rpc;
-    HttpHandler* http;
-  };
-  const std::array<Wanted, 3> wanted = {{
-      {&metrics_port_, config_.listen.metrics, "listen.metrics", &admin_io_.loop(), nullptr, metrics_handler_.get()},
-      {&admin_, config_.listen.admin, "listen.admin", &admin_io_.loop(), nullptr, admin_handler_.get()},
-      {&client_, config_.listen.client, "listen.client", &io_.loop(), services_.get(), gateway_.get()},
-  }};
-  for (const Wanted& w : wanted) {
-    net::ListenerOptions options;
-    options.name = w.port->name;
-    options.address = w.address;
-    options.config_key = w.key;
-    options.tls = w.port->tls;
-    options.limits.connections = config_.limits.connections;
-    options.limits.streams = static_cast<std::uint32_t>(config_.limits.concurrent_streams);
-    options.limits.message_bytes = config_.limits.request_bytes + 512_KiB;  // etcd's room for framing
-    auto listener = net::Listener::open(std::move(options), {w.loop}, w.rpc, w.http, *log_);
-    if (!listener.ok()) return port_error(listener.error());
-    w.port->listener = std::move(*listener);
-  }
-  if (!config_.admin.socket.empty()) {
-    net::ListenerOptions options;
-    options.name = "socket";
-    options.address = "unix://" + config_.admin.socket;
-    options.config_key = "admin.socket";
-    auto listener = net::Listener::open(std::move(options), {&admin_io_.loop()}, services_.get(), gateway_.get(), *log_);
-    if (!listener.ok()) return port_error(listener.error());
-    socket_ = std::move(*listener);
-  }
+Result<void> Daemon::Impl::open_admin_listeners() {
+  LEEWARD_TRY(listen(metrics_port_, config_.listen.metrics, "listen.metrics", admin_io_.loop(), nullptr, metrics_handler_.get()));
+  return listen(admin_, config_.listen.admin, "listen.admin", admin_io_.loop(), nullptr, admin_handler_.get());
+}
+
+Result<void> Daemon::Impl::open_client_listeners() {
+  LEEWARD_TRY(listen(client_, config_.listen.client, "listen.client", io_.loop(), services_.get(), gateway_.get()));
+  if (config_.admin.socket.empty()) return {};
+  net::ListenerOptions options;
+  options.name = "socket";
+  options.address = "unix://" + config_.admin.socket;
+  options.config_key = "admin.socket";
+  auto listener = net::Listener::open(std::move(options), {&admin_io_.loop()}, services_.get(), gateway_.get(), *log_);
+  if (!listener.ok()) return not_of_the_data(listener.error());
+  socket_ = std::move(*listener);
   return {};
 }
 
@@ -379,23 +489,25 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   log_options.node = NodeId(config_.node.id);
   log_options.region = config_.node.region;
   auto log = telemetry::Logger::open(log_options, clock_);
-  if (!log.ok()) return log.error();
+  if (!log.ok()) return not_of_the_data(log.error());
   log_ = std::move(*log);
   log_->info("starting", {{"version", version()}, {"data_dir", config_.node.data_dir}});
 
   LEEWARD_TRY(load_certificates());
-  progress("opening storage");
+  make_admin();
+  LEEWARD_TRY(open_admin_listeners());
   LEEWARD_TRY(open_link());
+  progress("opening storage");
   LEEWARD_TRY(open_member());
   replication_ = std::make_unique<standby::Replication>(*member_, replication_options(config_));
   forwarding_ = std::make_unique<standby::ForwardingService>(
       *member_, *member_, *replication_, standby::ForwardingOptions{.forward = config_.dr.forward});
   services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_},
                                               api_options(config_));
-  make_admin();
   gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
-  LEEWARD_TRY(open_listeners());
+  LEEWARD_TRY(open_client_listeners());
   make_metrics();
+  tick();  // before peers are spoken to: they are refused by the lineage that storage tells
 
   wal_.start("leeward-wal");
   background_.start("leeward-scan");
@@ -443,6 +555,7 @@ bool Daemon::Impl::stop(Duration limit) {
   background_.join();
   log_->info("stopped", {{"in_time", in_time}});
   log_->flush();
+  if (in_time && !failed_) ends_by(os::ExitReason::kClean);
   return in_time;
 }
 
@@ -451,7 +564,17 @@ void Daemon::Impl::reload(const config::Loaded& fresh) {
   for (const std::string& problem : fresh.problems)
     log_->error("reload: the running configuration stays", {{"problem", problem}});
   if (fresh.ok()) {
+    config::Changes changes;
+    {
+      std::lock_guard lock(shown_mutex_);
+      changes = config::take_reloadable(shown_, fresh);
+    }
     if (auto level = telemetry::parse_level(fresh.config.log.level); level.ok()) log_->set_level(*level);
+    services_->core().set_limits(api_options(fresh.config));
+    for (Port* port : {&client_, &admin_, &metrics_port_}) port->listener->set_limits(listener_limits(fresh.config));
+    for (const std::string& key : changes.taken) log_->info("reload: a setting was taken", {{"key", key}});
+    for (const std::string& key : changes.fixed)
+      log_->warn("reload: a changed setting waits for the next start of this node", {{"key", key}});
   }
   for (Port* port : {&client_, &peer_, &admin_, &metrics_port_}) {
     if (!port->tls) continue;
@@ -460,6 +583,23 @@ void Daemon::Impl::reload(const config::Loaded& fresh) {
                   {{"port", port->name}, {"reason", done.error().message}});
   }
   log_->info("reloaded", {});
+}
+
+void Daemon::Impl::tick() {
+  const NodeStatus s = relay_.status();
+  log_->set_epoch(s.epoch);
+  if (s.lineage.known() && s.lineage != told_lineage_) {
+    told_lineage_ = s.lineage;
+    link_->set_lineage(s.lineage);
+  }
+  if (s.state != MemberState::kLeader) return;
+  for (const NodeStatus::Peer& peer : s.peers)
+    if (const auto found = round_trips_.find(peer.id); found != round_trips_.end() && peer.active && peer.rtt)
+      found->second.observe(*peer.rtt);
+}
+
+void Daemon::Impl::dump_flight_recorder() {
+  log_->warn("SIGUSR1: this version has no flight recorder to dump", {});
 }
 
 void Daemon::Impl::check_files() {
@@ -472,6 +612,7 @@ void Daemon::Impl::check_files() {
     else if (*changed)
       log_->info("certificate reloaded", {{"port", port->name}});
   }
+  if (exits_) exits_->alive(clock_.wall());
 }
 
 std::string Daemon::Impl::status_line() const {
@@ -486,6 +627,7 @@ void Daemon::Impl::abandon() {
   for (Port* port : {&client_, &admin_, &metrics_port_})
     if (port->listener) port->listener->stop(0s);
   if (socket_) socket_->stop(0s);
+  if (exits_) ends_by(os::ExitReason::kClean);  // an error that was told is no crash
   if (!link_) return;
   core_.start("leeward-core");  // it has the link's last word
   link_->close();
@@ -515,10 +657,27 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const config::Loaded& loaded,
 
 void Daemon::reload(const config::Loaded& fresh) { impl_->reload(fresh); }
 void Daemon::check_files() { impl_->check_files(); }
+void Daemon::tick() { impl_->tick(); }
+void Daemon::dump_flight_recorder() { impl_->dump_flight_recorder(); }
+void Daemon::ends_by_signal() { impl_->ends_by(os::ExitReason::kSignal); }
 void Daemon::give_up_leadership() { impl_->give_up_leadership(); }
 bool Daemon::stop(Duration limit) { return impl_->stop(limit); }
 std::string Daemon::status_line() const { return impl_->status_line(); }
 bool Daemon::healthy() const { return impl_->healthy(); }
 bool Daemon::failed() const { return impl_->failed_; }
+
+std::vector<std::string> certificate_problems(const config::Loaded& loaded) {
+  const config::Config::TlsSection& all = loaded.config.tls;
+  std::vector<std::string> out;
+  for (const auto& [use, tls] : {std::pair{"client", &all.client}, {"peer", &all.peer}, {"admin", &all.admin}, {"metrics", &all.metrics}}) {
+    if (!tls->on()) continue;
+    const auto made = net::Tls::server(tls_options(*tls, all.min_version));
+    if (made.ok()) continue;
+    const std::string key = std::string("tls.") + use;
+    const auto origin = loaded.origins.find(key + ".cert");
+    out.push_back((origin == loaded.origins.end() ? "" : origin->second + ": ") + key + ": " + made.error().message);
+  }
+  return out;
+}
 
 }  // namespace leeward

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "config/config.h"
@@ -15,9 +16,10 @@ namespace leeward {
 // A running node. Made, asked and stopped by the main thread.
 class Daemon {
  public:
-  // Opens storage and listeners and starts all loops. `progress` is told what
-  // takes long (replay). Errors: kInUse, kLineage, kNewerFormat, kCorrupt for
-  // the data directory (exit code 3); anything else is exit code 1.
+  // Opens storage and listeners and starts all loops; health paths answer from
+  // before storage is opened. `progress` is told what takes long (replay).
+  // Errors: kInUse, kLineage, kNewerFormat, kCorrupt, kIo for the data directory
+  // (exit code 3); kInvalid for what the configuration names (2); else 1.
   static Result<std::unique_ptr<Daemon>> start(const config::Loaded& loaded,
                                                const std::function<void(const std::string&)>& progress);
   ~Daemon();
@@ -29,7 +31,11 @@ class Daemon {
   void reload(const config::Loaded& fresh);
   // Looks whether certificate files have changed and reloads them. Called often.
   void check_files();
+  // What the main thread does a few times a second: tells log and peer link what
+  // the node has learnt of itself, samples round trips.
+  void tick();
   void give_up_leadership();
+  void dump_flight_recorder();
   // Transfers leadership, drains and flushes; false when that took over `limit`.
   bool stop(Duration limit);
 
@@ -37,6 +43,8 @@ class Daemon {
   std::string status_line() const;
   // True while the core loop turns and the disk answers within its limit.
   bool healthy() const;
+  // What the process ends by, for the next one to tell; stop() says so itself.
+  void ends_by_signal();
   // Set when the node can not go on (a failed fsync): leave with exit code 1.
   bool failed() const;
 
@@ -45,6 +53,9 @@ class Daemon {
   explicit Daemon(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// What is wrong with the certificate files that `loaded` names, a line each.
+std::vector<std::string> certificate_problems(const config::Loaded& loaded);
 
 // The version of this build, "0.1.0".
 const char* version();

@@ -150,9 +150,7 @@ void Replication::answered(NodeId from, const Pong& pong) {
 
 void Replication::primary_commit(Duration timeout, Function<void(Result<Position>)> done) {
   const auto now = group_.clock().now();
-  const Error unavailable{Code::kUnavailable, "leeward: this region is a standby and hears no primary (epoch " +
-                                                  std::to_string(group_.epoch().value()) + ")"};
-  if (stopping_ || !heard(now)) return done(unavailable);
+  if (stopping_ || !heard(now)) return done(no_primary());
   if (waiting_commits_.size() >= kMaxWaitingCommits) return done(Error{Code::kOverloaded, "too many waiting reads"});
   waiting_commits_.push_back({0, now + timeout, std::move(done)});
   if (ask_timer_) return;
@@ -160,6 +158,11 @@ void Replication::primary_commit(Duration timeout, Function<void(Result<Position
     ask_timer_ = 0;
     ask_commit();
   });
+}
+
+Error Replication::no_primary() const {
+  return {Code::kUnavailable, "leeward: this region is a standby and hears no primary (epoch " +
+                                  std::to_string(group_.epoch().value()) + ")"};
 }
 
 // One ping for all that began to wait before it: it may not be shared with a
@@ -189,9 +192,13 @@ void Replication::expire_waiting(Instant now) {
     it = waiting_applies_.erase(it);
   }
   for (auto& done : late) done(Error{Code::kDeadline, "the region did not catch up in time"});
+  // A read has another region to go to: it need not wait out its time here.
+  const bool silent = follows(role_) && !heard(now);
   std::vector<WaitingCommit> rest;
   for (auto& w : std::exchange(waiting_commits_, {})) {
-    if (w.until > now)
+    if (silent)
+      w.done(no_primary());
+    else if (w.until > now)
       rest.push_back(std::move(w));
     else
       w.done(Error{Code::kDeadline, "the primary did not confirm its commit in time"});

@@ -110,6 +110,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   void remember_damage(bool streaming, const std::string& damage);
   void hand_over(Instant now);
   void ask_commit();
+  Error no_primary() const;
   void expire_waiting(Instant now);
   // What the group's leader last said; nullptr: nothing lately, or this is it.
   const Presence* leader_presence(Instant now) const;

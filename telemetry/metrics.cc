@@ -95,6 +95,11 @@ const MemberStatus* self_of(const NodeStatus& status) {
   return nullptr;
 }
 
+const StandbyProbe& standby_probe(const MetricsSources& from) {
+  static const StandbyProbe kNone;
+  return from.standby ? *from.standby : kNone;
+}
+
 bool is_follower_region(const NodeStatus& s) { return s.role == GroupRole::kStandby || s.role == GroupRole::kObserver; }
 
 void add_identity(Page& page, const MetricsSources& from, const NodeStatus& s) {
@@ -144,7 +149,9 @@ void add_requests(Page& page, const MetricsSources& from, const NodeProbe& probe
     page.sample(static_cast<double>(listener.gauge->get()), {{"listener", std::string(listener.name)}});
   page.counter("rejected_total", "Requests refused by a bound, certainly not done, by reason.")
       .sample(probe.proposals_overloaded.get(), {{"reason", "overloaded"}});
-  for (const NamedCounter& reason : from.rejected) page.sample(value_of(reason.counter), {{"reason", std::string(reason.name)}});
+  std::map<std::string_view, std::uint64_t> rejected;
+  for (const NamedCounter& reason : from.rejected) rejected[reason.name] += value_of(reason.counter);
+  for (const auto& [reason, count] : rejected) page.sample(count, {{"reason", std::string(reason)}});
   page.counter("slow_requests_total", "Requests over limits.slow_request.").sample(value_of(from.slow_requests));
 }
 
@@ -198,9 +205,17 @@ void add_storage(Page& page, const MetricsSources& from, const NodeStatus& s, co
   for (const Volume& volume : volumes) page.sample(volume.free_bytes, {{"volume", std::string(volume.name)}});
   page.gauge("disk_total_bytes", "Size of the file system by volume.");
   for (const Volume& volume : volumes) page.sample(volume.total_bytes, {{"volume", std::string(volume.name)}});
+  page.gauge("checkpoint_age_writes", "Writes applied since the newest checkpoint.").sample(s.checkpoint_writes);
+  page.histogram("compaction_duration_seconds", "From a compaction until what it released is swept here.")
+      .sample(&probe.compaction_duration);
+  const StandbyProbe& stream = standby_probe(from);
+  page.counter("corruption_detected_total", "Times data here was found not to be what it should, by what showed it.")
+      .sample(stream.hash_different.get(), {{"kind", "state_hash"}})
+      .sample(stream.chain_refused.get(), {{"kind", "stream"}})
+      .sample(static_cast<std::uint64_t>(!s.fault.empty()), {{"kind", "log"}});
   page.gauge("alarm", "1 while the alarm is raised.")
       .sample(s.disk_full, {{"alarm", "nospace"}})
-      .sample(false, {{"alarm", "corrupt"}});
+      .sample(!s.fault.empty(), {{"alarm", "corrupt"}});
 }
 
 void add_mvcc(Page& page, const MetricsSources& from, const NodeStatus& s, const NodeProbe& probe, const StateFigures& state) {
@@ -249,8 +264,7 @@ void add_standby(Page& page, const MetricsSources& from, const NodeStatus& s) {
   page.gauge("standby_group_quorum", "1 when this standby group has a leader.").sample(follows && bool(s.leader));
   page.gauge("standby_connected", "1 when the stream from the primary region is up.").sample(self && self->stream_connected);
 
-  static const StandbyProbe kNone;
-  const StandbyProbe& probe = from.standby ? *from.standby : kNone;
+  const StandbyProbe& probe = standby_probe(from);
   page.counter("standby_stream_bytes_total", "Bytes of the stream received.").sample(probe.wire_bytes_received.get());
   page.counter("standby_resyncs_total", "Times the stream began anew, by kind.")
       .sample(probe.reconnects.get(), {{"kind", "reconnect"}})
@@ -270,12 +284,32 @@ void add_standby(Page& page, const MetricsSources& from, const NodeStatus& s) {
   for (const FollowerStatus& region : s.followers) page.sample(seconds_or_infinity(region.lag), {{"standby", region.region}});
 }
 
-void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s) {
+void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s, const NodeProbe& probe) {
   page.gauge("dr_primary_silence_seconds", "Time since the primary's leader answered; 0 at the primary.")
       .sample(s.role == GroupRole::kPrimary ? 0.0 : seconds_or_infinity(s.primary_silence));
   page.gauge("dr_max_lag_seconds", "The lag up to which a standby is eligible.").sample(to_s(from.max_lag));
   page.gauge("dr_rpo_budget_seconds", "The lag that the RPO policy defends.").sample(to_s(from.rpo_budget));
   page.gauge("dr_armed", "1 when a standby region may take over.").sample(!s.armed_region.empty());
+  page.gauge("dr_retained_log_bytes", "Size of the log kept here.").sample(s.log_bytes);
+  page.gauge("dr_retain_log_limit_bytes", "Size above which the log is kept for nobody.").sample(from.retain_log_bytes);
+  page.counter("dr_log_dropped_total", "Times that limit took log that a follower or a standby had not read.")
+      .sample(probe.log_dropped.get());
+}
+
+void add_integrity(Page& page, const MetricsSources& from) {
+  page.gauge("previous_exit_timestamp_seconds", "When a process last ended so on this data directory; 0: never.");
+  for (const PastExits& past : from.past_exits) page.sample(past.last_seconds, {{"reason", std::string(past.reason)}});
+  page.counter("abnormal_exits_total", "Ends of earlier processes on this data directory that nobody asked for.");
+  std::uint64_t assertions = 0;
+  for (const PastExits& past : from.past_exits) {
+    if (past.reason == "clean") continue;
+    if (past.reason == "assertion") assertions = past.count;
+    page.sample(past.count, {{"reason", std::string(past.reason)}});
+  }
+  page.counter("assertion_failures_total", "Internal checks that failed; each ended its process.").sample(assertions);
+  page.gauge("tls_certificate_expiry_timestamp_seconds", "When the certificate ends; +Inf where none is used.");
+  if (from.certificates)
+    for (const auto& [use, expiry] : from.certificates()) page.sample(expiry.value_or(kInfinity), {{"use", std::string(use)}});
 }
 
 // What etcd's own dashboards cannot do without.
@@ -313,7 +347,8 @@ std::string Metrics::render() const {
   add_storage(page, sources_, status, probe, state);
   add_mvcc(page, sources_, status, probe, state);
   add_standby(page, sources_, status);
-  add_recovery(page, sources_, status);
+  add_recovery(page, sources_, status, probe);
+  add_integrity(page, sources_);
   page.counter("log_dropped_total", "Log lines dropped because the queue was full or the output failed.")
       .sample(sources_.log_dropped ? sources_.log_dropped() : 0);
   add_etcd(page, status, probe, state);

@@ -50,6 +50,12 @@ struct PeerHistogram {
   const Histogram* histogram = nullptr;
 };
 
+// How processes on this data directory ended before this one started.
+struct PastExits {
+  std::string_view reason;  // of a closed set; "clean" is the one that is not abnormal
+  std::uint64_t count = 0, last_seconds = 0;  // since 1970; 0: never
+};
+
 struct MetricsSources {
   const StatusSource* status = nullptr;  // required
   std::string version, revision;         // of the build
@@ -60,7 +66,7 @@ struct MetricsSources {
   const Counter* slow_requests = nullptr;
   const Counter* watch_events = nullptr;
   std::vector<NamedGauge> connections;  // by listener: client, peer, admin, metrics
-  std::vector<NamedCounter> rejected;   // by reason; "overloaded" is there already
+  std::vector<NamedCounter> rejected;   // by reason, those of one reason are added; "overloaded" is there already
   std::vector<PeerHistogram> peer_rtt;
   const StandbyProbe* standby = nullptr;
 
@@ -68,7 +74,11 @@ struct MetricsSources {
   std::function<std::vector<Volume>()> volumes;
   std::function<std::uint64_t()> log_dropped;
 
-  std::uint64_t quota_bytes = 0;
+  // When each certificate ends, seconds since 1970; nullopt: none is used.
+  std::function<std::vector<std::pair<std::string_view, std::optional<double>>>()> certificates;
+  std::vector<PastExits> past_exits;
+
+  std::uint64_t quota_bytes = 0, retain_log_bytes = 0;
   Duration max_lag{}, rpo_budget{};
 };
 

@@ -24,6 +24,8 @@ NamedCheck storage(const NodeStatus& s) {
   return {"storage", true, ""};
 }
 
+NamedCheck integrity(const NodeStatus& s) { return {"integrity", s.fault.empty(), s.fault}; }
+
 NamedCheck raft(const NodeStatus& s) {
   if (!s.leader) return {"raft", false, "no leader is known in term " + std::to_string(s.term.value())};
   return {"raft", true, "leader is " + std::to_string(s.leader.value())};
@@ -77,6 +79,7 @@ std::vector<NamedCheck> ready_checks(const NodeStatus& s) {
       {"fenced", s.role != GroupRole::kFenced,
        s.role == GroupRole::kFenced ? "a newer epoch than " + std::to_string(s.epoch.value()) + " exists; stale reads only" : ""},
       storage(s),
+      integrity(s),
       raft(s),
   };
   if (follows(s.role)) out.push_back(stream(s));

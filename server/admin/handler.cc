@@ -170,7 +170,9 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
   if (path == "/metrics" && sources_.metrics) {
     HttpResponse response = plain(200, "");
     response.content_type = sources_.metrics_content_type;
-    response.body = Bytes(sources_.metrics());
+    std::string page = sources_.metrics();
+    if (page.empty()) return plain(503, "the node is starting");  // half a page would read as a reset
+    response.body = Bytes(std::move(page));
     return response;
   }
   const NodeStatus status = sources_.status->status();

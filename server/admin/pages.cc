@@ -71,32 +71,62 @@ constexpr const char* kHead =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<meta http-equiv=\"refresh\" content=\"2\">\n<style>\n"
-    ":root{color-scheme:light dark;--line:#8884;--dim:#7a7f87;--good:#1a7f45;--bad:#c0362c}\n"
-    "@media(prefers-color-scheme:dark){:root{--good:#4cc38a;--bad:#ff8577}}\n"
+    ":root{color-scheme:light dark;--line:#8884;--dim:#5f6670;--good:#1a7f45;--bad:#c0362c}\n"
+    "@media(prefers-color-scheme:dark){:root{--dim:#9aa1ab;--good:#4cc38a;--bad:#ff8577}}\n"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}\n"
     "h1{font-size:1.35rem;margin:0}h2{font-size:1rem;margin:1.8rem 0 .3rem}\n"
-    "p{margin:.2rem 0;color:var(--dim)}p b{color:CanvasText}\n"
+    "p{margin:.2rem 0;color:var(--dim)}p b{color:CanvasText}.foot{margin-top:1.8rem;overflow-wrap:anywhere}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\n"
-    "th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\n"
+    "th,td{text-align:left;padding:.3rem 1.2rem .3rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\n"
     "th{font-weight:500;color:var(--dim)}td.n,th.n{text-align:right}tr.me td:first-child{font-weight:600}\n"
     ".good{color:var(--good)}.bad{color:var(--bad)}code{font:13px ui-monospace,monospace}\n"
+    // A narrow screen shows a member as a card, so that no figure is out of sight.
+    "@media(max-width:52rem){tr:first-child{display:none}tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--line)}\n"
+    "td,td.n{display:flex;justify-content:space-between;gap:1rem;text-align:right;white-space:normal;border:0;padding:.05rem 0;"
+    "overflow-wrap:anywhere}td::before{content:attr(data-l);color:var(--dim);font-weight:400}}\n"
     "</style>\n";
 
+struct Cell {
+  const char* label;
+  std::string text;            // as HTML
+  const char* style = "";      // class of the cell
+};
+
+std::string health_text(const MemberStatus& m) {
+  if (!m.report_age) return "never heard";
+  return m.healthy ? "healthy" : "unhealthy, heard " + human_duration(*m.report_age) + " ago";
+}
+
+std::vector<Cell> cells(const MemberStatus& m, bool following) {
+  std::vector<Cell> out = {
+      {"member", decimal(m.id.value()) + " " + escaped(m.name)},
+      {"zone", escaped(m.zone)},
+      {"state", std::string(m.admitted || !m.report_age ? name(m.state) : "not admitted") + (m.voter ? "" : ", no vote")},
+      {"health", health_text(m), m.healthy && m.report_age ? "good" : "bad"},
+  };
+  if (following) {
+    out.push_back({"lag", lag_text(m)});
+    out.push_back({"may be promoted", eligible_text(m)});
+  }
+  out.push_back({"applied", grouped(m.applied.index.value()), "n"});
+  out.push_back({"position", grouped(m.applied.position.index.value()), "n"});
+  out.push_back({"data", human_size(m.db_bytes), "n"});
+  out.push_back({"address", escaped(m.client_url.empty() ? m.peer_address : m.client_url)});
+  return out;
+}
+
 void append_group(std::string& out, const std::string& region, const Group& group, NodeId self) {
-  out += "<h2>" + escaped(region.empty() ? "region not named" : region) + " &middot; " + name(group.role) + "</h2>\n<div class=\"wide\"><table>"
-         "<tr><th>member</th><th>zone</th><th>state</th><th>health</th><th class=\"n\">applied</th><th class=\"n\">position</th>"
-         "<th>lag</th><th>may be promoted</th><th class=\"n\">data</th><th>address</th></tr>\n";
+  const bool following = follows(group.role);
+  out += "<h2>" + escaped(region.empty() ? "region not named" : region) + " &middot; " + name(group.role) +
+         "</h2>\n<div class=\"wide\"><table>\n<tr>";
+  for (const Cell& cell : cells(*group.members.front(), following))
+    out += std::string(std::string_view(cell.style) == "n" ? "<th class=\"n\">" : "<th>") + cell.label + "</th>";
+  out += "</tr>\n";
   for (const MemberStatus* m : group.members) {
     out += m->id == self ? "<tr class=\"me\">" : "<tr>";
-    out += "<td>" + decimal(m->id.value()) + " " + escaped(m->name) + "</td><td>" + escaped(m->zone) + "</td><td>" +
-           (m->admitted || !m->report_age ? name(m->state) : "not admitted") + (m->voter ? "" : ", no vote") + "</td>";
-    out += !m->report_age ? "<td class=\"bad\">never heard</td>"
-           : m->healthy   ? "<td class=\"good\">healthy</td>"
-                          : "<td class=\"bad\">unhealthy, heard " + human_duration(*m->report_age) + " ago</td>";
-    out += "<td class=\"n\">" + grouped(m->applied.index.value()) + "</td><td class=\"n\">" +
-           grouped(m->applied.position.index.value()) + "</td><td>" + lag_text(*m) + "</td><td>" + eligible_text(*m) +
-           "</td><td class=\"n\">" + human_size(m->db_bytes) + "</td><td>" +
-           escaped(m->client_url.empty() ? m->peer_address : m->client_url) + "</td></tr>\n";
+    for (const Cell& cell : cells(*m, following))
+      out += std::string("<td data-l=\"") + cell.label + "\" class=\"" + cell.style + "\">" + cell.text + "</td>";
+    out += "</tr>\n";
   }
   out += "</table></div>\n";
 }
@@ -166,7 +196,7 @@ std::string console_html(const NodeStatus& s, const std::vector<NamedCheck>& che
   }
   if (ready) out += "<p class=\"good\">ready</p>\n";
   for (const auto& [region, group] : groups(s)) append_group(out, region, group, s.self);
-  out += "<p>lineage <code>" + (s.lineage.known() ? s.lineage.hex() : "not known yet") + "</code> &middot; state hash <code>" +
+  out += "<p class=\"foot\">lineage <code>" + (s.lineage.known() ? s.lineage.hex() : "not known yet") + "</code> &middot; state hash <code>" +
          s.applied.state_hash.hex().substr(0, 16) + "</code> at " + grouped(s.applied.point.position.index.value()) + "</p>\n";
   return out + "</body></html>\n";
 }

@@ -14,19 +14,35 @@ std::string milliseconds(Duration d) {
   return std::string(text, end);
 }
 
-// A standby tells each answer how old it may be.
-void add_lag(const Core& core, RpcStatus& status) {
+// Why a node outside the primary group refuses: a word for programs, then a
+// sentence. The message itself may be a text that etcd's clients match.
+std::string refusal_reason(const StatusView& view, const std::string& message) {
+  const NodeStatus& node = view.status;
+  const MemberStatus* self = view.self();
+  const std::string region = self ? "region " + self->region : "this region";
+  if (node.role == GroupRole::kFenced) return "fenced: " + region + " is fenced; a newer epoch is served elsewhere";
+  if (!node.primary_heard || message == kTryNextEndpoint)
+    return "no_primary: " + region + " is a standby and hears no primary; only serializable reads are served here";
+  return "standby: " + region + " is a standby; the call ended with: " + message;
+}
+
+// A standby tells with each answer how old it may be, and with each refusal why.
+void add_trailers(const Core& core, RpcStatus& status) {
   const auto view = core.status();
-  if (view->status.role == GroupRole::kPrimary || view->status.role == GroupRole::kUnknown) return;
+  const NodeStatus& node = view->status;
+  if (node.role == GroupRole::kPrimary || node.role == GroupRole::kUnknown) return;
   const auto lag = view->lag_high(core.clock.now());
   status.trailers.emplace_back("leeward-lag-high-ms", lag ? milliseconds(*lag) : "unknown");
+  if (status.code != GrpcCode::kUnavailable) return;
+  status.trailers.emplace_back("leeward-epoch", std::to_string(node.epoch.value()));
+  status.trailers.emplace_back("leeward-reason", refusal_reason(*view, status.message));
 }
 
 }  // namespace
 
 Call::Call(Core& core, std::shared_ptr<RpcCall> rpc, Method method, bool streaming)
     : core_(core), rpc_(std::move(rpc)), loop_(rpc_->loop()), method_(method), streaming_(streaming),
-      started_(core.clock.now()), deadline_(started_ + core.options.request_timeout) {
+      started_(core.clock.now()), deadline_(started_ + core.limits.request_timeout.load()) {
   if (const auto deadline = rpc_->deadline()) deadline_ = std::min(deadline_, *deadline);
   (streaming_ ? core_.probe.streams : core_.probe.in_flight).add(1);
 }
@@ -67,7 +83,7 @@ void Call::send(std::unique_ptr<MessageSource> message) {
 
 void Call::finish(RpcStatus status) {
   if (!open()) return;
-  add_lag(core_, status);
+  add_trailers(core_, status);
   account(status.code);
   // First out of reach, then ended: a callback from below must find it closed.
   const auto rpc = std::move(rpc_);
@@ -92,7 +108,7 @@ void Call::account(GrpcCode code) {
   if (streaming_) return;
   const Duration took = core_.clock.now() - started_;
   probe.duration.observe(took);
-  if (took < core_.options.slow_request) return;
+  if (took < core_.limits.slow_request.load()) return;
   core_.probe.slow_requests.add();
   core_.log.warn("slow request", {{"method", kMethodNames[static_cast<std::size_t>(method_)]},
                                   {"code", name(code)},

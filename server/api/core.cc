@@ -30,7 +30,16 @@ std::optional<Duration> StatusView::lag_high(Instant now) const {
 
 Core::Core(Dependencies dependencies, Options given)
     : node(dependencies.node), clock(dependencies.clock), log(dependencies.log), probe(dependencies.probe),
-      background(dependencies.background), options(std::move(given)), self_(node.status().self) {}
+      background(dependencies.background), options(std::move(given)), self_(node.status().self) {
+  set_limits(options);
+}
+
+void Core::set_limits(const Options& fresh) {
+  limits.max_txn_ops = fresh.max_txn_ops;
+  limits.max_request_bytes = fresh.max_request_bytes;
+  limits.request_timeout = fresh.request_timeout;
+  limits.slow_request = fresh.slow_request;
+}
 
 std::shared_ptr<const StatusView> Core::status() const {
   const Instant now = clock.now();

@@ -59,6 +59,12 @@ struct StatusView {
   std::optional<Duration> lag_high(Instant now) const;
 };
 
+// What SIGHUP may change: read at each request.
+struct LiveLimits {
+  std::atomic<std::size_t> max_txn_ops, max_request_bytes;
+  std::atomic<Duration> request_timeout, slow_request;
+};
+
 class Core {
  public:
   Core(Dependencies dependencies, Options options);
@@ -68,12 +74,15 @@ class Core {
   Log& log;
   ApiProbe& probe;
   Executor* const background;
-  const Options options;
+  const Options options;  // those of `limits` as they were at the start
+  LiveLimits limits;
 
   // At most 100 ms old beyond the source's own age: a copy of the whole status
   // is too dear for each request.
   std::shared_ptr<const StatusView> status() const;
   NodeId self() const { return self_; }
+  // Takes the limits of `fresh`, and nothing else of it.
+  void set_limits(const Options& fresh);
   // Whether `peer` may change membership, replicas and disaster recovery.
   bool is_operator(const PeerIdentity& peer) const;
   // A lease id for a client that gave none; unique in this process.

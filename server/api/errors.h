@@ -89,6 +89,9 @@ LEEWARD_ETCD_ERRORS(LEEWARD_DECLARE)
 inline constexpr std::string_view kDuplicateWatchId = "mvcc: duplicate watch ID provided on the WatchStream";
 inline constexpr std::string_view kEmptyWatchRange = "mvcc: watcher range is empty";
 
+// On this text alone etcd's Go client repeats a write at its next endpoint.
+inline constexpr std::string_view kTryNextEndpoint = "there is no connection available";
+
 RpcStatus status(const EtcdError& error);
 // For what the state machine says; a text outside the table is UNKNOWN, as in etcd.
 RpcStatus status_of_text(std::string_view etcd_text);

@@ -374,7 +374,7 @@ void Gateway::health(const std::shared_ptr<HttpExchange>& exchange) const {
   if (has_parameter(query, "serializable=true")) return answer_health(*exchange, "");
   if (!view->status.leader) return answer_health(*exchange, "RAFT NO LEADER");
   if (core.node.read_now()) return answer_health(*exchange, "");
-  core.node.read_barrier(core.clock.now() + core.options.request_timeout, exchange->loop(),
+  core.node.read_barrier(core.clock.now() + core.limits.request_timeout.load(), exchange->loop(),
                          [exchange](Result<void> read) {
                            answer_health(*exchange, read.ok() ? "" : "QGET ERROR:" + status_of(read.error()).message);
                          });

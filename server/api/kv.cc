@@ -20,7 +20,7 @@ void answer(const CallPtr& call, node::Outcome outcome) {
 
 void propose(const CallPtr& call, Op op, Bytes request) {
   Core& core = call->core();
-  if (request.size() > core.options.max_request_bytes) return call->fail(error::kRequestTooLarge);
+  if (request.size() > core.limits.max_request_bytes) return call->fail(error::kRequestTooLarge);
   Command command{op, std::move(request), core.node.next_origin(), call->rpc().trace()};
   call->waiting();
   core.node.propose(std::move(command), call->deadline(), call->loop(),
@@ -133,7 +133,7 @@ void delete_range(CallPtr call, Bytes request) {
 void txn(CallPtr call, Bytes request) {
   thread_local etcdserverpb::TxnRequest parsed;
   if (!parse(call, request, parsed)) return;
-  if (const EtcdError* why = check(parsed, call->core().options.max_txn_ops)) return call->fail(*why);
+  if (const EtcdError* why = check(parsed, call->core().limits.max_txn_ops)) return call->fail(*why);
   switch (kind(parsed)) {
     case TxnKind::kWrites: return propose(call, Op::kTxn, std::move(request));
     case TxnKind::kReads: return when_linearizable(call, [call, request] { serve_txn(call, request); });

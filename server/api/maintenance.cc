@@ -60,9 +60,7 @@ void defragment(CallPtr call, Bytes bytes) {
   StateMachine& state = call->core().node.state();
   in_background<Result<void>>(call, [&state] { return state.defragment(); }, [call](Result<void> done) {
     if (!done.ok()) return call->fail(done.error());
-    etcdserverpb::DefragmentResponse response;
-    fill(response.mutable_header(), call->core());
-    call->reply_message(response);
+    call->reply_message(etcdserverpb::DefragmentResponse());  // without header, as etcd's
   });
 }
 
@@ -96,6 +94,7 @@ void hash_kv(CallPtr call, Bytes bytes) {
   answer_hash<etcdserverpb::HashKVResponse>(
       call, Revision(request.revision()), [](etcdserverpb::HashKVResponse& response, const StateMachine::KvHash& hash) {
         response.set_compact_revision(hash.compacted.value());
+        response.set_hash_revision(hash.revision.value());
       });
 }
 

@@ -81,7 +81,8 @@ const MemberStatus* find(const NodeStatus& status, std::uint64_t id) {
 }
 
 void no_such_member(const CallPtr& call, std::uint64_t id) {
-  call->finish({GrpcCode::kNotFound, "leeward: no member has the id " + std::to_string(id), {}});
+  call->finish({GrpcCode::kNotFound, "leeward: no member has the id " + std::to_string(id) +
+                                         "; leewardctl cluster status lists all of them", {}});
 }
 
 // True when the caller may change things; else the call is ended.
@@ -168,7 +169,11 @@ void standby_status(CallPtr call, Bytes bytes) {
   const NodeStatus status = call->core().node.status();
   if (request.id() != 0) {
     const MemberStatus* member = find(status, request.id());
-    if (member == nullptr || !follows(*member)) return no_such_member(call, request.id());
+    if (member == nullptr) return no_such_member(call, request.id());
+    if (!follows(*member))
+      return call->finish({GrpcCode::kNotFound, "leeward: member " + std::to_string(request.id()) + " is of the primary "
+                           "region, no standby; leewardctl replica status --id " + std::to_string(request.id()) +
+                           " shows it", {}});
   }
   pb::StandbyStatusResponse response;
   for (const auto& member : status.members)

@@ -134,7 +134,7 @@ WatchRequest translate(const WatchCreateRequest& request, std::size_t fragment_b
 
 void Stream::create(const WatchCreateRequest& request) {
   if (request.start_revision() < 0) return refuse(error::kCompacted.text);
-  const WatchRequest wanted = translate(request, core_.options.max_request_bytes);
+  const WatchRequest wanted = translate(request, core_.limits.max_request_bytes);
   const bool to_the_end = wanted.range_end == std::string_view("\0", 1);
   if (!wanted.range_end.empty() && !to_the_end && wanted.range_end <= wanted.key) return refuse(kEmptyWatchRange);
   std::int64_t id = request.watch_id();

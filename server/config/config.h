@@ -221,6 +221,14 @@ struct Loaded {
 
 Loaded load(const Sources& sources);
 
+// The keys whose values differ, in the order of print().
+struct Changes {
+  std::vector<std::string> taken;  // README.md, "Reload", lists them
+  std::vector<std::string> fixed;  // wait for the next start
+};
+// Gives `running` what a running node may take of `fresh`.
+Changes take_reloadable(Loaded& running, const Loaded& fresh);
+
 // Reads `path` into `sources`. Errors: kNotFound, kIo, with what to do.
 Result<void> read_file(const std::string& path, Sources& sources);
 

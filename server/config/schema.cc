@@ -181,4 +181,50 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
   return best;
 }
 
+namespace {
+
+// The files behind tls.* are read again as well, but under their old names.
+constexpr std::string_view kReloadable[] = {"log.level",           "limits.connections",        "limits.request_bytes",
+                                            "limits.txn_ops",      "limits.concurrent_streams", "limits.request_timeout",
+                                            "limits.slow_request"};
+
+bool equal(const Target& a, const Target& b) {
+  const auto same = [&b](auto mine) {
+    const auto other = std::get<decltype(mine)>(b);
+    if constexpr (std::is_same_v<decltype(mine), Size>) return *mine.bytes == *other.bytes;
+    else return *mine == *other;
+  };
+  return std::visit(same, a);
+}
+
+void copy(const Target& from, const Target& to) {
+  const auto assign = [&to](auto source) {
+    const auto target = std::get<decltype(source)>(to);
+    if constexpr (std::is_same_v<decltype(source), Size>) *target.bytes = *source.bytes;
+    else *target = *source;
+  };
+  std::visit(assign, from);
+}
+
+}  // namespace
+
+Changes take_reloadable(Loaded& running, const Loaded& fresh) {
+  Config given = fresh.config;  // the table is over what may be written
+  const std::vector<Key> mine = keys(running.config), theirs = keys(given);
+  Changes out;
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    const std::string& name = mine[i].name;
+    if (equal(mine[i].target, theirs[i].target)) continue;
+    if (std::find(std::begin(kReloadable), std::end(kReloadable), name) == std::end(kReloadable)) {
+      out.fixed.push_back(name);
+      continue;
+    }
+    copy(theirs[i].target, mine[i].target);
+    running.origins.erase(name);
+    if (const auto origin = fresh.origins.find(name); origin != fresh.origins.end()) running.origins[name] = origin->second;
+    out.taken.push_back(name);
+  }
+  return out;
+}
+
 }  // namespace leeward::config

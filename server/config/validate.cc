@@ -189,8 +189,6 @@ void check_storage(Findings& f) {
     f.problem("dr.retain_log", quoted(format_size(c.dr.retain_log)) + " is less than one segment of the log "
                                                                       "(storage.segment_size = " +
                                    quoted(format_size(c.storage.segment_size)) + ")");
-  if (f.readable({"storage.fsync"}) && !c.storage.fsync)
-    f.warning("storage.fsync", "is false: a power loss may lose acknowledged writes; for tests only");
 }
 
 bool whole_number(const std::string& s) {
@@ -253,6 +251,29 @@ void check_security(Findings& f) {
     f.problem("limits.burst", "is set, but limits.rate is 0 (no limit)");
 }
 
+// Whoever sets a policy must hear that nothing keeps it.
+void check_unbuilt(Findings& f) {
+  static const Config kDefaults;
+  const Config& c = f.loaded.config;
+  const std::pair<const char*, bool> unbuilt[] = {
+      {"storage.fsync", c.storage.fsync != kDefaults.storage.fsync},
+      {"storage.scrub_rate", c.storage.scrub_rate != kDefaults.storage.scrub_rate},
+      {"storage.quota", c.storage.quota != kDefaults.storage.quota},
+      {"storage.rocksdb.max_open_files", c.storage.rocksdb.max_open_files != kDefaults.storage.rocksdb.max_open_files},
+      {"compaction.mode", c.compaction.mode != kDefaults.compaction.mode},
+      {"dr.rpo_policy", c.dr.rpo_policy != kDefaults.dr.rpo_policy},
+      {"dr.start_wait", c.dr.start_wait != kDefaults.dr.start_wait},
+      {"dr.auto_rejoin", c.dr.auto_rejoin != kDefaults.dr.auto_rejoin},
+      {"dr.switchover_timeout", c.dr.switchover_timeout != kDefaults.dr.switchover_timeout},
+      {"dr.self_fence", c.dr.self_fence != kDefaults.dr.self_fence},
+      {"limits.rate", c.limits.rate != kDefaults.limits.rate},
+      {"auth.token", c.auth.token != kDefaults.auth.token},
+      {"telemetry.otlp_endpoint", c.telemetry.otlp_endpoint != kDefaults.telemetry.otlp_endpoint},
+  };
+  for (const auto& [key, differs] : unbuilt)
+    if (differs && f.readable({key})) f.warning(key, "this version reads this key and does not act on it yet");
+}
+
 }  // namespace
 
 bool Findings::readable(std::initializer_list<const char*> names) const {
@@ -280,6 +301,7 @@ void validate(Findings& f) {
   check_storage(f);
   check_compaction(f);
   check_security(f);
+  check_unbuilt(f);
 }
 
 const Member* Config::self() const {

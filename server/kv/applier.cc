@@ -132,15 +132,15 @@ Result<bool> Applier::lease_exists(std::int64_t id) const {
 
 // What must hold before any operation of a command is done.
 Result<const char*> Applier::check_put(const PutRequest& request) const {
-  if (request.ignore_value || request.ignore_lease) {
-    auto row = overlay_.get(Family::kHead, escaped(request.key));
-    if (!row.ok()) return row.error();
-    if (!*row) return texts::kKeyNotFound;
-  }
   if (request.lease != 0) {
     auto exists = lease_exists(request.lease);
     if (!exists.ok()) return exists.error();
     if (!*exists) return texts::kLeaseNotFound;
+  }
+  if (request.ignore_value || request.ignore_lease) {
+    auto row = overlay_.get(Family::kHead, escaped(request.key));
+    if (!row.ok()) return row.error();
+    if (!*row) return texts::kKeyNotFound;
   }
   return "";
 }

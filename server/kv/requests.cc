@@ -13,8 +13,8 @@ bool parse_compare(std::string_view wire, Compare& out) {
   WireReader in(wire);
   while (in.next()) {
     switch (in.varint_field()) {
-      case 1: out.result = in.varint() <= 3 ? static_cast<Compare::Result>(in.varint()) : Compare::Result::kEqual; break;
-      case 2: out.target = in.varint() <= 4 ? static_cast<Compare::Target>(in.varint()) : Compare::Target::kVersion; break;
+      case 1: out.result = in.varint() <= 3 ? static_cast<Compare::Result>(in.varint()) : Compare::Result::kUnknown; break;
+      case 2: out.target = in.varint() <= 4 ? static_cast<Compare::Target>(in.varint()) : Compare::Target::kUnknown; break;
       case 4: out.given = Compare::Target::kVersion; out.number = in.int64(); break;
       case 5: out.given = Compare::Target::kCreate; out.number = in.int64(); break;
       case 6: out.given = Compare::Target::kMod; out.number = in.int64(); break;

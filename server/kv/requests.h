@@ -54,8 +54,9 @@ struct RangeRequest {
 };
 
 struct Compare {
-  enum class Result : std::uint8_t { kEqual, kGreater, kLess, kNotEqual };
-  enum class Target : std::uint8_t { kVersion, kCreate, kMod, kValue, kLease };
+  // As etcd: an unknown result holds always, an unknown target is always equal.
+  enum class Result : std::uint8_t { kEqual, kGreater, kLess, kNotEqual, kUnknown };
+  enum class Target : std::uint8_t { kVersion, kCreate, kMod, kValue, kLease, kUnknown };
   Result result = Result::kEqual;
   Target target = Target::kVersion;
   KeyRange range;

@@ -17,12 +17,14 @@ bool compare_record(const Compare& compare, const Record& record) {
     case Compare::Target::kMod: order = three_way(record.mod); break;
     case Compare::Target::kLease: order = three_way(record.lease); break;
     case Compare::Target::kValue: order = record.value.compare(given ? compare.value : std::string_view()); break;
+    case Compare::Target::kUnknown: break;
   }
   switch (compare.result) {
     case Compare::Result::kEqual: return order == 0;
     case Compare::Result::kNotEqual: return order != 0;
     case Compare::Result::kGreater: return order > 0;
     case Compare::Result::kLess: return order < 0;
+    case Compare::Result::kUnknown: return true;
   }
   return false;
 }
@@ -73,26 +75,19 @@ Result<void> TxnRun::choose(const TxnRequest& request) {
   return {};
 }
 
-Result<const char*> TxnRun::check_puts(const TxnRequest& request) {
-  for (const TxnOp& op : branch(request)) {
-    Result<const char*> text = "";
-    if (const TxnRequest* txn = nested(op)) text = check_puts(*txn);
-    if (const auto* put = std::get_if<PutRequest>(&op)) text = applier_->check_put(*put);
-    if (!text.ok() || **text) return text;
-  }
-  return "";
+const char* TxnRun::check_range(const RangeRequest& range) const {
+  if (range.revision == 0) return "";
+  if (range.revision > start_.revision) return texts::kFutureRev;
+  return range.revision < start_.compacted ? texts::kCompacted : "";
 }
 
-Result<const char*> TxnRun::check_ranges(const TxnRequest& request) {
+Result<const char*> TxnRun::check_operations(const TxnRequest& request) {
   for (const TxnOp& op : branch(request)) {
-    if (const TxnRequest* txn = nested(op)) {
-      auto text = check_ranges(*txn);
-      if (!text.ok() || **text) return text;
-    }
-    const auto* range = std::get_if<RangeRequest>(&op);
-    if (!range || range->revision == 0) continue;
-    if (range->revision > start_.revision) return texts::kFutureRev;
-    if (range->revision < start_.compacted) return texts::kCompacted;
+    Result<const char*> text = "";
+    if (const TxnRequest* txn = nested(op)) text = check_operations(*txn);
+    if (const auto* put = std::get_if<PutRequest>(&op)) text = applier_->check_put(*put);
+    if (const auto* range = std::get_if<RangeRequest>(&op)) text = check_range(*range);
+    if (!text.ok() || **text) return text;
   }
   return "";
 }
@@ -142,13 +137,8 @@ Result<void> TxnRun::execute(const TxnRequest& request, bool outermost, std::str
 
 Result<const char*> TxnRun::run(const TxnRequest& request, std::string* answer) {
   LEEWARD_TRY(choose(request));
-  if (applier_) {
-    at_ = 0;
-    auto text = check_puts(request);
-    if (!text.ok() || **text) return text;
-  }
   at_ = 0;
-  auto text = check_ranges(request);
+  auto text = check_operations(request);
   if (!text.ok() || **text) return text;
   at_ = 0;
   LEEWARD_TRY(execute(request, true, answer));

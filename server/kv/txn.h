@@ -28,8 +28,9 @@ class TxnRun {
   const std::vector<TxnOp>& branch(const TxnRequest& request) {
     return verdicts_[at_++] ? request.success : request.failure;
   }
-  Result<const char*> check_puts(const TxnRequest& request);
-  Result<const char*> check_ranges(const TxnRequest& request);
+  // What etcd checks before the first change, in the order of the operations.
+  Result<const char*> check_operations(const TxnRequest& request);
+  const char* check_range(const RangeRequest& range) const;
   Result<void> execute(const TxnRequest& request, bool outermost, std::string* answer);
   Moment present() const;
 

@@ -32,6 +32,7 @@ class LimitedLog {
 struct ConnectionContext {
   Transport& transport;
   const ListenerOptions& options;
+  ListenerLimits limits;  // as they were when it was accepted
   RpcHandler* rpc;
   HttpHandler* http;
   ListenerProbe& probe;

@@ -109,8 +109,8 @@ void Http1Session::process() {
   while (!exchange_ && !ending_ && !in_.empty()) {
     if (!parser_) {
       parser_ = std::make_unique<Parser>();
-      parser_->header_limit(static_cast<std::uint32_t>(context_.options.limits.header_bytes));
-      parser_->body_limit(context_.options.limits.body_bytes);
+      parser_->header_limit(static_cast<std::uint32_t>(context_.limits.header_bytes));
+      parser_->body_limit(context_.limits.body_bytes);
       parser_->eager(true);
       since_ = context_.loop().now();
       continued_ = false;
@@ -119,7 +119,7 @@ void Http1Session::process() {
     const std::size_t n = parser_->put(boost::asio::buffer(in_), error);
     in_.erase(0, n);
     if (error == http::error::need_more || (!error && n == 0 && !parser_->is_done())) {
-      if (in_.size() > context_.options.limits.header_bytes) refuse(431, "the header is too large\n");
+      if (in_.size() > context_.limits.header_bytes) refuse(431, "the header is too large\n");
       else continue_if_expected();
       break;
     }
@@ -247,7 +247,7 @@ void Http1Session::drain() {
 }
 
 bool Http1Session::overdue(Instant now) {
-  const auto& limits = context_.options.limits;
+  const auto& limits = context_.limits;
   const Transport& transport = context_.transport;
   if (transport.blocked()) return now - transport.blocked_since() > limits.stall_timeout;
   if (exchange_ || ending_) return false;

@@ -53,7 +53,7 @@ struct Http2Callbacks {
                     void* user) {
     Slot* s = slot(session, frame->hd.stream_id);
     if (!s || s->stream || frame->hd.type != NGHTTP2_HEADERS) return 0;  // trailers of a request say nothing to us
-    if (s->headers.bytes() + name_size + value_size > self(user).context_.options.limits.header_bytes)
+    if (s->headers.bytes() + name_size + value_size > self(user).context_.limits.header_bytes)
       s->oversized = true;
     else
       s->headers.add(text(name, name_size), text(value, value_size));
@@ -201,9 +201,9 @@ Http2Session::Http2Session(ConnectionContext context) : context_(std::move(conte
   LEEWARD_CHECK(nghttp2_session_server_new2(&session_, Http2Callbacks::table(), this, Http2Callbacks::options()) == 0,
                 "no memory for an HTTP/2 session");
   const std::array<nghttp2_settings_entry, 3> settings = {{
-      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, context_.options.limits.streams},
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, context_.limits.streams},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
-      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(context_.options.limits.header_bytes)},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(context_.limits.header_bytes)},
   }};
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
@@ -305,7 +305,7 @@ std::size_t Http2Session::pending_output() const {
 // Only while the kernel takes nothing: a client that closed its windows must
 // be read from, or it could never open them.
 void Http2Session::bound_output() {
-  const bool over = context_.transport.blocked() && pending_output() > context_.options.limits.output_bytes;
+  const bool over = context_.transport.blocked() && pending_output() > context_.limits.output_bytes;
   if (over == paused_) return;
   paused_ = over;
   context_.transport.pause_reading(over);
@@ -333,7 +333,7 @@ void Http2Session::drain() {
 
 bool Http2Session::overdue(Instant now) {
   const Transport& transport = context_.transport;
-  return transport.blocked() && now - transport.blocked_since() > context_.options.limits.stall_timeout;
+  return transport.blocked() && now - transport.blocked_since() > context_.limits.stall_timeout;
 }
 
 }  // namespace leeward::net

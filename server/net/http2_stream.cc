@@ -260,7 +260,7 @@ bool RpcStream::begin_message(std::string_view prefix) {
     }
     return false;
   }
-  const std::size_t limit = session_->context().options.limits.message_bytes;
+  const std::size_t limit = session_->context().limits.message_bytes;
   if (size > limit) {
     fail(GrpcCode::kResourceExhausted, "grpc: received message larger than max (" + std::to_string(size) + " vs. " +
                                            std::to_string(limit) + ")");
@@ -317,7 +317,7 @@ void HttpStream::receive(std::string_view data) {
     if (discarded_ > kDiscardMost && session_) session_->reset(*this, NGHTTP2_NO_ERROR);
     return;
   }
-  if (body_.size() + data.size() > session_->context().options.limits.body_bytes)
+  if (body_.size() + data.size() > session_->context().limits.body_bytes)
     return respond_plain(413, "the request body is too large\n");
   body_.append(data);
 }

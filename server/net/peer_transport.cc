@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "net/peer_connections.h"
@@ -38,6 +39,8 @@ Result<std::unique_ptr<PeerTransport>> PeerTransport::open(PeerTransportOptions 
 PeerTransport::~PeerTransport() { close(); }
 
 void PeerTransport::close() {
+  // Once: after the first time the core loop may be gone.
+  if (std::exchange(closed_, true)) return;
   const auto shared = shared_;
   shared->io.post([shared, alive = alive_] {
     shared->shut();

@@ -53,7 +53,7 @@ class PeerTransport final : public PeerLink {
   static Result<std::unique_ptr<PeerTransport>> open(PeerTransportOptions options, IoLoop& io, Executor& core,
                                                      Log& log);
   ~PeerTransport() override;  // close()
-  void close();
+  void close();  // a second call does nothing
 
   void set_handler(Handler handler) override;
   void set_peers(std::vector<PeerAddress> peers) override;
@@ -61,7 +61,7 @@ class PeerTransport final : public PeerLink {
   std::size_t queued(NodeId to, Lane lane) const override;
   bool connected(NodeId to) const override;
 
-  // Once the lineage is known; connections to nodes of another one end.
+  // Once the lineage is known; connections to nodes of another one end. Any thread.
   void set_lineage(const Lineage& lineage);
 
   std::uint16_t port() const;
@@ -84,6 +84,7 @@ class PeerTransport final : public PeerLink {
   std::unordered_map<NodeId, std::vector<std::shared_ptr<LaneView>>> views_;  // core loop's
   std::vector<Outgoing> outbox_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  bool closed_ = false;  // of the thread that closes
 };
 
 }  // namespace leeward::net

@@ -44,7 +44,11 @@ struct Listener::Shared : std::enable_shared_from_this<Listener::Shared> {
   };
 
   Shared(ListenerOptions o, RpcHandler* r, HttpHandler* h, Log& l)
-      : options(std::move(o)), rpc(r), http(h), log(l), limited(l) {}
+      : options(std::move(o)), rpc(r), http(h), log(l), limited(l), limits(options.limits) {}
+  ListenerLimits limits_now() {
+    std::lock_guard lock(mutex);
+    return limits;
+  }
   void start(int fd);
   void accept_some();
   void adopt(Site& site, int fd, SocketAddress from);
@@ -67,6 +71,7 @@ struct Listener::Shared : std::enable_shared_from_this<Listener::Shared> {
   std::mutex mutex;
   std::condition_variable stopped;
   bool stopping = false;  // under mutex
+  ListenerLimits limits;  // under mutex: of new connections
 };
 
 namespace {
@@ -75,7 +80,7 @@ namespace {
 class Connection final : public Transport::Owner, public std::enable_shared_from_this<Connection> {
  public:
   Connection(Listener::Shared& shared, Listener::Shared::Site& site, SocketAddress from)
-      : shared_(shared), site_(site), from_(from), since_(site.loop->now()) {}
+      : shared_(shared), site_(site), from_(from), since_(site.loop->now()), limits_(shared.limits_now()) {}
 
   void begin(int fd) {
     auto session = shared_.options.tls ? TlsSession::accept(shared_.options.tls->accepting()) : nullptr;
@@ -87,7 +92,7 @@ class Connection final : public Transport::Owner, public std::enable_shared_from
   }
   void cut(Error why) { transport_->close(std::move(why)); }
   bool overdue(Instant now) {
-    return protocol_ ? protocol_->overdue(now) : now - since_ > shared_.options.limits.handshake_timeout;
+    return protocol_ ? protocol_->overdue(now) : now - since_ > limits_.handshake_timeout;
   }
 
   void on_data(std::string_view data) override;
@@ -111,6 +116,7 @@ class Connection final : public Transport::Owner, public std::enable_shared_from
   Listener::Shared::Site& site_;
   const SocketAddress from_;
   const Instant since_;
+  const ListenerLimits limits_;
   std::shared_ptr<Transport> transport_;
   std::unique_ptr<Protocol> protocol_;
   std::string sniffed_;
@@ -140,7 +146,7 @@ void Connection::speak(std::unique_ptr<Protocol> (*make)(ConnectionContext)) {
   peer.loopback = from_.loopback();
   peer.address = from_.text();
   if (const TlsPeer certificate = transport_->tls_peer(); certificate.verified) peer.common_name = certificate.common_name;
-  protocol_ = make({*transport_, shared_.options, shared_.rpc, shared_.http, shared_.probe, std::move(peer)});
+  protocol_ = make({*transport_, shared_.options, limits_, shared_.rpc, shared_.http, shared_.probe, std::move(peer)});
   if (site_.draining) protocol_->drain();
   const std::string first = std::move(sniffed_);
   feed(first);
@@ -209,6 +215,10 @@ Listener::~Listener() { stop(Duration(0)); }
 
 std::uint16_t Listener::port() const { return shared_->port; }
 const ListenerProbe& Listener::probe() const { return shared_->probe; }
+void Listener::set_limits(const ListenerLimits& limits) {
+  std::lock_guard lock(shared_->mutex);
+  shared_->limits = limits;
+}
 
 void Listener::stop(Duration drain) {
   const auto shared = shared_;
@@ -258,11 +268,11 @@ void Listener::Shared::accept_some() {
       return;
     }
     const SocketAddress address(&from, size);
-    if (probe.connections.get() >= static_cast<std::int64_t>(options.limits.connections)) {
+    if (const std::size_t most = limits_now().connections; probe.connections.get() >= static_cast<std::int64_t>(most)) {
       close(fd);
       probe.refused.add();
       limited.warn(sites.front()->loop->now(), "refused a connection: the limit is reached", address.text(),
-                   options.name + ": limit " + std::to_string(options.limits.connections));
+                   options.name + ": limit " + std::to_string(most));
       continue;
     }
     if (address.family() != AF_UNIX) tune_tcp(fd, kClientDeadAfter);

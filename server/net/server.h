@@ -64,6 +64,9 @@ class Listener {
   std::uint16_t port() const;  // the real one when the address said 0
   const ListenerProbe& probe() const;
 
+  // For connections accepted from now on. Any thread.
+  void set_limits(const ListenerLimits& limits);
+
   // Stops accepting, tells clients (GOAWAY, Connection: close), waits for their
   // requests up to `drain`, then cuts what is left. A second call only waits.
   void stop(Duration drain);

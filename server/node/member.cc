@@ -10,7 +10,6 @@ namespace {
 
 constexpr Duration kHousekeeping = 50ms;
 constexpr Duration kAdmissionRetry = 2s;
-constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
 constexpr Duration kStopDrain = 5s;
 
 }  // namespace
@@ -129,7 +128,8 @@ void Member::housekeep() {
     lead_duties();
     expire_leases();
     checkpoint_when_due();
-    if (const auto swept = context_.state->compact_step(kSweptRows); !swept.ok()) return fail(swept.error());
+    sweep();
+    if (failed_) return;
   }
   snapshots_->drive();
   send_reports();
@@ -278,9 +278,13 @@ void Member::continue_stop() {
 void Member::finish_stop() {
   const auto flushed = context_.state->flush();
   if (!flushed.ok()) context_.ports.log.error("the state could not be flushed", {{"error", flushed.error().message}});
+  // An installation under way writes the superblock itself, before the task
+  // below: what is known here still names the old state, which the log that it
+  // begins anew does not meet.
+  const bool installing = installing_ && install_submitted_;
   superblock_data_.clean_shutdown = flushed.ok();
-  wal_->run([this, data = superblock_data_]() -> Function<void()> {
-    const auto written = superblock_->write(data);
+  wal_->run([this, data = superblock_data_, installing]() -> Function<void()> {
+    const auto written = installing ? Result<void>() : superblock_->write(data);
     return [this, ok = written.ok()] {
       if (!ok) context_.ports.log.warn("the directory could not be marked clean", {});
       stopped_ = true;

@@ -169,7 +169,9 @@ class Member final : public Service, public Group {
   void release_log();
   Index within_budget(std::uint64_t excess, Index upto) const;
   void remove_old_states();
+  void sweep();
   void install(Snapshots::Received received);
+  void drop_received(const Snapshots::Received& received);
   void begin_install();
   void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
 
@@ -235,7 +237,8 @@ class Member final : public Service, public Group {
     Instant at{};
   };
   std::map<NodeId, HeardReport> reports_;
-  std::optional<Instant> reported_, published_, stored_;
+  std::optional<Instant> reported_, published_, stored_, sweep_since_;
+  Revision swept_;  // what logical compaction released up to here is gone
   StatusExtension* extension_ = nullptr;
   mutable std::mutex status_mutex_;
   std::shared_ptr<const NodeStatus> status_;

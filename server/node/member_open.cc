@@ -68,6 +68,7 @@ Result<void> Member::open_storage() {
     return Error{Code::kLineage, "superblock and state in " + o.data_dir + " are of two lineages"};
 
   committed_ = context_.state->applied().point;
+  swept_ = context_.state->applied().compacted;
   wal_ = std::make_unique<WalLoop>(
       context_.ports.core, context_.ports.wal, context_.ports.clock, *context_.log, context_.probe,
       [this](std::uint64_t token, std::vector<raft::Message> messages) { persisted(token, std::move(messages)); },

@@ -46,7 +46,7 @@ MemberStatus Member::own_status() const {
   s.state = member_state();
   s.voter = membership().is_voter(self());
   s.admitted = admitted();
-  s.healthy = !failed_ && context_.core && context_.leader() && !wal_->disk_full();
+  s.healthy = !failed_ && context_.core && context_.leader() && !wal_->disk_full() && !context_.core->status().fault;
   s.report_age = Duration(0);
   s.term = term();
   s.leader = context_.leader();
@@ -65,7 +65,8 @@ void Member::publish_status() {
   published_ = now;
   auto status = std::make_shared<NodeStatus>();
   auto& s = *status;
-  s.lineage = context_.group.lineage;
+  // Before the log has been applied the superblock knows whose directory this is.
+  s.lineage = context_.group.started() ? context_.group.lineage : superblock_data_.lineage;
   s.cluster_name = context_.options.cluster_name;
   s.group = context_.group.group;
   s.applied = context_.state->applied();
@@ -87,10 +88,13 @@ void Member::publish_status() {
   s.log_bytes = context_.log->bytes();
   s.disk_stall = wal_->stalled(now);
   s.disk_full = wal_->disk_full();
+  const auto* checkpoint = snapshots_->newest();
+  s.checkpoint_writes = s.applied.point.position.writes - (checkpoint ? checkpoint->state.point.position.writes : 0);
   if (context_.core) {
     const auto raft = context_.core->status();
     s.leader_ready = raft.leader_ready;
     s.commit = raft.commit;
+    s.fault = raft.fault.value_or("");
     s.apply_backlog = raft.commit - std::min(raft.commit, s.applied.point.index);
     for (const auto& p : raft.peers) s.peers.push_back({p.id, p.match, p.rtt, p.active});
   }

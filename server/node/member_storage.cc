@@ -8,6 +8,7 @@ namespace leeward::node {
 namespace {
 
 constexpr Duration kStorageInterval = 1s;
+constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
 
 }  // namespace
 
@@ -26,6 +27,17 @@ void Member::checkpoint_when_due() {
   stored_ = now;
   release_log();
   remove_old_states();
+}
+
+void Member::sweep() {
+  const auto compacted = context_.state->applied().compacted;
+  if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
+  const auto more = context_.state->compact_step(kSweptRows);
+  if (!more.ok()) return fail(more.error());
+  if (*more || !sweep_since_) return;
+  context_.probe.compaction_duration.observe(context_.now() - *sweep_since_);
+  sweep_since_.reset();
+  swept_ = compacted;
 }
 
 void Member::remove_old_states() {
@@ -51,9 +63,11 @@ void Member::release_log() {
   if (context_.is_leader())
     for (const auto& peer : context_.core->status().peers)
       if (peer.match.value() != 0) floor = std::min(floor, peer.match);
+  const auto wanted = floor;
   if (const auto bytes = context_.log->bytes(), most = context_.options.storage.retain_log_bytes; bytes > most)
     floor = std::max(floor, within_budget(bytes - most, std::min(durable, snapshots_->newest()->state.point.index)));
   if (floor <= released_ || floor <= context_.log->base().index) return;
+  if (floor > wanted) context_.probe.log_dropped.add();
   released_ = floor;
   wal_->run([this, floor]() -> Function<void()> {
     const auto released = context_.log->release(floor);
@@ -84,16 +98,20 @@ Index Member::within_budget(std::uint64_t excess, Index upto) const {
 // log here does not hold its last entry: what may have been acknowledged is
 // never dropped for a copy of it.
 void Member::install(Snapshots::Received received) {
-  const auto point = received.manifest.state.point;
-  bool have = context_.core->commit() >= point.index;
-  if (!have && context_.log->last().index >= point.index) {
-    const auto mine = context_.log->point(point.index);
-    have = mine.ok() && *mine == point;
-  }
-  if (have) return snapshots_->finished(received, true);
+  if (!context_.core->wants_snapshot(received.manifest.state.point)) return drop_received(received);
   installing_ = std::move(received);
   install_submitted_ = false;
   wake();
+}
+
+// Nobody needs it: the member that offered it may replicate again.
+void Member::drop_received(const Snapshots::Received& received) {
+  wal_->run([&disk = context_.ports.disk, directory = context_.options.data_dir + "/" + received.state_dir]()
+                -> Function<void()> {
+    (void)disk.remove_all(directory);  // what stays is removed at the next start
+    return {};
+  });
+  snapshots_->finished(received, !leads());
 }
 
 // Once nothing is on its way to the log: note the new state in the superblock,
@@ -101,6 +119,14 @@ void Member::install(Snapshots::Received received) {
 // finishes from the first of these on.
 void Member::begin_install() {
   if (install_submitted_ || !wal_->idle() || context_.core->has_ready() || !to_apply_.empty()) return;
+  // What was under way is written by now, and acknowledged: it may reach beyond
+  // the snapshot.
+  if (!context_.core->wants_snapshot(installing_->manifest.state.point)) {
+    const auto received = std::move(*installing_);
+    installing_.reset();
+    drop_received(received);
+    return wake();
+  }
   install_submitted_ = true;
   auto data = superblock_data_;
   data.pending_state_dir = installing_->state_dir;

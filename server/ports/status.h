@@ -105,6 +105,8 @@ struct NodeStatus {
   std::uint64_t apply_backlog = 0;     // committed and not applied
   std::optional<Duration> disk_stall;  // the running sync is older than this
   bool disk_full = false;
+  std::string fault;                   // what is known to be corrupt here; empty: nothing
+  std::uint64_t checkpoint_writes = 0; // applied since the newest checkpoint
   bool primary_heard = false;          // standby groups: a fresh answer from the primary's leader
   std::optional<Duration> primary_silence;
   std::vector<NamedCheck> group_eligibility;  // standby groups: what a majority of the voters passes
@@ -132,6 +134,8 @@ struct NodeProbe {
   Counter leases_expired;
   Histogram commit_duration;   // propose to applied, at the leader
   Histogram fsync_duration;
+  Histogram compaction_duration;  // from the command until what it released is swept here
+  Counter log_dropped;            // times the log's budget took what somebody still wanted to read
   Histogram stage_queue, stage_forward, stage_fsync, stage_append, stage_quorum, stage_apply;
 };
 

@@ -94,8 +94,12 @@ bool Core::Impl::may_campaign() const {
   return members_.may_be_voter(options_.id, commit_) && may_vote_ && !fault_ && (now_ >= votes_from_ || sole_voter());
 }
 
+// And nobody else can be one: while the change that left it alone is not
+// committed, as far as is known here, an earlier leader may hold a lease that
+// this member confirmed.
 bool Core::Impl::sole_voter() const {
   const Membership& m = membership();
+  if (members_.changed_at() > commit_) return false;
   auto only_self = [&](const std::set<NodeId>& ids) { return ids.size() == 1 && ids.contains(options_.id); };
   return only_self(m.voters) && (m.outgoing.empty() || only_self(m.outgoing));
 }

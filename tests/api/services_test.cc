@@ -295,6 +295,26 @@ TEST_F(Standby, AnUnknownLagIsBeyondEveryBound) {
   EXPECT_EQ(call->status->trailers.at(0).second, "unknown");
 }
 
+TEST_F(Standby, ARefusalCarriesTheEpochAndTheReason) {
+  node->info.epoch = Epoch(3);
+  node->info.members[0].region = "west";
+  const auto refusal = [this] {
+    std::map<std::string, std::string> trailers;
+    const auto call = stale_read("200ms");
+    EXPECT_EQ(call->status->code, GrpcCode::kUnavailable);
+    for (const auto& [name, value] : call->status->trailers) trailers[name] = value;
+    clock.time += std::chrono::seconds(1);  // the next one asks for the status anew
+    return trailers;
+  };
+  auto trailers = refusal();
+  EXPECT_EQ(trailers["leeward-epoch"], "3");
+  EXPECT_TRUE(trailers["leeward-reason"].starts_with("no_primary: region west")) << trailers["leeward-reason"];
+  node->info.primary_heard = true;
+  EXPECT_TRUE(refusal()["leeward-reason"].starts_with("standby: ")) << "the primary is there, the bound is not met";
+  node->info.role = GroupRole::kFenced;
+  EXPECT_TRUE(refusal()["leeward-reason"].starts_with("fenced: region west"));
+}
+
 TEST_F(Service, MemberListShowsTheOwnGroup) {
   for (int id : {7, 8, 21}) {
     MemberStatus member;

@@ -379,5 +379,28 @@ TEST(File, AMissingFileIsSaidSo) {
   EXPECT_EQ(result.error().message, "/nonexistent/leeward.toml: No such file or directory; give the configuration with --config FILE, or try --dev");
 }
 
+TEST(Reload, TakesLimitsAndLogLevelAndNamesTheRest) {
+  Loaded running = with("[limits]\ntxn_ops = 5\n");
+  const Loaded fresh = with("[limits]\ntxn_ops = 6\n[log]\nlevel = \"debug\"\n[raft]\nheartbeat_interval = \"50ms\"\n");
+  const Changes changes = take_reloadable(running, fresh);
+  EXPECT_EQ(changes.taken, (std::vector<std::string>{"limits.txn_ops", "log.level"}));
+  EXPECT_EQ(changes.fixed, std::vector<std::string>{"raft.heartbeat_interval"});
+  EXPECT_EQ(running.config.limits.txn_ops, 6u);
+  EXPECT_EQ(running.config.log.level, "debug");
+  EXPECT_EQ(running.config.raft.heartbeat_interval, 100ms);
+  EXPECT_TRUE(running.origins.contains("log.level"));
+  const Changes again = take_reloadable(running, fresh);
+  EXPECT_TRUE(again.taken.empty());
+}
+
+TEST(Warnings, APolicyThatNothingKeepsIsSaid) {
+  const Loaded loaded = with("[dr]\nrpo_policy = \"refuse\"\n[limits]\nrate = 100\n");
+  EXPECT_TRUE(loaded.ok()) << joined(loaded.problems);
+  EXPECT_NE(joined(loaded.warnings).find("dr.rpo_policy: this version reads this key and does not act on it yet"), std::string::npos)
+      << joined(loaded.warnings);
+  EXPECT_NE(joined(loaded.warnings).find("limits.rate"), std::string::npos);
+  EXPECT_EQ(joined(with("").warnings).find("does not act"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace leeward::config

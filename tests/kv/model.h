@@ -70,10 +70,7 @@ class Model {
     std::vector<bool> path;
     choose(q, path);
     std::size_t i = 0;
-    for (const bool puts : {true, false}) {
-      i = 0;
-      if (std::string error = check_txn(q, path, i, puts); !error.empty()) return error;
-    }
+    if (std::string error = check_txn(q, path, i); !error.empty()) return error;
     begin();
     i = 0;
     do_txn(q, path, i, out);
@@ -110,8 +107,8 @@ class Model {
   std::int64_t present() const { return revision_ + (wrote_ ? 1 : 0); }
 
   std::string check_put(const pb::PutRequest& q) const {
-    if ((q.ignore_value() || q.ignore_lease()) && !at(present()).contains(q.key())) return "etcdserver: key not found";
     if (q.lease() != 0 && !leases_.contains(q.lease())) return "etcdserver: requested lease not found";
+    if ((q.ignore_value() || q.ignore_lease()) && !at(present()).contains(q.key())) return "etcdserver: key not found";
     return "";
   }
   void do_put(const pb::PutRequest& q, pb::PutResponse& out) {
@@ -185,13 +182,12 @@ class Model {
     for (const auto& op : yes ? q.success() : q.failure())
       if (op.has_request_txn()) choose(op.request_txn(), path);
   }
-  // etcd checks all puts, then all ranges.
-  std::string check_txn(const pb::TxnRequest& q, const std::vector<bool>& path, std::size_t& i, bool puts) const {
+  std::string check_txn(const pb::TxnRequest& q, const std::vector<bool>& path, std::size_t& i) const {
     for (const auto& op : path[i++] ? q.success() : q.failure()) {
       std::string error;
-      if (op.has_request_txn()) error = check_txn(op.request_txn(), path, i, puts);
-      if (op.has_request_put() && puts) error = check_put(op.request_put());
-      if (op.has_request_range() && op.request_range().revision() != 0 && !puts) {
+      if (op.has_request_txn()) error = check_txn(op.request_txn(), path, i);
+      if (op.has_request_put()) error = check_put(op.request_put());
+      if (op.has_request_range() && op.request_range().revision() != 0) {
         if (op.request_range().revision() > revision_) error = "etcdserver: mvcc: required revision is a future revision";
         else if (op.request_range().revision() < compacted_) error = "etcdserver: mvcc: required revision has been compacted";
       }

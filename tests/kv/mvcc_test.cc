@@ -250,6 +250,25 @@ TEST_P(MvccTest, AMissingKeyComparesAsZeroButHasNoValue) {
   EXPECT_FALSE(holds(pb::Compare::MOD, pb::Compare::GREATER));
   EXPECT_FALSE(holds(pb::Compare::VALUE, pb::Compare::EQUAL));
   EXPECT_FALSE(holds(pb::Compare::VALUE, pb::Compare::NOT_EQUAL));
+  // As etcd: of a later version's kinds the one is never less, the other always true.
+  const auto target = static_cast<pb::Compare::CompareTarget>(9);
+  EXPECT_TRUE(holds(target, pb::Compare::EQUAL));
+  EXPECT_FALSE(holds(target, pb::Compare::LESS));
+  EXPECT_TRUE(holds(pb::Compare::VERSION, static_cast<pb::Compare::CompareResult>(9)));
+}
+
+TEST_P(MvccTest, ChecksComeInEtcdsOrder) {
+  pb::PutRequest put;
+  put.set_key("missing");
+  put.set_ignore_value(true);
+  put.set_lease(4711);
+  EXPECT_EQ(m_.run(Op::kPut, wire(put)).etcd_error, "etcdserver: requested lease not found");
+  pb::TxnRequest txn;
+  auto* range = txn.add_success()->mutable_request_range();
+  range->set_key("a");
+  range->set_revision(1000);
+  *txn.add_success()->mutable_request_put() = put;
+  EXPECT_EQ(m_.run(Op::kTxn, wire(txn)).etcd_error, "etcdserver: mvcc: required revision is a future revision");
 }
 
 TEST_P(MvccTest, ATransactionNestedTooDeepIsRefused) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/rpc.pb.h"
+#include "world/wire.h"
 #include "world/world.h"
 
 namespace leeward::node {
@@ -409,6 +410,121 @@ TEST_F(Retention, OneThatIsFarBehindDoesNotCostAnotherWhatItNeeds) {
     ASSERT_LE(member.log().base().index, needed) << i;
   }
   EXPECT_GT(member.log().base().index, Index(100));  // the dead one does not fill the disk
+}
+
+// A snapshot is whole on the disk; at this instant an append arrives that
+// reaches beyond it, whose commit index is behind. The core has taken it, the
+// log has not: what is acknowledged must not be cut off by the installation.
+TEST_F(Snapshot, WhatIsAcknowledgedWhileOneArrivesStays) {
+  NodeId leader, late, other;
+  const auto begin = [&] {
+    WorldOptions o;
+    o.checkpoint_interval = 60;
+    make(o);
+    w().adjust = [](node::MemberOptions& m) {
+      m.storage.retain_log_bytes = m.self == kThree ? 100_MiB : 4096;
+      if (m.self == kThree) m.storage.checkpoint_interval = 1000000;
+    };
+    start({kOne, kTwo});
+    leader = *w().leader();
+    late = leader == kOne ? kTwo : kOne;
+    other = kThree;
+    w().start(other);
+    w().run_for(1s);
+    w().crash(late);
+    puts(325);
+    w().run_for(2s);
+    w().start(late);
+    w().run_for(25ms);
+    puts(8);  // after the snapshot
+  };
+  begin();
+  ASSERT_EQ(*w().leader(), leader);
+  std::vector<Instant> busy;  // when the disk did much at once: checking the files, then installing them
+  auto operations = w().disk(late).operations();
+  ASSERT_TRUE(w().run_until([&] {
+    const auto now = w().disk(late).operations();
+    if (now >= operations + 3) busy.push_back(w().scheduler.now());
+    operations = now;
+    return w().member(late)->probe().snapshots_received.get() > 0;
+  }));
+  ASSERT_GE(busy.size(), 2u);
+  const auto checked = busy[busy.size() - 2];
+  bool beyond = false;
+  for (Duration before = -20us; before <= 60us; before += 4us) {
+    begin();
+    w().run_for(checked - before - w().scheduler.now());
+    auto& m = *w().member(late);
+    const auto from = m.last();
+    const auto end = w().member(other)->last().index;
+    std::vector<Entry> entries;
+    for (auto next = from.index + 1; next <= end;) {
+      auto some = w().member(other)->log().read(next, end + 1, 100_MiB);
+      ASSERT_TRUE(some.ok());
+      next = next + some->size();
+      entries.insert(entries.end(), some->begin(), some->end());
+    }
+    sim::RaftFrame frame;
+    frame.header = {node::FrameType::kRaft, m.lineage(), m.group(), w().member(leader)->next_origin().incarnation, Epoch()};
+    frame.message.type = raft::MessageType::kAppend;
+    frame.message.from = leader;
+    frame.message.to = late;
+    frame.message.term = w().member(leader)->term();
+    frame.message.index = from.index;
+    frame.message.log_term = from.term;
+    frame.message.log_hash = from.position.hash;
+    frame.message.entries = std::move(entries);
+    Index acknowledged;
+    w().network.tamper = [&](NodeId sender, NodeId, Lane lane, Bytes bytes) -> Bytes {
+      const auto raft = sim::raft_frame(lane, bytes);
+      if (sender == late && raft && raft->message.type == raft::MessageType::kAppendReply && !raft->message.reject)
+        acknowledged = std::max(acknowledged, raft->message.index);
+      return sender == leader && raft && raft->message.commit.value() != 0 ? Bytes() : bytes;
+    };
+    w().network.weather.delay_low = w().network.weather.delay_high = 0us;
+    w().network.carry(leader, late, Lane::kConsensus, to_bytes(frame));
+    w().network.weather = {};
+    w().run_for(100ms);
+    EXPECT_GE(w().member(late)->last().index.value(), acknowledged.value()) << to_ms(before) << " ms before the check ended";
+    beyond = beyond || acknowledged == end;
+    w().network.tamper = nullptr;
+    ASSERT_TRUE(w().settle()) << w().checkers.breach();
+  }
+  EXPECT_TRUE(beyond);
+}
+
+// The same story each time; the disk hangs at one instant after another around
+// the installation, and the stop runs out of patience.
+TEST_F(Snapshot, AStopOutOfTimeLeavesAnInstallationWhole) {
+  const auto begin = [this] {
+    WorldOptions o;
+    o.checkpoint_interval = 60;
+    o.retain_log_bytes = 4096;
+    make(o);
+    start_all();
+    const auto late = follower();
+    w().crash(late);
+    puts(300);
+    w().run_for(2s);
+    w().start(late);
+    return late;
+  };
+  auto late = begin();
+  ASSERT_TRUE(w().run_until([&] { return w().member(late)->probe().snapshots_received.get() > 0; }));
+  const auto installed = w().scheduler.now();
+  for (Duration before = 0us; before < 6ms; before += 500us) {
+    late = begin();
+    w().run_for(installed - before - w().scheduler.now());
+    w().hang_disk(late, true);
+    auto down = std::make_shared<bool>(false);
+    w().member(late)->stop([down] { *down = true; });
+    w().run_for(9s);
+    w().hang_disk(late, false);
+    ASSERT_TRUE(w().run_until([&] { return *down; })) << w().checkers.breach();
+    w().kill(late);
+    w().start(late);
+    ASSERT_TRUE(w().settle()) << to_ms(before) << " ms before its end: " << w().checkers.breach();
+  }
 }
 
 using Stop = Fixture;

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -9,6 +10,7 @@
 #include <thread>
 
 #include "os/clock.h"
+#include "os/exit_record.h"
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "os/thread_executor.h"
@@ -345,6 +347,61 @@ TEST(MemoryDisk, ACrashTearsBySectorsAndByItsSeed) {
     outcomes.insert(first);
   }
   EXPECT_GT(outcomes.size(), 8u);
+}
+
+class ExitRecordTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<ExitRecord> start(int at_seconds) {
+    auto record = ExitRecord::open(directory_.path() + "/exits", WallTime(std::chrono::seconds(at_seconds)));
+    EXPECT_TRUE(record.ok()) << (record.ok() ? "" : record.error().message);
+    return std::move(*record);
+  }
+  static std::pair<std::uint64_t, std::uint64_t> of(const ExitRecord& record, ExitReason reason) {
+    const auto& entry = record.ended()[static_cast<std::size_t>(reason)];
+    return {entry.count, entry.last_seconds};
+  }
+  using Pair = std::pair<std::uint64_t, std::uint64_t>;
+  TemporaryDirectory directory_;
+};
+
+TEST_F(ExitRecordTest, AProcessThatSaidNothingWasKilled) {
+  auto first = start(100);
+  for (const ExitReason reason : {ExitReason::kClean, ExitReason::kSignal, ExitReason::kUnknown}) EXPECT_EQ(of(*first, reason), Pair(0, 0));
+  first->alive(WallTime(std::chrono::seconds(150)));
+  first.reset();
+  EXPECT_EQ(of(*start(200), ExitReason::kUnknown), Pair(1, 150));
+  EXPECT_EQ(of(*start(300), ExitReason::kUnknown), Pair(2, 200));
+}
+
+TEST_F(ExitRecordTest, TheLastWordIsCountedOnce) {
+  auto first = start(100);
+  first->ends(ExitReason::kSignal, WallTime(std::chrono::seconds(110)));
+  first->ends(ExitReason::kClean, WallTime(std::chrono::seconds(120)));
+  auto second = start(200);
+  EXPECT_EQ(of(*second, ExitReason::kClean), Pair(1, 120));
+  EXPECT_EQ(of(*second, ExitReason::kSignal), Pair(0, 0));
+}
+
+TEST_F(ExitRecordTest, NothingIsSaidAfterACrash) {
+  auto first = start(100);
+  first->ends_by(ExitReason::kAssertion);
+  first->ends_by(ExitReason::kSignal);  // the abort that follows
+  first->alive(WallTime(std::chrono::seconds(110)));
+  first->ends(ExitReason::kClean, WallTime(std::chrono::seconds(120)));
+  auto second = start(200);
+  EXPECT_EQ(of(*second, ExitReason::kAssertion), Pair(1, 100));
+  EXPECT_EQ(of(*second, ExitReason::kSignal), Pair(0, 0));
+  EXPECT_EQ(of(*second, ExitReason::kClean), Pair(0, 0));
+}
+
+TEST_F(ExitRecordTest, AFileOfNoSenseIsBegunAnew) {
+  start(100);
+  const int file = ::open((directory_.path() + "/exits").c_str(), O_WRONLY);
+  ASSERT_GE(file, 0);
+  ASSERT_EQ(::pwrite(file, "garbage", 7, 0), 7);
+  ::close(file);
+  EXPECT_EQ(of(*start(200), ExitReason::kUnknown), Pair(0, 0));
+  EXPECT_EQ(of(*start(300), ExitReason::kUnknown), Pair(1, 200));
 }
 
 }  // namespace

@@ -179,6 +179,15 @@ TEST_F(Forwarding, WithoutAPrimaryWritesNameTheNextEndpointAndReadsTheEpoch) {
   EXPECT_NE(read->error().message.find("epoch 1"), std::string::npos);
 }
 
+TEST_F(Forwarding, AWaitingReadIsToldWhenThePrimaryFallsSilent) {
+  begin();
+  w.wan(w.east, w.west, [](Wire& x) { x.cut = true; });
+  const auto result = barrier(5);
+  ASSERT_TRUE(result) << "it waited out its own time";
+  EXPECT_EQ(result->error().code, Code::kUnavailable);
+  EXPECT_NE(result->error().message.find("epoch 1"), std::string::npos) << result->error().message;
+}
+
 TEST_F(Forwarding, AReplyThatDoesNotComeLeavesTheEndUnknown) {
   begin();
   w.wan(w.east, w.west, [](Wire& x) { x.cut = true; });

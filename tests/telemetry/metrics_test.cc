@@ -281,5 +281,40 @@ TEST_F(MetricsTest, PromtoolAcceptsThePageWhereItIsInstalled) {
   unlink(path.c_str());
 }
 
+TEST_F(MetricsTest, WhatCrashesLeftBehindIsTold) {
+  sources_.past_exits = {{"clean", 7, 1000}, {"assertion", 1, 900}, {"fsync", 0, 0}, {"signal", 2, 800}, {"unknown", 3, 700}};
+  const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_previous_exit_timestamp_seconds{reason=\"clean\"}"), 1000);
+  EXPECT_EQ(p.at("leeward_previous_exit_timestamp_seconds{reason=\"fsync\"}"), 0);
+  EXPECT_EQ(p.at("leeward_abnormal_exits_total{reason=\"unknown\"}"), 3);
+  EXPECT_EQ(p.at("leeward_assertion_failures_total"), 1);
+  EXPECT_FALSE(p.samples.contains("leeward_abnormal_exits_total{reason=\"clean\"}"));
+}
+
+TEST_F(MetricsTest, AnUnusedCertificateNeverEnds) {
+  sources_.certificates = [] {
+    return std::vector<std::pair<std::string_view, std::optional<double>>>{{"client", 1764000000.0}, {"peer", std::nullopt}};
+  };
+  const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_tls_certificate_expiry_timestamp_seconds{use=\"client\"}"), 1764000000.0);
+  EXPECT_TRUE(std::isinf(p.at("leeward_tls_certificate_expiry_timestamp_seconds{use=\"peer\"}")));
+}
+
+TEST_F(MetricsTest, CorruptionIsCountedByWhatShowedIt) {
+  standby_.hash_different.add(2);
+  standby_.chain_refused.add();
+  source_.now.fault = "another chain hash";
+  Counter admin, client;
+  client.add(3);
+  admin.add(1);
+  sources_.rejected = {{"connections", &client}, {"connections", &admin}};
+  const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_corruption_detected_total{kind=\"state_hash\"}"), 2);
+  EXPECT_EQ(p.at("leeward_corruption_detected_total{kind=\"stream\"}"), 1);
+  EXPECT_EQ(p.at("leeward_corruption_detected_total{kind=\"log\"}"), 1);
+  EXPECT_EQ(p.at("leeward_alarm{alarm=\"corrupt\"}"), 1);
+  EXPECT_EQ(p.at("leeward_rejected_total{reason=\"connections\"}"), 4);
+}
+
 }  // namespace
 }  // namespace leeward::telemetry

@@ -219,6 +219,7 @@ void World::start(NodeId id) {
 void World::end(NodeId id, bool power) {
   auto& n = nodes_.at(id);
   n.doomed = false;
+  n.disk->refuse_writes("");
   if (n.process) {
     if (n.process->member) checkers.log(n.spec.role, id, n.process->member->log());
     n.process->companion.reset();
@@ -246,6 +247,17 @@ void World::stop(NodeId id) {
   nodes_.at(id).process->member->stop([&down] { down = true; });
   if (!run_until([&] { return down; })) checkers.report("node " + std::to_string(id.value()) + " does not stop");
   end(id, true);
+}
+
+// Whatever else happens to it meanwhile.
+void World::stop_some_time(NodeId id) {
+  auto& n = nodes_.at(id);
+  if (!n.process || !n.process->member) return;
+  n.process->member->stop([this, id, start = n.starts] {
+    scheduler.after(1us, [this, id, start] {
+      if (nodes_.at(id).starts == start && nodes_.at(id).process) end(id, dice.chance(0.5));
+    });
+  });
 }
 
 void World::hang_disk(NodeId id, bool hangs) {
@@ -436,7 +448,11 @@ bool World::settle(Duration limit) {
   network.heal();
   network.weather = {};
   clients_run_ = false;
-  for (auto& [id, n] : nodes_) n.clock->set_rate(1.0);
+  for (auto& [id, n] : nodes_) {
+    n.clock->set_rate(1.0);
+    n.disk->refuse_writes("");
+    hang_disk(id, false);
+  }
   const bool equal = run_until(
       [this] {
         for (auto& [id, n] : nodes_)
@@ -467,7 +483,7 @@ void World::verify_acknowledged() {
 void World::fault() {
   const auto id = NodeId(1 + dice.below(static_cast<std::uint64_t>(options_.primaries + options_.standbys)));
   auto& n = nodes_.at(id);
-  switch (dice.below(9)) {
+  switch (dice.below(15)) {
     case 0: case 1: return crash(id);
     case 2: return kill(id);
     case 3: return n.disk->power_off_after(dice.below(40));
@@ -479,6 +495,16 @@ void World::fault() {
     }
     case 6: network.weather.loss = 0.01 * static_cast<double>(dice.below(20)); return;
     case 7: network.weather.straggler = 0.01 * static_cast<double>(dice.below(10)); return;
+    case 8: return stop_some_time(id);
+    case 9: return hang_disk(id, true);
+    case 10:
+      for (auto& [other, node] : nodes_) hang_disk(other, false);
+      return;
+    case 11: return n.disk->refuse_writes(dice.chance(0.5) ? "/wal" : "");
+    case 12: n.clock->set_rate(0.97 + 0.01 * static_cast<double>(dice.below(7))); return;
+    case 13:
+      if (auto* m = member(id)) m->give_up_leadership();
+      return;
     default:
       for (auto& [other, node] : nodes_)
         if (dice.chance(0.5)) crash(other);

@@ -57,6 +57,7 @@ class World {
   void kill(NodeId id);            // the process alone dies: the page cache stays
   void wipe(NodeId id);            // crash, and the disk is replaced by an empty one
   void stop(NodeId id);            // graceful; runs until it is down
+  void stop_some_time(NodeId id);  // graceful; goes on at once
   bool running(NodeId id) const { return nodes_.at(id).process != nullptr; }
   node::Member* member(NodeId id);
   test::MemoryDisk& disk(NodeId id) { return *nodes_.at(id).disk; }
