@@ -332,6 +332,10 @@ void Http2Session::drain() {
 }
 
 bool Http2Session::overdue(Instant now) {
+  // An answer may hold a snapshot of the state, so it does not wait for ever for
+  // a window. A stream that goes on (a watch) bounds itself by on_drain.
+  for (const auto& [id, slot] : slots_)
+    if (slot->stream && slot->stream->stuck(now, context_.limits.stall_timeout)) reset(*slot->stream, NGHTTP2_CANCEL);
   const Transport& transport = context_.transport;
   return transport.blocked() && now - transport.blocked_since() > context_.limits.stall_timeout;
 }

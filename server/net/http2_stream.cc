@@ -118,6 +118,15 @@ void Http2Stream::after_output() {
   if (!finished_) call(drain_callback_);
 }
 
+bool Http2Stream::stuck(Instant now, Duration limit) {
+  if (!output_ended_ || output_.empty() || output_.queued() != seen_queued_) {
+    seen_queued_ = output_.queued();
+    seen_since_ = now;
+    return false;
+  }
+  return now - seen_since_ > limit;
+}
+
 void Http2Stream::changed() {
   if (output_.queued() > kDrainBelow) above_ = true;
   if (session_) session_->output_changed(*this);

@@ -93,6 +93,9 @@ class Http2Stream : public std::enable_shared_from_this<Http2Stream> {
   virtual void trailers(std::vector<std::pair<std::string, std::string>>& out) = 0;  // when output ends
   void detach();          // closed by the client or with the connection
   void after_output();    // the window took some: on_drain
+  // True when the whole answer is there and its client's window has taken none of
+  // it for `limit`. Asked by the sweep, so that sending costs nothing for it.
+  bool stuck(Instant now, Duration limit);
 
  protected:
   void changed();  // output was added or has ended
@@ -117,6 +120,8 @@ class Http2Stream : public std::enable_shared_from_this<Http2Stream> {
   bool response_begun_ = false, output_ended_ = false, finished_ = false, above_ = false;
   int calling_ = 0;
   std::size_t held_ = 0;
+  std::size_t seen_queued_ = 0;  // by the last sweep,
+  Instant seen_since_{};         // and since when
   Executor::TimerId timer_ = 0;  // the deadline
   Function<void(Bytes)> message_callback_;
   Function<void()> half_close_callback_, cancel_callback_, drain_callback_;

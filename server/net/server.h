@@ -34,7 +34,8 @@ struct ListenerLimits {
   Duration handshake_timeout = 10s;                // to the end of TLS, preface or first header
   Duration idle_timeout = 75s;                     // HTTP/1.1 between requests
   Duration body_timeout = 60s;                     // HTTP/1.1 from header to the end of the body
-  Duration stall_timeout = 60s;                    // output waits and the kernel takes none
+  Duration stall_timeout = 60s;                    // output waits and the kernel takes none: the connection is closed;
+                                                   // or a whole answer waits for its stream's window: it is reset
 };
 
 // Beyond its limit a listener closes new connections at once.

@@ -53,6 +53,9 @@ void Member::start_core(raft::Membership membership, bool first) {
   options.id = self();
   options.seed = context_.ports.random.next();
   auto hard_state = context_.log->hard_state();
+  // A crash may have come after a snapshot's log was begun and before its term
+  // was written: this member voted in no term as high.
+  if (context_.log->last().term > hard_state.term) hard_state = {context_.log->last().term, {}, hard_state.commit};
   const auto applied = context_.applied();
   hard_state.commit = std::max(hard_state.commit, applied);
   options.vote_wait = superblock_data_.starts > 1;

@@ -299,6 +299,24 @@ TEST(Http2Hard, AReaderThatTakesNothingDelaysNobodyAndHoldsLittle) {
   EXPECT_EQ(server.http.handled, 2 + 1 + 50);
 }
 
+TEST(Http2Hard, AnAnswerThatWaitsTooLongForItsWindowIsDropped) {
+  TestServer server([](ListenerOptions& o) { o.limits.stall_timeout = 1s; });
+  RawClient raw(server.listener->port());
+  raw.send(kPreface + frame(4, 0, 0, std::string("\0\x04\0\0\0\0", 6)) + frame(4, 1, 0) +
+           frame(1, 5, 1, literal(":method", "GET") + literal(":scheme", "http") + literal(":path", "/big") +
+                              literal(":authority", "x")));
+  // RST_STREAM of stream 1, CANCEL; all before it are frames of a living connection.
+  const std::string reset = frame(3, 0, 1, std::string("\0\0\0\x08", 4));
+  std::string all;
+  while (all.find(reset) == std::string::npos) {
+    const std::string more = raw.read(4096);
+    ASSERT_FALSE(more.empty()) << "the connection ended";
+    all += more;
+  }
+  raw.send(frame(6, 0, 0, "12345678"));
+  EXPECT_FALSE(raw.read(17).empty());
+}
+
 TEST(Http2Hard, AClientWithClosedWindowsCannotMakeAnswersPileUp) {
   TestServer server;
   RawClient raw(server.listener->port());
