@@ -80,7 +80,7 @@ void node_frames(std::string_view bytes) {
     case node::FrameType::kForwardRefused: return again(body, node::decode_forward_refused);
     case node::FrameType::kCall: return again(body, node::decode_call);
     case node::FrameType::kCallAnswer: return again(body, node::decode_call_answer);
-    case node::FrameType::kSnapshotOffer: return again(body, [](const Bytes& b) { return node::decode_manifest(b.view()); });
+    case node::FrameType::kSnapshotOffer: return again(body, [](const Bytes& b) { return decode_manifest(b.view()); });
     case node::FrameType::kSnapshotFetch: return again(body, node::decode_snapshot_fetch);
     case node::FrameType::kSnapshotChunk: return (void)node::decode_snapshot_chunk(body);  // any end is fine
     case node::FrameType::kSnapshotGone: return again(body, [](const Bytes& b) { return node::decode_group_state(b.view()); });
@@ -134,7 +134,7 @@ std::vector<std::string> node_seeds() {
   manifest.files.resize(2);
   manifest.files[0].name = "000012.sst";
   manifest.files[1].name = "CURRENT";
-  seeds.push_back(with_type(FrameType::kSnapshotOffer, node::encode(manifest)));
+  seeds.push_back(with_type(FrameType::kSnapshotOffer, leeward::encode(manifest)));
   seeds.push_back(with_type(FrameType::kSnapshotFetch, encode(node::SnapshotFetch{"abcd", 1, 4096, 1024})));
   node::SnapshotChunk chunk{"abcd", 1, 4096, 7, Bytes(std::string("data"))};
   seeds.push_back(with_type(FrameType::kSnapshotChunk, node::encode_chunk_head(chunk) + "data"));
