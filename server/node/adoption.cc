@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "base/codec.h"
-#include "base/crc32c.h"
 #include "base/quantity.h"
 #include "ports/file_hash.h"
 #include "ports/manifest.h"
@@ -25,8 +23,7 @@ constexpr Duration kPursued = 3s;  // without pursue(): nobody wants it any more
 std::string held_name(const std::string& id) { return std::string(kHeldPrefix) + sha256(id).hex(); }
 
 Result<void> write_held(Disk& disk, const Path& pool, const Manifest& manifest) {
-  auto bytes = encode(manifest);
-  codec::put_u32(bytes, crc32c(bytes));
+  const auto bytes = encode_manifest_file(manifest);
   const auto path = pool + "/" + held_name(manifest.id), part = path + std::string(kPart);
   {
     auto file = disk.open(part, OpenMode::kCreateOrOpen);
@@ -51,13 +48,7 @@ Result<std::string> read_whole(Disk& disk, const Path& path, std::uint64_t most)
 Result<Manifest> read_held(Disk& disk, const Path& path) {
   auto bytes = read_whole(disk, path, 64_MiB);
   if (!bytes.ok()) return bytes.error();
-  if (bytes->size() < 4) return Error{Code::kCorrupt, "a manifest is cut short"};
-  std::string_view tail = std::string_view(*bytes).substr(bytes->size() - 4);
-  std::uint32_t crc;
-  codec::get_u32(tail, crc);
-  bytes->resize(bytes->size() - 4);
-  if (crc32c(*bytes) != crc) return Error{Code::kCorrupt, "a manifest fails its checksum"};
-  return decode_manifest(*bytes);
+  return decode_manifest_file(*bytes);
 }
 
 // How much of each file is there: all of a whole one, else the pieces in front.

@@ -80,10 +80,14 @@ void node_frames(std::string_view bytes) {
     case node::FrameType::kForwardRefused: return again(body, node::decode_forward_refused);
     case node::FrameType::kCall: return again(body, node::decode_call);
     case node::FrameType::kCallAnswer: return again(body, node::decode_call_answer);
-    case node::FrameType::kSnapshotOffer: return again(body, [](const Bytes& b) { return decode_manifest(b.view()); });
+    case node::FrameType::kSnapshotOffer:
+    case node::FrameType::kAdoptManifest:
+    case node::FrameType::kAdoptOffer: return again(body, [](const Bytes& b) { return decode_manifest(b.view()); });
+    case node::FrameType::kAdoptAsk: return again(body, node::decode_adopt_ask);
     case node::FrameType::kSnapshotFetch: return again(body, node::decode_snapshot_fetch);
     case node::FrameType::kSnapshotChunk: return (void)node::decode_snapshot_chunk(body);  // any end is fine
     case node::FrameType::kSnapshotGone: return again(body, [](const Bytes& b) { return node::decode_group_state(b.view()); });
+    case node::FrameType::kAdoptHeld:
     case node::FrameType::kSnapshotDone: return again(body, node::decode_snapshot_done);
     case node::FrameType::kKnock: return again(body, node::decode_knock);
     case node::FrameType::kKnockAnswer: return again(body, node::decode_knock_answer);
@@ -143,6 +147,7 @@ std::vector<std::string> node_seeds() {
   group.admitted[NodeId(1)] = Incarnation(8);
   seeds.push_back(with_type(FrameType::kSnapshotGone, encode(group)));
   seeds.push_back(with_type(FrameType::kSnapshotDone, encode(node::SnapshotDone{"abcd", true, Index(9)})));
+  seeds.push_back(with_type(FrameType::kAdoptAsk, encode(node::AdoptAsk{HistoryIndex(9), "abcd"})));
   seeds.push_back(with_type(FrameType::kKnock, encode(node::Knock{"test", some_hash(1), true})));
   node::KnockAnswer answer;
   answer.cluster_name = "test";
