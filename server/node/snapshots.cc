@@ -50,6 +50,16 @@ Result<Manifest> read_manifest(Disk& disk, const Path& directory) {
   return decode_manifest(bytes);
 }
 
+// A crash may have cut a removal short that had begun with other files.
+bool is_whole(Disk& disk, const Path& directory, const Manifest& manifest) {
+  return std::all_of(manifest.files.begin(), manifest.files.end(), [&](const StateFile& f) {
+    const auto file = disk.open(directory + "/" + f.name, OpenMode::kRead);
+    if (!file.ok()) return false;
+    const auto size = (*file)->size();
+    return size.ok() && *size == f.size;
+  });
+}
+
 // What was received so far of this file, against what the manifest says.
 Result<void> check_file(Disk& disk, const Path& path, const StateFile& expected) {
   auto file = disk.open(path, OpenMode::kReadWrite);
@@ -81,7 +91,8 @@ Result<void> Snapshots::load() {
   for (const auto& name : *names) {
     if (!name.starts_with(kCheckpointPrefix)) continue;
     auto manifest = read_manifest(disk, root + "/" + name);
-    if (manifest.ok() && manifest->state.point.index <= context_.log->last().index && !superseded(*manifest)) {
+    if (manifest.ok() && manifest->state.point.index <= context_.log->last().index && !superseded(*manifest) &&
+        is_whole(disk, root + "/" + name, *manifest)) {
       checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt, std::nullopt});
     } else {
       context_.ports.log.info("an incomplete or superseded checkpoint is removed", {{"dir", name}});

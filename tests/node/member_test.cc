@@ -364,6 +364,36 @@ TEST_F(Snapshot, ALateStarterThatBeginsWithOneKnowsItsGroup) {
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+TEST_F(Snapshot, ACheckpointThatACrashRemovedInPartIsNotOffered) {
+  WorldOptions o;
+  o.checkpoint_interval = 60;
+  o.retain_log_bytes = 4096;
+  make(o);
+  start_all();
+  const auto late = follower();
+  w().crash(late);
+  puts(300);
+  w().run_for(2s);
+  std::size_t cut = 0;
+  for (const NodeId id : {kOne, kTwo, kThree}) {
+    if (id == late) continue;
+    w().crash(id);
+    std::set<std::string> directories;
+    for (const auto& path : w().disk(id).files())
+      if (const auto at = path.find("/leeward-manifest"); at != std::string::npos) directories.insert(path.substr(0, at));
+    for (const auto& directory : directories)
+      for (const auto& path : w().disk(id).files())
+        if (path.starts_with(directory + "/") && !path.ends_with("/leeward-manifest")) {
+          ASSERT_TRUE(w().disk(id).remove(path).ok());
+          ++cut;
+          break;
+        }
+  }
+  EXPECT_GE(cut, 2u);
+  start_all();
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
 TEST_F(Snapshot, ACrashAtAnyInstantOfItsInstallationRecovers) {
   std::uint64_t installed = 0;
   for (std::uint64_t operations = 1; operations < 120; operations += 3) {
