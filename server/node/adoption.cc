@@ -171,7 +171,7 @@ Result<void> Adoption::lay_out(Disk& disk, const Path& data_dir, const Manifest&
 
 void Adoption::pursue(std::span<const NodeId> sources) {
   if (!pursuit_ || pursuit_->term != context_.core->term()) {
-    pursuit_.emplace();
+    pursuit_ = Pursuit();
     pursuit_->term = context_.core->term();
     pursuit_->turn = static_cast<std::size_t>(context_.options.self.value());
   }
@@ -351,7 +351,7 @@ bool Adoption::stale() const {
 }
 
 void Adoption::begin(Manifest manifest, NodeId from) {
-  fetch_.emplace();
+  fetch_ = Fetch();
   auto& f = *fetch_;
   f.manifest = std::move(manifest);
   f.from = from;
