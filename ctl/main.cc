@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   leeward::os::PosixDisk disk;
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const int code = leeward::ctl::run(arguments, std::cout, std::cerr, disk);
-  std::cout.flush();
-  return code;
+  if (std::cout.flush()) return code;
+  std::cerr << "leewardctl: the output could not be written\n";
+  return code == 0 ? 1 : code;
 }

@@ -35,7 +35,7 @@ Error refusal(const Endpoint& endpoint, const Reply& reply, const boost::json::v
   if (text.empty()) text = text_of(object, "error");
   const auto code = number_of(object, "code");
   if (text.empty() || !code)
-    return {Code::kUnimplemented, endpoint.text() + " answered HTTP " + std::to_string(reply.status) +
+    return {kCannotServe, endpoint.text() + " answered HTTP " + std::to_string(reply.status) +
                                       "; is it the client port of a Leeward node?"};
   return {code_of(*code), text};
 }
@@ -60,7 +60,7 @@ Result<Answer> Server::call_at(const Endpoint& endpoint, const std::string& path
   boost::json::value body = boost::json::parse(reply->body, fault);
   if (reply->status != 200) return refusal(endpoint, *reply, fault ? boost::json::value() : body);
   if (fault || !body.is_object())
-    return Error{Code::kUnimplemented, endpoint.text() + " did not answer in JSON; is it the client port of a Leeward node?"};
+    return Error{kCannotServe, endpoint.text() + " did not answer in JSON; is it the client port of a Leeward node?"};
   return Answer{std::move(body.as_object()), reply->body, endpoint};
 }
 

@@ -569,6 +569,7 @@ bool Daemon::Impl::stop(Duration limit) {
 
 void Daemon::Impl::reload(const config::Loaded& fresh) {
   log_->reopen();
+  bool whole = fresh.ok();
   for (const std::string& problem : fresh.problems)
     log_->error("reload: the running configuration stays", {{"problem", problem}});
   if (fresh.ok()) {
@@ -586,11 +587,14 @@ void Daemon::Impl::reload(const config::Loaded& fresh) {
   }
   for (Port* port : {&client_, &peer_, &admin_, &metrics_port_}) {
     if (!port->tls) continue;
-    if (auto done = port->tls->reload(); !done.ok())
+    if (auto done = port->tls->reload(); !done.ok()) {
+      whole = false;
       log_->error("a certificate was not taken; the old one stays",
                   {{"port", port->name}, {"reason", done.error().message}});
+    }
   }
-  log_->info("reloaded", {});
+  if (whole) log_->info("reloaded", {});
+  else log_->warn("reloaded in part: what the lines before name stays as it was", {});
 }
 
 void Daemon::Impl::tick() {

@@ -33,6 +33,11 @@ NamedCheck raft(const NodeStatus& s) {
 
 NamedCheck stream(const NodeStatus& s) {
   const MemberStatus* me = self(s);
+  if (me)
+    for (const NamedCheck& check : me->eligibility)  // what a stream that is under way does not mend by itself
+      if (check.check == "integrity" && !check.ok)
+        return {"stream", false, s.stream_state + (s.stream_state.empty() ? "" : ": ") + check.detail};
+  // One that looks for another source is not to be drained for it.
   if ((me && me->stream_connected) || s.primary_heard) return {"stream", true, s.stream_state};
   std::string detail = s.primary_silence ? "the primary has been silent for " + milliseconds(*s.primary_silence)
                                          : "the primary was never heard";

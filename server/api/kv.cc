@@ -62,6 +62,12 @@ std::optional<Duration> parse_duration(std::string_view text) {
 }
 
 bool fresh_enough(const CallPtr& call) {
+  // Of a group that has begun the first entry at least is applied: what is empty
+  // was wiped and has not been filled again.
+  if (call->core().node.state().applied().point.index == Index()) {
+    call->fail(error::kNoLeader);
+    return false;
+  }
   const auto allowed = call->rpc().metadata("leeward-max-lag");
   if (!allowed) return true;
   const auto limit = parse_duration(*allowed);

@@ -212,6 +212,7 @@ void member_admit(CallPtr call, Bytes bytes) {
   if (!parse(call, bytes, request) || !by_operator(call)) return;
   if (request.id() == 0 || request.id() > UINT32_MAX) return call->finish(invalid("leeward: id is not a member's id"));
   Core& core = call->core();
+  if (!core.status()->status.leader) return call->fail(error::kNoLeader);
   core.log.info("member admit asked for", {{"member", request.id()}, {"peer", call->rpc().peer().address}});
   core.node.admit(NodeId(request.id()), call->loop(), [call, id = request.id()](Result<void> done) {
     if (!done.ok()) return call->fail(done.error());

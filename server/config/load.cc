@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -439,6 +440,8 @@ Loaded load(const Sources& sources) {
 }
 
 Result<void> read_file(const std::string& path, Sources& sources) {
+  if (std::error_code unknown; std::filesystem::is_directory(path, unknown))
+    return Error{Code::kIo, path + ": is a directory; name the file in it"};
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (!file || (file.peek() != std::ifstream::traits_type::eof() && !(text << file.rdbuf())))

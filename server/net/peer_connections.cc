@@ -14,6 +14,8 @@ namespace {
 // Seconds without any acknowledgement. A peer that is alive and does not read
 // for so long counts as dead too, so no stall of its core loop may last it.
 constexpr int kPeerDeadAfter = 15;
+constexpr Duration kReplacedWithin = 60s;
+constexpr int kReplacedOften = 3;
 
 Bytes frame_of(const std::string& payload, std::uint8_t lane) {
   Bytes body(payload);
@@ -223,6 +225,17 @@ void PeerInbound::on_data(std::string_view data) {
   }
 }
 
+// A peer that came back replaces its dead connection once; two processes that
+// take one another for dead do it again and again.
+void PeerTransport::Shared::replaced(NodeId from, std::uint8_t lane, const std::string& before, const std::string& now) {
+  auto& r = replacements[{from, lane}];
+  if (io.now() - r.since > kReplacedWithin) r = {io.now(), 0};
+  if (++r.count < kReplacedOften) return;
+  r.count = 0;
+  limited.warn(io.now(), "two processes may run as one peer: their connections replace each other", now,
+               "node " + std::to_string(from.value()) + ", before from " + before);
+}
+
 void PeerInbound::greet(std::string_view payload) {
   auto hello = decode_hello(payload);
   if (!hello) return hello.error().code == Code::kNewerFormat ? refuse(hello.error().message) : cut(hello.error());
@@ -231,9 +244,11 @@ void PeerInbound::greet(std::string_view payload) {
   if (!wrong.empty()) return refuse(wrong);
   // The same peer's older connection on this lane is dead, or soon will be.
   const std::vector<std::shared_ptr<PeerInbound>> others(shared_.inbound.begin(), shared_.inbound.end());
-  for (const auto& other : others)
-    if (other.get() != this && other->accepted_ && other->from() == from() && other->lane() == lane())
-      other->cut({Code::kCancelled, "replaced by a newer connection"});
+  for (const auto& other : others) {
+    if (other.get() == this || !other->accepted_ || other->from() != from() || other->lane() != lane()) continue;
+    shared_.replaced(from(), lane(), other->address_, address_);
+    other->cut({Code::kCancelled, "replaced by a newer connection"});
+  }
   accepted_ = true;
   shared_.io.cancel(std::exchange(timer_, 0));
   shared_.probe.connections.add(1);

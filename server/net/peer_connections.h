@@ -57,6 +57,7 @@ struct PeerTransport::Shared final : IoLoop::TurnEnd, std::enable_shared_from_th
   void send(std::vector<Outgoing> batch);
   void adopt_lineage(const Lineage& known);
   void heard(NodeId from);  // an accepted hello
+  void replaced(NodeId from, std::uint8_t lane, const std::string& before, const std::string& now);
   void received(Received frame);
   void turn_end() override;
   void shut();
@@ -76,6 +77,11 @@ struct PeerTransport::Shared final : IoLoop::TurnEnd, std::enable_shared_from_th
   Executor& core;
   Log& log;
   LimitedLog limited;
+  struct Replaced {
+    Instant since{};
+    int count = 0;
+  };
+  std::map<std::pair<NodeId, std::uint8_t>, Replaced> replacements;  // of live connections
   PeerProbe probe;
   std::uint16_t port = 0;
 

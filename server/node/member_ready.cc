@@ -179,14 +179,25 @@ void Member::watch_lease_commands(const Entry& entry) {
 void Member::role_changed() {
   const bool leader_now = context_.core->role() == raft::Role::kLeader;
   const auto leader = context_.core->leader();
+  const auto term = context_.core->term();
+  auto& log = context_.ports.log;
   if (leader != last_leader_) {
     if (last_leader_) proposals_->leader_lost();
     if (leader) ++leader_changes_;
+    if (leader == self())
+      log.info("was elected leader", {{"term", term}});
+    else if (leader)
+      log.info("follows a leader", {{"leader", leader}, {"term", term}, {"before", last_leader_}});
+    else
+      log.warn("has no leader", {{"term", term}, {"before", last_leader_}});
     last_leader_ = leader;
   }
   if (leader_now && !was_leader_) context_.probe.elections_won.add();
   if (!leader_now) lessor_->follow();
-  if (context_.core->role() == raft::Role::kCandidate) context_.probe.elections_started.add();
+  if (context_.core->role() == raft::Role::kCandidate) {
+    context_.probe.elections_started.add();
+    log.info("stands for election", {{"term", term}});
+  }
   was_leader_ = leader_now;
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
 }

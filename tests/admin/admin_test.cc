@@ -131,6 +131,17 @@ TEST_F(AdminTest, AStandbyIsReadyAndNeverPrimary) {
   EXPECT_EQ(body("/standby?max_lag=10ms"), "the lag is up to 80ms, more than 10ms\n");
 }
 
+TEST_F(AdminTest, AStandbyWhoseStreamCannotGoOnIsNotReadyThoughItHearsThePrimary) {
+  become_standby();
+  self().stream_connected = false;
+  EXPECT_EQ(code("/readyz"), 200) << "it looks for another source";
+  status().stream_state = "resync needed";
+  self().eligibility.push_back({"integrity", false, "no source keeps the log this group needs"});
+  EXPECT_EQ(body("/readyz/stream"), "[-]stream failed: resync needed: no source keeps the log this group needs\n");
+  EXPECT_EQ(code("/readyz"), 503);
+  EXPECT_EQ(code("/health"), 503);
+}
+
 TEST_F(AdminTest, AStandbyThatHearsNobodyIsNotReadyAndItsLagIsUnknown) {
   become_standby();
   status().primary_heard = false;

@@ -92,7 +92,11 @@ class ScriptedState final : public StateMachine {
   std::uint64_t watcher_count() const override { return watches.size(); }
   Result<void> defragment() override { return {}; }
 
-  AppliedState info;
+  AppliedState info = [] {
+    AppliedState begun;
+    begun.point.index = Index(1);
+    return begun;
+  }();
   CommandResult next;
   std::string range_response;
   std::optional<Error> range_failure, watch_failure;

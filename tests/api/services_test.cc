@@ -251,6 +251,21 @@ TEST_F(Service, ALearnerServesStatusAndStaleReadsOnly) {
   EXPECT_REFUSED(refusal("/etcdserverpb.KV/Put", put("k")), GrpcCode::kUnavailable, text);
 }
 
+TEST_F(Service, AnEmptyStoreAnswersNoStaleRead) {
+  state->info.point.index = Index();
+  EXPECT_REFUSED(refusal("/etcdserverpb.KV/Range", range("k", true)), GrpcCode::kUnavailable, "etcdserver: no leader");
+}
+
+TEST_F(Service, AnAdmissionWithoutALeaderIsRefusedAtOnce) {
+  node->info.leader = NodeId();
+  leeward::v1::MemberAdmitRequest request;
+  request.set_id(9);
+  auto call = make("/leeward.v1.Operations/MemberAdmit");
+  call->identity.unix_socket = true;
+  EXPECT_REFUSED(*run(call, request.SerializeAsString())->status, GrpcCode::kUnavailable, "etcdserver: no leader");
+  EXPECT_EQ(node->admitted, NodeId(0));
+}
+
 class Standby : public ScriptedServices {
  protected:
   Standby() {

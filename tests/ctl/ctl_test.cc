@@ -193,6 +193,7 @@ TEST_F(CtlTest, MoveLeaderFindsTheLeaderThoughItIsNotAmongTheEndpoints) {
 }
 
 TEST_F(CtlTest, EndpointsAreTriedInTurn) {
+  cluster_.answers["a:1/v3/cluster/status"] = {404, "not found"};  // another server's
   cluster_.answers["b:2/v3/cluster/status"] = {503, R"({"error":"etcdserver: no leader","code":14,"message":"etcdserver: no leader"})"};
   cluster_.answers["c:3/v3/cluster/status"] = {200, kStatus};
   const Ran ran = run({"--endpoints=a:1,b:2,c:3", "cluster", "status"});
