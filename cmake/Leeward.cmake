@@ -21,12 +21,21 @@ add_compile_options(-Wall -Wextra -Wno-missing-field-initializers -ffile-prefix-
 # Asan and tsan instrument; the release build keeps frame pointers for profiles.
 add_compile_options(-fno-omit-frame-pointer -g1)
 if(LEEWARD_SANITIZER)
-  add_compile_options(-fsanitize=${LEEWARD_SANITIZER})
+  # A report ends the process: a suite with a finding can not pass.
+  add_compile_options(-fsanitize=${LEEWARD_SANITIZER} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${LEEWARD_SANITIZER})
+endif()
+if(LEEWARD_SANITIZER MATCHES address)
+  # What the fuzzers steer by; costs the other suites little.
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 # CHECKs are ours and stay on; assert() of libraries is left out by NDEBUG.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 set(CMAKE_CXX_FLAGS_DEBUG "-O0")
+if(LEEWARD_SANITIZER STREQUAL "thread")
+  # Clusters run on it: unoptimized it would miss election timeouts.
+  set(CMAKE_CXX_FLAGS_DEBUG "-O1")
+endif()
 
 # leeward_library(NAME DEPS...): all .cc files of this folder as a static library.
 function(leeward_library name)

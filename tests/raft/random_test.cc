@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "cluster.h"
+#include "tests/support/sanitized.h"
 
 namespace leeward::raft::test {
 namespace {
@@ -16,17 +17,7 @@ namespace {
 std::uint64_t current_seed = 0;
 
 // The shipped build runs all of them; under a sanitizer each takes far longer.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr std::uint64_t kRuns = 20;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr std::uint64_t kRuns = 20;
-#else
-constexpr std::uint64_t kRuns = 100;
-#endif
-#else
-constexpr std::uint64_t kRuns = 100;
-#endif
+constexpr std::uint64_t kRuns = leeward::test::kSanitized ? 5 : 100;
 
 class Dice {
  public:

@@ -9,24 +9,15 @@
 #include "os/random.h"
 #include "ports/log_store.h"
 #include "support/memory_disk.h"
+#include "support/sanitized.h"
 #include "wal/log_store.h"
 #include "wal/offline.h"
 #include "wal/superblock.h"
 
 namespace leeward::wal {
 
-// Sanitizers make the long tests twenty times slower: there they take every nth case.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr unsigned kEvery = 29;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr unsigned kEvery = 29;
-#else
-inline constexpr unsigned kEvery = 1;
-#endif
-#else
-inline constexpr unsigned kEvery = 1;
-#endif
+// Under a sanitizer the long tests take every nth case.
+inline constexpr unsigned kEvery = test::kSanitized ? 29 : 1;
 
 inline const Path kDirectory = "/data/wal";
 

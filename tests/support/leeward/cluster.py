@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -96,7 +97,8 @@ class Node:
         stderr = open(os.path.join(self.dir, "stderr"), "ab")
         self.process = subprocess.Popen([os.path.join(BIN, "leewardd"), "--config", path, *args],
                                         stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-                                        env={**{k: v for k, v in os.environ.items() if k != "LEEWARD_BIN"}, **self.cluster.environment})
+                                        env={**{k: v for k, v in os.environ.items() if k != "LEEWARD_BIN"},
+                                             **self.cluster.environment})
         stderr.close()
         return self
 
@@ -154,11 +156,25 @@ class Node:
         return text
 
 
+def free_net():
+    """A net whose first node's peer port nobody holds: other tests may run on the machine."""
+    for _ in range(100):
+        net = random.randint(10, 250)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((f"127.{net}.1.1", 2380))
+                return net
+            except OSError:
+                continue
+    raise Failure("no free addresses in 127.0.0.0/8; are there leewardd processes left over?")
+
+
 class Cluster:
     """Use as a context manager: stops its nodes and removes its files."""
 
     def __init__(self, active=3, standby=0, net=None, directory=None, name="test", settings=None, environment=None):
-        self.net = net if net is not None else random.randint(10, 250)
+        self.net = net if net is not None else free_net()
         self.own_dir = directory is None
         self.dir = directory or tempfile.mkdtemp(prefix="leeward-")
         self.name = name
