@@ -226,6 +226,6 @@ active proctype world() {
   :: atomic { !serving && a.com > 0 -> b_reclaim(1) }
   :: atomic { !serving && reclaimed > 0 -> b_reclaim(2) }
   :: atomic { !serving && can_commit(b) -> b_commit() }
-  :: atomic { !serving && can_elect(b, 1) -> elect(b) }
+  :: atomic { !serving && can_elect(b, 2) -> elect(b) }
   od
 }
