@@ -36,6 +36,7 @@ class Bootstrap {
 
   // The lineage that members of other lists name.
   std::optional<Lineage> lineage_elsewhere() const;
+  const std::set<NodeId>& own_ids() const { return own_; }
   bool in_own_list(NodeId id) const { return own_.contains(id); }
 
  private:

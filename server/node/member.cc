@@ -66,8 +66,14 @@ void Member::start_core(raft::Membership membership, bool first) {
   waiting_for_.clear();
   publish_cluster_id();
   context_.ports.log.info("takes part in its group", {{"term", hard_state.term}, {"applied", applied}});
-  // Alone in its group nobody else can lead: no need to wait.
   const auto& m = context_.core->membership();
+  std::string strangers;
+  for (const auto id : bootstrap_->own_ids())
+    if (!m.contains(id)) strangers += (strangers.empty() ? "" : ", ") + std::to_string(id.value());
+  if (!strangers.empty())
+    context_.ports.log.warn("the configuration lists nodes that are no members of this node's group; what the group has stored "
+                            "counts", {{"nodes", strangers}, {"voters", m.voters.size()}});
+  // Alone in its group nobody else can lead: no need to wait.
   if (m.voters.size() == 1 && m.is_voter(self()) && !m.joint()) context_.core->campaign(context_.now());
   wake();
 }

@@ -223,6 +223,12 @@ TEST_F(CtlTest, ErrorsOfTheServerBecomeExitCodes) {
   EXPECT_EQ(with(501, "12", "not built").code, 1);
 }
 
+TEST_F(CtlTest, WhatIsNotBuiltYetIsSaid) {
+  const Ran ran = run({"dr", "plan"});
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_EQ(ran.err, "leewardctl: dr is not part of this version: a standby cannot be promoted yet; leewardctl --help lists commands and flags\n");
+}
+
 TEST_F(CtlTest, AnAnswerOfSomethingElseIsNamed) {
   cluster_.answers["/v3/cluster/status"] = {404, "<html>nginx</html>"};
   EXPECT_EQ(run({"cluster", "status"}).err, "leewardctl: 127.0.0.1:2379 answered HTTP 404; is it the client port of a Leeward node?\n");
