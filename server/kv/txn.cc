@@ -78,7 +78,9 @@ Result<void> TxnRun::choose(const TxnRequest& request) {
 const char* TxnRun::check_range(const RangeRequest& range) const {
   if (range.revision == 0) return "";
   if (range.revision > start_.revision) return texts::kFutureRev;
-  return range.revision < start_.compacted ? texts::kCompacted : "";
+  // etcd's word for "never compacted" is -1, and -1 it takes for the present.
+  const std::int64_t first = start_.compacted == 0 ? -1 : start_.compacted;
+  return range.revision < first ? texts::kCompacted : "";
 }
 
 Result<const char*> TxnRun::check_operations(const TxnRequest& request) {

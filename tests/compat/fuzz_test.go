@@ -339,10 +339,14 @@ func number(name string, otherwise int64) int64 {
 	return otherwise
 }
 
-// COMPAT_SEED replays; COMPAT_SECONDS runs longer.
+// The same requests each time, so that a change is judged and not the day's luck.
+// COMPAT_SEED=0 draws others, another number replays; COMPAT_SECONDS runs longer.
 func TestPairRandomRequestsGetEtcdsAnswers(t *testing.T) {
 	p := newPair(t)
-	seed := number("COMPAT_SEED", time.Now().UnixNano()%1_000_000)
+	seed := number("COMPAT_SEED", 467_412)
+	if seed == 0 {
+		seed = time.Now().UnixNano() % 1_000_000
+	}
 	end := time.Now().Add(time.Duration(number("COMPAT_SECONDS", 10)) * time.Second)
 	total, different := 0, 0
 	seen := map[string]bool{}

@@ -116,6 +116,22 @@ TEST_P(MvccTest, ReadsOutsideTheKeptRevisionsNameEtcdsErrors) {
   EXPECT_EQ(m_.compact(9).etcd_error, "etcdserver: mvcc: required revision is a future revision");
 }
 
+// As etcd, whose word for "never compacted" is -1.
+TEST_P(MvccTest, AnImpossibleRevisionInATransactionIsCompactedButForMinusOneBeforeTheFirst) {
+  m_.put("a", "1");
+  const auto read_at = [&](std::int64_t revision) {
+    pb::TxnRequest txn;
+    auto* read = txn.add_success()->mutable_request_range();
+    read->set_key("a");
+    read->set_revision(revision);
+    return m_->read_only_txn(wire(txn))->etcd_error;
+  };
+  EXPECT_EQ(read_at(-1), "");
+  EXPECT_EQ(read_at(-2), "etcdserver: mvcc: required revision has been compacted");
+  EXPECT_EQ(m_.compact(2).etcd_error, "");
+  EXPECT_EQ(read_at(-1), "etcdserver: mvcc: required revision has been compacted");
+}
+
 TEST_P(MvccTest, EachCommandOfAnEntryHasItsOwnRevisionAndOneFailingHarmsNoOther) {
   pb::PutRequest good, bad, ignored;
   good.set_key("a");
