@@ -36,21 +36,6 @@ Result<void> write_held(Disk& disk, const Path& pool, const Manifest& manifest) 
   return disk.sync_dir(pool);
 }
 
-Result<std::string> read_whole(Disk& disk, const Path& path, std::uint64_t most) {
-  auto file = disk.open(path, OpenMode::kRead);
-  if (!file.ok()) return file.error();
-  std::string bytes;
-  auto read = (*file)->read(0, most, bytes);
-  if (!read.ok()) return read.error();
-  return bytes;
-}
-
-Result<Manifest> read_held(Disk& disk, const Path& path) {
-  auto bytes = read_whole(disk, path, 64_MiB);
-  if (!bytes.ok()) return bytes.error();
-  return decode_manifest_file(*bytes);
-}
-
 // How much of each file is there: all of a whole one, else the pieces in front.
 Result<std::vector<std::uint64_t>> look_over(Disk& disk, const Path& pool, const std::vector<StateFile>& files,
                                              std::uint64_t chunk) {
@@ -76,18 +61,9 @@ Result<std::vector<std::uint64_t>> look_over(Disk& disk, const Path& pool, const
 Result<void> complete_file(Disk& disk, const Path& pool, const StateFile& f) {
   const auto path = pool + "/" + f.hash.hex(), part = path + std::string(kPart);
   if (disk.exists(path)) return {};
-  {
-    auto file = disk.open(part, OpenMode::kReadWrite);
-    if (!file.ok()) return file.error();
-    LEEWARD_TRY((*file)->sync());
-    auto size = (*file)->size();
-    if (!size.ok()) return size.error();
-    auto hash = hash_file(**file, *size);
-    if (!hash.ok()) return hash.error();
-    if (*size != f.size || *hash != f.hash) {
-      (void)disk.remove(part);  // what stays fails again, and is removed then
-      return Error{Code::kCorrupt, "the received file " + f.name + " is not what the manifest names"};
-    }
+  if (auto checked = check_received(disk, part, f); !checked.ok()) {
+    if (checked.error().code == Code::kCorrupt) (void)disk.remove(part);  // what stays fails again, and is removed then
+    return checked;
   }
   return disk.rename(part, path);
 }
@@ -136,7 +112,7 @@ Result<void> Adoption::load() {
   if (!names.ok()) return names.error();
   for (const auto& name : *names) {
     if (!name.starts_with(kHeldPrefix) || name.ends_with(kPart)) continue;
-    auto manifest = read_held(disk, pool() + "/" + name);
+    auto manifest = read_manifest(disk, pool() + "/" + name);
     const bool whole = manifest.ok() && std::all_of(manifest->files.begin(), manifest->files.end(), [&](const auto& f) {
                          return disk.exists(pool() + "/" + f.hash.hex());
                        });

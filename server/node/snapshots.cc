@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "base/codec.h"
 #include "base/crc32c.h"
 #include "ports/file_hash.h"
 
@@ -24,30 +23,12 @@ std::string padded(std::uint64_t n) {
   return std::string(20 - digits.size(), '0') + digits;
 }
 
-// Manifest file: the encoded manifest, then its CRC32C.
 Result<void> write_manifest(Disk& disk, const Path& directory, const Manifest& manifest) {
-  auto bytes = encode(manifest);
-  codec::put_u32(bytes, crc32c(bytes));
   auto file = disk.open(directory + "/" + std::string(kManifestName), OpenMode::kCreateOrOpen);
   if (!file.ok()) return file.error();
-  LEEWARD_TRY((*file)->write(0, bytes));
+  LEEWARD_TRY((*file)->write(0, encode_manifest_file(manifest)));
   LEEWARD_TRY((*file)->sync());
   return disk.sync_dir(directory);
-}
-
-Result<Manifest> read_manifest(Disk& disk, const Path& directory) {
-  auto file = disk.open(directory + "/" + std::string(kManifestName), OpenMode::kRead);
-  if (!file.ok()) return file.error();
-  std::string bytes;
-  auto read = (*file)->read(0, 64_MiB, bytes);
-  if (!read.ok()) return read.error();
-  if (bytes.size() < 4) return Error{Code::kCorrupt, "a manifest is cut short"};
-  std::string_view tail = std::string_view(bytes).substr(bytes.size() - 4);
-  std::uint32_t crc;
-  codec::get_u32(tail, crc);
-  bytes.resize(bytes.size() - 4);
-  if (crc32c(bytes) != crc) return Error{Code::kCorrupt, "a manifest fails its checksum"};
-  return decode_manifest(bytes);
 }
 
 // A crash may have cut a removal short that had begun with other files.
@@ -60,8 +41,18 @@ bool is_whole(Disk& disk, const Path& directory, const Manifest& manifest) {
   });
 }
 
-// What was received so far of this file, against what the manifest says.
-Result<void> check_file(Disk& disk, const Path& path, const StateFile& expected) {
+}  // namespace
+
+Result<Manifest> read_manifest(Disk& disk, const Path& path) {
+  auto file = disk.open(path, OpenMode::kRead);
+  if (!file.ok()) return file.error();
+  std::string bytes;
+  auto read = (*file)->read(0, 64_MiB, bytes);
+  if (!read.ok()) return read.error();
+  return decode_manifest_file(bytes);
+}
+
+Result<void> check_received(Disk& disk, const Path& path, const StateFile& expected) {
   auto file = disk.open(path, OpenMode::kReadWrite);
   if (!file.ok()) return file.error();
   LEEWARD_TRY((*file)->sync());
@@ -73,8 +64,6 @@ Result<void> check_file(Disk& disk, const Path& path, const StateFile& expected)
     return Error{Code::kCorrupt, "the received file " + expected.name + " is not what the manifest names"};
   return {};
 }
-
-}  // namespace
 
 Snapshots::Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent, OnFailed failed)
     : context_(context),
@@ -90,7 +79,7 @@ Result<void> Snapshots::load() {
   if (!names.ok()) return names.error();
   for (const auto& name : *names) {
     if (!name.starts_with(kCheckpointPrefix)) continue;
-    auto manifest = read_manifest(disk, root + "/" + name);
+    auto manifest = read_manifest(disk, root + "/" + name + "/" + std::string(kManifestName));
     if (manifest.ok() && manifest->state.point.index <= context_.log->last().index && !superseded(*manifest) &&
         is_whole(disk, root + "/" + name, *manifest)) {
       checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt, std::nullopt});
@@ -433,7 +422,7 @@ void Snapshots::verify_files() {
     auto& disk = context_.ports.disk;
     Result<void> result;
     for (const auto& f : files) {
-      result = check_file(disk, directory + "/" + f.name, f);
+      result = check_received(disk, directory + "/" + f.name, f);
       if (!result.ok()) break;
     }
     if (result.ok()) result = disk.sync_dir(directory);

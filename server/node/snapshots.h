@@ -21,6 +21,12 @@
 
 namespace leeward::node {
 
+// From the file that encode_manifest_file() filled. Errors: kNotFound, kIo, kCorrupt.
+Result<Manifest> read_manifest(Disk& disk, const Path& path);
+// Makes a received file durable and holds it against what its manifest says.
+// Errors: kCorrupt when it is another, kIo.
+Result<void> check_received(Disk& disk, const Path& path, const StateFile& expected);
+
 class Snapshots {
  public:
   struct Received {
