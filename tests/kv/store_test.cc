@@ -1,4 +1,8 @@
 // Both stores behind ports/store.h must do the same under the same operations.
+#include <atomic>
+#include <functional>
+#include <thread>
+
 #include "support.h"
 
 namespace leeward::kv {
@@ -152,6 +156,87 @@ TEST_P(StoreTest, ACheckpointOpensAsAStoreOfItsOwn) {
   batch.put(Family::kHead, "a", "3");
   ASSERT_TRUE(copy->write(batch).ok());
   EXPECT_EQ(*store->get(Family::kHead, "a"), "2");
+}
+
+// The n-th batch has rows in three families, a count, and now and then rows in
+// a family that is otherwise left alone.
+constexpr int kNoRow = 1'000'000;
+constexpr std::array<std::pair<Family, int>, 4> kEvery{
+    {{Family::kRev, 1}, {Family::kHist, 1}, {Family::kHead, 1}, {Family::kLease, 7}}};
+
+Batch nth_batch(int n, int rows) {
+  Batch batch;
+  for (const auto& [family, every] : kEvery)
+    for (int row = n % every == 0 ? rows : 0; row > 0; --row)
+      batch.put(family, std::to_string(kNoRow + n) + "/" + std::to_string(row), "x");
+  batch.put(Family::kMeta, "count", std::to_string(n));
+  return batch;
+}
+
+// "" if `rows` hold the first batches, whole, and nothing else.
+std::string fault(const StoreSnapshot& rows) {
+  const auto count = *rows.get(Family::kMeta, "count");
+  const int batches = count ? std::stoi(*count) : 0;
+  for (const auto& [family, every] : kEvery) {
+    const int last = batches - batches % every;
+    const auto it = rows.iterate(family);
+    it->seek_for_prev("9");
+    const int found = it->valid() ? std::stoi(std::string(it->key())) - kNoRow : 0;
+    if (found != last)
+      return "meta counts " + std::to_string(batches) + " batches, but family " +
+             std::to_string(static_cast<int>(family)) + " ends with batch " + std::to_string(found);
+  }
+  return {};
+}
+
+// RocksDB before 8.1 chooses the families of a flush that it makes for a
+// checkpoint or a compaction while a batch may be half in its tables
+// (facebook/rocksdb #11148): those that were empty before it are left out. So
+// each round begins with empty tables and a batch on its way.
+class FlushUnderWrite : public testing::Test {
+ protected:
+  void round(const std::function<void()>& operation) {
+    ASSERT_TRUE(store_->flush().ok());
+    const auto count = *store_->get(Family::kMeta, "count");
+    const int n = count ? std::stoi(*count) + 1 : 1;
+    std::atomic<bool> go{false};
+    std::thread writer([&] {
+      const Batch batch = nth_batch(n, 300);
+      go = true;
+      EXPECT_TRUE(store_->write(batch).ok());
+    });
+    while (!go) std::this_thread::yield();
+    operation();
+    writer.join();
+  }
+  StoreHome home_{StoreKind::kRocksDb};
+  std::unique_ptr<Store> store_ = home_.open();
+};
+
+TEST_F(FlushUnderWrite, ACheckpointEndsWithAWholeBatch) {
+  for (int i = 0; i < 40; ++i) {
+    const Path directory = home_.fresh_path();
+    round([&] { ASSERT_TRUE(store_->checkpoint(directory).ok()); });
+    auto copy = store_->open_checkpoint(directory);
+    ASSERT_TRUE(copy.ok()) << copy.error().message;
+    ASSERT_EQ(fault(**copy), "") << "round " << i;
+    fs::remove_all(directory);
+  }
+}
+
+TEST_F(FlushUnderWrite, ACrashAfterACheckpointOrADefragmentationKeepsTheFamiliesTogether) {
+  for (int i = 0; i < 40; ++i) {
+    const Path directory = home_.fresh_path();
+    round([&] {
+      const auto done = i % 2 == 0 ? store_->compact() : store_->checkpoint(directory);
+      ASSERT_TRUE(done.ok()) << done.error().message;
+    });
+    home_.crash();
+    store_ = home_.open();
+    ASSERT_EQ(fault(*store_->snapshot()), "") << "round " << i;
+    if (i % 2 == 0) continue;
+    fs::remove_all(directory);
+  }
 }
 
 TEST(RocksDbStore, AFlushThatCameByItselfKeepsTheFamiliesTogether) {
