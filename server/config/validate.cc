@@ -10,7 +10,7 @@ std::string line(const Findings& f, const std::string& key, const std::string& t
   return (origin == f.loaded.origins.end() ? "" : origin->second + ": ") + key + ": " + text;
 }
 
-std::string quoted(const std::string& s) { return "\"" + s + "\""; }
+std::string in_quotes(const std::string& s) { return "\"" + s + "\""; }
 
 struct List {
   std::string key;
@@ -49,7 +49,7 @@ void check_duplicates(Findings& f) {
                              "; each node of all regions needs an id of its own");
       if (!member.peer.empty())
         if (const auto [it, fresh] = addresses.emplace(member.peer, key); !fresh)
-          f.problem(key, "peer address " + quoted(member.peer) + " is taken by " + it->second);
+          f.problem(key, "peer address " + in_quotes(member.peer) + " is taken by " + it->second);
     }
 }
 
@@ -83,9 +83,9 @@ void check_regions(Findings& f) {
   for (const Member& member : c.standby.members) {
     if (!member.region.empty() && member.region != c.standby.region) {
       f.problem("standby.members", "member " + std::to_string(member.id.value()) + " is in region " +
-                                       quoted(member.region) + ", but standby.region is " + quoted(c.standby.region));
+                                       in_quotes(member.region) + ", but standby.region is " + in_quotes(c.standby.region));
     } else if (!member.region.empty() && active.contains(member.region)) {
-      f.problem("standby.region", quoted(member.region) + " is the region of cluster.members too; a standby group "
+      f.problem("standby.region", in_quotes(member.region) + " is the region of cluster.members too; a standby group "
                                                           "protects against the loss of a region only from another one");
       return;
     }
@@ -97,7 +97,7 @@ void agree(Findings& f, const std::string& key, std::string& own, const std::str
   if (own.empty())
     own = listed;
   else if (!listed.empty() && own != listed && f.given(key))
-    f.problem(key, quoted(own) + " differs from the node's entry in its member list, which says " + quoted(listed));
+    f.problem(key, in_quotes(own) + " differs from the node's entry in its member list, which says " + in_quotes(listed));
 }
 
 // The address under which clients find this node: its entry's, else the
@@ -139,8 +139,8 @@ void check_self(Findings& f) {
   const auto listen = parse_address(c.listen.peer), listed = parse_address(self->peer);
   if (listen.ok() && listed.ok() && !listen->any() && listen->numeric() && listed->numeric() &&
       listen->host != listed->host)
-    f.warning("listen.peer", quoted(c.listen.peer) + " is not the address under which the others look for this node (" +
-                                 quoted(self->peer) + " in its member list)");
+    f.warning("listen.peer", in_quotes(c.listen.peer) + " is not the address under which the others look for this node (" +
+                                 in_quotes(self->peer) + " in its member list)");
 }
 
 void check_addresses(Findings& f) {
@@ -154,26 +154,26 @@ void check_addresses(Findings& f) {
       const auto a = parse_address(*listeners[i].second), b = parse_address(*listeners[j].second);
       if (!a.ok() || !b.ok() || a->port == 0 || a->port != b->port) continue;
       if (a->host == b->host || a->any() || b->any())
-        f.problem(listeners[i].first, quoted(*listeners[i].second) + " collides with " + listeners[j].first + " = " +
-                                          quoted(*listeners[j].second) + "; give each listener a port of its own");
+        f.problem(listeners[i].first, in_quotes(*listeners[i].second) + " collides with " + listeners[j].first + " = " +
+                                          in_quotes(*listeners[j].second) + "; give each listener a port of its own");
     }
   for (const auto& [key, value] : {std::pair{"advertise.client", c.advertise.client}, {"advertise.peer", c.advertise.peer}})
     if (const auto address = parse_address(value); f.given(key) && address.ok() && (address->any() || address->port == 0))
-      f.problem(key, quoted(value) + " cannot be dialled; expected an address by which others reach this node");
+      f.problem(key, in_quotes(value) + " cannot be dialled; expected an address by which others reach this node");
 }
 
 void check_raft(Findings& f) {
   const auto& raft = f.loaded.config.raft;
   if (f.readable({"raft.heartbeat_interval", "raft.election_timeout"}) &&
       raft.election_timeout < 5 * raft.heartbeat_interval)
-    f.problem("raft.election_timeout", quoted(format_duration(raft.election_timeout)) +
+    f.problem("raft.election_timeout", in_quotes(format_duration(raft.election_timeout)) +
                                            " is less than five times raft.heartbeat_interval (" +
-                                           quoted(format_duration(raft.heartbeat_interval)) +
+                                           in_quotes(format_duration(raft.heartbeat_interval)) +
                                            "); one delayed heartbeat would cost the leader its office");
   const auto& dr = f.loaded.config.dr;
   if (f.readable({"dr.lease", "raft.election_timeout"}) && dr.self_fence == "lease" &&
       dr.lease < 2 * raft.election_timeout)
-    f.problem("dr.lease", quoted(format_duration(dr.lease)) + " is less than twice raft.election_timeout; every election "
+    f.problem("dr.lease", in_quotes(format_duration(dr.lease)) + " is less than twice raft.election_timeout; every election "
                                                               "in the standby region would stop the primary's writes");
 }
 
@@ -182,13 +182,13 @@ void check_storage(Findings& f) {
   if (c.node.wal_dir.empty()) c.node.wal_dir = c.node.data_dir + "/wal";
   if (c.node.snapshot_dir.empty()) c.node.snapshot_dir = c.node.data_dir + "/snapshots";
   if (f.readable({"raft.max_batch_bytes", "storage.segment_size"}) && c.raft.max_batch_bytes > c.storage.segment_size / 2)
-    f.problem("raft.max_batch_bytes", quoted(format_size(c.raft.max_batch_bytes)) +
+    f.problem("raft.max_batch_bytes", in_quotes(format_size(c.raft.max_batch_bytes)) +
                                           " is more than half of storage.segment_size (" +
-                                          quoted(format_size(c.storage.segment_size)) + ")");
+                                          in_quotes(format_size(c.storage.segment_size)) + ")");
   if (f.readable({"storage.segment_size", "dr.retain_log"}) && c.dr.retain_log < c.storage.segment_size)
-    f.problem("dr.retain_log", quoted(format_size(c.dr.retain_log)) + " is less than one segment of the log "
+    f.problem("dr.retain_log", in_quotes(format_size(c.dr.retain_log)) + " is less than one segment of the log "
                                                                       "(storage.segment_size = " +
-                                   quoted(format_size(c.storage.segment_size)) + ")");
+                                   in_quotes(format_size(c.storage.segment_size)) + ")");
 }
 
 bool whole_number(const std::string& s) {
@@ -200,11 +200,11 @@ void check_compaction(Findings& f) {
   if (!f.readable({"compaction.mode", "compaction.retention"})) return;
   if (compaction.mode == "revision") {
     if (!whole_number(compaction.retention) || compaction.retention == "0")
-      f.problem("compaction.retention", quoted(compaction.retention) + " does not fit compaction.mode = \"revision\"; "
+      f.problem("compaction.retention", in_quotes(compaction.retention) + " does not fit compaction.mode = \"revision\"; "
                                                                        "expected a number of revisions, such as \"10000\"");
   } else if (const auto duration = parse_duration(compaction.retention); !duration.ok() || *duration == 0ns) {
-    f.problem("compaction.retention", quoted(compaction.retention) + " does not fit compaction.mode = " +
-                                          quoted(compaction.mode) + "; expected a duration, such as \"1h\"");
+    f.problem("compaction.retention", in_quotes(compaction.retention) + " does not fit compaction.mode = " +
+                                          in_quotes(compaction.mode) + "; expected a duration, such as \"1h\"");
   }
 }
 
@@ -216,12 +216,12 @@ void check_listener_tls(Findings& f, const std::string& use, Tls& tls, const std
   const bool asked = f.given(prefix + "client_auth");
   if (!tls.on()) {
     if (asked && tls.client_auth != "none")
-      f.problem(prefix + "client_auth", quoted(tls.client_auth) + " needs TLS: set " + prefix + "cert, key and ca");
+      f.problem(prefix + "client_auth", in_quotes(tls.client_auth) + " needs TLS: set " + prefix + "cert, key and ca");
     if (!tls.ca.empty() && tls.key.empty())
       f.problem(prefix + "ca", "is set without " + prefix + "cert and key; the listener would be plain");
     const auto address = parse_address(listen);
     if (address.ok() && !address->loopback())
-      f.warning("listen." + use, quoted(listen) + " is reachable from outside and plain: set tls." + use + ".cert, key and ca");
+      f.warning("listen." + use, in_quotes(listen) + " is reachable from outside and plain: set tls." + use + ".cert, key and ca");
     tls.client_auth = "none";
     return;
   }
@@ -229,7 +229,7 @@ void check_listener_tls(Findings& f, const std::string& use, Tls& tls, const std
   if (use == "peer")
     f.problem(prefix + "ca", "is not set; members check each other's certificates against it");
   else if (tls.client_auth == "require" || (asked && tls.client_auth == "optional"))
-    f.problem(prefix + "ca", "is not set; client_auth = " + quoted(tls.client_auth) + " checks client certificates against it");
+    f.problem(prefix + "ca", "is not set; client_auth = " + in_quotes(tls.client_auth) + " checks client certificates against it");
   else
     tls.client_auth = "none";
 }

@@ -1,21 +1,13 @@
 // Which files RocksDB's own manifest names.
-#include <cstdarg>
-
 #include <rocksdb/db.h>
 
 #include "kv/offline.h"
+#include "kv/rocksdb_silent.h"
 
 namespace leeward::kv {
 namespace {
 
-// Without one RocksDB would begin a log file in the directory.
-class SilentLogger final : public rocksdb::Logger {
- public:
-  using rocksdb::Logger::Logv;
-  void Logv(const char*, va_list) override {}
-};
-
-Error to_error(const rocksdb::Status& status) {
+Error read_error(const rocksdb::Status& status) {
   return {status.IsCorruption() ? Code::kCorrupt : Code::kIo, status.ToString()};
 }
 
@@ -31,17 +23,17 @@ std::optional<std::uint32_t> parse_crc(const rocksdb::LiveFileMetaData& file) {
 
 Result<std::vector<TableFile>> table_files(const Path& directory) {
   rocksdb::DBOptions options;
-  options.info_log = std::make_shared<SilentLogger>();
+  options.info_log = silent_logger();
   options.skip_stats_update_on_db_open = true;
   std::vector<std::string> names;
   if (const auto status = rocksdb::DB::ListColumnFamilies(options, directory, &names); !status.ok())
-    return to_error(status);
+    return read_error(status);
   std::vector<rocksdb::ColumnFamilyDescriptor> families;
   for (const std::string& name : names) families.emplace_back(name, rocksdb::ColumnFamilyOptions{});
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* raw = nullptr;
   if (const auto status = rocksdb::DB::OpenForReadOnly(options, directory, families, &handles, &raw); !status.ok())
-    return to_error(status);
+    return read_error(status);
   const std::unique_ptr<rocksdb::DB> db(raw);
   std::vector<rocksdb::LiveFileMetaData> live;
   db->GetLiveFilesMetaData(&live);

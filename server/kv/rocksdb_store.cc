@@ -14,6 +14,7 @@
 #include <rocksdb/write_batch.h>
 
 #include "base/check.h"
+#include "kv/rocksdb_silent.h"
 #include "kv/stores.h"
 
 namespace leeward::kv {
@@ -269,7 +270,6 @@ rocksdb::ColumnFamilyOptions family_options(Family family, const RocksDbOptions&
   return out;
 }
 
-// A directory that is only looked into gets no log file.
 class SilentLogger final : public rocksdb::Logger {
  public:
   using rocksdb::Logger::Logv;
@@ -289,7 +289,7 @@ rocksdb::DBOptions database_options(const RocksDbOptions& options) {
   out.stats_persist_period_sec = 0;
   out.info_log_level = rocksdb::WARN_LEVEL;
   if (options.read_only) {
-    out.info_log = std::make_shared<SilentLogger>();
+    out.info_log = silent_logger();
     out.skip_stats_update_on_db_open = true;
   }
   out.keep_log_file_num = 2;
@@ -325,6 +325,8 @@ Result<std::shared_ptr<Db>> open_db(const Path& directory, const RocksDbOptions&
 }
 
 }  // namespace
+
+std::shared_ptr<rocksdb::Logger> silent_logger() { return std::make_shared<SilentLogger>(); }
 
 Result<std::unique_ptr<Store>> open_rocksdb_store(const Path& directory, const RocksDbOptions& options) {
   auto db = open_db(directory, options);

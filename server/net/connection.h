@@ -2,6 +2,7 @@
 // of it. Internal to net; everything runs on the connection's loop.
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -12,6 +13,9 @@
 #include "net/transport.h"
 
 namespace leeward::net {
+
+// A response's writer that was told to wait is asked for more below this.
+constexpr std::size_t kDrainBelow = 64_KiB;
 
 // At most one line a second and kind; says how many were left out. Any thread.
 class LimitedLog {

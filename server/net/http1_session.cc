@@ -16,7 +16,6 @@ namespace http = boost::beast::http;
 namespace {
 
 constexpr std::size_t kAheadBytes = 64_KiB;
-constexpr std::size_t kDrainBelow = 64_KiB;
 
 class Http1Session;
 

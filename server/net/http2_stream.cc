@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::size_t kPrefixBytes = 5;       // compressed flag, big-endian length
 constexpr std::size_t kSourcePiece = 256_KiB;
-constexpr std::size_t kDrainBelow = 64_KiB;
 constexpr std::size_t kDiscardMost = 64_MiB;
 
 std::string message_prefix(std::uint64_t size) {

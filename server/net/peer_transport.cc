@@ -15,7 +15,6 @@ namespace leeward::net {
 namespace {
 
 constexpr std::size_t kInboundLimit = 1024;  // connections; peers have four each
-constexpr Duration kAcceptPause = 100ms;
 constexpr std::chrono::seconds kCloseLimit{5};
 
 std::size_t frame_bytes(const std::vector<Bytes>& parts) {

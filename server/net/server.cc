@@ -24,7 +24,6 @@ constexpr std::string_view kPlainTextOnTls =
     "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 46\r\n\r\n"
     "this port speaks TLS: use an https:// address\n";
 constexpr Duration kSweep = 1s;
-constexpr Duration kAcceptPause = 100ms;  // after running out of file descriptors
 constexpr Duration kStopLimit = 5s;
 constexpr int kAcceptsPerTurn = 64;
 constexpr int kClientDeadAfter = 120;     // seconds

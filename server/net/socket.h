@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -11,6 +12,9 @@
 #include "base/result.h"
 
 namespace leeward::net {
+
+// How long a listener leaves accept() alone that failed, as without a file descriptor left.
+constexpr std::chrono::milliseconds kAcceptPause{100};
 
 struct HostPort {
   std::string host;  // without brackets

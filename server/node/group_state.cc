@@ -7,7 +7,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint8_t kVersion = 2;  // 1: without `adopted`
+constexpr std::uint8_t kGroupStateVersion = 2;  // 1: without `adopted`
 const Error kMalformed{Code::kCorrupt, "the group's state is malformed"};
 
 void put_node(std::string& out, const Node& n) {
@@ -39,7 +39,7 @@ bool get_node(std::string_view& in, Node& n) {
 
 std::string encode(const GroupState& state) {
   std::string out;
-  codec::put_u8(out, kVersion);
+  codec::put_u8(out, kGroupStateVersion);
   out.append(reinterpret_cast<const char*>(state.lineage.bytes.data()), state.lineage.bytes.size());
   codec::put_u64(out, state.group.value());
   codec::put_u8(out, static_cast<std::uint8_t>(state.role));
@@ -62,7 +62,7 @@ Result<GroupState> decode_group_state(std::string_view in) {
   std::uint64_t group, count;
   std::string_view membership;
   if (!codec::get_u8(in, version)) return kMalformed;
-  if (version > kVersion) return Error{Code::kNewerFormat, "the group's state was written by a newer version"};
+  if (version > kGroupStateVersion) return Error{Code::kNewerFormat, "the group's state was written by a newer version"};
   if (!codec::get_fixed(in, state.lineage.bytes) || !codec::get_u64(in, group) || !codec::get_u8(in, role) ||
       role > static_cast<std::uint8_t>(GroupRole::kFenced) || !codec::get_bytes(in, membership) ||
       !codec::get_varint(in, count))

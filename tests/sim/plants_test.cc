@@ -24,7 +24,7 @@ void expect_caught(const std::function<void(World&)>& story, const std::function
   EXPECT_NE(broken.checkers.breach().find(by), std::string::npos) << broken.checkers.breach();
 }
 
-void start_all(World& w) {
+void start_group(World& w) {
   for (const auto id : w.ids()) w.start(id);
   EXPECT_TRUE(w.run_until([&] { return w.leader().has_value(); })) << w.checkers.breach();
 }
@@ -60,7 +60,7 @@ void expect_some_seed_catches(const std::function<void(World&)>& story, const st
 TEST(PlantedBugs, FsyncLeftOutLosesAcknowledgedWrites) {
   expect_caught(
       [](World& w) {
-        start_all(w);
+        start_group(w);
         // The first start is over: what follows is written, and "synced".
         w.run_for(2s);
         for (const auto id : w.ids()) w.disk(id).ignore_syncs(w.options().plants.fsync_left_out);
@@ -77,7 +77,7 @@ TEST(PlantedBugs, FsyncLeftOutLosesAcknowledgedWrites) {
 // Two that cannot hear one another ask the third in the same term. It votes for
 // one, restarts, and only then hears the other one's question.
 void two_candidates_of_a_term(World& w) {
-  start_all(w);
+  start_group(w);
   w.run_for(500ms);
   const auto voter = *w.leader();
   struct Asked {
@@ -136,7 +136,7 @@ TEST(PlantedBugs, AVoteThatIsNotPersistedMakesTwoLeadersOfATerm) {
 // overwritten, so it must not be committed by counting. Entries of the leader's
 // own term are kept from the wire; the bug is a commit index that does not care.
 void an_older_entry_comes_to_a_majority(World& w) {
-  start_all(w);
+  start_group(w);
   w.run_for(500ms);
   const auto first = *w.leader();
   std::vector<NodeId> others;
@@ -188,7 +188,7 @@ TEST(PlantedBugs, AnEntryOfAnOlderTermCommittedByCountingIsLost) {
 TEST(PlantedBugs, AnAcknowledgementBeforeTheQuorumHasItIsLost) {
   expect_caught(
       [](World& w) {
-        start_all(w);
+        start_group(w);
         const auto leader = *w.leader();
         for (int i = 0; i < 5; ++i) put(w, leader, "key" + std::to_string(i), "v");
         w.crash(leader);
@@ -201,7 +201,7 @@ TEST(PlantedBugs, AnAcknowledgementBeforeTheQuorumHasItIsLost) {
 TEST(PlantedBugs, ACheckpointWithoutItsLogDoesNotOpen) {
   expect_some_seed_catches(
       [](World& w) {
-        start_all(w);
+        start_group(w);
         const auto leader = *w.leader();
         w.start_clients();
         // The log gives up its beginning: what is not in the state must stay.
@@ -215,7 +215,7 @@ TEST(PlantedBugs, ACheckpointWithoutItsLogDoesNotOpen) {
 TEST(PlantedBugs, AStateThatIgnoresTheChainHashDiffers) {
   expect_caught(
       [](World& w) {
-        start_all(w);
+        start_group(w);
         put(w, *w.leader(), "key", "value");
         w.run_for(1s);
       },
@@ -225,7 +225,7 @@ TEST(PlantedBugs, AStateThatIgnoresTheChainHashDiffers) {
 TEST(PlantedBugs, AReadByALeaseThatOutlivedItsTermIsStale) {
   expect_caught(
       [](World& w) {
-        start_all(w);
+        start_group(w);
         const auto old = *w.leader();
         put(w, old, "key", "first");
         w.run_for(500ms);

@@ -228,7 +228,7 @@ struct LeftBehind : Regions2 {
 TEST(Adopt, ARegionThatTheLogDoesNotReachAdoptsAStateAndFollowsOn) {
   LeftBehind r(1);
   r.fall_behind([&](NodeId id) { r.world.crash(id); });
-  if (testing::Test::HasFatalFailure()) return;
+  if (::testing::Test::HasFatalFailure()) return;
   r.start_standbys();
   ASSERT_TRUE(r.world.run_until([&] { return r.standby_leader() != nullptr; }, 10s));
   const auto group = r.standby_leader()->group();
@@ -274,7 +274,7 @@ TEST(Adopt, ARegionThatTheLogDoesNotReachAdoptsAStateAndFollowsOn) {
 TEST(Adopt, ARegionThatBeginsEmptyAdoptsWhenTheLogNoLongerReachesToTheBeginning) {
   LeftBehind r(2);
   r.begin_without_standbys();
-  if (testing::Test::HasFatalFailure()) return;
+  if (::testing::Test::HasFatalFailure()) return;
   r.start_standbys();
   ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 60s)) << r.world.checkers.breach();
   r.expect_equal_states();
@@ -285,7 +285,7 @@ TEST(Adopt, ARegionThatBeginsEmptyAdoptsWhenTheLogNoLongerReachesToTheBeginning)
 TEST(Adopt, AMemberThatWasAwayFindsTheFilesAtTheOthers) {
   LeftBehind r(3);
   r.fall_behind([&](NodeId id) { r.world.crash(id); });
-  if (testing::Test::HasFatalFailure()) return;
+  if (::testing::Test::HasFatalFailure()) return;
   r.world.start(NodeId(4));
   r.world.start(NodeId(5));
   ASSERT_TRUE(r.world.run_until(
@@ -315,7 +315,7 @@ TEST(Adopt, AMemberThatWasAwayFindsTheFilesAtTheOthers) {
 TEST(Adopt, APrimaryMemberThatIsDownDoesNotKeepARegionFromAdopting) {
   LeftBehind r(4);
   r.fall_behind([&](NodeId id) { r.world.crash(id); });
-  if (testing::Test::HasFatalFailure()) return;
+  if (::testing::Test::HasFatalFailure()) return;
   for (std::uint64_t id : {1, 2, 3})
     if (NodeId(id) != *r.world.leader()) {
       r.world.crash(NodeId(id));
@@ -358,7 +358,7 @@ TEST(Adopt, AMemberThatInstalledASnapshotBeforeAdoptsToo) {
 TEST(Adopt, AMemberWipedAfterwardsGetsASnapshotFromBehindTheEntry) {
   LeftBehind r(5);
   r.begin_without_standbys();
-  if (testing::Test::HasFatalFailure()) return;
+  if (::testing::Test::HasFatalFailure()) return;
   r.start_standbys();
   ASSERT_TRUE(r.world.run_until(
       [&] {
@@ -388,7 +388,7 @@ TEST(Adopt, ACrashAtAnyInstantRecovers) {
     SCOPED_TRACE("after " + std::to_string(operations) + " operations");
     LeftBehind r(operations);
     r.fall_behind([&](NodeId id) { r.world.crash(id); });
-    if (testing::Test::HasFatalFailure()) return;
+    if (::testing::Test::HasFatalFailure()) return;
     r.start_standbys();
     const auto victim = kStandbys[operations % 3];
     r.world.disk(victim).power_off_after(operations);
@@ -417,7 +417,7 @@ TEST(Adopt, TheWholeRegionMayFailAgainAndAgainWhileItAdopts) {
     // In half of the runs one member loses its disk, too.
     const int wiped_at = seed % 2 ? static_cast<int>(r.world.dice.below(8)) : -1;
     r.fall_behind([&](NodeId id) { r.world.crash(id); });
-    if (testing::Test::HasFatalFailure()) return;
+    if (::testing::Test::HasFatalFailure()) return;
     for (int i = 0; i < 8; ++i) {
       r.start_standbys();
       r.world.run_for(r.world.dice.between(200ms, 2500ms));
