@@ -527,8 +527,9 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   return {};
 }
 
-// Clients first, then the member while its peers still hear it, then what the
-// load balancer asks, then the loops.
+// The member first, while its peers still hear it: it refuses what comes and
+// ends what is under way, so clients get their answers. Then the ports, the
+// stream, the loops.
 bool Daemon::Impl::stop(Duration limit) {
   if (stopped_) return true;
   stopped_ = true;

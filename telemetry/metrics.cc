@@ -23,7 +23,7 @@ constexpr std::int64_t kRevisionsOfAnEpoch = std::int64_t{1} << 44;
 constexpr const char* kCodes[] = {"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound",
                                   "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted",
                                   "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated"};
-// Of DR.md, "Eligible".
+// Of standby/README.md, "Eligible".
 constexpr const char* kEligibilityChecks[] = {"armed", "quorum", "lag", "hash", "integrity",
                                               "disk", "version", "epoch", "isolated", "voter"};
 constexpr GroupRole kRoles[] = {GroupRole::kUnknown, GroupRole::kPrimary, GroupRole::kStandby, GroupRole::kObserver,
@@ -199,7 +199,7 @@ void add_storage(Page& page, const MetricsSources& from, const NodeStatus& s, co
   page.counter("wal_bytes_total", "Bytes written to the log.").sample(probe.sync_bytes.get());
   page.gauge("wal_size_bytes", "Size of the log on disk.").sample(s.log_bytes);
   page.gauge("db_size_bytes", "Size of the state on disk.").sample(state.db_bytes);
-  page.gauge("db_quota_bytes", "Limit of the state's size: beyond it writes are refused.").sample(from.quota_bytes);
+  page.gauge("db_quota_bytes", "Limit of the state's size as configured; not enforced by this version.").sample(from.quota_bytes);
   const std::vector<Volume> volumes = from.volumes ? from.volumes() : std::vector<Volume>{};
   page.gauge("disk_free_bytes", "Free space by volume.");
   for (const Volume& volume : volumes) page.sample(volume.free_bytes, {{"volume", std::string(volume.name)}});

@@ -1,5 +1,4 @@
-// How a node with empty storage finds out what it is part of: DR.md, "First
-// start". Core loop.
+// How a node with empty storage finds out what it is part of. Core loop.
 //
 // It knocks at every address of every list. Active members start their group
 // only when a majority of each list answers with the same name and lists and

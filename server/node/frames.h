@@ -3,7 +3,7 @@
 //
 // A frame: version (1), type (1), lineage (16), group (8), incarnation of the
 // sender (8), varint epoch, body. Order of checks on arrival: version, lineage,
-// epoch, group, then the rest (DR.md, "Fencing").
+// epoch, group, then the rest (standby/README.md).
 #pragma once
 
 #include <cstdint>

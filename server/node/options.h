@@ -23,7 +23,7 @@
 
 namespace leeward::node {
 
-// `cluster.bootstrap`: see DR.md, "First start".
+// `cluster.bootstrap`: see bootstrap.h.
 enum class BootstrapMode : std::uint8_t {
   kNew,    // starts a group when a majority of each list answers and none names a lineage
   kJoin,   // never starts one: waits until a running group has admitted it

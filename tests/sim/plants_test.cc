@@ -67,11 +67,11 @@ TEST(PlantedBugs, FsyncLeftOutLosesAcknowledgedWrites) {
         for (int i = 0; i < 20; ++i) put(w, *w.leader(), "key" + std::to_string(i), "v");
         for (const auto id : w.ids()) {
           w.disk(id).ignore_syncs(false);
-          w.crash(id);
+          w.crash_hard(id);
         }
         w.settle();
       },
-      [](Plants& p) { p.fsync_left_out = true; }, "");
+      [](Plants& p) { p.fsync_left_out = true; }, "I3");
 }
 
 // Two that cannot hear one another ask the third in the same term. It votes for
@@ -182,7 +182,7 @@ void an_older_entry_comes_to_a_majority(World& w) {
 }
 
 TEST(PlantedBugs, AnEntryOfAnOlderTermCommittedByCountingIsLost) {
-  expect_some_seed_catches(an_older_entry_comes_to_a_majority, [](Plants& p) { p.older_term_committed = true; }, "I", 10);
+  expect_some_seed_catches(an_older_entry_comes_to_a_majority, [](Plants& p) { p.older_term_committed = true; }, "I3", 10);
 }
 
 TEST(PlantedBugs, AnAcknowledgementBeforeTheQuorumHasItIsLost) {
@@ -195,7 +195,7 @@ TEST(PlantedBugs, AnAcknowledgementBeforeTheQuorumHasItIsLost) {
         w.run_for(5s);
         w.settle();
       },
-      [](Plants& p) { p.acknowledged_before_quorum = true; }, "");
+      [](Plants& p) { p.acknowledged_before_quorum = true; }, "I3");
 }
 
 TEST(PlantedBugs, ACheckpointWithoutItsLogDoesNotOpen) {
@@ -212,14 +212,14 @@ TEST(PlantedBugs, ACheckpointWithoutItsLogDoesNotOpen) {
       [](Plants& p) { p.checkpoint_without_log = true; }, "does not open", 10);
 }
 
-TEST(PlantedBugs, AStateThatIgnoresTheChainHashDiffers) {
+TEST(PlantedBugs, AMemberThatAppliesOtherBytesThanItsLogHoldsDiffers) {
   expect_caught(
       [](World& w) {
         start_group(w);
         put(w, *w.leader(), "key", "value");
         w.run_for(1s);
       },
-      [](Plants& p) { p.chain_hash_ignored = true; }, "I4");
+      [](Plants& p) { p.other_bytes_applied = true; }, "I4");
 }
 
 TEST(PlantedBugs, AReadByALeaseThatOutlivedItsTermIsStale) {

@@ -273,14 +273,6 @@ TEST_F(MetricsTest, TheProcessIsDescribed) {
   EXPECT_FALSE(process.binary_replaced);
 }
 
-TEST_F(MetricsTest, PromtoolAcceptsThePageWhereItIsInstalled) {
-  if (std::system("command -v promtool >/dev/null 2>&1") != 0) return;  // the strict reader above stands in
-  const std::string path = "/tmp/leeward-metrics-" + std::to_string(getpid());
-  std::ofstream(path) << Metrics(sources_).render();
-  EXPECT_EQ(std::system(("promtool check metrics < " + path).c_str()), 0);
-  unlink(path.c_str());
-}
-
 TEST_F(MetricsTest, WhatCrashesLeftBehindIsTold) {
   sources_.past_exits = {{"clean", 7, 1000}, {"assertion", 1, 900}, {"fsync", 0, 0}, {"signal", 2, 800}, {"unknown", 3, 700}};
   const Parsed p = page();

@@ -173,7 +173,7 @@ void World::start(NodeId id) {
     if (!store.ok()) return store.error();
     auto state = kv::MvccStateMachine::open(std::move(*store), *n.disk, *n.clock, p.log);
     if (!state.ok()) return state.error();
-    if (options_.plants.chain_hash_ignored && p.spec.id == NodeId(2))
+    if (options_.plants.other_bytes_applied && p.spec.id == NodeId(2))
       return std::unique_ptr<StateMachine>(
           std::make_unique<AppliesOtherBytes>(std::shared_ptr<StateMachine>(std::move(*state))));
     return std::unique_ptr<StateMachine>(std::move(*state));
@@ -217,7 +217,7 @@ void World::start(NodeId id) {
   p.member->start();
 }
 
-void World::end(NodeId id, bool power) {
+void World::end(NodeId id, bool power, test::MemoryDisk::Tear tear) {
   auto& n = nodes_.at(id);
   n.doomed = false;
   n.disk->refuse_writes("");
@@ -228,7 +228,7 @@ void World::end(NodeId id, bool power) {
     n.process.reset();
   }
   if (power) {
-    n.disk->crash(dice.next());
+    n.disk->crash(dice.next(), tear);
   } else {
     n.disk->kill();
   }
@@ -236,6 +236,7 @@ void World::end(NodeId id, bool power) {
 }
 
 void World::crash(NodeId id) { end(id, true); }
+void World::crash_hard(NodeId id) { end(id, true, test::MemoryDisk::Tear::kLoseAll); }
 void World::kill(NodeId id) { end(id, false); }
 
 void World::wipe(NodeId id) {

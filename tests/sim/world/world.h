@@ -25,7 +25,7 @@ struct Plants {
   bool older_term_committed = false;
   bool acknowledged_before_quorum = false;
   bool checkpoint_without_log = false;
-  bool chain_hash_ignored = false;
+  bool other_bytes_applied = false;
   bool stale_lease_read = false;
 };
 
@@ -54,6 +54,7 @@ class World {
   // --- nodes ---
   void start(NodeId id);
   void crash(NodeId id);           // power lost: what was not synced may be gone
+  void crash_hard(NodeId id);      // likewise: what was not synced is gone
   void kill(NodeId id);            // the process alone dies: the page cache stays
   void wipe(NodeId id);            // crash, and the disk is replaced by an empty one
   void stop(NodeId id);            // graceful; runs until it is down
@@ -121,7 +122,7 @@ class World {
   struct Client;
 
   node::MemberOptions member_options(NodeId id) const;
-  void end(NodeId id, bool power);
+  void end(NodeId id, bool power, test::MemoryDisk::Tear tear = test::MemoryDisk::Tear::kRandom);
   void check_step();
   void next_operation(Client& client);
   void client_put(Client& client, NodeId id);
