@@ -128,7 +128,7 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   o.primary_silence = c.dr.primary_silence;
   o.eligibility.max_lag = c.dr.max_lag;
   o.source.compression = o.client.compression = c.dr.compression != "off";
-  o.arming.mode = c.dr.self_fence == "lease" ? standby::FenceMode::kLease : standby::FenceMode::kContact;
+  o.arming.mode = c.dr.self_fence == "lease" ? region::FenceMode::kLease : region::FenceMode::kContact;
   o.arming.lease = c.dr.lease;
   return o;
 }

@@ -2,9 +2,17 @@
 
 #include <algorithm>
 
+#include "region/state.h"
+
 namespace leeward::standby {
 namespace {
 constexpr Duration kInterval = 500ms;
+}
+
+std::optional<region::Armed> armed_group(const StateMachine& state) {
+  auto history = region::State::history_of(state.region_entries());
+  if (!history.ok()) return std::nullopt;
+  return region::State({}, std::move(*history), {}).armed_group();
 }
 
 // An Armed in the log is either this leader's own proposal of this term, or of
@@ -26,7 +34,7 @@ void Arming::tick(Instant now, const Regions& regions) {
   if (now < next_) return;
   next_ = now + kInterval;
   if (group_.role() != GroupRole::kPrimary || !group_.is_leader()) return;
-  if (armed_in(group_.state().region_entries(), group_.epoch())) return;
+  if (armed_group(group_.state())) return;
 
   for (const auto& region : regions.following) {
     if (regions.role_of.at(region) != GroupRole::kStandby) continue;
@@ -34,7 +42,7 @@ void Arming::tick(Instant now, const Regions& regions) {
     const auto follower = followers_.group_of(region);
     if (!lag || *lag > options_.arm_within || !follower) continue;
     if (under_way()) return;
-    const Armed armed{group_.random() | 1, follower, region, options_.mode, options_.lease, false};
+    const region::Armed armed{group_.random() | 1, follower, region, options_.mode, options_.lease, false};
     raft::Proposal proposal;
     proposal.kind = EntryKind::kArmed;
     proposal.epoch = group_.epoch();

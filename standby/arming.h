@@ -2,17 +2,23 @@
 // caught up, while no group is armed in this epoch. Core loop.
 #pragma once
 
+#include <optional>
+
 #include "node/group.h"
-#include "standby/armed.h"
+#include "region/entries.h"
 #include "standby/followers.h"
 
 namespace leeward::standby {
 
 struct ArmingOptions {
   Duration arm_within = 2s;  // lag of a region that counts as caught up, as the leader sees it
-  FenceMode mode = FenceMode::kContact;
+  region::FenceMode mode = region::FenceMode::kContact;
   Duration lease = 10s;
 };
+
+// The group that may end the present epoch, by what is applied. What cannot be
+// read arms nobody.
+std::optional<region::Armed> armed_group(const StateMachine& state);
 
 class Arming {
  public:

@@ -70,7 +70,7 @@ NodeId Replication::primary_member() const {
   return leader;
 }
 
-std::optional<Armed> Replication::armed() const { return armed_in(group_.state().region_entries(), group_.epoch()); }
+std::optional<region::Armed> Replication::armed() const { return armed_group(group_.state()); }
 
 // --- what comes in ---
 

@@ -66,7 +66,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   bool heard(Instant now) const;
   // A member of the primary to pass calls to: its leader if reachable.
   NodeId primary_member() const;
-  std::optional<Armed> armed() const;
+  std::optional<region::Armed> armed() const;
 
   // `done` runs once: with the history position that was committed in the
   // primary at some time after this call, or kUnavailable after `timeout`.

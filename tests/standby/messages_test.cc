@@ -1,6 +1,5 @@
 #include <gtest/gtest.h>
 
-#include "standby/armed.h"
 #include "standby/messages.h"
 
 namespace leeward::standby {
@@ -151,33 +150,6 @@ TEST(Envelopes, KeepTracesAndDropOrigins) {
   ASSERT_TRUE(items.ok());
   EXPECT_EQ((*items)[1].trace, traced.trace);
   EXPECT_EQ((*items)[1].origin, Origin{});
-}
-
-RegionEntry entry(EntryKind kind, std::uint64_t epoch, std::uint64_t index, std::string payload) {
-  return {kind, Epoch(epoch), HistoryIndex(index), Bytes(std::move(payload))};
-}
-
-TEST(ArmedEntry, ComesBackAsItWasAndRefusesGarbage) {
-  const Armed armed{5, GroupId(9), "west", FenceMode::kLease, 3s, true};
-  const auto bytes = encode(armed);
-  auto back = decode_armed(bytes);
-  ASSERT_TRUE(back.ok());
-  EXPECT_EQ(*back, armed);
-  for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_armed(bytes.substr(0, size)).ok());
-  EXPECT_FALSE(decode_armed(bytes + "x").ok());
-  EXPECT_FALSE(decode_disarmed("").ok());
-  EXPECT_EQ(decode_disarmed(encode(Disarmed{5})).value(), Disarmed{5});
-}
-
-TEST(ArmedEntry, TheNewestOfTheEpochCountsUnlessDisarmed) {
-  const auto west = encode(Armed{5, GroupId(9), "west"});
-  EXPECT_FALSE(armed_in({}, Epoch(1)));
-  EXPECT_EQ(armed_in({entry(EntryKind::kArmed, 1, 10, west)}, Epoch(1))->group, GroupId(9));
-  EXPECT_FALSE(armed_in({entry(EntryKind::kArmed, 1, 10, west)}, Epoch(2)));
-  EXPECT_FALSE(armed_in({entry(EntryKind::kArmed, 1, 10, west), entry(EntryKind::kDisarmed, 1, 11, encode(Disarmed{5}))}, Epoch(1)));
-  EXPECT_TRUE(armed_in({entry(EntryKind::kArmed, 1, 10, west), entry(EntryKind::kDisarmed, 1, 9, encode(Disarmed{5}))}, Epoch(1)));
-  EXPECT_TRUE(armed_in({entry(EntryKind::kArmed, 1, 10, west), entry(EntryKind::kDisarmed, 1, 11, encode(Disarmed{6}))}, Epoch(1)));
-  EXPECT_FALSE(armed_in({entry(EntryKind::kArmed, 1, 10, "garbage")}, Epoch(1)));
 }
 
 }  // namespace

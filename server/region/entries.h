@@ -1,0 +1,152 @@
+// Payloads of the entries about regions (standby/PROTOCOL.md, "Entries").
+// decode_* errors: kCorrupt, kNewerFormat.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/entry.h"
+#include "base/units.h"
+
+namespace leeward::region {
+
+enum class FenceMode : std::uint8_t { kContact = 1, kLease = 2 };
+const char* name(FenceMode mode);
+
+using ArmingId = std::uint64_t;     // random, never 0, as are the next two
+using PromotionId = std::uint64_t;
+using SealId = std::uint64_t;
+
+// A control entry of another group, as a member told that had applied it.
+struct Proof {
+  GroupId group;
+  Index index;
+  EntryKind kind = EntryKind::kNoop;
+  std::string payload;
+  bool operator==(const Proof&) const = default;
+};
+
+struct Armed {
+  ArmingId arming = 0;
+  GroupId group;
+  std::string region;  // shown; the group id decides
+  FenceMode mode = FenceMode::kContact;
+  Duration lease = 10s;  // whole milliseconds
+  bool unguarded = false;
+  bool operator==(const Armed&) const = default;
+};
+
+struct Disarmed {
+  ArmingId arming = 0;
+  std::optional<Proof> resigned;  // none: forced, for a region known destroyed
+  // The epoch is unguarded from here on: always when forced, and when it was.
+  bool unguarded = false;
+  bool operator==(const Disarmed&) const = default;
+};
+
+// What a plan announced as lost and its acceptance named.
+struct Loss {
+  std::uint64_t writes = 0, entries = 0, bytes = 0;  // known
+  bool more = false;                                 // and what nobody here ever heard of
+  bool operator==(const Loss&) const = default;
+};
+
+enum class Ending : std::uint8_t {  // how an epoch ended
+  kSealed = 1,   // planned
+  kGuarded = 2,  // by the armed group, unplanned
+  kForced = 3,
+};
+const char* name(Ending ending);
+
+struct EpochChange {
+  Epoch epoch;
+  PromotionId promotion = 0;
+  GroupId group;
+  std::string region;       // shown
+  HistoryIndex fork;        // the last entry of the epoch before
+  Hash fork_hash;
+  Ending ending = Ending::kGuarded;
+  Index cut;                // lease mode: the Cut that was waited for, in the group's log
+  Loss announced;
+  std::int64_t time_ms = 0;  // since 1970, of the proposer; shown only
+  std::string by, reason;    // operator
+  bool operator==(const EpochChange&) const = default;
+};
+
+struct Seal {
+  SealId seal = 0;
+  GroupId group;
+  ArmingId arming = 0;
+  bool operator==(const Seal&) const = default;
+};
+
+struct Unseal {
+  SealId seal = 0;
+  Proof reclaimed;
+  bool operator==(const Unseal&) const = default;
+};
+
+struct Resigned {
+  ArmingId arming = 0;
+  Epoch epoch;  // the arming's
+  bool operator==(const Resigned&) const = default;
+};
+
+struct Cut {  // and Uncut
+  ArmingId arming = 0;
+  bool operator==(const Cut&) const = default;
+};
+
+struct Reclaimed {
+  SealId seal = 0;
+  Epoch epoch;  // the Seal's
+  bool operator==(const Reclaimed&) const = default;
+};
+
+struct Fenced {
+  Epoch epoch;
+  PromotionId promotion = 0;
+  std::string region;  // that serves the epoch; shown
+  bool operator==(const Fenced&) const = default;
+};
+
+// One EpochChange of the history. What follows from applying it is there too.
+struct EpochRecord {
+  Epoch epoch;
+  PromotionId promotion = 0;
+  HistoryIndex fork;
+  Hash fork_hash;
+  bool operator==(const EpochRecord&) const = default;
+};
+
+struct Follow {
+  std::vector<EpochRecord> history;  // of the group followed, oldest first, not empty
+  Position common;
+  bool operator==(const Follow&) const = default;
+};
+
+std::string encode(const Armed&);
+std::string encode(const Disarmed&);
+std::string encode(const EpochChange&);
+std::string encode(const Seal&);
+std::string encode(const Unseal&);
+std::string encode(const Resigned&);
+std::string encode(const Cut&);
+std::string encode(const Reclaimed&);
+std::string encode(const Fenced&);
+std::string encode(const Follow&);
+Result<Armed> decode_armed(std::string_view payload);
+Result<Disarmed> decode_disarmed(std::string_view payload);
+Result<EpochChange> decode_epoch_change(std::string_view payload);
+Result<Seal> decode_seal(std::string_view payload);
+Result<Unseal> decode_unseal(std::string_view payload);
+Result<Resigned> decode_resigned(std::string_view payload);
+Result<Cut> decode_cut(std::string_view payload);
+Result<Reclaimed> decode_reclaimed(std::string_view payload);
+Result<Fenced> decode_fenced(std::string_view payload);
+Result<Follow> decode_follow(std::string_view payload);
+
+}  // namespace leeward::region

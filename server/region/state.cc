@@ -1,0 +1,321 @@
+#include "region/state.h"
+
+#include <algorithm>
+
+namespace leeward::region {
+namespace {
+
+Error refused(std::string rule) { return {Code::kInvalid, std::move(rule)}; }
+
+// Forced epochs keep away from the next one, which a group thought dead may
+// take by an arming of its own, and from each other by chance.
+constexpr std::uint64_t kForcedLeast = 2, kForcedMost = 1024;
+
+template <class T, class Id>
+bool names(const std::vector<T>& list, Id T::*member, Id id) {
+  return std::any_of(list.begin(), list.end(), [&](const T& item) { return item.*member == id; });
+}
+
+}  // namespace
+
+Epoch State::live_epoch() const { return history_.epochs.empty() ? Epoch(1) : history_.epochs.back().epoch; }
+Epoch State::group_epoch() const { return std::max(live_epoch(), control_.followed); }
+Epoch State::known_epoch() const {
+  return control_.fenced ? std::max(group_epoch(), control_.fenced->epoch) : group_epoch();
+}
+
+PromotionId State::promotion(Epoch epoch) const {
+  for (const EpochRecord& record : history_.epochs)
+    if (record.epoch == epoch) return record.promotion;
+  return 0;
+}
+
+std::optional<Armed> State::armed_group() const {
+  if (!history_.armed || history_.armed_in != live_epoch()) return std::nullopt;
+  if (history_.disarmed == history_.armed->arming) return std::nullopt;
+  return history_.armed;
+}
+
+std::optional<Armed> State::armed() const {
+  const auto armed = armed_group();
+  if (!armed || armed->group != control_.group || live_epoch() != group_epoch()) return std::nullopt;
+  if (names(control_.resigned, &Resigned::arming, armed->arming)) return std::nullopt;
+  return armed;
+}
+
+bool State::may_end_sealed() const {
+  const auto by = armed();
+  return by && history_.seal && history_.seal->group == control_.group && history_.seal->arming == by->arming &&
+         history_.sealed_at == end_.index && !names(control_.reclaimed, &Reclaimed::seal, history_.seal->seal);
+}
+
+Result<State::History> State::history_of(const std::vector<RegionEntry>& entries) {
+  // Folded in the order of the history.
+  std::vector<const RegionEntry*> sorted;
+  for (const RegionEntry& entry : entries) sorted.push_back(&entry);
+  std::sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return a->index < b->index; });
+  State state;
+  for (const RegionEntry* from : sorted) {
+    Entry entry;
+    entry.kind = from->kind;
+    entry.epoch = from->epoch;
+    entry.position.index = from->index;
+    entry.payload = from->payload;
+    LEEWARD_TRY(state.fold(entry));
+  }
+  return std::move(state.history_);
+}
+
+void State::begin_epoch(const EpochChange& change) {
+  history_.epochs.push_back({change.epoch, change.promotion, change.fork, change.fork_hash});
+  history_.seal.reset();
+  std::erase_if(control_.resigned, [&](const Resigned& r) { return r.epoch < change.epoch; });
+  control_.reclaimed.clear();
+  control_.cut.reset();
+  control_.fenced.reset();
+  if (change.group == control_.group)
+    control_.role = GroupRole::kPrimary;
+  else if (control_.role == GroupRole::kPrimary || control_.role == GroupRole::kFenced)
+    control_.role = GroupRole::kStandby;
+}
+
+Result<void> State::fold(const Entry& entry) {
+  const std::string_view payload = entry.payload.view();
+  switch (entry.kind) {
+    case EntryKind::kEpochChange: {
+      auto v = decode_epoch_change(payload);
+      if (!v.ok()) return v.error();
+      begin_epoch(*v);
+      break;
+    }
+    case EntryKind::kArmed: {
+      auto v = decode_armed(payload);
+      if (!v.ok()) return v.error();
+      history_.armed = std::move(*v);
+      history_.armed_in = entry.epoch;
+      break;
+    }
+    case EntryKind::kDisarmed: {
+      auto v = decode_disarmed(payload);
+      if (!v.ok()) return v.error();
+      history_.disarmed = v->arming;
+      if (v->unguarded) history_.unguarded = entry.epoch;
+      break;
+    }
+    case EntryKind::kSeal: {
+      auto v = decode_seal(payload);
+      if (!v.ok()) return v.error();
+      history_.seal = *v;
+      history_.sealed_at = entry.position.index;
+      break;
+    }
+    case EntryKind::kUnseal: {
+      auto v = decode_unseal(payload);
+      if (!v.ok()) return v.error();
+      if (history_.seal && history_.seal->seal == v->seal) history_.seal.reset();
+      break;
+    }
+    case EntryKind::kResigned: {
+      auto v = decode_resigned(payload);
+      if (!v.ok()) return v.error();
+      control_.resigned.push_back(*v);
+      break;
+    }
+    case EntryKind::kReclaimed: {
+      auto v = decode_reclaimed(payload);
+      if (!v.ok()) return v.error();
+      control_.reclaimed.push_back(*v);
+      break;
+    }
+    case EntryKind::kCut: {
+      auto v = decode_cut(payload);
+      if (!v.ok()) return v.error();
+      control_.cut = Control::CutAt{v->arming, entry.index};
+      break;
+    }
+    case EntryKind::kUncut: {
+      auto v = decode_cut(payload);
+      if (!v.ok()) return v.error();
+      if (control_.cut && control_.cut->arming == v->arming) control_.cut.reset();
+      break;
+    }
+    case EntryKind::kFenced: {
+      auto v = decode_fenced(payload);
+      if (!v.ok()) return v.error();
+      control_.fenced = std::move(*v);
+      control_.role = GroupRole::kFenced;
+      break;
+    }
+    case EntryKind::kFollow: {
+      auto v = decode_follow(payload);
+      if (!v.ok()) return v.error();
+      // What was armed at the common position only a rewind tells; by then the
+      // epoch has ended, so nobody goes by it.
+      std::erase_if(history_.epochs, [&](const EpochRecord& r) { return r.fork >= v->common.index; });
+      history_.armed.reset();
+      history_.disarmed.reset();
+      history_.seal.reset();
+      history_.unguarded = Epoch();
+      control_.followed = v->history.empty() ? control_.followed : v->history.back().epoch;
+      control_.fenced.reset();
+      if (control_.role != GroupRole::kObserver) control_.role = GroupRole::kStandby;
+      end_ = v->common;
+      return {};
+    }
+    default: break;
+  }
+  if (is_history(entry.kind) || entry.kind == EntryKind::kAdopt) end_ = entry.position;
+  return {};
+}
+
+Result<void> State::judge(Origin origin, EntryKind kind, Epoch epoch, std::string_view payload) const {
+  return is_history(kind) ? judge_history(origin, kind, epoch, payload) : judge_control(kind, payload);
+}
+
+Result<void> State::judge_history(Origin origin, EntryKind kind, Epoch epoch, std::string_view payload) const {
+  if (kind == EntryKind::kEpochChange) {
+    auto v = decode_epoch_change(payload);
+    if (!v.ok()) return v.error();
+    if (v->epoch != epoch) return refused("an EpochChange is hashed with the epoch it begins");
+    return judge(*v);
+  }
+  if (epoch != live_epoch()) return refused("the history is in another epoch");
+  if (role() == GroupRole::kFenced) return refused("a fenced group makes no history");
+  if (role() != GroupRole::kPrimary)  // what is received its own group has judged
+    return origin == Origin::kReceived ? Result<void>() : refused("a following group makes no history of its own");
+
+  if (history_.seal && kind != EntryKind::kUnseal) return refused("behind an open Seal");
+  switch (kind) {
+    case EntryKind::kArmed: {
+      auto v = decode_armed(payload);
+      if (!v.ok()) return v.error();
+      if (v->group == control_.group) return refused("a primary does not arm itself");
+      if (armed_group()) return refused("another arming of this epoch is not disarmed");
+      if (v->unguarded != (history_.unguarded == live_epoch()))
+        return refused("unguarded exactly in an epoch with a forced Disarmed");
+      return {};
+    }
+    case EntryKind::kDisarmed: {
+      auto v = decode_disarmed(payload);
+      if (!v.ok()) return v.error();
+      const auto armed = armed_group();
+      if (!armed || armed->arming != v->arming) return refused("that arming does not count");
+      if (v->unguarded != (!v->resigned || history_.unguarded == live_epoch()))
+        return refused("a Disarmed leaves its epoch unguarded exactly when forced, or when it was");
+      if (!v->resigned) return {};
+      const auto by = decode_resigned(v->resigned->payload);
+      if (v->resigned->kind != EntryKind::kResigned || v->resigned->group != armed->group || !by.ok() ||
+          by->arming != v->arming)
+        return refused("the proof is of something else");
+      return {};
+    }
+    case EntryKind::kSeal: {
+      auto v = decode_seal(payload);
+      if (!v.ok()) return v.error();
+      const auto armed = armed_group();
+      if (!armed || armed->arming != v->arming || armed->group != v->group || armed->unguarded)
+        return refused("a Seal names the group that is armed, guarded");
+      return {};
+    }
+    case EntryKind::kUnseal: {
+      auto v = decode_unseal(payload);
+      if (!v.ok()) return v.error();
+      if (!history_.seal || history_.seal->seal != v->seal) return refused("that Seal is not open");
+      const auto by = decode_reclaimed(v->reclaimed.payload);
+      if (v->reclaimed.kind != EntryKind::kReclaimed || v->reclaimed.group != history_.seal->group || !by.ok() ||
+          by->seal != v->seal)
+        return refused("the proof is of something else");
+      return {};
+    }
+    default: return {};
+  }
+}
+
+Result<void> State::judge(const EpochChange& change) const {
+  if (change.fork != end_.index || change.fork_hash != end_.hash) return refused("an epoch begins where the history ends");
+  if (change.group != control_.group) {
+    if (role() == GroupRole::kPrimary || role() == GroupRole::kFenced) return refused("only a following group receives one");
+    return change.epoch > live_epoch() ? Result<void>() : refused("the epoch is not newer");
+  }
+  if (change.ending == Ending::kForced || (change.ending == Ending::kGuarded && armed() && armed()->unguarded)) {
+    const std::uint64_t above = known_epoch().value();
+    if (change.epoch.value() < above + kForcedLeast || change.epoch.value() > above + kForcedMost)
+      return refused("a forced or unguarded epoch is drawn from 2 to 1024 above all known ones");
+    return {};
+  }
+  if (change.epoch != group_epoch() + 1) return refused("an unforced epoch is the next one");
+  const auto by = armed();
+  if (!by) return refused("this group is not armed");
+  if (change.ending == Ending::kSealed)
+    return may_end_sealed() ? Result<void>() : refused("the history does not end at an open Seal for this group");
+  if (by->mode == FenceMode::kLease &&
+      (!control_.cut || control_.cut->arming != by->arming || control_.cut->index != change.cut))
+    return refused("the Cut it names is not the last word of this arming");
+  return {};
+}
+
+Result<void> State::judge(const Follow& follow) const {
+  if (follow.history.empty() || follow.history.back().epoch <= group_epoch()) return refused("that history is not of a newer epoch");
+  if (const auto epoch = contested(history_.epochs, follow.history))
+    return refused("epoch " + std::to_string(epoch->value()) + " is contested");
+  // Its last epoch is not in this history: where the common one ends there, it says itself.
+  const HistoryIndex at = common_index(history_.epochs, end_.index, follow.history, end_.index + 1);
+  if (follow.common.index != at) return refused("that is not the common position");
+  if (at == end_.index && follow.common.hash != end_.hash) return refused("the common position has another hash here");
+  return {};
+}
+
+Result<void> State::judge_control(EntryKind kind, std::string_view payload) const {
+  switch (kind) {
+    case EntryKind::kFenced: {
+      auto v = decode_fenced(payload);
+      if (!v.ok()) return v.error();
+      if (role() != GroupRole::kPrimary && role() != GroupRole::kFenced) return refused("a following group is not fenced");
+      if (v->epoch > known_epoch()) return {};
+      if (v->epoch == group_epoch() && promotion(v->epoch) != 0 && v->promotion != promotion(v->epoch)) return {};  // contested
+      return refused("that epoch is not newer");
+    }
+    case EntryKind::kFollow: {
+      auto v = decode_follow(payload);
+      if (!v.ok()) return v.error();
+      return judge(*v);
+    }
+    case EntryKind::kResigned: {
+      auto v = decode_resigned(payload);
+      if (!v.ok()) return v.error();
+      return v->epoch >= live_epoch() ? Result<void>() : refused("behind a newer epoch");
+    }
+    case EntryKind::kReclaimed: {
+      auto v = decode_reclaimed(payload);
+      if (!v.ok()) return v.error();
+      if (v->epoch != live_epoch() || !history_.seal || history_.seal->seal != v->seal) return refused("that Seal is not open");
+      return history_.seal->group == control_.group ? Result<void>() : refused("the Seal names another group");
+    }
+    case EntryKind::kCut:
+    case EntryKind::kUncut: {
+      auto v = decode_cut(payload);
+      if (!v.ok()) return v.error();
+      const auto by = armed();
+      if (!by || by->arming != v->arming) return refused("not armed by that arming");
+      const bool cut = control_.cut && control_.cut->arming == by->arming;
+      return cut == (kind == EntryKind::kUncut) ? Result<void>() : refused(cut ? "cut already" : "not cut");
+    }
+    default: return {};
+  }
+}
+
+std::optional<Epoch> contested(const std::vector<EpochRecord>& a, const std::vector<EpochRecord>& b) {
+  for (const EpochRecord& x : a)
+    for (const EpochRecord& y : b)
+      if (x.epoch == y.epoch && x.promotion != y.promotion) return x.epoch;
+  return std::nullopt;
+}
+
+HistoryIndex common_index(const std::vector<EpochRecord>& a, HistoryIndex a_end, const std::vector<EpochRecord>& b,
+                          HistoryIndex b_end) {
+  std::size_t same = 0;
+  while (same < a.size() && same < b.size() && a[same].epoch == b[same].epoch && a[same].promotion == b[same].promotion) ++same;
+  return std::min(same < a.size() ? a[same].fork : a_end, same < b.size() ? b[same].fork : b_end);
+}
+
+}  // namespace leeward::region

@@ -1,0 +1,440 @@
+#include "region/state.h"
+
+#include <gtest/gtest.h>
+
+namespace leeward::region {
+namespace {
+
+constexpr GroupId kEast(1), kWest(2), kNorth(3);
+constexpr ArmingId kArming = 11, kLaterArming = 12;
+constexpr SealId kSeal = 21;
+
+// One group's log, as its leader holds it: appends what the rule allows.
+class Group {
+ public:
+  Group(GroupId id, GroupRole role) : state_({.group = id, .role = role}, {}, {}) {}
+
+  // "" when appended, else the rule that refuses.
+  std::string append(EntryKind kind, std::string payload = {}, State::Origin origin = State::Origin::kOwn) {
+    Entry e;
+    e.index = ++index_;
+    e.kind = kind;
+    e.epoch = is_history(kind) ? state_.live_epoch() : Epoch();
+    if (kind == EntryKind::kEpochChange) e.epoch = decode_epoch_change(payload)->epoch;
+    if (const auto verdict = state_.judge(origin, kind, e.epoch, payload); !verdict.ok()) return verdict.error().message;
+    e.position = is_history(kind) ? extend(state_.end(), e.epoch, kind, 0, payload) : state_.end();
+    e.payload = Bytes(payload);
+    EXPECT_TRUE(state_.fold(e).ok());
+    log_.push_back(std::move(e));
+    return {};
+  }
+  template <class T>
+  std::string append(EntryKind kind, const T& value, State::Origin origin = State::Origin::kOwn) {
+    return append(kind, encode(value), origin);
+  }
+  std::string write(std::string text = "w") { return append(EntryKind::kWrites, std::move(text)); }
+
+  // Takes over the history of `from` that is not here yet.
+  void receive(const Group& from) {
+    for (const Entry& e : from.log_) {
+      if (!is_history(e.kind) || e.position.index <= state_.end().index) continue;
+      if (e.kind == EntryKind::kEpochChange)
+        ASSERT_EQ(append(e.kind, std::string(e.payload.view()), State::Origin::kReceived), "");
+      else
+        ASSERT_EQ(append(e.kind, std::string(e.payload.view()), State::Origin::kReceived), "");
+      ASSERT_EQ(log_.back().position, e.position);
+    }
+  }
+  EpochChange change(Ending ending = Ending::kGuarded) const {
+    return {.epoch = state_.group_epoch() + 1,
+            .promotion = 31,
+            .group = state_.control().group,
+            .fork = state_.end().index,
+            .fork_hash = state_.end().hash,
+            .ending = ending};
+  }
+  Index last() const { return index_; }
+  const State& state() const { return state_; }
+  const std::vector<Entry>& log() const { return log_; }
+
+ private:
+  State state_;
+  Index index_;
+  std::vector<Entry> log_;
+};
+
+Armed arming(GroupId group, ArmingId id = kArming, FenceMode mode = FenceMode::kContact) {
+  return {.arming = id, .group = group, .region = "r", .mode = mode};
+}
+Proof resigned_by(GroupId group, ArmingId id) {
+  return {group, Index(9), EntryKind::kResigned, encode(Resigned{id, Epoch(1)})};
+}
+Proof reclaimed_by(GroupId group, SealId id) {
+  return {group, Index(9), EntryKind::kReclaimed, encode(Reclaimed{id, Epoch(1)})};
+}
+
+class Rule : public testing::Test {
+ protected:
+  // East is primary, has written, and has armed west, which has it all.
+  void arm(FenceMode mode = FenceMode::kContact) {
+    ASSERT_EQ(east.write(), "");
+    ASSERT_EQ(east.append(EntryKind::kArmed, arming(kWest, kArming, mode)), "");
+    west.receive(east);
+    north.receive(east);
+  }
+  Group east{kEast, GroupRole::kPrimary}, west{kWest, GroupRole::kStandby}, north{kNorth, GroupRole::kObserver};
+};
+
+TEST_F(Rule, TheArmedGroupAndNoOtherMayEndTheEpoch) {
+  arm();
+  EXPECT_EQ(north.append(EntryKind::kEpochChange, north.change()), "this group is not armed");
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  EXPECT_EQ(west.state().role(), GroupRole::kPrimary);
+  EXPECT_EQ(west.state().live_epoch(), Epoch(2));
+}
+
+TEST_F(Rule, AnEpochChangeTurnsEveryRole) {
+  arm();
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  north.receive(west);
+  EXPECT_EQ(north.state().role(), GroupRole::kObserver);
+  EXPECT_EQ(north.state().live_epoch(), Epoch(2));
+  EXPECT_EQ(north.state().armed_group(), std::nullopt) << "the arming was of the epoch before";
+}
+
+// SECOND_OPERATOR_SEES_COMMITTED_ONLY
+TEST_F(Rule, TheSecondOperatorFindsTheEpochTaken) {
+  arm();
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  EXPECT_NE(west.append(EntryKind::kEpochChange, west.change()), "");
+}
+
+// OLD_EPOCH_AFTER_EPOCH_CHANGE
+TEST_F(Rule, NothingOfAnOlderEpochComesBehindAnEpochChange) {
+  arm();
+  ASSERT_EQ(east.write("late"), "");
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  EXPECT_FALSE(west.state().judge(State::Origin::kReceived, EntryKind::kWrites, Epoch(1), "late").ok());
+  for (const auto kind : {EntryKind::kResigned, EntryKind::kCut, EntryKind::kReclaimed}) {
+    const std::string payload = kind == EntryKind::kResigned ? encode(Resigned{kArming, Epoch(1)})
+                                : kind == EntryKind::kCut    ? encode(Cut{kArming})
+                                                             : encode(Reclaimed{kSeal, Epoch(1)});
+    EXPECT_NE(west.append(kind, payload), "");
+  }
+}
+
+// DISARMED_WITHOUT_PROOF
+TEST_F(Rule, AnArmingEndsByTheProofOfItsOwnGroupOnly) {
+  arm();
+  EXPECT_NE(east.append(EntryKind::kArmed, arming(kNorth, kLaterArming)), "") << "two armed at once";
+  EXPECT_NE(east.append(EntryKind::kDisarmed, Disarmed{kArming, resigned_by(kNorth, kArming)}), "");
+  EXPECT_NE(east.append(EntryKind::kDisarmed, Disarmed{kArming, resigned_by(kWest, kLaterArming)}), "");
+  EXPECT_NE(east.append(EntryKind::kDisarmed, Disarmed{kArming, reclaimed_by(kWest, kArming)}), "");
+  EXPECT_EQ(east.append(EntryKind::kDisarmed, Disarmed{kArming, resigned_by(kWest, kArming)}), "");
+  EXPECT_EQ(east.append(EntryKind::kArmed, arming(kNorth, kLaterArming)), "");
+}
+
+// RESIGNED_COUNTS_ONLY_AFTER_ARMED
+TEST_F(Rule, AnArmingThatWasResignedBeforeItCameDoesNotCount) {
+  ASSERT_EQ(west.append(EntryKind::kResigned, Resigned{kArming, Epoch(1)}), "");
+  arm();
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, west.change()), "this group is not armed");
+}
+
+// WAITED_FOR_AN_EARLIER_CUT
+TEST_F(Rule, InLeaseModeAnEpochChangeNamesTheLastCut) {
+  arm(FenceMode::kLease);
+  EXPECT_NE(west.append(EntryKind::kEpochChange, west.change()), "") << "no Cut at all";
+  ASSERT_EQ(west.append(EntryKind::kCut, Cut{kArming}), "");
+  EpochChange early = west.change();
+  early.cut = west.last();
+  EXPECT_NE(west.append(EntryKind::kCut, Cut{kArming}), "") << "cut already";
+  ASSERT_EQ(west.append(EntryKind::kUncut, Cut{kArming}), "");
+  EXPECT_NE(west.append(EntryKind::kEpochChange, early), "") << "uncut since";
+  ASSERT_EQ(west.append(EntryKind::kCut, Cut{kArming}), "");
+  EXPECT_NE(west.append(EntryKind::kEpochChange, early), "") << "another Cut since";
+  EpochChange late = west.change();
+  late.cut = west.state().control().cut->index;
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, late), "");
+}
+
+// CUT_OF_ANOTHER_ARMING
+TEST_F(Rule, ACutOfAnEarlierArmingIsNothingToALaterOne) {
+  arm(FenceMode::kLease);
+  ASSERT_EQ(west.append(EntryKind::kCut, Cut{kArming}), "");
+  const Index old_cut = west.last();
+  ASSERT_EQ(west.append(EntryKind::kResigned, Resigned{kArming, Epoch(1)}), "");
+  ASSERT_EQ(east.append(EntryKind::kDisarmed, Disarmed{kArming, resigned_by(kWest, kArming)}), "");
+  ASSERT_EQ(east.append(EntryKind::kArmed, arming(kWest, kLaterArming, FenceMode::kLease)), "");
+  west.receive(east);
+  EpochChange change = west.change();
+  change.cut = old_cut;
+  EXPECT_NE(west.append(EntryKind::kEpochChange, change), "");
+  EXPECT_EQ(west.append(EntryKind::kCut, Cut{kLaterArming}), "");
+}
+
+TEST_F(Rule, BehindASealNothingIsWrittenAndThePlannedChangeLosesNothing) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kSeal, Seal{kSeal, kWest, kArming}), "");
+  EXPECT_EQ(east.write(), "behind an open Seal");
+  EXPECT_NE(west.append(EntryKind::kEpochChange, west.change(Ending::kSealed)), "") << "the Seal has not come yet";
+  west.receive(east);
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, west.change(Ending::kSealed)), "");
+  EXPECT_NE(west.append(EntryKind::kReclaimed, Reclaimed{kSeal, Epoch(1)}), "") << "RECLAIMED_AFTER_EPOCH_CHANGE";
+}
+
+// RECLAIMED_IGNORED
+TEST_F(Rule, ASealThatWasReclaimedEndsNoEpochAndIsLiftedByItsProof) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kSeal, Seal{kSeal, kWest, kArming}), "");
+  west.receive(east);
+  ASSERT_EQ(west.append(EntryKind::kReclaimed, Reclaimed{kSeal, Epoch(1)}), "");
+  EXPECT_NE(west.append(EntryKind::kEpochChange, west.change(Ending::kSealed)), "");
+  EXPECT_NE(east.append(EntryKind::kUnseal, Unseal{kSeal, reclaimed_by(kNorth, kSeal)}), "");
+  EXPECT_NE(east.append(EntryKind::kUnseal, Unseal{kSeal, resigned_by(kWest, kSeal)}), "");
+  EXPECT_EQ(east.append(EntryKind::kUnseal, Unseal{kSeal, reclaimed_by(kWest, kSeal)}), "");
+  EXPECT_EQ(east.write(), "");
+}
+
+TEST_F(Rule, ASealNamesTheGroupThatIsArmedAndGuarded) {
+  arm();
+  EXPECT_NE(east.append(EntryKind::kSeal, Seal{kSeal, kNorth, kArming}), "");
+  EXPECT_NE(east.append(EntryKind::kSeal, Seal{kSeal, kWest, kLaterArming}), "");
+  ASSERT_EQ(east.append(EntryKind::kDisarmed, Disarmed{.arming = kArming, .unguarded = true}), "");
+  Armed unguarded = arming(kNorth, kLaterArming);
+  EXPECT_NE(east.append(EntryKind::kArmed, unguarded), "") << "an epoch with a forced Disarmed is unguarded";
+  unguarded.unguarded = true;
+  ASSERT_EQ(east.append(EntryKind::kArmed, unguarded), "");
+  EXPECT_NE(east.append(EntryKind::kSeal, Seal{kSeal, kNorth, kLaterArming}), "");
+}
+
+// UNGUARDED_TAKES_THE_NEXT_EPOCH
+TEST_F(Rule, AnUnguardedEpochIsDrawnAwayFromTheNextOne) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kDisarmed, Disarmed{.arming = kArming, .unguarded = true}), "");
+  Armed unguarded = arming(kNorth, kLaterArming);
+  unguarded.unguarded = true;
+  ASSERT_EQ(east.append(EntryKind::kArmed, unguarded), "");
+  north.receive(east);
+  EpochChange change = north.change();
+  EXPECT_NE(north.append(EntryKind::kEpochChange, change), "");
+  change.epoch = Epoch(1 + 1025);
+  EXPECT_NE(north.append(EntryKind::kEpochChange, change), "");
+  change.epoch = Epoch(1 + 2);
+  ASSERT_EQ(north.append(EntryKind::kEpochChange, change), "");
+  Armed next = arming(kWest, 13);
+  EXPECT_EQ(north.append(EntryKind::kArmed, next), "") << "the next epoch begins guarded";
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, west.change()), "") << "the one thought dead takes the next";
+}
+
+TEST_F(Rule, AProvenDisarmedLeavesAnUnguardedEpochUnguarded) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kDisarmed, Disarmed{.arming = kArming, .unguarded = true}), "");
+  Armed unguarded = arming(kNorth, kLaterArming);
+  unguarded.unguarded = true;
+  ASSERT_EQ(east.append(EntryKind::kArmed, unguarded), "");
+  EXPECT_NE(east.append(EntryKind::kDisarmed, Disarmed{kLaterArming, resigned_by(kNorth, kLaterArming), false}), "");
+  EXPECT_EQ(east.append(EntryKind::kDisarmed, Disarmed{kLaterArming, resigned_by(kNorth, kLaterArming), true}), "");
+  EXPECT_NE(east.append(EntryKind::kArmed, arming(kWest, 13)), "");
+}
+
+TEST_F(Rule, AnEpochBeginsWhereTheHistoryEndsAndIsTheNextOne) {
+  arm();
+  EpochChange change = west.change();
+  change.fork = HistoryIndex(1);
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, change), "an epoch begins where the history ends");
+  change = west.change();
+  change.fork_hash.bytes[0] ^= 1;
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, change), "an epoch begins where the history ends");
+  change = west.change();
+  change.epoch = Epoch(3);
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, change), "an unforced epoch is the next one");
+}
+
+TEST_F(Rule, AnEpochOfAnotherGroupIsReceivedByFollowersOnlyAndOnlyANewerOne) {
+  arm();
+  const EpochChange change = west.change();
+  EXPECT_EQ(east.append(EntryKind::kEpochChange, change, State::Origin::kReceived), "only a following group receives one");
+  ASSERT_EQ(north.append(EntryKind::kEpochChange, change, State::Origin::kReceived), "");
+  EpochChange again = north.change();
+  again.group = kWest;
+  again.epoch = Epoch(2);
+  EXPECT_EQ(north.append(EntryKind::kEpochChange, again, State::Origin::kReceived), "the epoch is not newer");
+}
+
+TEST_F(Rule, APrimaryDoesNotArmItself) {
+  EXPECT_EQ(east.append(EntryKind::kArmed, arming(kEast)), "a primary does not arm itself");
+}
+
+TEST_F(Rule, OnlyTheGroupThatASealNamesLetsItGo) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kSeal, Seal{kSeal, kWest, kArming}), "");
+  north.receive(east);
+  EXPECT_EQ(north.append(EntryKind::kReclaimed, Reclaimed{kSeal, Epoch(1)}), "the Seal names another group");
+}
+
+TEST_F(Rule, AGroupIsFencedByANewerEpochOrByItsOwnUnderAnotherPromotion) {
+  arm();
+  EXPECT_NE(east.append(EntryKind::kFenced, Fenced{Epoch(1), 31, "west"}), "") << "the first epoch was promoted by nobody";
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  EXPECT_NE(west.append(EntryKind::kFenced, Fenced{Epoch(2), 31, "west"}), "") << "that is itself";
+  EXPECT_EQ(west.append(EntryKind::kFenced, Fenced{Epoch(2), 32, "north"}), "");
+}
+
+TEST_F(Rule, AFencedGroupMakesNoHistory) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kFenced, Fenced{Epoch(2), 31, "west"}), "");
+  EXPECT_EQ(east.state().role(), GroupRole::kFenced);
+  EXPECT_EQ(east.state().group_epoch(), Epoch(1)) << "Fenced does not raise it";
+  EXPECT_NE(east.write(), "");
+  EXPECT_FALSE(east.state().judge(State::Origin::kReceived, EntryKind::kWrites, Epoch(1), "w").ok()) << "nor takes any in";
+  EXPECT_NE(west.append(EntryKind::kFenced, Fenced{Epoch(2), 31, "west"}), "") << "a following group is not fenced";
+}
+
+// CLIENT_WRITES_AFTER_FOLLOW
+TEST_F(Rule, BehindAFollowOnlyWhatIsReceivedComes) {
+  arm();
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  ASSERT_EQ(west.write("new"), "");
+  ASSERT_EQ(east.write("lost"), "");
+  ASSERT_EQ(east.append(EntryKind::kFenced, Fenced{Epoch(2), 31, "west"}), "");
+  Follow follow{west.state().history().epochs, west.log()[1].position};
+  Follow wrong = follow;
+  wrong.common = east.state().end();
+  EXPECT_NE(east.append(EntryKind::kFollow, wrong), "") << "FOLLOW_AT_THE_LOGS_END";
+  EXPECT_NE(west.append(EntryKind::kFollow, follow), "") << "its own epoch";
+  Group same(kEast, GroupRole::kPrimary);  // ends at the common position
+  ASSERT_EQ(same.write(), "");
+  ASSERT_EQ(same.append(EntryKind::kArmed, arming(kWest)), "");
+  wrong = follow;
+  wrong.common.hash.bytes[0] ^= 1;
+  EXPECT_EQ(same.append(EntryKind::kFollow, wrong), "the common position has another hash here");
+  EXPECT_EQ(same.append(EntryKind::kFollow, follow), "");
+  ASSERT_EQ(east.append(EntryKind::kFollow, follow), "");
+  EXPECT_EQ(east.state().role(), GroupRole::kStandby);
+  EXPECT_EQ(east.state().group_epoch(), Epoch(2));
+  EXPECT_EQ(east.state().end(), follow.common);
+  EXPECT_NE(east.write(), "");
+  EXPECT_NE(east.append(EntryKind::kEpochChange, east.change()), "") << "armed by nobody";
+  east.receive(west);
+  EXPECT_EQ(east.state().end(), west.state().end());
+  EXPECT_EQ(east.state().live_epoch(), Epoch(2));
+}
+
+// CONTESTED_BY_THE_NEWEST_EPOCH_ONLY
+TEST_F(Rule, AnEpochTakenTwiceIsContestedWhereverItStands) {
+  arm();
+  EpochChange forced = west.change(Ending::kForced);
+  forced.epoch = Epoch(3);
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, forced), "");
+  EpochChange again = west.change(Ending::kForced);
+  again.epoch = Epoch(5);
+  again.promotion = 32;
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, again), "");
+  EpochChange other = north.change(Ending::kForced);
+  other.epoch = Epoch(3);
+  other.promotion = 33;
+  ASSERT_EQ(north.append(EntryKind::kEpochChange, other), "");
+  EXPECT_EQ(contested(west.state().history().epochs, north.state().history().epochs), Epoch(3));
+  EXPECT_EQ(north.append(EntryKind::kFollow, Follow{west.state().history().epochs, east.state().end()}),
+            "epoch 3 is contested");
+}
+
+TEST_F(Rule, AFollowGivesUpTheEpochsBehindTheCommonPosition) {
+  arm();
+  EpochChange own = north.change(Ending::kForced);
+  own.epoch = Epoch(3);
+  ASSERT_EQ(north.append(EntryKind::kEpochChange, own), "");
+  EpochChange other = west.change(Ending::kForced);
+  other.epoch = Epoch(5);
+  other.promotion = 33;
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, other), "");
+  ASSERT_EQ(north.append(EntryKind::kFollow, Follow{west.state().history().epochs, east.state().end()}), "");
+  EXPECT_EQ(north.state().live_epoch(), Epoch(1));
+  north.receive(west);
+  EXPECT_EQ(north.state().history().epochs, west.state().history().epochs);
+}
+
+// PROMOTES_BELOW_A_KNOWN_EPOCH
+TEST_F(Rule, AForcedEpochIsAboveAllThatAreKnown) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kFenced, Fenced{Epoch(7), 31, "west"}), "");
+  EpochChange forced = east.change(Ending::kForced);
+  forced.epoch = Epoch(8);
+  EXPECT_NE(east.append(EntryKind::kEpochChange, forced), "");
+  forced.epoch = Epoch(9);
+  EXPECT_EQ(east.append(EntryKind::kEpochChange, forced), "");
+  EXPECT_EQ(east.state().role(), GroupRole::kPrimary);
+}
+
+TEST_F(Rule, TheNewestEntriesOfAHistoryTellWhatAllOfItDoes) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kDisarmed, Disarmed{kArming, resigned_by(kWest, kArming)}), "");
+  ASSERT_EQ(east.append(EntryKind::kArmed, arming(kNorth, kLaterArming)), "");
+  ASSERT_EQ(east.append(EntryKind::kSeal, Seal{kSeal, kNorth, kLaterArming}), "");
+  const auto check = [](const Group& group) {
+    std::vector<RegionEntry> kept;  // as a state machine keeps them
+    for (const Entry& e : group.log()) {
+      if (!is_history(e.kind) || e.kind == EntryKind::kWrites) continue;
+      if (e.kind != EntryKind::kEpochChange)
+        std::erase_if(kept, [&](const RegionEntry& k) { return k.kind == e.kind; });
+      kept.insert(kept.begin(), {e.kind, e.epoch, e.position.index, e.payload});
+    }
+    const auto history = State::history_of(kept);
+    ASSERT_TRUE(history.ok()) << history.error().message;
+    EXPECT_EQ(*history, group.state().history());
+  };
+  check(east);
+  north.receive(east);
+  ASSERT_EQ(north.append(EntryKind::kEpochChange, north.change(Ending::kSealed)), "");
+  ASSERT_EQ(north.append(EntryKind::kArmed, arming(kWest, 13)), "");
+  Group twin(kNorth, GroupRole::kStandby);
+  twin.receive(north);
+  check(twin);
+}
+
+TEST(Common, TwoHistoriesAgreeUpToTheLowerEndOfTheLastEpochTheyShare) {
+  const std::vector<EpochRecord> one{{Epoch(2), 1, HistoryIndex(10), {}}};
+  const std::vector<EpochRecord> two{{Epoch(2), 1, HistoryIndex(10), {}}, {Epoch(3), 2, HistoryIndex(20), {}}};
+  const std::vector<EpochRecord> other{{Epoch(4), 3, HistoryIndex(7), {}}};
+  EXPECT_EQ(common_index({}, HistoryIndex(5), {}, HistoryIndex(9)), HistoryIndex(5));
+  EXPECT_EQ(common_index(one, HistoryIndex(30), two, HistoryIndex(40)), HistoryIndex(20));
+  EXPECT_EQ(common_index(one, HistoryIndex(15), two, HistoryIndex(40)), HistoryIndex(15));
+  EXPECT_EQ(common_index(two, HistoryIndex(25), other, HistoryIndex(40)), HistoryIndex(7));
+}
+
+template <class T>
+void expect_strict(const T& value, Result<T> (*decode)(std::string_view)) {
+  const std::string bytes = encode(value);
+  const auto back = decode(bytes);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(*back, value);
+  for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode(std::string_view(bytes).substr(0, size)).ok());
+  EXPECT_FALSE(decode(bytes + "x").ok());
+  std::string newer = bytes;
+  newer[0] = 2;
+  EXPECT_EQ(decode(newer).error().code, Code::kNewerFormat);
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    std::string flipped = bytes;
+    flipped[at] = static_cast<char>(flipped[at] ^ 0xff);
+    (void)decode(flipped);  // must not crash; ASan looks on
+  }
+}
+
+TEST(Entries, AreDecodedWholeOrRefused) {
+  expect_strict(arming(kWest), decode_armed);
+  expect_strict(Disarmed{kArming, resigned_by(kWest, kArming), true}, decode_disarmed);
+  expect_strict(EpochChange{.epoch = Epoch(2), .promotion = 31, .group = kWest, .region = "west", .fork = HistoryIndex(7),
+                            .ending = Ending::kGuarded, .cut = Index(5), .announced = {1, 2, 3, true}, .time_ms = -1,
+                            .by = "o", .reason = "fire"}, decode_epoch_change);
+  expect_strict(Seal{kSeal, kWest, kArming}, decode_seal);
+  expect_strict(Unseal{kSeal, reclaimed_by(kWest, kSeal)}, decode_unseal);
+  expect_strict(Resigned{kArming, Epoch(1)}, decode_resigned);
+  expect_strict(Cut{kArming}, decode_cut);
+  expect_strict(Reclaimed{kSeal, Epoch(1)}, decode_reclaimed);
+  expect_strict(Fenced{Epoch(2), 31, "west"}, decode_fenced);
+  expect_strict(Follow{{{Epoch(2), 31, HistoryIndex(7), {}}}, {HistoryIndex(7), {}, 1, 2}}, decode_follow);
+}
+
+}  // namespace
+}  // namespace leeward::region
