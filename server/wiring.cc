@@ -393,6 +393,7 @@ void Daemon::Impl::make_metrics() {
   m.rpc_in_flight = &api_probe_.in_flight;
   m.slow_requests = &api_probe_.slow_requests;
   m.watch_events = &api_probe_.watch_events;
+  m.stage_watch = &api_probe_.stage_watch;
   for (const Port* port : {&client_, &admin_, &metrics_port_}) {
     m.connections.push_back({port->name, &port->listener->probe().connections});
     m.rejected.push_back({"connections", &port->listener->probe().refused});
@@ -403,7 +404,7 @@ void Daemon::Impl::make_metrics() {
   m.state = [this] {
     StateMachine& state = member_->state();
     return telemetry::StateFigures{state.db_bytes(), state.db_bytes_in_use(), state.key_count(), state.watcher_count(),
-                                   state.leases().size()};
+                                   state.leases().size(), state.watch_backlog()};
   };
   m.volumes = [this] {
     std::vector<telemetry::Volume> volumes;

@@ -1,8 +1,14 @@
 #include "standby/client.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace leeward::standby {
+namespace {
+
+constexpr std::size_t kTimedAtOnce = 1024;  // batches
+
+}  // namespace
 
 const char* name(StreamState state) {
   switch (state) {
@@ -46,12 +52,14 @@ void StreamClient::start(Instant now) {
 void StreamClient::stop() {
   if (state_ == StreamState::kOff) return;
   end_session();
+  proposed_.clear();
   state_ = StreamState::kOff;
   damage_.clear();
 }
 
 void StreamClient::end_session() {
   if (session_) outbox_.send(source_, Bye{session_});
+  arrivals_.clear();
   session_ = 0;
   source_ = NodeId();
   waiting_.clear();
@@ -195,6 +203,7 @@ void StreamClient::entries(NodeId from, Entries frame, std::size_t wire_bytes) {
     waiting_.push_back(std::move(e));
   }
   probe_.entries_received.add(frame.entries.size());
+  arrivals_.push_back({received_.index, heard_});
   offer();
 }
 
@@ -224,6 +233,7 @@ std::size_t StreamClient::offer_some() {
   const auto first = group_.propose(proposals);
   if (first.ok()) {
     taken_bytes_ += bytes;
+    time_proposed(*first + (proposals.size() - 1), proposals.back().expected->index);
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(proposals.size()));
     refused_chains_ = 0;
     return proposals.size();
@@ -247,6 +257,20 @@ std::size_t StreamClient::offer_some() {
   return 0;
 }
 
+void StreamClient::time_proposed(Index last, HistoryIndex upto) {
+  const auto now = group_.clock().now();
+  if (!arrivals_.empty()) probe_.stage_receive.observe(now - arrivals_.front().at);
+  while (!arrivals_.empty() && arrivals_.front().upto <= upto) arrivals_.pop_front();
+  if (proposed_.size() < kTimedAtOnce) proposed_.push_back({last, now});
+}
+
+void StreamClient::applied() {
+  const auto now = group_.clock().now();
+  const auto index = group_.state().applied().point.index;
+  for (; !proposed_.empty() && proposed_.front().last <= index; proposed_.pop_front())
+    if (proposed_.front().committed) probe_.stage_apply.observe(now - proposed_.front().at);
+}
+
 void StreamClient::acknowledge(bool with_hashes) {
   const auto now = group_.clock().now();
   granted_ = taken_bytes_ + options_.window;
@@ -261,6 +285,14 @@ void StreamClient::acknowledge(bool with_hashes) {
 }
 
 void StreamClient::committed() {
+  const auto now = group_.clock().now();
+  const auto index = group_.committed().index;
+  for (auto& p : proposed_) {
+    if (p.last > index) break;
+    if (std::exchange(p.committed, true)) continue;
+    probe_.stage_fsync.observe(now - p.at);
+    p.at = now;
+  }
   if (state_ != StreamState::kStreaming) return;
   if (!waiting_.empty()) offer();
   if (ack_timer_ || group_.committed().position == acked_) return;

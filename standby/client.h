@@ -51,6 +51,7 @@ class StreamClient {
   void idle(NodeId from, const Idle& idle);
 
   void committed();
+  void applied();
   void tick(Instant now, const Regions& regions);
   void stop();
 
@@ -81,6 +82,7 @@ class StreamClient {
   void decline(NodeId from, std::uint64_t session);
   void offer();
   std::size_t offer_some();  // entries taken by the group
+  void time_proposed(Index last, HistoryIndex upto);
   void acknowledge(bool with_hashes);
   Duration jittered(Duration d);
 
@@ -104,6 +106,19 @@ class StreamClient {
   Position primary_committed_;
   std::string damage_;
   HistoryIndex resync_from_;  // committed when no source's log reached down
+
+  // Where batches are on their way, for the stage figures alone.
+  struct Arrival {
+    HistoryIndex upto;
+    Instant at;
+  };
+  struct Proposed {
+    Index last;
+    Instant at;
+    bool committed = false;
+  };
+  std::deque<Arrival> arrivals_;
+  std::deque<Proposed> proposed_;
 
   Position received_;       // end of what was received: the log's end and what waits
   std::deque<StreamEntry> waiting_;

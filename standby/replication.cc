@@ -223,6 +223,7 @@ void Replication::committed(Index) {
 }
 
 void Replication::applied(std::span<const Entry>) {
+  client_.applied();
   const auto index = group_.state().applied().point.position.index;
   while (!waiting_applies_.empty() && waiting_applies_.begin()->first <= index) {
     auto done = std::move(waiting_applies_.begin()->second.done);

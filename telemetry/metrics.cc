@@ -168,15 +168,18 @@ void add_consensus(Page& page, const MetricsSources& from, const NodeStatus& s, 
       .sample(probe.proposals_unknown.get(), {{"result", "unknown"}})
       .sample(probe.proposals_overloaded.get(), {{"result", "overloaded"}});
   page.histogram("commit_duration_seconds", "From propose to applied, at the leader.").sample(&probe.commit_duration);
+  const StandbyProbe& stream = standby_probe(from);
   page.histogram("stage_duration_seconds", "Time of a write in each stage.")
       .sample(&probe.stage_queue, {{"stage", "queue"}})
       .sample(&probe.stage_forward, {{"stage", "forward"}})
       .sample(&probe.stage_fsync, {{"stage", "fsync"}})
       .sample(&probe.stage_append, {{"stage", "append"}})
       .sample(&probe.stage_quorum, {{"stage", "quorum"}})
-      .sample(&probe.stage_apply, {{"stage", "apply"}});
-  for (const char* stage : {"watch", "standby_receive", "standby_fsync", "standby_apply"})
-    page.sample(static_cast<const Histogram*>(nullptr), {{"stage", stage}});
+      .sample(&probe.stage_apply, {{"stage", "apply"}})
+      .sample(from.stage_watch, {{"stage", "watch"}})
+      .sample(&stream.stage_receive, {{"stage", "standby_receive"}})
+      .sample(&stream.stage_fsync, {{"stage", "standby_fsync"}})
+      .sample(&stream.stage_apply, {{"stage", "standby_apply"}});
   page.gauge("commit_index", "Highest committed index of this group's log known here.").sample(s.commit.value());
   page.gauge("applied_index", "Highest index applied to the state.").sample(s.applied.point.index.value());
   page.gauge("durable_index", "Highest index whose effect survives a crash without the log.").sample(s.durable.value());
@@ -226,6 +229,8 @@ void add_mvcc(Page& page, const MetricsSources& from, const NodeStatus& s, const
   page.gauge("keys", "Live keys.").sample(state.keys);
   page.gauge("watchers", "Open watches.").sample(state.watchers);
   page.counter("watch_events_total", "Events sent to watchers.").sample(value_of(from.watch_events));
+  page.gauge("watch_lag_events", "Events that watchers have not been sent yet; of one that catches up, revisions.")
+      .sample(state.watch_backlog);
   page.gauge("leases", "Live leases.").sample(state.leases);
   page.counter("lease_expired_total", "Leases revoked because their time had run out.").sample(probe.leases_expired.get());
 }
@@ -289,7 +294,11 @@ void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s, c
       .sample(s.role == GroupRole::kPrimary ? 0.0 : seconds_or_infinity(s.primary_silence));
   page.gauge("dr_max_lag_seconds", "The lag up to which a standby is eligible.").sample(to_s(from.max_lag));
   page.gauge("dr_rpo_budget_seconds", "The lag that the RPO policy defends.").sample(to_s(from.rpo_budget));
+  page.gauge("dr_topology_differs", "1 when the member lists of this node's configuration are not those its group has stored.")
+      .sample(s.topology_differs);
   page.gauge("dr_armed", "1 when a standby region may take over.").sample(!s.armed_region.empty());
+  page.gauge("rewindable", "0 when this member could return to what the following regions hold only by a full copy.")
+      .sample(s.rewindable.value_or(true));
   page.gauge("dr_retained_log_bytes", "Size of the log kept here.").sample(s.log_bytes);
   page.gauge("dr_retain_log_limit_bytes", "Size above which the log is kept for nobody.").sample(from.retain_log_bytes);
   page.counter("dr_log_dropped_total", "Times that limit took log that a follower or a standby had not read.")

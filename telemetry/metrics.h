@@ -34,7 +34,7 @@ struct Volume {
 
 // What the state machine knows of itself. `leases` may be costly: ask rarely.
 struct StateFigures {
-  std::uint64_t db_bytes = 0, db_bytes_in_use = 0, keys = 0, watchers = 0, leases = 0;
+  std::uint64_t db_bytes = 0, db_bytes_in_use = 0, keys = 0, watchers = 0, leases = 0, watch_backlog = 0;
 };
 
 struct NamedCounter {
@@ -65,6 +65,7 @@ struct MetricsSources {
   const Gauge* rpc_in_flight = nullptr;
   const Counter* slow_requests = nullptr;
   const Counter* watch_events = nullptr;
+  const Histogram* stage_watch = nullptr;
   std::vector<NamedGauge> connections;  // by listener: client, peer, admin, metrics
   std::vector<NamedCounter> rejected;   // by reason, those of one reason are added; "overloaded" is there already
   std::vector<PeerHistogram> peer_rtt;

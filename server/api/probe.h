@@ -56,6 +56,7 @@ struct ApiProbe {
   Gauge streams;
   Counter slow_requests;
   Counter watch_events;
+  Histogram stage_watch;  // from applied until handed to the connection
 
   OfMethod& of(Method method) { return methods[static_cast<std::size_t>(method)]; }
   const OfMethod& of(Method method) const { return methods[static_cast<std::size_t>(method)]; }

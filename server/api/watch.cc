@@ -242,6 +242,7 @@ bool Stream::pump_one(std::int64_t id, Watch& watch) {
 
 void Stream::send_events(std::int64_t id, const WatchEvents& events) {
   core_.probe.watch_events.add(events.count);
+  if (events.applied) core_.probe.stage_watch.observe(core_.clock.now() - *events.applied);
   std::string head;
   put_header(head, header_fields(core_), events.revision);
   if (id != 0) {

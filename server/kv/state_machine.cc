@@ -525,6 +525,7 @@ std::uint64_t MvccStateMachine::db_bytes() const { return store_->bytes(); }
 std::uint64_t MvccStateMachine::db_bytes_in_use() const { return store_->bytes_in_use(); }
 std::uint64_t MvccStateMachine::key_count() const { return published_->get()->keys; }
 std::uint64_t MvccStateMachine::watcher_count() const { return hub_->count(); }
+std::uint64_t MvccStateMachine::watch_backlog() const { return hub_->backlog(); }
 Result<void> MvccStateMachine::defragment() { return store_->compact(); }
 
 }  // namespace leeward::kv

@@ -63,6 +63,7 @@ class MvccStateMachine final : public StateMachine {
   std::uint64_t db_bytes_in_use() const override;
   std::uint64_t key_count() const override;
   std::uint64_t watcher_count() const override;
+  std::uint64_t watch_backlog() const override;
   Result<void> defragment() override;
 
   // The state hash computed anew from all rows: what state_hash() must equal.

@@ -74,8 +74,9 @@ void WatchHub::publish(std::int64_t revision, std::vector<std::shared_ptr<const 
   const std::lock_guard lock(mutex_);
   std::vector<State*> wake;
   if (captured) {
+    const Instant now = clock_.now();
     for (auto& group : events) {
-      deliver(group, wake);
+      deliver(group, now, wake);
       ring_bytes_ += group->bytes();
       ring_.push_back(std::move(group));
     }
@@ -106,7 +107,7 @@ void WatchHub::reset(std::int64_t revision) {
   for (State* state : wake) state->ready();
 }
 
-void WatchHub::deliver(const std::shared_ptr<const Revisions>& group, std::vector<State*>& wake) {
+void WatchHub::deliver(const std::shared_ptr<const Revisions>& group, Instant now, std::vector<State*>& wake) {
   std::vector<State*> touched;
   const auto stage = [&](State* state, std::size_t i) {
     if (group->main() < state->next || !state->passes(*group, i)) return;
@@ -126,6 +127,7 @@ void WatchHub::deliver(const std::shared_ptr<const Revisions>& group, std::vecto
   for (State* state : touched) {
     Item item = std::exchange(state->staged, {});
     item.bytes += kItemOverhead;
+    item.applied = now;
     item.all = item.which.size() == group->size();
     if (item.all) item.which = {};
     std::unique_lock lock(state->mutex);
@@ -135,17 +137,41 @@ void WatchHub::deliver(const std::shared_ptr<const Revisions>& group, std::vecto
       demote(*state, group->main(), wake);
       continue;
     }
-    state->queued_bytes += item.bytes;
-    state->queue.push_back(std::move(item));
+    enqueue(*state, std::move(item));
     state->next = group->main() + 1;
     if (std::exchange(state->armed, false)) wake.push_back(state);
   }
+}
+
+void WatchHub::enqueue(State& state, Item item) {
+  state.queued_bytes += item.bytes;
+  queued_.fetch_add(item.count() - item.given, std::memory_order_relaxed);
+  state.queue.push_back(std::move(item));
+}
+
+void WatchHub::dequeue(State& state) {
+  const Item& item = state.queue.front();
+  state.queued_bytes -= item.bytes;
+  queued_.fetch_sub(item.count() - item.given, std::memory_order_relaxed);
+  state.queue.pop_front();
+}
+
+std::uint64_t WatchHub::backlog() {
+  std::uint64_t sum = queued_.load(std::memory_order_relaxed);
+  const std::lock_guard lock(mutex_);
+  const std::int64_t revision = revision_.load(std::memory_order_relaxed);
+  for (State* state : behind_) {
+    const std::lock_guard own(state->mutex);
+    if (!state->ended && revision >= state->next) sum += static_cast<std::uint64_t>(revision - state->next + 1);
+  }
+  return sum;
 }
 
 void WatchHub::demote(State& state, std::int64_t next, std::vector<State*>& wake) {
   const std::lock_guard lock(state.mutex);
   if (!state.live) return;
   delist(state);
+  behind_.insert(&state);
   state.live = false;
   state.next = std::max(state.next, next);
   if (std::exchange(state.armed, false)) wake.push_back(&state);
@@ -190,6 +216,7 @@ Result<std::unique_ptr<Watcher>> WatchHub::watch(const WatchRequest& request, st
       state->live = state->armed = true;
       enlist(*state);
     } else {
+      behind_.insert(state.get());
       must_poll = true;
     }
   }
@@ -202,6 +229,11 @@ Result<std::unique_ptr<Watcher>> WatchHub::watch(const WatchRequest& request, st
 void WatchHub::forget(State& state) {
   const std::lock_guard lock(mutex_);
   if (state.live) delist(state);
+  behind_.erase(&state);
+  {
+    const std::lock_guard own(state.mutex);
+    while (!state.queue.empty()) dequeue(state);
+  }
   all_.erase(state.id);
   count_.fetch_sub(1, std::memory_order_relaxed);
 }
@@ -250,6 +282,7 @@ std::optional<WatchEvents> WatchHub::take(State& state, std::size_t max_bytes) {
   const std::size_t fragment_limit =
       state.request.fragment && state.request.fragment_bytes > 0 ? state.request.fragment_bytes : ~std::size_t{0};
   out.revision = Revision(first.group->main());
+  out.applied = first.applied;
   state.told = clock_.now();
 
   if (first.given > 0 || first.bytes > fragment_limit) {
@@ -262,11 +295,10 @@ std::optional<WatchEvents> WatchHub::take(State& state, std::size_t max_bytes) {
       ++first.given;
       ++out.count;
     }
+    queued_.fetch_sub(out.count, std::memory_order_relaxed);
     out.events = Bytes(std::move(bytes));
     out.fragment = first.given < first.count();
-    if (out.fragment) return out;
-    state.queued_bytes -= first.bytes;
-    state.queue.pop_front();
+    if (!out.fragment) dequeue(state);
     return out;
   }
 
@@ -276,8 +308,7 @@ std::optional<WatchEvents> WatchHub::take(State& state, std::size_t max_bytes) {
     const std::size_t from = first.index(0), to = first.all ? first.count() : from + 1;
     out.count = static_cast<std::uint32_t>(to - from);
     out.events = Bytes(first.group, first.group->encoded(from, to, with_previous));
-    state.queued_bytes -= first.bytes;
-    state.queue.pop_front();
+    dequeue(state);
     return out;
   }
   std::string bytes;
@@ -291,8 +322,7 @@ std::optional<WatchEvents> WatchHub::take(State& state, std::size_t max_bytes) {
     }
     out.count += static_cast<std::uint32_t>(item.count());
     out.revision = Revision(item.group->main());
-    state.queued_bytes -= item.bytes;
-    state.queue.pop_front();
+    dequeue(state);
   } while (!state.queue.empty());
   out.events = Bytes(std::move(bytes));
   return out;
@@ -315,6 +345,7 @@ WatchHub::Step WatchHub::catch_up(State& state) {
     if (state.next > revision_.load(std::memory_order_relaxed)) {
       const std::lock_guard own(state.mutex);
       state.live = true;
+      behind_.erase(&state);
       enlist(state);
       return Step::kLive;
     }
@@ -351,8 +382,7 @@ void WatchHub::queue_matching(State& state, const std::vector<std::shared_ptr<co
     item.all = item.which.size() == group->size();
     if (item.all) item.which = {};
     const std::lock_guard own(state.mutex);
-    state.queued_bytes += item.bytes;
-    state.queue.push_back(std::move(item));
+    enqueue(state, std::move(item));
   }
 }
 

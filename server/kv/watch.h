@@ -15,6 +15,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -42,6 +44,8 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
   // Whether a batch that starts now must capture its events.
   bool wanted() const { return count_.load(std::memory_order_relaxed) > 0; }
   std::uint64_t count() const { return count_.load(std::memory_order_relaxed); }
+  // Events queued and not taken, and the revisions before those that catch up.
+  std::uint64_t backlog();
 
   // The state now stands at `revision`; `events` are those since the last
   // call, if `captured`. After the new view is published.
@@ -59,6 +63,7 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
     bool all = false;
     std::vector<std::uint32_t> which;
     std::size_t given = 0;  // of them, in earlier fragments
+    std::optional<Instant> applied;  // nullopt: read again
     std::size_t bytes = 0;
 
     std::size_t count() const { return all ? group->size() : which.size(); }
@@ -96,7 +101,9 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
   void enlist(State& state);
   void delist(State& state);
   void demote(State& state, std::int64_t next, std::vector<State*>& wake);
-  void deliver(const std::shared_ptr<const Revisions>& group, std::vector<State*>& wake);
+  void deliver(const std::shared_ptr<const Revisions>& group, Instant now, std::vector<State*>& wake);
+  void enqueue(State& state, Item item);  // state's lock held
+  void dequeue(State& state);             // likewise
 
   std::optional<WatchEvents> poll(State& state, std::size_t max_bytes);
   std::optional<WatchEvents> take(State& state, std::size_t max_bytes);  // state's lock held
@@ -110,11 +117,13 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
   const Clock& clock_;
   const WatchOptions options_;
   std::atomic<std::uint64_t> count_{0};
+  std::atomic<std::uint64_t> queued_{0};  // events, of all watchers
   std::atomic<std::int64_t> revision_;  // everything up to it was handed to live watchers
 
   std::mutex mutex_;
   std::uint64_t last_id_ = 0;
   std::map<std::uint64_t, State*> all_;
+  std::set<State*> behind_;  // those not live
   std::unordered_map<std::string, std::vector<State*>, KeyHash, std::equal_to<>> by_key_;
   IntervalTree<State*> by_range_;
   std::deque<std::shared_ptr<const Revisions>> ring_;  // without a gap up to revision_

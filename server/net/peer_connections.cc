@@ -93,6 +93,9 @@ void PeerDialer::answered(std::string_view payload) {
   if (!reply) return transport_->close(reply.error());
   std::string wrong = reply->accepted ? mismatch(shared_.options.cluster, shared_.lineage, reply->cluster, reply->lineage)
                                       : "it refused us: " + reply->reason;
+  const bool same_cluster = reply->cluster == shared_.options.cluster && reply->from == node_;
+  if (same_cluster && shared_.lineage.known() && reply->lineage.known() && reply->lineage != shared_.lineage)
+    shared_.stranger(node_, reply->lineage);
   if (wrong.empty() && reply->from != node_) wrong = "it is node " + std::to_string(reply->from.value());
   if (!wrong.empty()) return transport_->close({Code::kLineage, std::move(wrong)});
   shared_.io.cancel(timer_);

@@ -57,6 +57,7 @@ struct PeerTransport::Shared final : IoLoop::TurnEnd, std::enable_shared_from_th
   void send(std::vector<Outgoing> batch);
   void adopt_lineage(const Lineage& known);
   void heard(NodeId from);  // an accepted hello
+  void stranger(NodeId peer, const Lineage& theirs);
   void replaced(NodeId from, std::uint8_t lane, const std::string& before, const std::string& now);
   void received(Received frame);
   void turn_end() override;
@@ -71,6 +72,7 @@ struct PeerTransport::Shared final : IoLoop::TurnEnd, std::enable_shared_from_th
   // The core loop's.
   void deliver();
   Handler handler;
+  StrangerHandler on_stranger;
 
   const PeerTransportOptions options;
   IoLoop& io;

@@ -47,6 +47,7 @@ void PeerTransport::close() {
     shared->core.post([shared, alive] {
       *alive = false;
       shared->handler = nullptr;
+      shared->on_stranger = nullptr;
       std::lock_guard lock(shared->mutex);
       shared->pending.clear();
       shared->done = true;
@@ -62,6 +63,8 @@ void PeerTransport::set_handler(Handler handler) {
   shared_->handler = std::move(handler);
   shared_->deliver();
 }
+
+void PeerTransport::set_stranger_handler(StrangerHandler handler) { shared_->on_stranger = std::move(handler); }
 
 void PeerTransport::set_peers(std::vector<PeerAddress> peers) {
   std::vector<std::pair<PeerAddress, HostPort>> wanted;
@@ -223,6 +226,12 @@ void PeerTransport::Shared::adopt_lineage(const Lineage& known) {
   for (const auto& connection : present) connection->check_lineage();
   for (auto& [node, peer] : peers)
     for (auto& [lane, dialer] : peer.lanes) dialer->adopt_lineage();
+}
+
+void PeerTransport::Shared::stranger(NodeId peer, const Lineage& theirs) {
+  core.post([self = shared_from_this(), peer, theirs] {
+    if (self->on_stranger) self->on_stranger(peer, theirs);
+  });
 }
 
 void PeerTransport::Shared::heard(NodeId from) {

@@ -56,6 +56,7 @@ class PeerTransport final : public PeerLink {
   void close();  // a second call does nothing
 
   void set_handler(Handler handler) override;
+  void set_stranger_handler(StrangerHandler handler) override;
   void set_peers(std::vector<PeerAddress> peers) override;
   bool send(NodeId to, Lane lane, std::vector<Bytes> parts) override;
   std::size_t queued(NodeId to, Lane lane) const override;

@@ -7,6 +7,7 @@ namespace {
 
 constexpr Duration kInterval = 200ms;
 constexpr Duration kFresh = 3s;  // an older answer says nothing any more
+constexpr Duration kStrangeFor = 10s;
 constexpr std::string_view kStartedKey = "started";
 
 }  // namespace
@@ -50,6 +51,34 @@ void Bootstrap::hear(NodeId from, const FrameHeader& header, const KnockAnswer& 
     differing_.erase(from);
   }
   heard_[from] = {answer, header.incarnation, context_.now()};
+}
+
+void Bootstrap::hear_stranger(NodeId from, const Lineage& theirs) { strangers_[from] = {theirs, context_.now()}; }
+
+std::optional<Error> Bootstrap::wrong_directory(const Lineage& ours) const {
+  std::map<Lineage, std::string> said;
+  std::map<Lineage, std::size_t> count;
+  for (const auto& [id, stranger] : strangers_) {
+    if (!own_.contains(id) || context_.now() - stranger.at > kStrangeFor || stranger.lineage == ours) continue;
+    auto& ids = said[stranger.lineage];
+    ids += (ids.empty() ? "" : ", ") + std::to_string(id.value());
+    if (++count[stranger.lineage] * 2 > own_.size())
+      return Error{Code::kLineage, context_.options.data_dir + " is of the lineage " + ours.hex() + ", nodes " + ids +
+                                       " of " + std::to_string(own_.size()) + " are of " + stranger.lineage.hex() +
+                                       ": this directory belongs to another cluster of the same name. Give this node"
+                                       " its own, or an empty one and admit it (leewardctl member admit)"};
+  }
+  return std::nullopt;
+}
+
+std::string Bootstrap::strangers() const {
+  std::string out;
+  for (const auto& [id, stranger] : strangers_) {
+    if (context_.now() - stranger.at > kStrangeFor) continue;
+    out += (out.empty() ? "" : "; ") + ("node " + std::to_string(id.value())) + " is of another lineage: " +
+           stranger.lineage.hex();
+  }
+  return out;
 }
 
 std::optional<Lineage> Bootstrap::lineage_elsewhere() const {

@@ -33,6 +33,14 @@ class Bootstrap {
   void hear(NodeId from, const FrameHeader& header, const KnockAnswer& answer);
   Verdict verdict() const;
 
+  // `from` names another lineage than this directory is of. When a majority of
+  // this node's own list names one and the same, it is this directory that does
+  // not belong here: wrong_directory() says so (kLineage), and the process must
+  // end. Until then strangers() names who does; empty: nobody lately.
+  void hear_stranger(NodeId from, const Lineage& theirs);
+  std::optional<Error> wrong_directory(const Lineage& ours) const;
+  std::string strangers() const;
+
   // The lineage that members of other lists name.
   std::optional<Lineage> lineage_elsewhere() const;
   const std::set<NodeId>& own_ids() const { return own_; }
@@ -51,6 +59,11 @@ class Bootstrap {
   Hash list_hash_;
   std::set<NodeId> own_, active_;
   std::map<NodeId, Heard> heard_;
+  struct Stranger {
+    Lineage lineage;
+    Instant at{};
+  };
+  std::map<NodeId, Stranger> strangers_;
   std::set<NodeId> differing_;  // answered with another name or other lists
   std::optional<Instant> knocked_;
 };

@@ -84,8 +84,9 @@ class Group {
   virtual void confirm(Function<void(Result<Index>)> done) = 0;
   virtual void transfer_leadership(NodeId to) = 0;
 
-  // Keeps log entries after `index` (this group's) for `holder`; the oldest
-  // holder wins, within the retention budget. max() releases.
+  // A following region, `holder`, holds this group's history up to `index`: the
+  // log after it is kept within the retention budget, and with it the newest
+  // checkpoint at or below, to rewind to. The oldest holder wins; max() releases.
   virtual void retain(std::string_view holder, Index index) = 0;
 
   // Leader of a following group, again and again as long as no source's log

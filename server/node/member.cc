@@ -24,6 +24,8 @@ void Member::begin() {
   for (const auto& n : topology())
     if (n.id != self()) peers.push_back({n.id, n.peer_address});
   context_.ports.link.set_handler([this](NodeId from, Lane lane, Bytes bytes) { on_frame(from, lane, std::move(bytes)); });
+  context_.ports.link.set_stranger_handler(
+      [this](NodeId peer, const Lineage& theirs) { bootstrap_->hear_stranger(peer, theirs); });
   context_.ports.link.set_peers(std::move(peers));
   if (context_.group.started()) {
     start_core(context_.group.membership, false);
@@ -131,6 +133,8 @@ void Member::housekeep() {
   proposals_->expire();
   reads_->expire();
   drive_calls();
+  heed_strangers();
+  if (failed_) return;
   if (!context_.core) try_bootstrap();
   if (context_.core && !installing_) {
     watch_disk();
@@ -147,6 +151,12 @@ void Member::housekeep() {
   send_reports();
   publish_status();
   wake();
+}
+
+// A directory of another cluster with this one's name and node id, put in its
+// place by mistake: no member would ever speak with it.
+void Member::heed_strangers() {
+  if (const auto wrong = bootstrap_->wrong_directory(own_lineage())) fail(*wrong);
 }
 
 void Member::try_bootstrap() {

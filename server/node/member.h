@@ -119,6 +119,7 @@ class Member final : public Service, public Group {
   void housekeep();
   void arm_tick();
   void start_core(raft::Membership membership, bool first);
+  void heed_strangers();
   void try_bootstrap();
   void lead_duties();
   void propose_first_entry();
@@ -148,6 +149,7 @@ class Member final : public Service, public Group {
 
   // member_frames.cc
   void on_frame(NodeId from, Lane lane, Bytes bytes);
+  void time_append(const raft::Message& reply);
   void on_consensus(NodeId from, const Frame& frame);
   void on_control(NodeId from, const Frame& frame);
   bool may_speak_raft(NodeId from, const FrameHeader& header);
@@ -169,6 +171,7 @@ class Member final : public Service, public Group {
   void publish_status();
   MemberStatus own_status() const;
   MemberState member_state() const;
+  Lineage own_lineage() const;
   bool admitted() const;
 
   // member_storage.cc: checkpoints and what the log keeps
@@ -221,6 +224,12 @@ class Member final : public Service, public Group {
   std::size_t held_back_ = 0;
   Instant try_again_{};
   LogPoint committed_;
+  struct TimedAppend {
+    Term term;
+    Index last;
+    Instant at;
+  };
+  std::map<NodeId, TimedAppend> timed_appends_;  // by follower
   NodeId last_leader_;
   std::uint64_t leader_changes_ = 0;
   bool was_leader_ = false;

@@ -16,9 +16,9 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
     return;
   }
   const auto& header = frame->header;
-  if (header.lineage.known() && context_.group.lineage.known() && header.lineage != context_.group.lineage) {
+  if (const auto ours = own_lineage(); header.lineage.known() && ours.known() && header.lineage != ours) {
     context_.ports.log.warn("a node of another lineage was refused", {{"peer", from}, {"lineage", header.lineage.hex()}});
-    return;
+    return bootstrap_->hear_stranger(from, header.lineage);
   }
   if (lane == Lane::kControl) return on_control(from, *frame);
   // The other lanes are the group's own.
@@ -44,6 +44,18 @@ bool Member::may_speak_raft(NodeId from, const FrameHeader& header) {
   return it->second == header.incarnation || !membership().is_voter(from);
 }
 
+void Member::time_append(const raft::Message& reply) {
+  if (reply.type != raft::MessageType::kAppendReply) return;
+  const auto it = timed_appends_.find(reply.from);
+  if (it == timed_appends_.end()) return;
+  const auto& timed = it->second;
+  if (timed.term == reply.term && !reply.reject) {
+    if (reply.index < timed.last) return;
+    context_.probe.stage_append.observe(context_.now() - timed.at);
+  }
+  timed_appends_.erase(it);
+}
+
 void Member::on_consensus(NodeId from, const Frame& frame) {
   switch (frame.header.type) {
     case FrameType::kRaft: {
@@ -53,6 +65,7 @@ void Member::on_consensus(NodeId from, const Frame& frame) {
         context_.ports.log.warn("a malformed Raft message was dropped", {{"peer", from}});
         return;
       }
+      time_append(*message);
       context_.core->step(context_.now(), std::move(*message));
       break;
     }

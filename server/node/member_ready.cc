@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kApplyBytes = 4_MiB;  // a turn
 constexpr Duration kFullDiskRetry = 500ms;
+constexpr Duration kAppendLost = 5s;
 
 // The commands of a payload, without copying or parsing them.
 template <class F>
@@ -67,6 +68,12 @@ void Member::handle_ready() {
 
 void Member::send_messages(std::vector<raft::Message>& messages) {
   for (const auto& m : messages) {
+    // One at a time is timed: a sample of what the followers take.
+    if (m.type == raft::MessageType::kAppend && !m.entries.empty()) {
+      auto& timed = timed_appends_[m.to];
+      if (timed.term != m.term || context_.now() - timed.at > kAppendLost)
+        timed = {m.term, m.entries.back().index, context_.now()};
+    }
     std::string body;
     raft::encode(m, body);
     context_.send(m.to, Lane::kConsensus, FrameType::kRaft, std::move(body));

@@ -17,6 +17,11 @@ bool Member::admitted() const {
   return it != context_.group.admitted.end() && it->second == context_.incarnation;
 }
 
+// Before the log has been applied the superblock knows whose directory this is.
+Lineage Member::own_lineage() const {
+  return context_.group.started() ? context_.group.lineage : superblock_data_.lineage;
+}
+
 MemberState Member::member_state() const {
   if (!context_.core) return running_ ? MemberState::kWaiting : MemberState::kStarting;
   if (installing_ || adopting_ || snapshots_->receiving()) return MemberState::kSnapshot;
@@ -65,8 +70,7 @@ void Member::publish_status() {
   published_ = now;
   auto status = std::make_shared<NodeStatus>();
   auto& s = *status;
-  // Before the log has been applied the superblock knows whose directory this is.
-  s.lineage = context_.group.started() ? context_.group.lineage : superblock_data_.lineage;
+  s.lineage = own_lineage();
   s.cluster_name = context_.options.cluster_name;
   s.group = context_.group.group;
   s.applied = context_.state->applied();
@@ -77,6 +81,7 @@ void Member::publish_status() {
   s.role = role();
   s.state = member_state();
   s.waiting_for = waiting_for_;
+  if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
   if (s.waiting_for.empty() && context_.core && context_.group.started() && !s.admitted)
     s.waiting_for = "to be admitted (leewardctl member admit " + std::to_string(self().value()) + ")";
   s.stopping = stopping_;
@@ -90,6 +95,8 @@ void Member::publish_status() {
   s.disk_full = disk_full();
   const auto* checkpoint = snapshots_->newest();
   s.checkpoint_writes = s.applied.point.position.writes - (checkpoint ? checkpoint->state.point.position.writes : 0);
+  s.topology_differs = context_.group.started() && list_hash("", context_.group.topology) != list_hash("", context_.options.nodes);
+  s.rewindable = snapshots_->rewindable();
   if (context_.core) {
     const auto raft = context_.core->status();
     s.leader_ready = raft.leader_ready;

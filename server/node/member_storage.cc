@@ -22,6 +22,9 @@ void Member::checkpoint_when_due() {
     snapshots_->make();
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
+  std::optional<Index> held;
+  for (const auto& [holder, index] : retained_) held = std::min(held.value_or(index), index);
+  snapshots_->keep_for_rewind(held);
   release_log();
   remove_old_states();
 }
@@ -69,10 +72,15 @@ void Member::release_log() {
   const auto lent = snapshots_->lowest_lent();
   if (lent) floor = std::min(floor, *lent);
   const auto wanted = floor;
-  if (const auto bytes = context_.log->bytes(), most = lent ? 2 * budget : budget; bytes > most)
+  const auto most = lent ? 2 * budget : budget;
+  if (const auto bytes = context_.log->bytes(); bytes > most)
     floor = std::max(floor, within_budget(bytes - most, std::min(durable, snapshots_->newest()->state.point.index)));
   if (floor <= released_ || floor <= context_.log->base().index) return;
-  if (floor > wanted) context_.probe.log_dropped.add();
+  if (floor > wanted) {
+    context_.probe.log_dropped.add();
+    context_.ports.log.warn("the log outgrew its budget (dr.retain_log): what somebody still wanted to read is dropped",
+                            {{"wanted_from", wanted}, {"kept_from", floor}, {"budget_bytes", most}});
+  }
   released_ = floor;
   wal_->run([this, floor]() -> Function<void()> {
     const auto released = context_.log->release(floor);

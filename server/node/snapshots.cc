@@ -150,11 +150,34 @@ void Snapshots::made(Result<Manifest> manifest, const Path& directory, bool stil
 
 bool Snapshots::may_try() const { return !making_ && context_.now() - made_ >= kTryAgain; }
 
+const Snapshots::Checkpoint* Snapshots::for_rewind() const {
+  if (!held_ || checkpoints_.empty()) return nullptr;
+  const auto above = std::find_if(checkpoints_.begin(), checkpoints_.end(),
+                                  [&](const Checkpoint& c) { return c.manifest.state.point.index > *held_; });
+  const auto& c = above == checkpoints_.begin() ? checkpoints_.front() : *std::prev(above);
+  return c.manifest.state.point.index < context_.log->base().index ? nullptr : &c;
+}
+
+void Snapshots::keep_for_rewind(std::optional<Index> held) {
+  held_ = held;
+  forget_old();
+}
+
+std::optional<bool> Snapshots::rewindable() const {
+  if (!held_) return std::nullopt;
+  if (context_.log->base().index.value() == 0) return true;
+  const auto* c = for_rewind();
+  return c && c->manifest.state.point.index <= *held_;
+}
+
 void Snapshots::forget_old() {
   const auto now = context_.now();
+  const auto* kept = for_rewind();
+  const auto kept_index = kept ? kept->manifest.state.point.index : Index();
   std::size_t extra = checkpoints_.size() - std::min(checkpoints_.size(), context_.options.storage.checkpoint_retention);
   for (auto it = checkpoints_.begin(); extra > 0; --extra) {
-    if (it->served && now - *it->served < kServedLately) {
+    const bool served_lately = it->served && now - *it->served < kServedLately;
+    if (served_lately || (kept && it->manifest.state.point.index == kept_index)) {
       ++it;
       continue;
     }

@@ -56,6 +56,15 @@ class Snapshots {
   void forget_superseded();
   const Manifest* newest() const;
   const Manifest* oldest() const;
+  // A following region holds this group's history up to `held` only: were it
+  // promoted, this member would rewind to there. So the newest checkpoint at or
+  // below stays, beyond the retention, as long as the log after it does; with
+  // none so low the oldest stays, for `held` may be less than is known. nullopt:
+  // nobody follows.
+  void keep_for_rewind(std::optional<Index> held);
+  // Whether that checkpoint, or the beginning, and the log after it are here;
+  // nullopt: nobody follows.
+  std::optional<bool> rewindable() const;
 
   // Leader: `to` needs a snapshot at or beyond `index`.
   void offer(NodeId to, Index beyond);
@@ -108,6 +117,7 @@ class Snapshots {
   void made(Result<Manifest> manifest, const Path& directory, bool still_current);
   void forget_old();
   bool superseded(const Manifest& manifest) const;
+  const Checkpoint* for_rewind() const;
   void remove_on_files(const Path& directory);
   const Checkpoint* find(const std::string& id) const;
   void on_offer(NodeId from, const Frame& frame);
@@ -130,6 +140,7 @@ class Snapshots {
   OnFailed failed_;
   Elsewhere elsewhere_;
   std::vector<Checkpoint> checkpoints_;  // oldest first
+  std::optional<Index> held_;            // by whoever follows
   bool making_ = false;
   Instant made_{};                           // when the last attempt ended
   std::map<NodeId, Index> offers_waiting_;   // for the checkpoint that is being made

@@ -47,6 +47,7 @@ class StateHandle : public StateMachine {
   std::uint64_t db_bytes_in_use() const override { return current()->db_bytes_in_use(); }
   std::uint64_t key_count() const override { return current()->key_count(); }
   std::uint64_t watcher_count() const override { return current()->watcher_count(); }
+  std::uint64_t watch_backlog() const override { return current()->watch_backlog(); }
   Result<void> defragment() override { return current()->defragment(); }
 
  private:

@@ -2,7 +2,7 @@
 // connections that the implementation makes and remakes by itself.
 //
 // send() and set_handler() belong to the loop that owns the link (the core
-// loop), and the handler is called there. Delivery is at most once, in order a
+// loop), and the handlers are called there. Delivery is at most once, in order a
 // (peer, lane) while a connection lives; loss is told by nothing but silence.
 #pragma once
 
@@ -34,9 +34,13 @@ class PeerLink {
   // `frame` keeps what it needs alive. `from` is authenticated by certificate
   // where TLS is on, else as announced in the connection's hello.
   using Handler = Function<void(NodeId from, Lane lane, Bytes frame)>;
+  // A node that was dialed names another lineage than ours: nothing is sent to
+  // it or taken from it. Told again with each attempt.
+  using StrangerHandler = Function<void(NodeId peer, const Lineage& theirs)>;
 
   virtual ~PeerLink() = default;
   virtual void set_handler(Handler handler) = 0;
+  virtual void set_stranger_handler(StrangerHandler) {}
   // Whom send() can reach; connections to others are closed.
   virtual void set_peers(std::vector<PeerAddress> peers) = 0;
   // The concatenation of `parts` is one frame of at most 16 MiB. False when it

@@ -92,6 +92,7 @@ struct WatchEvents {
   bool fragment = false;             // more of the same revision follow
   std::optional<Revision> compacted; // cancelled: started below this revision
   std::string cancel_reason;         // non-empty: the watch has ended
+  std::optional<Instant> applied;    // when the oldest of these events was; nullopt: read again from the past
 };
 
 struct WatchRequest {
@@ -195,6 +196,8 @@ class StateMachine {
   virtual std::uint64_t db_bytes_in_use() const = 0;
   virtual std::uint64_t key_count() const = 0;
   virtual std::uint64_t watcher_count() const = 0;
+  // Events that watchers have not taken yet; of one that catches up, revisions.
+  virtual std::uint64_t watch_backlog() const = 0;
   virtual Result<void> defragment() = 0;
 };
 

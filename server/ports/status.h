@@ -107,6 +107,8 @@ struct NodeStatus {
   bool disk_full = false;
   std::string fault;                   // what is known to be corrupt here; empty: nothing
   std::uint64_t checkpoint_writes = 0; // applied since the newest checkpoint
+  bool topology_differs = false;       // the configuration's member lists are not the group's
+  std::optional<bool> rewindable;      // to what the following regions hold, from a checkpoint here; nullopt: none follows
   bool primary_heard = false;          // standby groups: a fresh answer from the primary's leader
   std::optional<Duration> primary_silence;
   std::vector<NamedCheck> group_eligibility;  // standby groups: what a majority of the voters passes

@@ -90,6 +90,7 @@ class ScriptedState final : public StateMachine {
   std::uint64_t db_bytes_in_use() const override { return 1024; }
   std::uint64_t key_count() const override { return 3; }
   std::uint64_t watcher_count() const override { return watches.size(); }
+  std::uint64_t watch_backlog() const override { return 0; }
   Result<void> defragment() override { return {}; }
 
   AppliedState info = [] {

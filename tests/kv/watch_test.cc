@@ -246,6 +246,39 @@ TEST_P(WatchTest, AnEndedWatchIsForgotten) {
   m_.put("a", "1");
 }
 
+TEST_P(WatchTest, TheBacklogCountsWhatWatchersHaveNotTaken) {
+  Client live(m_, {.key = "a"}), other(m_, {.key = "b"});
+  live.drain();
+  other.drain();
+  EXPECT_EQ(m_->watch_backlog(), 0u);
+  for (int i = 0; i < 3; ++i) m_.put("a", "v");
+  EXPECT_EQ(m_->watch_backlog(), 3u);
+  live.drain();
+  EXPECT_EQ(m_->watch_backlog(), 0u);
+  m_.put("a", "v");
+  live.end();
+  EXPECT_EQ(m_->watch_backlog(), 0u) << "its owner is gone";
+  Client late(m_, {.key = "a", .start = Revision(2)});
+  EXPECT_EQ(m_->watch_backlog(), 4u) << "revisions it has not read";
+  late.drain();
+  EXPECT_EQ(m_->watch_backlog(), 0u);
+}
+
+TEST_P(WatchTest, LiveEventsSayWhenTheyWereAppliedAndReadOnesDoNot) {
+  auto watcher = m_->watch({.key = "a"}, [] {});
+  ASSERT_TRUE(watcher.ok());
+  EXPECT_FALSE((*watcher)->poll(1000));
+  const auto before = m_.clock().now();
+  m_.put("a", "1");
+  m_.clock().advance(3s);
+  const auto live = (*watcher)->poll(1000);
+  ASSERT_TRUE(live);
+  EXPECT_EQ(live->applied, before);
+  auto late = m_->watch({.key = "a", .start = Revision(2)}, [] {});
+  ASSERT_TRUE(late.ok());
+  while (auto piece = (*late)->poll(1000)) EXPECT_EQ(piece->applied, std::nullopt);
+}
+
 // Watchers of all kinds, polled at random, with bounds so small that they fall
 // behind all the time: each sees each event in its range once and in order.
 TEST_P(WatchTest, EachSeesEachRevisionOnceInOrderWhateverItsPace) {
@@ -364,6 +397,7 @@ TEST_P(WatchTest, EachSeesEachRevisionOnceInOrderWhateverItsPace) {
       EXPECT_EQ(w.client->watcher().synced(), Revision(model.revision()));
     }
   }
+  EXPECT_EQ(m->watch_backlog(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Both, WatchTest, testing::Values(StoreKind::kRocksDb, StoreKind::kMemory),

@@ -164,7 +164,14 @@ TEST(Peer, AnotherClusterNameOrLineageIsRefusedAndBothSidesAreTold) {
   {
     Node c(3, [](auto& o) { o.lineage = lineage(7); });
     c.knows(2, b.transport->port());
+    std::atomic<unsigned> stranger{0};
+    c.on_core([&] {
+      c.transport->set_stranger_handler(
+          [&](NodeId peer, const Lineage& theirs) { stranger = theirs == lineage(1) ? peer.value() : 99; });
+    });
     EXPECT_TRUE(c.log.wait_for("another lineage")) << c.log.all();
+    EXPECT_TRUE(eventually([&] { return stranger == 2; })) << stranger;
+    c.transport.reset();
   }
   Node d(4), e(2);
   d.knows(5, e.transport->port());

@@ -190,6 +190,43 @@ TEST_F(Start, ARegionOnEmptyDisksDoesNotBeginASecondLife) {
       << w().member(kOne)->status().waiting_for;
 }
 
+// The disk of the same node of another cluster of the same name.
+void exchange_disk(World& into, World& from, NodeId id) {
+  into.wipe(id);
+  auto& disk = into.disk(id);
+  for (const auto& path : from.disk(id).files()) {
+    ASSERT_TRUE(disk.make_dirs(path.substr(0, path.rfind('/'))).ok());
+    auto file = disk.open(path, OpenMode::kCreateOrOpen);
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE((*file)->write(0, from.disk(id).contents(path)).ok());
+  }
+  into.disk(id).crash(1, test::MemoryDisk::Tear::kKeepAll);
+}
+
+TEST_F(Start, ADirectoryOfAnotherLineageEndsTheProcessWhenAMajorityOfItsListSaysSo) {
+  WorldOptions o;
+  o.seed = 99;
+  World other(o);
+  for (const auto id : other.ids()) other.start(id);
+  ASSERT_TRUE(other.run_until([&] { return other.member(kThree)->status().admitted; }));
+  other.stop(kThree);
+  make();
+  start_all();
+  puts(5);
+  exchange_disk(w(), other, kThree);
+  const auto alone = w().leader() == kOne ? kTwo : kOne;
+  w().crash(alone);
+  w().start(kThree);
+  w().run_for(3s);
+  ASSERT_TRUE(w().running(kThree)) << "one of three is no majority";
+  EXPECT_NE(w().member(kThree)->status().waiting_for.find("is of another lineage"), std::string::npos)
+      << w().member(kThree)->status().waiting_for;
+  w().start(alone);
+  EXPECT_TRUE(w().run_until([&] { return !w().running(kThree) && w().leader(); })) << w().checkers.breach();
+  puts(5);
+  EXPECT_EQ(w().checkers.breach(), "");
+}
+
 TEST_F(Start, OtherListsAreNotCountedAsAnAnswer) {
   make();
   w().adjust = [](MemberOptions& m) {
@@ -543,6 +580,60 @@ TEST_F(Retention, OneThatIsFarBehindDoesNotCostAnotherWhatItNeeds) {
     ASSERT_LE(member.log().base().index, needed) << i;
   }
   EXPECT_GT(member.log().base().index, Index(100));  // the dead one does not fill the disk
+}
+
+std::vector<std::uint64_t> checkpoints_on_disk(World& w, NodeId id) {
+  std::set<std::uint64_t> found;
+  for (const auto& path : w.disk(id).files())
+    if (const auto at = path.find("checkpoint-"); at != std::string::npos) found.insert(std::stoull(path.substr(at + 11, 20)));
+  return {found.begin(), found.end()};
+}
+
+TEST_F(Retention, TheCheckpointThatARewindWouldNeedStays) {
+  WorldOptions o;
+  o.primaries = 1;
+  o.checkpoint_interval = 60;
+  o.retain_log_bytes = 100_MiB;
+  make(o);
+  start_all();
+  auto& member = *w().member(kOne);
+  EXPECT_EQ(member.status().rewindable, std::nullopt) << "nobody follows";
+  puts(100);
+  const auto held = member.state().applied().point.index;
+  member.retain("standby/west", held);
+  for (int i = 0; i < 10; ++i) {
+    puts(60);
+    w().run_for(1500ms);
+  }
+  auto kept = checkpoints_on_disk(w(), kOne);
+  ASSERT_EQ(kept.size(), 4U) << "three, and the one for the rewind";
+  EXPECT_LE(kept[0], held.value());
+  EXPECT_GT(kept[1], held.value() + 240) << "those between are of no use";
+  EXPECT_LE(member.log().base().index.value(), kept[0]);
+  EXPECT_EQ(member.status().rewindable, true);
+
+  member.retain("standby/west", member.state().applied().point.index);
+  w().run_for(3s);
+  EXPECT_EQ(checkpoints_on_disk(w(), kOne).size(), 3U) << "it moves on with what is held";
+  EXPECT_EQ(member.status().rewindable, true);
+}
+
+TEST_F(Retention, ARewindThatTheBudgetHasCutOffIsSaidAndItsCheckpointGoes) {
+  WorldOptions o;
+  o.primaries = 1;
+  o.checkpoint_interval = 60;
+  o.retain_log_bytes = 4096;
+  make(o);
+  start_all();
+  auto& member = *w().member(kOne);
+  puts(100);
+  member.retain("standby/dead", member.state().applied().point.index);
+  for (int i = 0; i < 10; ++i) {
+    puts(60);
+    w().run_for(1500ms);
+  }
+  EXPECT_EQ(member.status().rewindable, false);
+  EXPECT_LE(checkpoints_on_disk(w(), kOne).size(), 3U);
 }
 
 // A snapshot is whole on the disk; at this instant an append arrives that

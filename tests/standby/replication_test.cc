@@ -37,6 +37,31 @@ TEST(Replication, AStandbyRegionBecomesEligibleAndAllAgreeWhoIsArmed) {
   }
 }
 
+TEST(Replication, TheLeaderTimesEachStageOfWhatItFollows) {
+  TwoRegions w;
+  w.start();
+  for (int i = 0; i < 20; ++i) {
+    w.east.write("v");
+    w.run_for(50ms);
+  }
+  w.run_for(1s);
+  const auto count = [](const Histogram& h) {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i <= Histogram::kBounds.size(); ++i) sum += h.bucket(i);
+    return sum;
+  };
+  std::uint64_t leaders = 0;
+  for (std::uint64_t id : {4, 5, 6}) {
+    const auto& probe = w.member(id).replication->probe();
+    if (probe.entries_received.get() == 0) continue;
+    ++leaders;
+    EXPECT_GE(count(probe.stage_receive), 15u);
+    EXPECT_EQ(count(probe.stage_fsync), count(probe.stage_receive));
+    EXPECT_EQ(count(probe.stage_apply), count(probe.stage_receive));
+  }
+  EXPECT_EQ(leaders, 1u);
+}
+
 TEST(Replication, ArmsOnceAndKnowsItAfterElectionsAndRestarts) {
   TwoRegions w;
   w.start();

@@ -111,6 +111,7 @@ class FakeState final : public StateMachine {
   std::uint64_t db_bytes_in_use() const override { return 0; }
   std::uint64_t key_count() const override { return 0; }
   std::uint64_t watcher_count() const override { return 0; }
+  std::uint64_t watch_backlog() const override { return 0; }
   Result<void> defragment() override { return {}; }
 
   AppliedState state;
