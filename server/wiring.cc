@@ -88,6 +88,9 @@ node::MemberOptions member_options(const config::Config& c) {
   o.raft.lease_reads = c.raft.lease_reads;
   o.raft.max_inflight_bytes = c.raft.max_inflight;
   o.limits.batch_bytes = c.raft.max_batch_bytes;
+  // Until when the end of a write is waited for, to which the member adds two
+  // elections; a client's own deadline may be shorter.
+  o.limits.request_timeout = std::max<Duration>(c.limits.request_timeout - 2 * c.raft.election_timeout, 1s);
   o.storage.checkpoint_interval = c.storage.checkpoint_interval;
   o.storage.checkpoint_retention = c.storage.checkpoint_retention;
   o.storage.retain_log_bytes = c.dr.retain_log;
