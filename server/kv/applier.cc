@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/codec.h"
 #include "kv/txn.h"
+#include "region/entries.h"
 
 namespace leeward::kv {
 namespace {
@@ -32,12 +33,6 @@ Old parse_old(std::string_view row) {
                 "a row of head cannot be read");
   old.rev.main = old.record.mod;
   return old;
-}
-
-std::string region_row(EntryKind kind) {
-  std::string out = "region/";
-  codec::put_u8(out, static_cast<std::uint8_t>(kind));
-  return out;
 }
 
 }  // namespace
@@ -226,7 +221,7 @@ Result<const char*> Applier::txn(std::string_view wire, Answer answer) {
   TxnRequest request;
   if (!parse(wire, request)) return texts::kMalformed;
   if (const char* text = check(request); *text) return text;
-  return TxnRun(overlay_, this, {numbers_.revision, numbers_.compacted}).run(request, answer);
+  return TxnRun(overlay_, this, {numbers_.revision, numbers_.compacted, numbers_.gaps.get()}).run(request, answer);
 }
 
 Result<const char*> Applier::compact(std::string_view wire, Answer answer) {
@@ -237,6 +232,7 @@ Result<const char*> Applier::compact(std::string_view wire, Answer answer) {
   if (!in.ok()) return texts::kMalformed;
   if (revision <= numbers_.compacted) return texts::kCompacted;
   if (revision > numbers_.revision) return texts::kFutureRev;
+  if (end_of_gap(numbers_.gaps.get(), revision) != 0) return texts::kCompacted;
   auto sum = superseded_up_to(revision);
   if (!sum.ok()) return sum.error();
   numbers_.hash -= *sum;
@@ -307,22 +303,38 @@ Result<const char*> Applier::revoke(std::string_view wire, Answer answer) {
 }
 
 Result<void> Applier::region_entry(const Entry& entry) {
-  const std::string row = region_row(entry.kind);
+  const RegionEntry kept{entry.kind, entry.epoch, entry.position.index, entry.payload,
+                         entry.kind == EntryKind::kEpochChange ? Revision(numbers_.revision) : Revision()};
+  if (entry.kind == EntryKind::kEpochChange) LEEWARD_TRY(begin_epoch(entry));
+  std::string row = region_row(entry.kind, entry.epoch);
   auto old = overlay_.get(Family::kMeta, row);
   if (!old.ok()) return old.error();
   if (*old) {
-    std::string_view in = **old;
-    std::uint64_t index;
-    if (!codec::get_be64(in, index)) return kBadRow;
-    numbers_.hash -= hash_of_region_entry(entry.kind, HistoryIndex(index), in);
+    auto before = parse_region(row, **old);
+    if (!before.ok()) return before.error();
+    numbers_.hash -= hash_of_region_entry(before->kind, before->index, region_body(*before));
   }
-  std::string body;
-  codec::put_be64(body, entry.epoch.value());
-  body.append(entry.payload.view());
-  numbers_.hash += hash_of_region_entry(entry.kind, entry.position.index, body);
-  std::string value;
-  codec::put_be64(value, entry.position.index.value());
-  overlay_.put(Family::kMeta, row, value + body);
+  numbers_.hash += hash_of_region_entry(kept.kind, kept.index, region_body(kept));
+  overlay_.put(Family::kMeta, std::move(row), region_value(kept));
+  return {};
+}
+
+// The content stays what it was at the fork; only the numbers move.
+Result<void> Applier::begin_epoch(const Entry& entry) {
+  auto change = region::decode_epoch_change(entry.payload.view());
+  if (!change.ok()) return change.error();
+  const std::int64_t forked = numbers_.revision;
+  const std::int64_t first = region::first_revision(*change, Revision(forked)).value();
+  if (change->epoch != entry.epoch || change->epoch <= numbers_.epoch || change->epoch > region::kLastEpoch || first <= forked)
+    return Error{Code::kCorrupt, "apply: an EpochChange to " + std::to_string(change->epoch.value()) + " meets epoch " +
+                                     std::to_string(numbers_.epoch.value()) + " at revision " + std::to_string(forked)};
+  if (first > forked + 1) {
+    auto gaps = numbers_.gaps ? std::make_shared<Gaps>(*numbers_.gaps) : std::make_shared<Gaps>();
+    gaps->push_back({forked, first});
+    numbers_.gaps = std::move(gaps);
+  }
+  numbers_.epoch = change->epoch;
+  numbers_.revision = first;
   return {};
 }
 
@@ -411,7 +423,8 @@ Result<Sum256> Applier::superseded_up_to(std::int64_t revision) const {
   const auto rows = store_.iterate(Family::kRev);
   rows->seek_for_prev(rev_key({revision, std::numeric_limits<std::uint32_t>::max()}));
   LEEWARD_TRY(rows->status());
-  if (!rows->valid()) return Sum256{};
+  // An epoch's first revision has no row, and what is swept has none either.
+  if (!rows->valid() || parse_rev_key(rows->key()).main <= numbers_.compacted) return numbers_.superseded_at_compacted;
   const Rev first{parse_rev_key(rows->key()).main, 0};
   auto value = store_.get(Family::kRev, rev_key(first));
   if (!value.ok()) return value.error();

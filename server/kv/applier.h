@@ -12,6 +12,7 @@
 
 #include "base/command.h"
 #include "base/entry.h"
+#include "kv/epochs.h"
 #include "kv/events.h"
 #include "kv/overlay.h"
 #include "kv/range.h"
@@ -31,6 +32,7 @@ struct Numbers {
   Sum256 superseded;               // of all records superseded up to `revision`, since ever
   Sum256 superseded_at_compacted;  // the same at `compacted`
   std::uint64_t keys = 0;
+  std::shared_ptr<const Gaps> gaps;        // not in that row: they follow from the EpochChanges
 
   std::string encode() const;
   static Result<Numbers> decode(std::string_view row);
@@ -47,7 +49,8 @@ class Applier {
   void begin(const Numbers& numbers, bool capture);
   // Errors are final: the store's. A client's error is in the result.
   Result<CommandResult> run(const CommandView& command, bool wanted);
-  // A history entry about regions: kept as the newest of its kind.
+  // A history entry about regions: kept as the newest of its kind, EpochChanges
+  // all of them. Errors: kCorrupt, kNewerFormat.
   Result<void> region_entry(const Entry& entry);
 
   Numbers& numbers() { return numbers_; }
@@ -73,6 +76,7 @@ class Applier {
   Result<void> do_delete(const DeleteRequest& request, Answer answer);
   Result<void> write(std::string_view key, std::string escaped, std::optional<std::string> old_row, Record record);
   Result<void> erase(std::string_view key, std::string escaped, std::string old_row);
+  Result<void> begin_epoch(const Entry& entry);
   void supersede(std::string_view key, std::string_view escaped, Rev old, std::string_view record);
   void note(ChangeKind kind, Rev previous, std::string_view key);
   void finish_command();

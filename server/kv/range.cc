@@ -20,7 +20,8 @@ RangeRun::RangeRun(const StoreSnapshot& snapshot, const RangeRequest& request, c
 Result<void> RangeRun::prepare() {
   if (request_.revision > moment_.revision) return Error{Code::kInvalid, texts::kFutureRev};
   const std::int64_t revision = request_.revision > 0 ? request_.revision : moment_.revision;
-  if (revision < moment_.compacted) return Error{Code::kCompacted, texts::kCompacted};
+  if (revision < moment_.compacted || end_of_gap(moment_.gaps, revision) != 0)
+    return Error{Code::kCompacted, texts::kCompacted};
   at_ = revision == moment_.revision ? kNewest : revision;
   if (request_.range.single()) return prepare_single();
   // Keys come in order by themselves; anything else must be sorted.

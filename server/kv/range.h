@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kv/epochs.h"
 #include "kv/requests.h"
 #include "kv/scan.h"
 #include "ports/state_machine.h"
@@ -16,6 +17,7 @@ namespace leeward::kv {
 struct Moment {
   std::int64_t revision = 1;   // newest at the snapshot; goes into the header
   std::int64_t compacted = 0;
+  const Gaps* gaps = nullptr;  // the view's
 };
 
 // The encoded RangeResponse of a request whose views and snapshot outlive it.

@@ -170,17 +170,19 @@ class RowsCheck {
   }
 
   Result<void> regions() {
+    Epoch newest(1);
     const auto rows = rows_.iterate(Family::kMeta);
     for (rows->seek(kRegionPrefix); rows->valid() && rows->key().starts_with(kRegionPrefix); rows->next()) {
-      const std::string_view kind = rows->key().substr(kRegionPrefix.size());
-      std::string_view value = rows->value();
-      std::uint64_t index = 0;
-      if (kind.size() != 1 || !codec::get_be64(value, index)) {
+      const auto entry = parse_region(rows->key(), rows->value());
+      if (!entry.ok()) {
         fault("a region's entry cannot be read");
         continue;
       }
-      sum_ += hash_of_region_entry(static_cast<EntryKind>(kind.front()), HistoryIndex(index), value);
+      if (entry->kind == EntryKind::kEpochChange) newest = std::max(newest, entry->epoch);
+      sum_ += hash_of_region_entry(entry->kind, entry->index, region_body(*entry));
     }
+    if (newest != numbers_.epoch)
+      fault("the epoch is " + std::to_string(numbers_.epoch.value()) + ", the newest change is to " + std::to_string(newest.value()));
     return rows->status();
   }
 

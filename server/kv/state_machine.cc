@@ -99,23 +99,6 @@ AppliedState applied_state(const Numbers& numbers) {
   return state;
 }
 
-bool is_region_kind(EntryKind kind) {
-  switch (kind) {
-    case EntryKind::kArmed:
-    case EntryKind::kDisarmed:
-    case EntryKind::kSeal:
-    case EntryKind::kUnseal:
-    case EntryKind::kTopology: return true;
-    default: return false;
-  }
-}
-
-std::string region_row(EntryKind kind) {
-  std::string out = "region/";
-  codec::put_u8(out, static_cast<std::uint8_t>(kind));
-  return out;
-}
-
 }  // namespace
 
 MvccStateMachine::MvccStateMachine(Disk& disk, const Clock& clock, Log& log, const StateMachineOptions& options)
@@ -145,6 +128,11 @@ Result<void> MvccStateMachine::load(std::unique_ptr<Store> store) {
     if (!decoded.ok()) return decoded.error();
     numbers = *decoded;
   }
+  auto entries = read_region_entries(*store->snapshot());
+  if (!entries.ok()) return entries.error();
+  auto gaps = gaps_of(*entries);
+  if (!gaps.ok()) return gaps.error();
+  numbers.gaps = std::move(*gaps);
   std::uint64_t swept = 0;
   if (*swept_row) {
     std::string_view in = **swept_row;
@@ -239,8 +227,10 @@ Result<void> MvccStateMachine::apply(std::span<const Entry> entries,
   if (group_state_ != stored_group_state_) batch.put(Family::kMeta, kGroupRow, group_state_);
   LEEWARD_TRY(store_->write(batch));
   stored_group_state_ = group_state_;
+  const auto gaps_before = numbers_.gaps;
   numbers_ = applier_->numbers();
   publish();
+  if (gaps_before != numbers_.gaps) hub_->cancel_starts_in_gaps(*numbers_.gaps);
   hub_->publish(numbers_.revision, std::move(events), capture);
   // Told last: who is told may read at once.
   for (Answer& answer : answers_) result(answer.entry, answer.command, std::move(answer.result));
@@ -260,6 +250,7 @@ void MvccStateMachine::publish() {
   auto view = std::make_shared<View>();
   view->state = applied_state(numbers_);
   view->keys = numbers_.keys;
+  view->gaps = numbers_.gaps;
   view->snapshot = store_->snapshot();
   published_->set(std::move(view));
 }
@@ -397,19 +388,8 @@ std::optional<Hash> MvccStateMachine::state_hash_at(HistoryIndex index) const {
 }
 
 std::vector<RegionEntry> MvccStateMachine::region_entries() const {
-  std::vector<RegionEntry> entries;
-  const auto view = published_->get();
-  for (int number = 0; number < 64; ++number) {
-    const auto kind = static_cast<EntryKind>(number);
-    if (!is_region_kind(kind)) continue;
-    auto row = view->snapshot->get(Family::kMeta, region_row(kind));
-    if (!row.ok() || !*row) continue;
-    std::string_view in = **row;
-    std::uint64_t index, epoch;
-    if (!codec::get_be64(in, index) || !codec::get_be64(in, epoch)) continue;
-    entries.push_back({kind, Epoch(epoch), HistoryIndex(index), Bytes::copy(in)});
-  }
-  return entries;
+  auto entries = read_region_entries(*published_->get()->snapshot);
+  return entries.ok() ? std::move(*entries) : std::vector<RegionEntry>();
 }
 
 Result<std::unique_ptr<RangeReply>> MvccStateMachine::range(std::string_view request) {
@@ -443,7 +423,7 @@ Result<StateMachine::KvHash> MvccStateMachine::hash_kv(Revision revision) {
   const Moment moment = view->moment();
   const std::int64_t at = revision.value() > 0 ? revision.value() : moment.revision;
   if (at > moment.revision) return Error{Code::kInvalid, texts::kFutureRev};
-  if (at < moment.compacted) return Error{Code::kCompacted, texts::kCompacted};
+  if (at < moment.compacted || end_of_gap(moment.gaps, at) != 0) return Error{Code::kCompacted, texts::kCompacted};
   KvHash out;
   out.revision = Revision(at);
   out.compacted = Revision(moment.compacted);
@@ -473,12 +453,7 @@ Result<Hash> MvccStateMachine::recompute_state_hash() const {
     sum += hash_of_record(version.key, version.rev, version.record);
   }));
   for (const LeaseInfo& lease : leases()) sum += hash_of_lease(lease.id, lease.ttl_seconds);
-  for (const RegionEntry& entry : region_entries()) {
-    std::string body;
-    codec::put_be64(body, entry.epoch.value());
-    body.append(entry.payload.view());
-    sum += hash_of_region_entry(entry.kind, entry.index, body);
-  }
+  for (const RegionEntry& entry : region_entries()) sum += hash_of_region_entry(entry.kind, entry.index, region_body(entry));
   return sum.hash();
 }
 

@@ -80,7 +80,7 @@ const char* TxnRun::check_range(const RangeRequest& range) const {
   if (range.revision > start_.revision) return texts::kFutureRev;
   // etcd's word for "never compacted" is -1, and -1 it takes for the present.
   const std::int64_t first = start_.compacted == 0 ? -1 : start_.compacted;
-  return range.revision < first ? texts::kCompacted : "";
+  return range.revision < first || end_of_gap(start_.gaps, range.revision) != 0 ? texts::kCompacted : "";
 }
 
 Result<const char*> TxnRun::check_operations(const TxnRequest& request) {
@@ -94,7 +94,7 @@ Result<const char*> TxnRun::check_operations(const TxnRequest& request) {
   return "";
 }
 
-Moment TxnRun::present() const { return applier_ ? Moment{applier_->present(), start_.compacted} : start_; }
+Moment TxnRun::present() const { return applier_ ? Moment{applier_->present(), start_.compacted, start_.gaps} : start_; }
 
 Result<void> TxnRun::execute(const TxnRequest& request, bool outermost, std::string* answer) {
   const bool succeeded = verdicts_[at_];

@@ -15,9 +15,10 @@ namespace leeward::kv {
 struct View {
   AppliedState state;
   std::uint64_t keys = 0;
+  std::shared_ptr<const Gaps> gaps;
   std::shared_ptr<const StoreSnapshot> snapshot;
 
-  Moment moment() const { return {state.revision.value(), state.compacted.value()}; }
+  Moment moment() const { return {state.revision.value(), state.compacted.value(), gaps.get()}; }
 };
 
 class Published {

@@ -96,6 +96,23 @@ void WatchHub::publish(std::int64_t revision, std::vector<std::shared_ptr<const 
   for (State* state : wake) state->ready();
 }
 
+void WatchHub::cancel_starts_in_gaps(const Gaps& gaps) {
+  const std::lock_guard lock(mutex_);
+  std::vector<State*> wake;
+  for (const auto& [id, state] : all_) {
+    const std::lock_guard own(state->mutex);
+    // Those that catch up find it out themselves.
+    const std::int64_t until = end_of_gap_for_watch(&gaps, state->next);
+    if (!state->live || until == 0) continue;
+    delist(*state);
+    state->live = false;
+    state->ended = true;
+    state->compacted = until;
+    if (std::exchange(state->armed, false)) wake.push_back(state);
+  }
+  for (State* state : wake) state->ready();
+}
+
 void WatchHub::reset(std::int64_t revision) {
   const std::lock_guard lock(mutex_);
   std::vector<State*> wake;
@@ -243,7 +260,10 @@ std::optional<WatchEvents> WatchHub::poll(State& state, std::size_t max_bytes) {
     {
       const std::lock_guard lock(state.mutex);
       if (!state.queue.empty()) return take(state, max_bytes);
-      if (state.ended) return std::nullopt;
+      if (state.ended) {
+        if (!std::exchange(state.told_end, true)) return end_of(state);
+        return std::nullopt;
+      }
       if (state.live) {
         state.armed = true;
         const Instant now = clock_.now();
@@ -263,16 +283,17 @@ std::optional<WatchEvents> WatchHub::poll(State& state, std::size_t max_bytes) {
       case Step::kLive:
       case Step::kQueued: continue;
       case Step::kMore: state.ready(); return std::nullopt;
-      case Step::kEnded: {
-        WatchEvents end;
-        const auto view = published_->get();
-        end.revision = Revision(revision_.load(std::memory_order_acquire));
-        end.cancel_reason = state.compacted ? texts::kCompacted : kStopped;
-        if (state.compacted) end.compacted = Revision(state.compacted);
-        return end;
-      }
+      case Step::kEnded: continue;
     }
   }
+}
+
+WatchEvents WatchHub::end_of(const State& state) const {
+  WatchEvents end;
+  end.revision = Revision(revision_.load(std::memory_order_acquire));
+  end.cancel_reason = state.compacted ? texts::kCompacted : kStopped;
+  if (state.compacted) end.compacted = Revision(state.compacted);
+  return end;
 }
 
 std::optional<WatchEvents> WatchHub::take(State& state, std::size_t max_bytes) {
@@ -336,10 +357,11 @@ WatchHub::Step WatchHub::catch_up(State& state) {
   {
     const std::lock_guard lock(mutex_);
     view = published_->get();
-    if (!view || state.next < view->state.compacted.value()) {
+    const std::int64_t until = view ? end_of_gap_for_watch(view->gaps.get(), state.next) : 0;
+    if (!view || until != 0 || state.next < view->state.compacted.value()) {
       const std::lock_guard own(state.mutex);
       state.ended = true;
-      state.compacted = view ? view->state.compacted.value() : 0;
+      state.compacted = !view ? 0 : std::max(until, view->state.compacted.value());
       return Step::kEnded;
     }
     if (state.next > revision_.load(std::memory_order_relaxed)) {

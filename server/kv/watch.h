@@ -50,6 +50,9 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
   // The state now stands at `revision`; `events` are those since the last
   // call, if `captured`. After the new view is published.
   void publish(std::int64_t revision, std::vector<std::shared_ptr<const Revisions>> events, bool captured);
+  // An epoch has begun: watches that wait for a revision which none will be
+  // given end as compacted. Before its events are published.
+  void cancel_starts_in_gaps(const Gaps& gaps);
   // The state was replaced as a whole: all catch up from the new one.
   void reset(std::int64_t revision);
 
@@ -90,6 +93,7 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
     std::int64_t next = 0;        // everything below it was queued, or does not concern it
     std::int64_t compacted = 0;   // started below this: to be told
     bool ended = false;
+    bool told_end = false;
     Instant told;                 // when it last heard of a revision
   };
   struct KeyHash {
@@ -107,6 +111,7 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
 
   std::optional<WatchEvents> poll(State& state, std::size_t max_bytes);
   std::optional<WatchEvents> take(State& state, std::size_t max_bytes);  // state's lock held
+  WatchEvents end_of(const State& state) const;  // likewise
   enum class Step { kLive, kQueued, kMore, kEnded };
   Step catch_up(State& state);
   void queue_matching(State& state, const std::vector<std::shared_ptr<const Revisions>>& groups);

@@ -58,6 +58,7 @@ struct RegionEntry {
   Epoch epoch;  // the entry's own
   HistoryIndex index;
   Bytes payload;
+  Revision forked;  // EpochChange: the last revision of the epoch before; else 0
   bool operator==(const RegionEntry&) const = default;
 };
 
@@ -159,7 +160,8 @@ class StateMachine {
 
   virtual AppliedState applied() const = 0;
   virtual Index durable() const = 0;
-  // The newest applied entry of each region kind (kEpochChange to kTopology),
+  // All applied EpochChanges, and the newest applied entry of each other region
+  // kind (up to kTopology),
   // ordered by kind. History state: written by apply() in its batch, part of
   // checkpoints and of the state hash. One that keeps none arms nobody.
   virtual std::vector<RegionEntry> region_entries() const { return {}; }

@@ -230,6 +230,11 @@ const char* name(Ending ending) {
   return ending == Ending::kSealed ? "planned" : ending == Ending::kGuarded ? "unplanned" : "forced";
 }
 
+Revision first_revision(const EpochChange& change, Revision forked) {
+  if (change.ending == Ending::kSealed) return Revision(forked.value() + 1);
+  return Revision(static_cast<std::int64_t>(change.epoch.value()) * kRevisionsOfAnEpoch);
+}
+
 std::string encode(const Armed& v) { return write(v); }
 std::string encode(const Disarmed& v) { return write(v); }
 std::string encode(const EpochChange& v) { return write(v); }

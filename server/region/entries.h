@@ -128,6 +128,14 @@ struct Follow {
   bool operator==(const Follow&) const = default;
 };
 
+// An epoch's revisions, as many as none uses up, and the epochs there is room
+// for in 63 bits.
+inline constexpr std::int64_t kRevisionsOfAnEpoch = std::int64_t{1} << 44;
+inline constexpr Epoch kLastEpoch{(1u << 19) - 1};
+// The revision that the entry itself takes, with `forked` the last one before:
+// after an unplanned end one that no lost tail can have used.
+Revision first_revision(const EpochChange& change, Revision forked);
+
 std::string encode(const Armed&);
 std::string encode(const Disarmed&);
 std::string encode(const EpochChange&);

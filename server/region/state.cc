@@ -232,6 +232,7 @@ Result<void> State::judge_history(Origin origin, EntryKind kind, Epoch epoch, st
 }
 
 Result<void> State::judge(const EpochChange& change) const {
+  if (change.epoch > kLastEpoch) return refused("there is no room for the revisions of that epoch");
   if (change.fork != end_.index || change.fork_hash != end_.hash) return refused("an epoch begins where the history ends");
   if (change.group != control_.group) {
     if (role() == GroupRole::kPrimary || role() == GroupRole::kFenced) return refused("only a following group receives one");

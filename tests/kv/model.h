@@ -81,8 +81,17 @@ class Model {
   std::string compact(std::int64_t revision) {
     if (revision <= compacted_) return "etcdserver: mvcc: required revision has been compacted";
     if (revision > revision_) return "etcdserver: mvcc: required revision is a future revision";
+    if (in_gap(revision)) return "etcdserver: mvcc: required revision has been compacted";
     compacted_ = revision;
     return "";
+  }
+  // An epoch whose EpochChange takes the revision `first`.
+  void begin_epoch(std::int64_t first) {
+    if (first > revision_ + 1) gaps_.emplace_back(revision_, first);
+    revision_ = first;
+  }
+  bool in_gap(std::int64_t revision) const {
+    return std::any_of(gaps_.begin(), gaps_.end(), [&](const auto& g) { return g.first < revision && revision < g.second; });
   }
   std::string grant(std::int64_t id, std::int64_t ttl) {
     if (leases_.contains(id)) return "etcdserver: lease already exists";
@@ -189,7 +198,7 @@ class Model {
       if (op.has_request_put()) error = check_put(op.request_put());
       if (op.has_request_range() && op.request_range().revision() != 0) {
         if (op.request_range().revision() > revision_) error = "etcdserver: mvcc: required revision is a future revision";
-        else if (op.request_range().revision() < compacted_) error = "etcdserver: mvcc: required revision has been compacted";
+        else if (op.request_range().revision() < compacted_ || in_gap(op.request_range().revision())) error = "etcdserver: mvcc: required revision has been compacted";
       }
       if (!error.empty()) return error;
     }
@@ -210,7 +219,7 @@ class Model {
   std::optional<pb::RangeResponse> range(const pb::RangeRequest& q, std::int64_t now) const {
     if (q.revision() > now) return std::nullopt;
     const std::int64_t revision = q.revision() > 0 ? q.revision() : now;
-    if (revision < compacted_) return std::nullopt;
+    if (revision < compacted_ || in_gap(revision)) return std::nullopt;
     std::vector<Kv> kvs;
     pb::RangeResponse out;
     out.mutable_header()->set_revision(now);
@@ -255,6 +264,7 @@ class Model {
   std::vector<Change> changes_;
   std::int64_t revision_ = 1, compacted_ = 0;
   std::map<std::int64_t, std::int64_t> leases_;
+  std::vector<std::pair<std::int64_t, std::int64_t>> gaps_;  // last before, first after
   bool writing_ = false, wrote_ = false;
 };
 

@@ -16,6 +16,7 @@
 #include "kv/state_machine.h"
 #include "kv/stores.h"
 #include "proto/rpc.pb.h"
+#include "region/entries.h"
 
 namespace leeward::kv {
 
@@ -203,13 +204,25 @@ class LogMaker {
     entry.payload = Bytes(std::move(payload));
     return finish(std::move(entry));
   }
+  // The next epoch, or a later one.
+  Entry epoch_change(region::Ending ending, Epoch epoch = {}) {
+    region::EpochChange change;
+    change.epoch = epoch_ = epoch > epoch_ ? epoch : epoch_ + 1;
+    change.promotion = epoch_.value() * 7;
+    change.group = GroupId(epoch_.value());
+    change.fork = position_.index;
+    change.fork_hash = position_.hash;
+    change.ending = ending;
+    return history(EntryKind::kEpochChange, encode(change));
+  }
+  Epoch epoch() const { return epoch_; }
 
  private:
   Entry finish(Entry entry) {
     entry.term = Term(1);
     entry.index = ++index_;
     if (is_history(entry.kind)) {
-      entry.epoch = Epoch(1);
+      entry.epoch = epoch_;
       position_ = extend(position_, entry.epoch, entry.kind, entry.writes, entry.payload.view());
     }
     entry.position = position_;
@@ -217,6 +230,7 @@ class LogMaker {
   }
   Index index_;
   Position position_;
+  Epoch epoch_{1};
 };
 
 inline Command command(Op op, std::string request) {
