@@ -1,10 +1,9 @@
-"""Signals, reload, how a process ended, its log, and the service manager."""
+"""Signals, reload, how a process ended, and its log."""
 import json
 import os
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 
 from leeward.cluster import BIN, Cluster, Failure, wait_for
@@ -111,32 +110,3 @@ def log_lines_carry_node_region_and_epoch():
         line = next(line for line in lines if "SIGUSR1" in line["msg"])
         equal(list(line)[:6], ["ts", "level", "msg", "node", "region", "epoch"])
         equal((line["level"], line["node"], line["region"], line["epoch"]), ("warn", 1, "east", 1))
-
-
-def the_service_manager_is_told_in_order_and_before_there_is_a_leader():
-    directory = tempfile.mkdtemp(prefix="leeward-notify-")
-    path = os.path.join(directory, "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, \
-            Cluster(active=3, environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "4000000"}) as c:
-        notify.bind(path)
-        notify.settimeout(20)
-        seen = []
-        def until(word):
-            while not any(line.startswith(word) for line in seen):
-                seen.extend(notify.recv(4096).decode().splitlines())
-        node = c.active[0].start()  # alone: no leader
-        until("READY=1")
-        expect(node.ok("/livez") and code(node, "/readyz") == 503, "READY=1 comes when listeners answer, leader or not")
-        until("WATCHDOG=1")
-        until("STATUS=")
-        node.process.send_signal(signal.SIGHUP)
-        until("RELOADING=1")
-        until("MONOTONIC_USEC=")
-        del seen[:seen.index("RELOADING=1")]
-        until("READY=1")
-        node.process.send_signal(signal.SIGTERM)
-        until("STOPPING=1")
-        equal(node.process.wait(timeout=30), 0, "exit code")
-        expect(seen.index("RELOADING=1") < seen.index("READY=1") < seen.index("STOPPING=1"), str(seen))
-    os.remove(path)
-    os.rmdir(directory)
