@@ -20,12 +20,15 @@ class Manager:
         self.path = os.path.join(directory, "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
-        self.socket.settimeout(20)
         self.heard = []
 
-    def until(self, word, count=1):
+    def until(self, word, count=1, timeout=25):
         """Receives until `count` lines begin with `word`; returns the times of those."""
+        end = time.monotonic() + timeout
         while len(found := [at for at, line in self.heard if line.startswith(word)]) < count:
+            left = end - time.monotonic()
+            expect(left > 0, f"after {timeout} s still waiting for {word} {count} times (heard: {self.lines()})")
+            self.socket.settimeout(left)
             text = self.socket.recv(4096).decode()
             self.heard += [(time.monotonic(), line) for line in text.splitlines()]
         return found
@@ -37,7 +40,6 @@ class Manager:
         with contextlib.suppress(BlockingIOError):
             while True:
                 self.socket.recv(4096)
-        self.socket.settimeout(20)
 
     def lines(self):
         return [line for _, line in self.heard]
