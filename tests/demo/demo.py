@@ -309,7 +309,9 @@ def main():
     if taken := address_in_use(cluster):
         os.rmdir(directory)
         parser.error(f"{taken} is in use, perhaps by an earlier demo: stop that one, or give --net 1")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
+    # Nodes take a hangup for a reload: who closes the terminal must not leave them behind.
+    for stopping in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stopping, lambda number, _: sys.exit(f"stopped by {signal.Signals(number).name}"))
     error, keep = None, False
     print("Left: seconds since the start. ok or FALSE: a claim, and what was measured.", flush=True)
     try:
