@@ -4,6 +4,7 @@
 #include "ctl/figures.h"
 #include "ctl/storage.h"
 #include "wal/offline.h"
+#include "wal/superblock.h"
 
 namespace leeward::ctl {
 namespace {
@@ -50,6 +51,34 @@ void print_entry(const wal::DumpedEntry& dumped, const Output& output) {
              << short_hash(e.position.hash.hex()) << "\n";
 }
 
+// What is not known, or cannot be read of a damaged copy, is absent.
+void put(JsonWriter& out, const SuperblockData& d) {
+  out.field("sequence", std::to_string(d.sequence)).field("format", d.format).field("cluster", d.cluster_name);
+  if (d.lineage.known()) out.field("lineage", d.lineage.hex());
+  out.field("node_id", std::to_string(d.node.value()));
+  if (d.group.value() != 0) out.field("group", std::to_string(d.group.value()));
+  out.field("incarnation", std::to_string(d.incarnation.value())).field("state_dir", d.state_dir);
+  if (!d.pending_state_dir.empty()) out.field("pending_state_dir", d.pending_state_dir);
+  out.field("starts", std::to_string(d.starts)).field("clean_shutdown", d.clean_shutdown)
+      .field("extra_bytes", std::to_string(d.extra.size()));
+}
+
+std::string superblock_json(const wal::SuperblockReading& reading) {
+  JsonWriter out;
+  out.begin_object().field("usable", reading.current >= 0).key("copies").begin_list();
+  for (std::size_t i = 0; i < reading.copies.size(); ++i) {
+    const wal::SuperblockCopy& copy = reading.copies[i];
+    out.begin_object().field("copy", i).field("valid", copy.valid()).field("current", reading.counts(i));
+    if (copy.valid())
+      put(out, copy.data);
+    else
+      out.field("fault", copy.fault);
+    out.end_object();
+  }
+  out.end_list().end_object();
+  return out.text();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<DirectoryLock>> lock_stopped(Disk& disk, const StoragePlace& place) {
@@ -63,15 +92,15 @@ Result<std::unique_ptr<DirectoryLock>> lock_stopped(Disk& disk, const StoragePla
 Result<void> storage_superblock(Disk& disk, const StoragePlace& place, const Output& output) {
   const auto held = lock_stopped(disk, place);
   if (!held.ok()) return held.error();
+  if (output.json) {
+    const auto reading = wal::read_superblock(disk, place.data_dir);
+    if (!reading.ok()) return reading.error();
+    output.out << superblock_json(*reading) << "\n";
+    return {};
+  }
   const auto text = wal::dump_superblock(disk, place.data_dir);
   if (!text.ok()) return text.error();
-  if (output.json) {
-    JsonWriter out;
-    out.begin_object().field("superblock", *text).end_object();
-    output.out << out.text() << "\n";
-  } else {
-    output.out << *text;
-  }
+  output.out << *text;
   return {};
 }
 

@@ -171,8 +171,7 @@ Result<std::string> dump_superblock(Disk& disk, const Path& data_directory) {
   std::string out;
   for (int i = 0; i < kSuperblockCopies; ++i) {
     const auto& copy = reading->copies[i];
-    const bool counts = reading->current >= 0 && copy.valid() && copy.data == reading->copies[reading->current].data;
-    out += "copy " + std::to_string(i) + (counts ? " (current)" : "") + "\n";
+    out += "copy " + std::to_string(i) + (reading->counts(i) ? " (current)" : "") + "\n";
     out += copy.valid() ? describe(copy.data) : "  " + copy.fault + "\n";
   }
   if (reading->current < 0) out += "no two copies agree: the directory is unusable\n";

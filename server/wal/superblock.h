@@ -54,6 +54,10 @@ struct SuperblockCopy {
 struct SuperblockReading {
   std::array<SuperblockCopy, kSuperblockCopies> copies;
   int current = -1;  // a copy of the newest quorum; -1: none
+  // Whether the copy belongs to that quorum.
+  bool counts(std::size_t copy) const {
+    return current >= 0 && copies[copy].valid() && copies[copy].data == copies[static_cast<std::size_t>(current)].data;
+  }
 };
 Path superblock_path(const Path& directory);
 // Reads without changing anything. Errors: kNotFound, kIo.

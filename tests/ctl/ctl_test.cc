@@ -442,8 +442,58 @@ TEST_F(StorageTest, ASoundDirectoryIsSoundAndItsLogCanBeRead) {
   EXPECT_EQ(log.code, 0) << log.err;
   EXPECT_EQ(log.out.substr(0, 44), "3  term 1  writes  writes 1  100 B  position");
   EXPECT_EQ(std::count(log.out.begin(), log.out.end(), '\n'), 2);
-  const Ran superblock = run({"storage", "superblock", directory_});
-  EXPECT_NE(superblock.out.find("cluster: orders"), std::string::npos) << superblock.out;
+}
+
+TEST_F(StorageTest, TheSuperblockIsAParagraphForEachCopy) {
+  fill(true);
+  flip(wal::superblock_path(directory_), 2 * 4096 + 20);
+  std::string wanted;
+  for (const int copy : {0, 1, 2, 3})
+    wanted += "copy " + std::to_string(copy) +
+              (copy == 2 ? "\n  the copy is damaged\n"
+                         : " (current)\n  sequence: 1\n  format: 1\n  cluster: orders\n  lineage: not known yet\n  node: 1\n"
+                           "  group: 0\n  incarnation: 77\n  state: state-1\n  pending state: none\n  starts: 0\n"
+                           "  clean shutdown: yes\n  extra: 0 bytes\n");
+  EXPECT_EQ(run({"storage", "superblock", directory_}).out, wanted);
+}
+
+TEST_F(StorageTest, TheSuperblockInJsonHasAFieldForEachFigureAndLeavesOutWhatIsNotKnown) {
+  fill(false);
+  const std::string known = R"("sequence":"1","format":1,"cluster":"orders",)", rest = R"("state_dir":"state-1")";
+  const auto copy = [&](int number) {
+    return R"({"copy":)" + std::to_string(number) + R"(,"valid":true,"current":true,)" + known +
+           R"("node_id":"1","incarnation":"77",)" + rest + R"(,"starts":"0","clean_shutdown":false,"extra_bytes":"0"})";
+  };
+  const Ran whole = run({"-o", "json", "storage", "superblock", directory_});
+  EXPECT_EQ(whole.code, 0) << whole.err;
+  EXPECT_EQ(whole.out, R"({"usable":true,"copies":[)" + copy(0) + "," + copy(1) + "," + copy(2) + "," + copy(3) + "]}\n");
+
+  flip(wal::superblock_path(directory_), 2 * 4096 + 20);
+  EXPECT_EQ(run({"-o", "json", "storage", "superblock", directory_}).out,
+            R"({"usable":true,"copies":[)" + copy(0) + "," + copy(1) +
+                R"(,{"copy":2,"valid":false,"current":false,"fault":"the copy is damaged"},)" + copy(3) + "]}\n");
+  for (const int damaged : {0, 1}) flip(wal::superblock_path(directory_), damaged * 4096 + 20);
+  const std::string unusable = run({"-o", "json", "storage", "superblock", directory_}).out;
+  EXPECT_TRUE(unusable.starts_with(R"({"usable":false,)")) << unusable;
+  EXPECT_NE(unusable.find(R"({"copy":3,"valid":true,"current":false,)" + known), std::string::npos) << unusable;
+}
+
+TEST_F(StorageTest, TheSuperblockInJsonShowsWhatIsKnownOfARunningClusterAndOfASwap) {
+  fill(true);
+  auto superblock = wal::SuperblockFile::open(disk_, directory_);
+  ASSERT_TRUE(superblock.ok());
+  SuperblockData data = (*superblock)->data();
+  for (std::size_t i = 0; i < data.lineage.bytes.size(); ++i) data.lineage.bytes[i] = static_cast<std::uint8_t>(i * 0x11);
+  data.group = GroupId(12'000'000'000'000'000'000u);
+  data.pending_state_dir = "state-2";
+  data.starts = 3;
+  data.extra = "1234";
+  ASSERT_TRUE((*superblock)->write(data).ok());
+  const std::string out = run({"-o", "json", "storage", "superblock", directory_}).out;
+  EXPECT_NE(out.find(R"("sequence":"2","format":1,"cluster":"orders","lineage":"00112233445566778899aabbccddeeff","node_id":"1",)"
+                     R"("group":"12000000000000000000","incarnation":"77","state_dir":"state-1","pending_state_dir":"state-2",)"
+                     R"("starts":"3","clean_shutdown":true,"extra_bytes":"4"})"),
+            std::string::npos) << out;
 }
 
 TEST_F(StorageTest, AFlippedBitInTheLogIsDamageExit1) {

@@ -1,0 +1,195 @@
+"""Health paths, /dr/status and the console, in good and in bad times."""
+import json
+import math
+import os
+import socket
+import subprocess
+import time
+
+from leeward.cluster import BIN, Cluster, ctl, wait_for
+from common import ask, check_paths, code, ctl_json, equal, expect, page, shared
+
+HEALTH_PATHS = ("/livez", "/readyz", "/ready", "/readiness", "/health", "/leader", "/primary", "/replica", "/standby",
+                "/standby/eligible")
+
+# name of a place -> path -> status
+HEALTHY = {
+    "leader": dict.fromkeys(("/livez", "/readyz", "/ready", "/readiness", "/health", "/leader", "/primary", "/replica"), 200)
+    | {"/standby": 503, "/standby/eligible": 503},
+    "follower": dict.fromkeys(("/livez", "/readyz", "/ready", "/readiness", "/health", "/primary", "/replica"), 200)
+    | {"/leader": 503, "/standby": 503, "/standby/eligible": 503},
+    "standby": dict.fromkeys(("/livez", "/readyz", "/ready", "/readiness", "/health", "/replica", "/standby",
+                              "/standby/eligible"), 200) | {"/leader": 503, "/primary": 503},
+}
+
+
+def every_health_path_answers_as_its_place_asks():
+    c = shared()
+    leader = c.leader()
+    follower = next(n for n in c.active if n is not leader)
+    check_paths(leader, HEALTHY["leader"])
+    check_paths(follower, HEALTHY["follower"])
+    for node in c.standby:
+        check_paths(node, HEALTHY["standby"])
+
+
+def verbose_exclude_and_single_checks():
+    node = shared().standby[0]
+    checks = ("started", "stopping", "fenced", "storage", "integrity", "raft", "stream", "apply")
+    for port in (node.admin, node.metrics):
+        _, _, body = ask(port, "/readyz?verbose")
+        for check in checks:
+            expect(f"[+]{check} ok" in body, f"{check} not in {body}")
+            equal(ask(port, f"/readyz/{check}")[0], 200, check)
+        expect(body.endswith("readyz check passed\n"), body)
+        _, _, body = ask(port, "/readyz?verbose&exclude=raft&exclude=stream")
+        expect("[+]raft excluded: ok" in body and "[+]stream excluded: ok" in body, body)
+        equal(ask(port, "/readyz/nonsense")[0], 404)
+        equal(ask(port, "/readyz?exclude=nonsense")[0], 400)
+        equal(ask(port, "/readyz?verbsoe")[0], 400)
+        expect("[+]loop ok" in ask(port, "/livez?verbose")[2], "/livez?verbose")
+    health = json.loads(ask(node.admin, "/health")[2])
+    equal((health["health"], health["status"]), ("true", "healthy"))
+    for check in ("store", "raft", "disk", "stream"):
+        expect(check in health["checks"], f"{check} not in {health}")
+
+
+def bounds_carry_units():
+    c = shared()
+    standby, active = c.standby[0], c.active[0]
+    for path in ("/replica?lag=", "/standby?max_lag="):
+        equal(code(standby, path + "1h"), 200, path)
+        equal(code(standby, path + "1ns"), 503, path)  # no lag is known so exactly
+        for wrong in ("x", "100", "-1s", ""):
+            equal(code(standby, path + wrong), 400, path + wrong)
+    equal(code(standby, "/replica?max_lag=1s"), 400)
+    equal(code(active, "/replica?lag=1ns"), 200)
+
+
+def head_and_options_answer_as_get_without_a_body():
+    c = shared()
+    for node in (c.leader(), c.standby[0]):
+        for path in HEALTH_PATHS + ("/metrics", "/"):
+            for method in ("HEAD", "OPTIONS"):
+                got, _, body = ask(node.admin, path, method)
+                equal((got, body), (code(node, path), ""), f"{method} {path}")
+    equal(code(c.active[0], "/livez", "POST"), 405)
+    equal(code(c.active[0], "/nonsense"), 404)
+
+
+def dr_status_says_the_same_as_cluster_status():
+    c = shared()
+    status = json.loads(ctl("--endpoints", c.endpoints, "-o", "json", "cluster", "status").stdout)
+    for node, state in ((c.active[0], "serving"), (c.standby[0], "following")):
+        answer = json.loads(ask(node.admin, "/dr/status")[2])
+        equal((answer["lineage"], answer["epoch"], answer["state"], answer["armed_region"]),
+              (status["lineage"], "1", state, "west"))
+        equal({g["region"]: g["role"] for g in answer["groups"]}, {"east": "primary", "west": "standby"})
+        equal(sorted(m["id"] for g in answer["groups"] for m in g["members"]), sorted(str(n.id) for n in c.nodes))
+        equal(ask(node.metrics, "/dr/status")[0], 404, "/dr/status on the metrics port")
+        equal(code(node, "/dr/plan"), 501)
+
+
+def the_console_shows_every_member():
+    c = shared()
+    for node in (c.active[0], c.standby[0]):
+        status, headers, body = ask(node.admin, "/")
+        equal(status, 200)
+        expect(headers["content-type"].startswith("text/html") and "default-src 'none'" in headers["content-security-policy"],
+               str(headers))
+        for other in c.nodes:
+            expect(f"{other.id} {other.name}" in body, f"{other.name} is not on the console")
+        expect("<script" not in body, "a script on the console")
+
+
+def livez_times(node, seconds):
+    """Seconds each of many answers of /livez took."""
+    out, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        started = time.monotonic()
+        equal(code(node, "/livez"), 200)
+        out.append(time.monotonic() - started)
+        time.sleep(0.01)
+    return sorted(out)
+
+
+def an_overloaded_client_port_does_not_delay_livez():
+    with Cluster(active=1, settings={"limits": {"connections": 300}}) as c:
+        node = c.start().wait_ready().active[0]
+        idle = livez_times(node, 1.0)
+        held = []
+        load = None
+        try:
+            load = subprocess.Popen([os.path.join(BIN, "leeward-bench"), "put", "--endpoints", node.client, "--inflight", "4000",
+                                     "--total", "100000000", "--keys", "1000"], stdin=subprocess.DEVNULL,
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_for("the load", lambda: page(node)("rpc_requests_total", method="Put", code="OK") > 1000)
+            for _ in range(400):  # idle ones, up to the limit and beyond
+                s = socket.socket()
+                s.connect((node.host, 2379))
+                held.append(s)
+            wait_for("connections to be refused", lambda: page(node)("rejected_total", reason="connections") > 0)
+            overloaded = lambda: page(node)("rpc_in_flight") > 500
+            wait_for("thousands in flight", overloaded)
+            busy = livez_times(node, 2.0)
+            wait_for("thousands still in flight", overloaded)
+            expect(load.poll() is None, "the load ended early")
+        finally:
+            if load:
+                load.kill()
+                load.wait()
+            for s in held:
+                s.close()
+        # The machine itself may be busy: what counts is the port's own delay, which on one
+        # loop with the client port would be that of thousands of requests.
+        median = lambda times: times[len(times) // 2]
+        print(f"       /livez idle {median(idle) * 1000:.1f} ms, overloaded {median(busy) * 1000:.1f} ms, "
+              f"worst {busy[-1] * 1000:.0f} ms of {len(busy)}")
+        expect(median(busy) < max(0.1, 20 * median(idle)) and busy[-1] < 2, f"idle {idle[-5:]}, busy {busy[-5:]}")
+
+
+def without_quorum_the_node_lives_and_says_what_is_missing():
+    with Cluster(active=3) as c:
+        c.start(c.active[:1])
+        node = c.active[0]
+        wait_for("/livez", lambda: node.ok("/livez"))
+        check_paths(node, {"/livez": 200, "/readyz": 503, "/health": 503, "/leader": 503, "/primary": 503, "/replica": 503,
+                           "/standby": 503, "/standby/eligible": 503})
+        _, _, body = ask(node.admin, "/readyz")
+        expect("[-]started failed: " in body and "[-]raft failed" in body, body)
+        equal(json.loads(ask(node.admin, "/dr/status")[2])["state"], "no_quorum")
+        equal(code(node, "/"), 200, "the console without quorum")
+        expect("no leader" in ask(node.admin, "/")[2] or "waits" in ask(node.admin, "/")[2], "the console does not say why")
+        metrics = wait_for("the metrics page", lambda: page(node))
+        equal((metrics("has_leader"), metrics("is_primary"), metrics("peer_lag_entries", peer="2")), (0, 1, math.inf))
+        equal(metrics.types["leeward_peer_rtt_seconds"], "histogram")
+        def said():
+            status = ctl("--endpoints", node.client, "cluster", "status").stdout
+            return "waiting" in status and "never heard" in status
+        wait_for("leewardctl to say what it waits for", said)
+
+
+def a_standby_whose_primary_died_is_unready_but_eligible():
+    """Last of those on the shared cluster: it ends the primary region."""
+    c = shared()
+    standby = c.standby[0]
+    for node in c.active:
+        node.kill(wait=False)
+    wait_for("the stream check to fail", lambda: code(standby, "/readyz") == 503, 30)
+    equal(code(standby, "/readyz?exclude=stream"), 200)
+    equal(code(standby, "/livez"), 200)
+    wait_for("/standby to fail", lambda: code(standby, "/standby?max_lag=1s") == 503)
+    equal(code(standby, "/replica?lag=100ms"), 503)
+    equal(code(standby, "/replica?lag=1h"), 200, "stale reads within a wide bound")
+    status = lambda: json.loads(ask(standby.admin, "/dr/status")[2])
+    wait_for("the silence to be told", lambda: not status()["primary_heard"], 15)
+    expect(status()["silence_ms"] > 1000, str(status()))
+    # What it is kept for: with the primary dead, the lag that counts is the one at the last answer.
+    wait_for("it to be eligible", lambda: code(standby, "/standby/eligible") == 200)
+    mine = ctl_json(c, "standby", "status", "--id", standby.id, endpoints=standby.client)["standbys"][0]
+    lag = next(r for r in mine["reasons"] if r["check"] == "lag")
+    expect(lag["ok"] and "at the last answer" in lag["detail"], str(lag))
+    metrics = page(standby)
+    expect(metrics("standby_lag_seconds", bound="high") > 1 and metrics("standby_promotion_eligible") == 1, "lag metric")
+    expect(metrics("dr_primary_silence_seconds") > 1, "silence")
+    wait_for("the dead to be counted", lambda: page(standby)("cluster_members", role="primary", status="down") == 3)

@@ -1,0 +1,112 @@
+"""Signals, reload, how a process ended, and its log."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from leeward.cluster import BIN, Cluster, Failure, wait_for
+from common import ask, code, equal, expect, page
+
+
+def sighup_takes_limits_and_log_level_and_names_the_rest():
+    with Cluster(active=1, settings={"limits": {"txn_ops": 5}, "log": {"level": "info"}}) as c:
+        node = c.start().wait_ready().active[0]
+        c.settings = {"limits": {"txn_ops": 2, "connections": 77, "request_bytes": "1KiB"}, "log": {"level": "warn"},
+                      "raft": {"heartbeat_interval": "150ms"}}
+        path = os.path.join(node.dir, "leeward.toml")
+        def reload(text):
+            with open(path, "w", encoding="utf-8") as handle:
+                handle.write(text)
+            node.process.send_signal(signal.SIGHUP)
+        reload(node.config())
+        wait_for("the warning", lambda: "waits for the next start" in node.log_text())
+        expect('"key":"raft.heartbeat_interval"' in node.log_text(), node.log_text())
+        shown = lambda: ask(node.admin, "/debug/config")[2]
+        for word in ("txn_ops = 2", "connections = 77", 'level = "warn"', 'heartbeat_interval = "100ms"'):
+            wait_for(word, lambda w=word: w in shown())
+        held = [socket.create_connection((node.host, 2379)) for _ in range(90)]
+        wait_for("connections beyond the new limit to be refused", lambda: page(node)("rejected_total", reason="connections") > 0)
+        for s in held:
+            s.close()
+        wait_for("room again", lambda: page(node)("connections", listener="client") == 0)
+        ops = [{"requestPut": {"key": key, "value": "YQ=="}} for key in ("YQ==", "Yg==", "Yw==")]
+        node.post("/v3/kv/txn", {"success": ops[:2]})
+        for path_, body, word in (("/v3/kv/txn", {"success": ops}, "too many operations"),
+                                  ("/v3/kv/put", {"key": "YQ==", "value": "A" * 4000}, "too large")):
+            try:
+                node.post(path_, body)
+                raise AssertionError(f"{path_} was taken")
+            except Failure as error:
+                expect(word in str(error), str(error))
+        reload("[node]\nid = nonsense\n")
+        wait_for("the problem", lambda: "the running configuration stays" in node.log_text())
+        expect("txn_ops = 2" in shown(), "a broken file changed something")
+        node.put("still", "works")
+
+
+def sigusr1_says_that_there_is_no_recorder_and_a_second_sigterm_ends_at_once():
+    with Cluster(active=3) as c:
+        c.start(c.active[:1])
+        node = c.active[0]
+        wait_for("/livez", lambda: node.ok("/livez"))
+        node.process.send_signal(signal.SIGUSR1)
+        wait_for("a log line", lambda: "SIGUSR1" in node.log_text())
+        expect(node.ok("/livez"), "SIGUSR1 ended it")
+    with Cluster(active=1) as c:
+        node = c.start().wait_ready().active[0]
+        load = subprocess.Popen([os.path.join(BIN, "leeward-bench"), "put", "--endpoints", node.client, "--inflight", "2000",
+                                 "--total", "100000000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+        try:
+            wait_for("load", lambda: page(node)("keys") > 100)
+            node.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)  # the first one must have been taken: two in one moment are one
+            started = time.monotonic()
+            node.process.send_signal(signal.SIGTERM)
+            ended = node.process.wait(timeout=20)
+            expect(ended in (0, -signal.SIGTERM) and time.monotonic() - started < 2, f"exit {ended}")
+        finally:
+            load.kill()
+            load.wait()
+
+
+def the_next_process_tells_how_the_last_one_ended():
+    with Cluster(active=1) as c:
+        node = c.active[0]
+        def last(reason):
+            metrics = page(node)
+            return metrics("previous_exit_timestamp_seconds", reason=reason)
+        def count(reason):
+            return page(node)("abnormal_exits_total", reason=reason)
+        node.start()
+        c.wait_ready()
+        equal([last(r) for r in ("clean", "signal", "unknown")], [0, 0, 0])
+        equal(node.kill(signal.SIGTERM), 0)
+        node.start()
+        c.wait_ready()
+        expect(abs(last("clean") - time.time()) < 60, "the time of a clean end")
+        equal((count("signal"), count("unknown")), (0, 0))
+        node.kill(signal.SIGKILL)
+        node.start()
+        c.wait_ready()
+        equal((count("signal"), count("unknown")), (0, 1))
+        node.kill(signal.SIGSEGV)
+        equal(node.process.returncode, -signal.SIGSEGV, "the signal still ends the process")
+        node.start()
+        c.wait_ready()
+        equal((count("signal"), count("unknown"), page(node)("assertion_failures_total")), (1, 1, 0))
+        expect(abs(last("signal") - time.time()) < 60, "the time of the crash")
+
+
+def log_lines_carry_node_region_and_epoch():
+    with Cluster(active=1) as c:
+        node = c.start().wait_ready().active[0]
+        node.process.send_signal(signal.SIGUSR1)
+        wait_for("the line", lambda: "SIGUSR1" in node.log_text())
+        with open(os.path.join(node.dir, "log"), encoding="utf-8") as handle:
+            lines = [json.loads(line) for line in handle]
+        line = next(line for line in lines if "SIGUSR1" in line["msg"])
+        equal(list(line)[:6], ["ts", "level", "msg", "node", "region", "epoch"])
+        equal((line["level"], line["node"], line["region"], line["epoch"]), ("warn", 1, "east", 1))
