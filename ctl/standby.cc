@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "ctl/commands.h"
 #include "ctl/figures.h"
 #include "ctl/table.h"
@@ -14,6 +16,12 @@ boost::json::object id_request(std::uint64_t id) {
 std::string failing_reasons(const object& standby) {
   const auto reasons = list_of(standby, "reasons");
   if (reasons.empty()) return "no verdict yet";
+  // One reason for all is said once.
+  const std::string first = text_of(reasons.front(), "detail");
+  if (reasons.size() > 1 && std::all_of(reasons.begin(), reasons.end(), [&](const object& reason) {
+        return !true_of(reason, "ok") && text_of(reason, "detail") == first;
+      }))
+    return first;
   std::string out;
   for (const object& reason : reasons)
     if (!true_of(reason, "ok")) {

@@ -30,7 +30,8 @@ namespace leeward {
 namespace {
 
 constexpr int kRuntimeFailure = 1, kUsage = 2, kDataUnusable = 3;
-constexpr Duration kStopLimit = 30s;
+constexpr std::chrono::seconds kStopLimit{30};
+constexpr std::chrono::seconds kStopSlack{5};  // of it, for threads to end
 
 struct Arguments {
   config::Sources sources;
@@ -93,6 +94,26 @@ void reload(Daemon& daemon, Arguments arguments) {
   sd_notify(0, "READY=1");
 }
 
+// Ends the process if it is still there after `limit`: a thread that a disk
+// holds can be neither joined nor asked. What is not on the disk by then is as
+// after a crash.
+class Deadline {
+ public:
+  explicit Deadline(std::chrono::seconds limit)
+      : thread_([this, limit](const std::stop_token& stop) {
+          std::mutex mutex;
+          std::unique_lock lock(mutex);
+          if (wake_.wait_for(lock, stop, limit, [] { return false; }) || stop.stop_requested()) return;
+          std::fprintf(stderr, "leewardd: not stopped within %lld s, the disk may not answer: leaving as after a crash\n",
+                       static_cast<long long>(limit.count()));
+          std::_Exit(kRuntimeFailure);
+        }) {}
+
+ private:
+  std::condition_variable_any wake_;
+  std::jthread thread_;
+};
+
 // Runs until a signal or a failure ends the node; the exit code.
 int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
   std::uint64_t watchdog_us = 0;
@@ -120,8 +141,8 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
     }
   }
   sd_notify(0, "STOPPING=1\nSTATUS=stopping: handing leadership over");
-  // A second signal ends the process at once, by the default action.
-  daemon.ends_by_signal();
+  // A second signal ends the process at once, by the default action; from
+  // before the first touch of the disk, which may not answer.
   std::signal(SIGTERM, SIG_DFL);
   std::signal(SIGINT, SIG_DFL);
   sigset_t again;
@@ -129,7 +150,9 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
   sigaddset(&again, SIGTERM);
   sigaddset(&again, SIGINT);
   pthread_sigmask(SIG_UNBLOCK, &again, nullptr);
-  return daemon.stop(kStopLimit) ? 0 : kRuntimeFailure;
+  const Deadline deadline(kStopLimit);
+  daemon.ends_by_signal();
+  return daemon.stop(kStopLimit - kStopSlack) ? 0 : kRuntimeFailure;
 }
 
 int exit_code(const Error& error) {

@@ -21,7 +21,7 @@ Incarnation new_incarnation(Random& random) {
 Error unusable(Error error, const MemberOptions& o) {
   if (error.code != Code::kCorrupt && error.code != Code::kNotFound) return error;
   error.code = Code::kCorrupt;
-  error.message += "; empty " + o.data_dir + (o.wal_dir.starts_with(o.data_dir + "/") ? "" : " and " + o.wal_dir) +
+  error.message += (error.message.ends_with("it is lost") ? ", empty " : "; empty ") + o.data_dir + (o.wal_dir.starts_with(o.data_dir + "/") ? "" : " and " + o.wal_dir) +
                    " and let this member be refilled by its peers, then admit it (leewardctl member admit); leewardctl storage "
                    "verify --full-scan names all that is damaged";
   return error;
@@ -60,7 +60,11 @@ Result<void> Member::open_storage() {
   // A directory that never had a start has no log, or one that a crash left
   // half made.
   auto log = context_.ports.open_log(o.wal_dir, context_.incarnation, superblock_data_.starts == 0);
-  if (!log.ok()) return unusable(log.error(), o);
+  if (!log.ok()) {
+    auto error = log.error();
+    if (error.code == Code::kNotFound) error.message += "; if it lies elsewhere, name the place: node.wal_dir; if it is lost";
+    return unusable(std::move(error), o);
+  }
   context_.log = std::move(*log);
   superblock_data_.starts += 1;
   superblock_data_.clean_shutdown = false;

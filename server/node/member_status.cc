@@ -10,6 +10,17 @@ constexpr Duration kReportInterval = 500ms;
 constexpr Duration kPublishInterval = 100ms;
 constexpr Duration kHealthyAge = 3s;
 
+// What a member said of itself too long ago stands for nothing any more: least
+// of all that it may be promoted.
+void unheard(MemberStatus& m) {
+  m.healthy = false;
+  m.state = MemberState::kDown;
+  m.stream_connected = false;
+  m.lag = {};
+  const auto since = std::chrono::duration_cast<std::chrono::seconds>(*m.report_age).count();
+  for (auto& check : m.eligibility) check = {check.check, false, "not heard for " + std::to_string(since) + " s"};
+}
+
 }  // namespace
 
 bool Member::admitted() const {
@@ -121,10 +132,7 @@ void Member::publish_status() {
     if (it == reports_.end()) continue;
     m = it->second.status;
     m.report_age = now - it->second.at;
-    if (*m.report_age > kHealthyAge) {
-      m.healthy = false;
-      m.state = MemberState::kDown;
-    }
+    if (*m.report_age > kHealthyAge) unheard(m);
   }
   members[self()] = std::move(own);
   for (auto& [id, m] : members) s.members.push_back(std::move(m));

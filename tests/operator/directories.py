@@ -66,6 +66,7 @@ def log_and_checkpoints_may_stand_on_volumes_of_their_own():
                 # Forgetting where the log is must not be a fresh start.
                 refused = c.active[0].start("--set", f"node.snapshot_dir={places[c.active[0]][1]}").process.wait(timeout=20)
                 equal(refused, 3, "exit code of a start without wal_dir")
+                expect("name the place: node.wal_dir" in c.active[0].log_text(), c.active[0].log_text()[-800:])
                 shutil.rmtree(os.path.join(c.active[0].dir, "data", "wal"), ignore_errors=True)
                 start_all()
                 for n in c.active:

@@ -2,6 +2,8 @@
 import json
 import math
 import os
+import re
+import signal
 import socket
 import subprocess
 import time
@@ -193,3 +195,28 @@ def a_standby_whose_primary_died_is_unready_but_eligible():
     expect(metrics("standby_lag_seconds", bound="high") > 1 and metrics("standby_promotion_eligible") == 1, "lag metric")
     expect(metrics("dr_primary_silence_seconds") > 1, "silence")
     wait_for("the dead to be counted", lambda: page(standby)("cluster_members", role="primary", status="down") == 3)
+
+
+def a_standby_that_is_not_heard_is_down_and_not_eligible():
+    c = shared()
+    frozen = next(n for n in c.standby if str(n.id) != n.status()["leader_id"])
+    others = [n for n in c.nodes if n is not frozen]
+
+    def said(node):
+        rows = {int(s["id"]): s for s in ctl_json(c, "standby", "status", endpoints=node.client)["standbys"]}
+        return rows[frozen.id]
+
+    wait_for("all to call it eligible", lambda: all(said(n).get("promotion_eligible") for n in others))
+    frozen.process.send_signal(signal.SIGSTOP)
+    try:
+        for n in others:
+            wait_for(f"{n.name} to say that it is not eligible", lambda n=n: not said(n).get("promotion_eligible"))
+            row = said(n)
+            expect(not row.get("connected") and row.get("lag_writes") is None, str(row))
+            expect(row["reasons"] and all(not r.get("ok") and "not heard for" in r["detail"] for r in row["reasons"]), str(row))
+            table = ctl("--endpoints", n.client, "standby", "status").stdout
+            line = next(l for l in table.splitlines() if l.split()[:1] == [str(frozen.id)])
+            expect(re.search(r" down .* no +not heard for \d+ s$", line), line)
+    finally:
+        frozen.process.send_signal(signal.SIGCONT)
+    wait_for("it to be eligible again", lambda: all(said(n).get("promotion_eligible") for n in others))

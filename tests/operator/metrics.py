@@ -1,5 +1,7 @@
 """The metrics page: its contract, and figures against what leewardctl says."""
 import math
+import os
+import subprocess
 
 from leeward.cluster import bench, wait_for
 from common import equal, expect, page, shared
@@ -162,3 +164,29 @@ def figures_agree_with_what_leewardctl_says():
     wait_for("the compaction to be swept", lambda: all(
         page(n)("compacted_revision_in_epoch") == int(revision) and
         page(n).samples[("leeward_compaction_duration_seconds_count", ())] == 1 for n in c.active))
+
+
+def each_stage_of_a_write_is_timed_where_it_happens():
+    c = shared()
+    watching = [subprocess.Popen(["etcdctl", f"--endpoints={n.client}", "watch", "stage"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, env={**os.environ, "ETCDCTL_API": "3"}) for n in c.nodes]
+    wait_for("the watches to stand", lambda: all(page(n)("watchers") == 1 for n in c.nodes))
+
+    def counts(nodes, stage):
+        return sum(page(n)("stage_duration_seconds_count", stage=stage) for n in nodes)
+
+    places = {"queue": c.active, "forward": c.active, "fsync": c.active, "append": c.active, "quorum": c.active,
+              "apply": c.active, "watch": c.nodes, "standby_receive": c.standby, "standby_fsync": c.standby,
+              "standby_apply": c.standby}
+    before = {stage: counts(nodes, stage) for stage, nodes in places.items()}
+    try:
+        for n in c.active:  # two of them forward
+            n.put("stage", n.name)
+        for stage, nodes in places.items():
+            wait_for(f"stage {stage} to be counted", lambda s=stage, ns=nodes: counts(ns, s) > before[s])
+        wait_for("every watcher to have its three events", lambda: counts(c.nodes, "watch") >= before["watch"] + 3 * len(c.nodes))
+        equal({counts(c.active, s) for s in places if s.startswith("standby_")}, {0.0}, "standby stages at the primary")
+    finally:
+        for w in watching:
+            w.kill()
+            w.wait()

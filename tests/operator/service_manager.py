@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 
-from leeward.cluster import Cluster
+from leeward.cluster import Cluster, wait_for
 from common import code, equal, expect
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -108,3 +108,30 @@ def a_start_that_takes_long_keeps_the_service_manager_patient_until_it_is_ready(
             m.until("WATCHDOG=1", count=2)
             del m.heard[:m.lines().index("READY=1")]
             expect(not any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in m.lines()), f"after READY=1: {m.lines()}")
+
+
+def a_stop_on_a_disk_that_hangs_ends_by_a_second_signal_or_within_its_limit():
+    with manager() as m, tempfile.TemporaryDirectory() as tools:
+        disk = SlowDisk(tools)
+        with Cluster(active=1, environment={"NOTIFY_SOCKET": m.path, **disk.environment}) as c:
+            node = c.start().wait_ready().active[0]
+            node.put("a", "1")
+            for signals, code_, limit in ((2, -signal.SIGTERM, 5), (1, 1, 33)):
+                m.forget()
+                disk.hold()
+                begun = time.monotonic()
+                node.process.send_signal(signal.SIGTERM)
+                m.until("STOPPING=1")
+                if signals == 2:
+                    # The first is taken when the default action stands again.
+                    status = f"/proc/{node.process.pid}/status"
+                    wait_for("SIGTERM to be unblocked", lambda: not int(
+                        next(line for line in open(status, encoding="ascii") if line.startswith("SigBlk")).split()[1], 16) >> 14 & 1)
+                    node.process.send_signal(signal.SIGTERM)
+                equal(node.process.wait(timeout=45), code_, "exit code")
+                expect(time.monotonic() - begun < limit, f"it took {time.monotonic() - begun:.1f} s")
+                disk.release()
+                node.start()
+                node.cluster.wait_ready()
+                equal(node.value("a"), "1")
+            expect("leaving as after a crash" in node.log_text(), node.log_text()[-800:])
