@@ -483,8 +483,9 @@ void Snapshots::drive() {
   }
   if (!receiver_) return;
   if (now - receiver_->progressed > kGiveUp) return abandon();
-  if (now - receiver_->progressed < kAskAgain || receiver_->writing > 0) return;
-  receiver_->progressed = now - kAskAgain / 2;  // again in half that time
+  // Asking is no progress: who is never answered must give up, or take another's.
+  if (now - std::max(receiver_->progressed, receiver_->asked_again) < kAskAgain || receiver_->writing > 0) return;
+  receiver_->asked_again = now;
   for (const auto& [file, offset] : receiver_->asked) ask(file, offset);
 }
 

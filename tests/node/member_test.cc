@@ -1,6 +1,8 @@
 // A member's behaviour, told by real members in the simulator's world.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "proto/rpc.pb.h"
 #include "world/wire.h"
 #include "world/world.h"
@@ -347,6 +349,35 @@ TEST_F(Snapshot, AMemberTooFarBehindGetsOne) {
   for (const auto& path : w().disk(late).files())
     if (path.starts_with("/data/state-")) states.insert(path.substr(0, path.find('/', 6)));
   EXPECT_EQ(states.size(), 1u);  // the one before is gone
+}
+
+// The next leader has another checkpoint: what it offers is taken, whatever is
+// still awaited of one who will never answer.
+TEST_F(Snapshot, AMemberWhoseSenderIsGoneForGoodTakesThatOfTheNextLeader) {
+  make();
+  w().adjust = [](node::MemberOptions& m) { m.storage.checkpoint_interval = 100 + 37 * m.self.value(); };
+  start_all();
+  const auto late = follower();
+  w().crash(late);
+  puts(1200);
+  w().run_for(3s);
+  const auto gone = *w().leader();
+  w().network.tamper = [](NodeId, NodeId, Lane lane, Bytes bytes) -> Bytes {
+    const auto frame = decode_frame(bytes);
+    return lane == Lane::kBulk && frame.ok() && frame->header.type == FrameType::kSnapshotChunk ? Bytes() : bytes;
+  };
+  w().start(late);
+  const auto fetches = [&] {
+    const auto members = w().member(late)->status().members;
+    return std::any_of(members.begin(), members.end(),
+                       [&](const auto& m) { return m.id == late && m.state == MemberState::kSnapshot; });
+  };
+  ASSERT_TRUE(w().run_until(fetches)) << w().checkers.breach();
+  w().crash(gone);
+  w().network.tamper = nullptr;
+  EXPECT_TRUE(w().run_until([&] { return w().member(late)->probe().snapshots_received.get() > 0; }, 60s))
+      << w().checkers.breach() << w().standing();
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
 }
 
 TEST_F(Snapshot, ALateStarterThatBeginsWithOneKnowsItsGroup) {
