@@ -95,16 +95,18 @@ TEST(Sim, PowerThatFailsAtAnyStepOfACheckpointLosesNothing) {
 }
 
 TEST(Sim, NoSeedOfManyBreaksAnInvariant) {
-  std::uint64_t writes = 0, compared = 0;
+  std::uint64_t writes = 0, compared = 0, adoptions = 0;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     World w(varied(seed));
     EXPECT_TRUE(w.torment(20s)) << "scripts/sim --seed " << seed << ": " << w.checkers.breach() << w.standing();
     writes += w.acknowledged();
     compared += w.checkers.compared_across();
+    adoptions += w.checkers.adoptions();
     if (HasFailure()) break;
   }
   EXPECT_GT(writes, 1000u);
   EXPECT_GT(compared, 1000u);
+  EXPECT_GT(adoptions, 0u);
 }
 
 }  // namespace

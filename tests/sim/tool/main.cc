@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
   }
   if (runs == 0 && minutes == 0) runs = seed_given ? 1 : 100;
   const auto started = std::chrono::steady_clock::now();
-  std::uint64_t done = 0, of_two = 0, writes = 0, compared = 0;
+  std::uint64_t done = 0, of_two = 0, writes = 0, compared = 0, adoptions = 0;
   Duration simulated{0};
   auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(); };
   auto more = [&] {
@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
     writes += world.acknowledged();
     of_two += world.two_regions() ? 1 : 0;
     compared += world.checkers.compared_across();
+    adoptions += world.checkers.adoptions();
     if (runs == 1 || !good)
       std::printf("seed %llu: %s, trace %016llx, %llu writes acknowledged\n", static_cast<unsigned long long>(seed),
                   good ? "held" : world.checkers.breach().c_str(),
@@ -70,9 +71,10 @@ int main(int argc, char** argv) {
       return 1;
     }
   }
-  std::printf("%llu runs held, %llu of two regions, %llu writes acknowledged, %llu states compared across regions; "
+  std::printf("%llu runs held, %llu of two regions, %llu writes acknowledged, %llu states compared across regions, %llu adopted; "
               "%.0f s simulated in %.0f s\n",
               static_cast<unsigned long long>(done), static_cast<unsigned long long>(of_two),
-              static_cast<unsigned long long>(writes), static_cast<unsigned long long>(compared), to_s(simulated), passed());
+              static_cast<unsigned long long>(writes), static_cast<unsigned long long>(compared),
+              static_cast<unsigned long long>(adoptions), to_s(simulated), passed());
   return 0;
 }

@@ -88,6 +88,7 @@ void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
     g.regions = region::State(control, {}, g.regions.end());
   }
   if (entry.kind == EntryKind::kAdopt) {
+    ++adoptions_;
     // The state that is taken over holds what the history says up to there.
     for (auto it = about_regions_.upper_bound(g.regions.end().index);
          it != about_regions_.end() && it->first <= entry.position.index; ++it)

@@ -43,6 +43,8 @@ class Checkers {
   std::optional<region::Armed> armed() const;
   // How often two groups had a state at the same position, and it was compared.
   std::uint64_t compared_across() const { return compared_across_; }
+  // How often a group took over a state.
+  std::uint64_t adoptions() const { return adoptions_; }
   // I2 over whole logs: same index and term, same entry.
   void log(GroupRole group, NodeId node, const LogView& log);
 
@@ -101,7 +103,7 @@ class Checkers {
   HistoryIndex primary_committed_;
   std::optional<region::Armed> in_force_;
   std::map<HistoryIndex, StateAt> states_;
-  std::uint64_t compared_across_ = 0;
+  std::uint64_t compared_across_ = 0, adoptions_ = 0;
   std::map<Revision, std::pair<std::string, std::string>> contents_;
   std::set<Hash> refused_, requests_applied_;
   std::vector<Told> puts_;

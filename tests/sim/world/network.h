@@ -30,6 +30,7 @@ class Network {
 
   Weather weather;  // within a region
   Weather wan;      // between two
+  bool corrupts = false;  // `tamper` changes what members hold true: they are right to say so
   // May change a frame, or drop it by returning an empty one; for planted bugs.
   std::function<Bytes(NodeId from, NodeId to, Lane lane, Bytes frame)> tamper;
 

@@ -128,6 +128,7 @@ struct World::Process : node::GroupObserver {
   SimExecutor core, wal, files;
   SimLink link;
   std::unique_ptr<node::Member> member;
+  std::unique_ptr<GroupWrapper> planted;
   std::unique_ptr<standby::Replication> stream;
   std::unique_ptr<standby::ForwardingService> service;
 };
@@ -207,6 +208,8 @@ void World::start(NodeId id) {
     if (!log.ok()) return log.error();
     std::unique_ptr<LogStore> store = std::move(*log);
     if (options_.plants.vote_not_persisted) store = std::make_unique<ForgetsVotes>(std::move(store));
+    if (options_.plants.log_unchecked && p.spec.id == NodeId(2))
+      store = std::make_unique<ReadsOffTheChain>(std::move(store));
     if (options_.plants.checkpoint_without_log) store = std::make_unique<DropsTooMuch>(std::move(store));
     return store;
   };
@@ -222,18 +225,24 @@ void World::start(NodeId id) {
   n.open_error.clear();
   if (!opened.ok()) {
     n.open_error = opened.error().message;
-    // Power that fails during the start is no finding; all else is.
-    if (n.disk->powered())
+    // Power that fails during the start is no finding, nor a first start on a
+    // full disk; all else is.
+    if (n.disk->powered() && !(n.fresh && opened.error().code == Code::kNoSpace))
       checkers.report("node " + std::to_string(id.value()) + " does not open: " + n.open_error);
     end(id, true);
     return;
   }
+  n.fresh = false;
   ++n.starts;
   p.member = std::move(*opened);
   p.member->observe(&p);
   if (options_.stream) {
-    p.stream = std::make_unique<standby::Replication>(*p.member, standby::ReplicationOptions{});
-    p.service = std::make_unique<standby::ForwardingService>(*p.member, *p.member, *p.stream, standby::ForwardingOptions{});
+    const bool primary = n.spec.role == GroupRole::kPrimary;
+    if (options_.plants.streamed_before_commit && primary) p.planted = std::make_unique<CommitsTooEarly>(*p.member);
+    if (options_.plants.stream_unchecked && !primary) p.planted = std::make_unique<ProposesUnchecked>(*p.member);
+    node::Group& group = p.planted ? static_cast<node::Group&>(*p.planted) : *p.member;
+    p.stream = std::make_unique<standby::Replication>(group, standby::ReplicationOptions{});
+    p.service = std::make_unique<standby::ForwardingService>(*p.member, group, *p.stream, standby::ForwardingOptions{});
     p.core.post([stream = p.stream.get()] { stream->start(); });
   }
   p.member->start();
@@ -249,6 +258,7 @@ void World::end(NodeId id, bool power, test::MemoryDisk::Tear tear) {
     check_streams(id);
     n.process->service.reset();
     n.process->stream.reset();
+    n.process->planted.reset();
     n.process->member.reset();
     n.process.reset();
   }
@@ -266,7 +276,9 @@ void World::kill(NodeId id) { end(id, false); }
 
 void World::wipe(NodeId id) {
   end(id, true);
-  nodes_.at(id).disk = std::make_unique<test::MemoryDisk>();
+  auto& n = nodes_.at(id);
+  n.disk = std::make_unique<test::MemoryDisk>();
+  n.fresh = true;
 }
 
 void World::stop(NodeId id) {
@@ -560,7 +572,7 @@ bool World::settle(Duration limit) {
 // What the members themselves found by comparing chain and state hashes.
 void World::check_streams(NodeId id) {
   const auto* s = stream(id);
-  if (!s) return;
+  if (!s || network.corrupts) return;
   const auto& probe = s->probe();
   if (probe.divergences.get() + probe.hash_different.get() + probe.chain_refused.get() > 0)
     checkers.report("node " + std::to_string(id.value()) + " finds that the regions hold different histories");
@@ -604,11 +616,11 @@ void World::fault_between_regions() {
       if (!std::exchange(wiped_, true)) wipe(standby);
       return;
   }
-  scheduler.after(dice.between(200ms, 8s), [this] { network.heal_regions(); });
+  scheduler.after(dice.between(500ms, 10s), [this] { network.heal_regions(); });
 }
 
 void World::fault() {
-  if (two_regions() && dice.chance(0.3)) return fault_between_regions();
+  if (two_regions() && dice.chance(0.4)) return fault_between_regions();
   const auto id = NodeId(1 + dice.below(static_cast<std::uint64_t>(options_.primaries + options_.standbys)));
   auto& n = nodes_.at(id);
   switch (dice.below(15)) {

@@ -29,6 +29,10 @@ struct Plants {
   bool checkpoint_without_log = false;
   bool other_bytes_applied = false;
   bool stale_lease_read = false;
+  bool append_unchecked = false;      // the chain hash ignored: by a follower,
+  bool log_unchecked = false;         // by a log,
+  bool stream_unchecked = false;      // by a following group
+  bool streamed_before_commit = false;
 };
 
 struct WorldOptions {
@@ -126,6 +130,7 @@ class World {
     std::unique_ptr<SimClock> clock;
     std::unique_ptr<Process> process;
     std::uint64_t starts = 0;
+    bool fresh = true;    // nothing on its disk yet
     bool doomed = false;  // its fatal handler ran: dies at the next event
     std::string open_error;
   };
