@@ -331,6 +331,32 @@ TEST_F(Writes, AFullDiskRefusesWritesKeepsReadsAndRecovers) {
   EXPECT_EQ(put(kOne, "c", "d").end, Outcome::End::kApplied);
 }
 
+// Two lives of one cluster that differ in one write: the same lineage, and the
+// same place by index and term. The log of one beside the state of the other.
+TEST_F(Start, AStateOfAnotherHistoryThanTheLogIsRefused) {
+  const auto live = [this](const std::string& value) {
+    WorldOptions o;
+    o.primaries = 1;
+    make(o);
+    start_all();
+    EXPECT_EQ(put(kOne, "key", value).end, Outcome::End::kApplied);
+    w().run_for(1s);
+    w().stop(kOne);
+  };
+  live("one");
+  std::map<Path, std::string> log;
+  for (const auto& path : w().disk(kOne).files())
+    if (path.starts_with("/wal/")) log[path] = w().disk(kOne).contents(path);
+  ASSERT_FALSE(log.empty());
+  for (const std::string value : {"one", "two"}) {
+    live(value);
+    for (const auto& [path, bytes] : log) w().disk(kOne).overwrite(path, 0, bytes);
+    w().start(kOne);
+    EXPECT_EQ(w().running(kOne), value == "one") << w().open_error(kOne);
+  }
+  EXPECT_NE(w().open_error(kOne).find("log and state differ"), std::string::npos) << w().open_error(kOne);
+}
+
 using Snapshot = Fixture;
 
 TEST_F(Snapshot, AMemberTooFarBehindGetsOne) {

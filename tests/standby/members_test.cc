@@ -5,6 +5,9 @@
 
 #include <cstdlib>
 
+#include "node/frames.h"
+#include "ports/manifest.h"
+#include "standby/messages.h"
 #include "standby/replication.h"
 #include "tests/support/sanitized.h"
 #include "world/world.h"
@@ -103,6 +106,33 @@ TEST(Members, FollowThroughCrashesOfBothRegions) {
     ASSERT_TRUE(r.comes_together(60s)) << r.world.checkers.breach() << r.standing();
     r.expect_equal_states();
   }
+}
+
+// The right index is not enough: what a frame says it follows is compared as a
+// whole.
+TEST(Members, AFrameOfAnotherHistoryIsNotTaken) {
+  Regions2 r(3);
+  ASSERT_TRUE(r.start());
+  ASSERT_TRUE(r.world.run_until([&] { return r.standby_leader() && r.caught_up() && r.world.checkers.armed(); }, 20s));
+  auto* leader = r.standby_leader();
+  const auto& probe = r.world.stream(leader->self())->probe();
+  const auto reconnects = probe.reconnects.get(), received = probe.entries_received.get();
+  int changed = 0;
+  r.world.network.tamper = [&](NodeId, NodeId, Lane lane, Bytes bytes) -> Bytes {
+    auto frame = lane == Lane::kStream ? decode(bytes) : Result<Frame>(Error{Code::kInvalid, ""});
+    auto* entries = frame.ok() ? std::get_if<Entries>(&frame->body) : nullptr;
+    if (!entries) return bytes;
+    ++changed;
+    entries->before.hash.bytes[0] ^= 1;
+    return encode(frame->header, frame->body);
+  };
+  auto put = r.world.put(*r.world.leader(), "k", "v");
+  r.world.run_for(500ms);
+  EXPECT_GT(changed, 0);
+  EXPECT_GT(probe.reconnects.get(), reconnects);
+  EXPECT_EQ(probe.entries_received.get(), received);
+  r.world.network.tamper = nullptr;
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 20s)) << r.standing();
 }
 
 // --- Adopt ---
@@ -264,6 +294,53 @@ TEST(Adopt, AMemberThatWasAwayFindsTheFilesAtTheOthers) {
         return std::all_of(kStandbys.begin(), kStandbys.end(), [&](NodeId id) { return r.paths(id, "/data/adopt/").empty(); });
       },
       20s));
+}
+
+// What is wrong in a log that a majority holds stops whoever applies it.
+TEST(Adopt, AnEntryWhoseManifestNamesAnotherPositionStopsTheMember) {
+  LeftBehind r(7);
+  ASSERT_TRUE(r.start());
+  ASSERT_TRUE(r.world.run_until([&] { return r.standby_leader() && r.caught_up() && r.world.checkers.armed(); }, 20s));
+  for (std::uint64_t id : {1, 2, 3}) r.world.network.isolate(NodeId(id), kStandbys);
+  r.puts(10);
+  auto* leader = r.standby_leader();
+  const auto named = r.world.member(*r.world.leader())->state().applied().point.position;
+  Manifest manifest;
+  manifest.id = "forged";
+  manifest.state = leader->state().applied();
+  manifest.state.point.position = named;
+  manifest.state.point.position.hash.bytes[0] ^= 1;
+  raft::Proposal proposal;
+  proposal.kind = EntryKind::kAdopt;
+  proposal.payload = Bytes(adopt_payload(named, leeward::encode(manifest)));
+  const auto id = leader->self();
+  leader->loop().post([leader, proposal] { EXPECT_TRUE(leader->propose({&proposal, 1}).ok()); });
+  EXPECT_TRUE(r.world.run_until([&] { return !r.world.running(id); }, 10s)) << r.world.checkers.breach() << r.standing();
+}
+
+// The files are those that it names; the state in them is not the one it tells of.
+TEST(Adopt, AStateThatIsNotTheOneAnnouncedIsNotTaken) {
+  LeftBehind r(8);
+  r.fall_behind([&](NodeId id) { r.world.crash(id); });
+  if (::testing::Test::HasFatalFailure()) return;
+  r.world.network.tamper = [&](NodeId, NodeId, Lane lane, Bytes bytes) -> Bytes {
+    auto frame = node::decode_frame(bytes);
+    if (lane != Lane::kBulk || !frame.ok() || frame->header.type != node::FrameType::kAdoptManifest) return bytes;
+    auto manifest = decode_manifest(frame->body.view());
+    EXPECT_TRUE(manifest.ok());
+    manifest->state.state_hash.bytes[0] ^= 1;
+    return Bytes(node::encode_header(frame->header) + leeward::encode(*manifest));
+  };
+  r.start_standbys();
+  const auto one_stopped = [&] {
+    return !std::all_of(kStandbys.begin(), kStandbys.end(), [&](NodeId id) { return r.world.running(id); });
+  };
+  EXPECT_TRUE(r.world.run_until(one_stopped, 30s)) << r.world.checkers.breach() << r.standing();
+  r.world.run_for(5s);
+  for (const auto id : kStandbys) {
+    const auto* m = r.world.member(id);
+    EXPECT_TRUE(!m || m->probe().snapshots_received.get() == 0) << id.value();
+  }
 }
 
 TEST(Adopt, APrimaryMemberThatIsDownDoesNotKeepARegionFromAdopting) {
