@@ -307,6 +307,7 @@ TEST(Adopt, AnEntryWhoseManifestNamesAnotherPositionStopsTheMember) {
   const auto named = r.world.member(*r.world.leader())->state().applied().point.position;
   Manifest manifest;
   manifest.id = "forged";
+  manifest.files.push_back({"state", 1, sha256("what nobody has")});
   manifest.state = leader->state().applied();
   manifest.state.point.position = named;
   manifest.state.point.position.hash.bytes[0] ^= 1;
