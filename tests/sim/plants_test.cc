@@ -336,6 +336,25 @@ TEST(PlantedBugs, ASourceThatStreamsWhatIsNotCommittedIsSeenAtTheStandby) {
       [](Plants& p) { p.streamed_before_commit = true; }, "the primary has committed up to", two_regions());
 }
 
+TEST(PlantedBugs, AnAnswerWithoutARoundHidesHowFarAStandbyIsBehind) {
+  expect_caught(
+      [](World& w) {
+        start_regions(w);
+        // An old leader that takes long to notice is all that the standbys hear.
+        const auto old = *w.leader();
+        w.clock(old).set_rate(0.05);
+        for (const auto id : w.ids()) {
+          if (id == old || id > NodeId(3)) continue;
+          w.network.isolate(id, {old, NodeId(4), NodeId(5), NodeId(6)});
+        }
+        EXPECT_TRUE(w.run_until([&] { return w.leader() && *w.leader() != old; }));
+        put(w, *w.leader(), "key", "value");
+        w.run_for(1s);
+        w.settle();
+      },
+      [](Plants& p) { p.answered_without_round = true; }, "s at most", two_regions());
+}
+
 TEST(PlantedBugs, AStandbyThatAppliesOtherBytesThanItsLogHoldsDiffers) {
   auto o = two_regions();
   o.primaries = 1;  // the second node is a standby

@@ -65,16 +65,30 @@ void Checkers::ahead(NodeId node, const char* what, HistoryIndex index) {
          ", the primary has committed up to " + text(primary_committed_));
 }
 
-void Checkers::stands(GroupRole group, NodeId node, const Position& committed, const Position& last) {
+void Checkers::stands(GroupRole group, NodeId node, const Position& committed, const Position& last, Instant now) {
   share(node, committed, std::nullopt);
   if (group == GroupRole::kPrimary) {
-    primary_committed_ = std::max(primary_committed_, committed.index);
+    if (committed.index <= primary_committed_) return;
+    committed_at_.emplace(committed.index, now);  // and all from the one before on
+    primary_committed_ = committed.index;
     return;
   }
   ahead(node, "has committed", committed.index);
   ahead(node, "holds", last.index);
   if (const auto it = history_.find(last.index); it != history_.end() && it->second.position != last)
     report("I2: the log of node " + text(node) + " ends in another history at history index " + text(last.index));
+}
+
+void Checkers::lag(NodeId node, HistoryIndex held, const Lag& told, Instant now, double drift) {
+  const auto missing = committed_at_.upper_bound(held);
+  const double age = missing == committed_at_.end() ? 0 : to_s(now - missing->second);
+  constexpr double kRounding = 1e-6;
+  if (told.high && age > to_s(*told.high) / (1 - drift) + kRounding)
+    report("node " + text(node) + " says that it lags by " + std::to_string(to_s(*told.high)) +
+           " s at most, and lacks what was committed " + std::to_string(age) + " s ago");
+  if (told.low && age < to_s(*told.low) / (1 + drift) - kRounding)
+    report("node " + text(node) + " says that it lags by " + std::to_string(to_s(*told.low)) +
+           " s at least, and the oldest that it lacks was committed " + std::to_string(age) + " s ago");
 }
 
 void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {

@@ -35,7 +35,10 @@ class Checkers {
   void applied(GroupRole group, NodeId node, std::span<const Entry> entries, const StateMachine& state);
   // How far a member has committed and what it holds: nothing in a following
   // group is ahead of what the primary has committed, nor beside it.
-  void stands(GroupRole group, NodeId node, const Position& committed, const Position& last);
+  void stands(GroupRole group, NodeId node, const Position& committed, const Position& last, Instant now);
+  // What a standby says of its lag, by a clock that may run off by `drift`: the
+  // oldest write that it lacks was committed within that interval.
+  void lag(NodeId node, HistoryIndex held, const Lag& told, Instant now, double drift);
   // When nothing more is to be applied: the node's state says of the regions what
   // its group's log says.
   void regions_at_rest(GroupRole group, NodeId node, const StateMachine& state);
@@ -101,6 +104,7 @@ class Checkers {
   std::map<HistoryIndex, Shared> history_;
   std::map<HistoryIndex, Entry> about_regions_;  // of the primary's history
   HistoryIndex primary_committed_;
+  std::map<HistoryIndex, Instant> committed_at_;  // of the primary; by the world's time
   std::optional<region::Armed> in_force_;
   std::map<HistoryIndex, StateAt> states_;
   std::uint64_t compared_across_ = 0, adoptions_ = 0;

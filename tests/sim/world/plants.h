@@ -112,6 +112,13 @@ class CommitsTooEarly final : public GroupWrapper {
   LogPoint committed() const override { return group_.log().last(); }
 };
 
+// Says that it leads without asking anybody.
+class ConfirmsAlone final : public GroupWrapper {
+ public:
+  using GroupWrapper::GroupWrapper;
+  void confirm(Function<void(Result<Index>)> done) override { done(committed().index); }
+};
+
 // Proposes what is received without the position that it came with.
 class ProposesUnchecked final : public GroupWrapper {
  public:

@@ -18,6 +18,7 @@
 namespace leeward::sim {
 namespace {
 
+constexpr double kDrift = 0.03;  // of a clock, at most
 const std::string kEast = "east", kWest = "west";
 const Path kData = "/data", kWal = "/wal", kSnapshots = "/snapshots";
 
@@ -239,6 +240,7 @@ void World::start(NodeId id) {
   if (options_.stream) {
     const bool primary = n.spec.role == GroupRole::kPrimary;
     if (options_.plants.streamed_before_commit && primary) p.planted = std::make_unique<CommitsTooEarly>(*p.member);
+    if (options_.plants.answered_without_round && primary) p.planted = std::make_unique<ConfirmsAlone>(*p.member);
     if (options_.plants.stream_unchecked && !primary) p.planted = std::make_unique<ProposesUnchecked>(*p.member);
     node::Group& group = p.planted ? static_cast<node::Group&>(*p.planted) : *p.member;
     p.stream = std::make_unique<standby::Replication>(group, standby::ReplicationOptions{});
@@ -377,7 +379,7 @@ void World::check_step() {
     if (two_regions()) {
       auto& stood = stood_[id];
       const std::pair now{m.committed().index, m.last().index};
-      if (now != stood) checkers.stands(n.spec.role, id, m.committed().position, m.last().position);
+      if (now != stood) checkers.stands(n.spec.role, id, m.committed().position, m.last().position, scheduler.now());
       stood = now;
     }
     if (!m.leads()) continue;
@@ -385,6 +387,16 @@ void World::check_step() {
       led = m.term();
       checkers.leader(n.spec.role, m);
     }
+  }
+  if (two_regions() && scheduler.now() - lag_checked_ >= 20ms) check_lag();
+}
+
+void World::check_lag() {
+  lag_checked_ = scheduler.now();
+  for (auto& [id, n] : nodes_) {
+    if (n.spec.role == GroupRole::kPrimary || !n.process || !n.process->member || !n.process->stream) continue;
+    const auto held = n.process->member->state().applied().point.position;
+    checkers.lag(id, held.index, n.process->stream->pinger().meter().lag(held, n.clock->now()), scheduler.now(), kDrift);
   }
 }
 

@@ -33,6 +33,7 @@ struct Plants {
   bool log_unchecked = false;         // by a log,
   bool stream_unchecked = false;      // by a following group
   bool streamed_before_commit = false;
+  bool answered_without_round = false;
 };
 
 struct WorldOptions {
@@ -148,6 +149,7 @@ class World {
   void fault();
   void fault_between_regions();
   void check_streams(NodeId id);
+  void check_lag();
   void plant_on_the_wire();
 
   WorldOptions options_;
@@ -157,6 +159,7 @@ class World {
   bool clients_run_ = false;
   std::map<NodeId, Term> led_;
   std::map<NodeId, std::pair<Index, Index>> stood_;  // committed and last, as checked
+  Instant lag_checked_{};
   bool wiped_ = false;
 };
 
