@@ -406,6 +406,34 @@ TEST_F(Snapshot, AMemberWhoseSenderIsGoneForGoodTakesThatOfTheNextLeader) {
   ASSERT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+// A large state takes long to be checked, and a slow disk to take it.
+TEST_F(Snapshot, OneIsNotGivenUpWhileTheDiskIsBusyWithIt) {
+  make();
+  start_all();
+  const auto late = follower();
+  w().crash(late);
+  puts(1200);
+  w().run_for(3s);
+  int begun = 0;
+  w().network.tamper = [&](NodeId from, NodeId, Lane lane, Bytes bytes) -> Bytes {
+    const auto frame = decode_frame(bytes);
+    if (from != late || lane != Lane::kBulk || !frame.ok() || frame->header.type != FrameType::kSnapshotFetch) return bytes;
+    const auto fetch = decode_snapshot_fetch(frame->body);
+    if (fetch.ok() && fetch->file == 0 && fetch->offset == 0) ++begun;
+    return bytes;
+  };
+  w().start(late);
+  ASSERT_TRUE(w().run_until([&] { return begun > 0; })) << w().checkers.breach();
+  w().hang_disk(late, true);
+  w().run_for(30s);
+  w().hang_disk(late, false);
+  EXPECT_TRUE(w().run_until([&] { return w().member(late)->probe().snapshots_received.get() > 0; }, 10s))
+      << w().checkers.breach();
+  EXPECT_EQ(begun, 1);
+  w().network.tamper = nullptr;
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
+}
+
 TEST_F(Snapshot, ALateStarterThatBeginsWithOneKnowsItsGroup) {
   make();
   start({kOne, kTwo});
