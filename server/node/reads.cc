@@ -16,18 +16,24 @@ void Reads::dispatch() {
   auto waiters = std::move(arrived_);
   arrived_.clear();
   const auto lease = context_.core->lease_read(now);
-  std::vector<Waiter> round;
+  std::vector<Waiter> either, round_only;
   for (auto& w : waiters) {
-    if (w.by_lease && lease) {
+    if (!w.by_lease)
+      round_only.push_back(std::move(w));
+    else if (lease)
       confirmed(*lease, std::move(w));
-    } else {
-      round.push_back(std::move(w));
-    }
+    else
+      either.push_back(std::move(w));
   }
-  if (round.empty()) return;
+  ask(std::move(either), true);
+  ask(std::move(round_only), false);
+}
+
+void Reads::ask(std::vector<Waiter> waiters, bool by_lease) {
+  if (waiters.empty()) return;
   const auto id = ++next_context_;
-  rounds_[id] = std::move(round);
-  context_.core->read_index(now, id);
+  rounds_[id] = std::move(waiters);
+  context_.core->read_index(context_.now(), id, by_lease);
 }
 
 void Reads::answered(const std::vector<raft::ReadState>& states) {

@@ -22,7 +22,7 @@ class Reads {
 
   // `by_lease` false: only a round begun after this call will do.
   void arrive(std::optional<Instant> deadline, Done done, bool by_lease = true);
-  // Leader: confirmed as soon as the round is, applied or not.
+  // Leader: confirmed by a round begun after this call, applied or not.
   void confirm(Done done);
 
   void dispatch();
@@ -40,6 +40,7 @@ class Reads {
     bool by_lease = true;
     bool need_applied = true;
   };
+  void ask(std::vector<Waiter> waiters, bool by_lease);
   void confirmed(Index index, Waiter waiter);
   static void expire_list(std::vector<Waiter>& list, Instant now, const Error& late);
 

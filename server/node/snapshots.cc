@@ -505,9 +505,14 @@ void Snapshots::drive() {
     sent_(to, false, Index());
   }
   if (!receiver_) return;
+  if (receiver_->writing > 0) {  // its own disk is at it: a large file takes long to be checked
+    receiver_->progressed = now;
+    return;
+  }
   if (now - receiver_->progressed > kGiveUp) return abandon();
-  if (now - receiver_->progressed < kAskAgain || receiver_->writing > 0) return;
-  receiver_->progressed = now - kAskAgain / 2;  // again in half that time
+  // Asking is no progress: who is never answered must give up, or take another's.
+  if (now - std::max(receiver_->progressed, receiver_->asked_again) < kAskAgain) return;
+  receiver_->asked_again = now;
   for (const auto& [file, offset] : receiver_->asked) ask(file, offset);
 }
 

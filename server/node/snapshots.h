@@ -109,7 +109,7 @@ class Snapshots {
     std::uint64_t offset = 0;
     std::set<std::pair<std::uint32_t, std::uint64_t>> asked;
     std::size_t writing = 0;    // pieces on the wal loop
-    Instant progressed{};
+    Instant progressed{}, asked_again{};
   };
 
   // What a checkpoint is made of, on the files loop.

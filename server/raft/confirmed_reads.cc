@@ -37,17 +37,17 @@ std::optional<Index> Core::Impl::lease_read(Instant now) const {
   return commit_;
 }
 
-void Core::Impl::read_index(Instant now, std::uint64_t context) {
+void Core::Impl::read_index(Instant now, std::uint64_t context, bool by_lease) {
   advance(now);
-  if (std::holds_alternative<Leader>(role_)) return gather_read({{}, context, now_ + options_.election_timeout});
+  if (std::holds_alternative<Leader>(role_)) return gather_read({{}, context, now_ + options_.election_timeout}, by_lease);
   auto* follower = std::get_if<Follower>(&role_);
-  if (!follower || !follower->leader) return fail_reads({context});
+  if (!by_lease || !follower || !follower->leader) return fail_reads({context});
   follower->reads.gather(context);
   work_ = true;
 }
 
-void Core::Impl::gather_read(WaitingRead read) {
-  if (const auto index = lease_read(now_)) return answer(read, true, *index);
+void Core::Impl::gather_read(WaitingRead read, bool by_lease) {
+  if (const auto index = by_lease ? lease_read(now_) : std::nullopt) return answer(read, true, *index);
   leading().reads.gather(read);
   work_ = true;
 }
@@ -97,7 +97,7 @@ void Core::Impl::forward_reads() {
 void Core::Impl::on_read_index(const Message& m) {
   const WaitingRead read{m.from, m.context, now_ + options_.election_timeout};
   if (!std::holds_alternative<Leader>(role_)) return answer(read, false, {});
-  gather_read(read);
+  gather_read(read, true);
 }
 
 void Core::Impl::on_read_index_reply(const Message& m) {

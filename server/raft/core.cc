@@ -278,7 +278,7 @@ void Core::tick(Instant now) { impl_->tick(now); }
 Instant Core::next_tick() const { return impl_->next_tick(); }
 void Core::step(Instant now, Message message) { impl_->step(now, std::move(message)); }
 Result<Index> Core::propose(Instant now, std::span<const Proposal> proposals) { return impl_->propose(now, proposals); }
-void Core::read_index(Instant now, std::uint64_t context) { impl_->read_index(now, context); }
+void Core::read_index(Instant now, std::uint64_t context, bool by_lease) { impl_->read_index(now, context, by_lease); }
 std::optional<Index> Core::lease_read(Instant now) const { return impl_->lease_read(now); }
 Result<void> Core::transfer_leadership(Instant now, NodeId to) { return impl_->transfer_leadership(now, to); }
 void Core::campaign(Instant now) { impl_->campaign(now); }

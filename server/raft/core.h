@@ -140,7 +140,9 @@ class Core {
 
   // Asks for a read index; the answer is a ReadState with this context, sooner
   // or later, exactly one. Calls between two take_ready() share one round.
-  void read_index(Instant now, std::uint64_t context);
+  // `by_lease` false: only a round begun after this call will do, at a leader;
+  // others refuse.
+  void read_index(Instant now, std::uint64_t context, bool by_lease = true);
 
   // The read index at once if a valid lease allows it, with an entry of this
   // leader's own term committed.

@@ -73,7 +73,7 @@ class Core::Impl {
   void unreachable(NodeId peer);
 
   // confirmed_reads.cc
-  void read_index(Instant now, std::uint64_t context);
+  void read_index(Instant now, std::uint64_t context, bool by_lease);
   std::optional<Index> lease_read(Instant now) const;
 
  private:
@@ -154,7 +154,7 @@ class Core::Impl {
   // confirmed_reads.cc
   std::optional<Instant> lease_until() const;
   std::uint64_t quorum_round() const;
-  void gather_read(WaitingRead read);
+  void gather_read(WaitingRead read, bool by_lease);
   void start_read_round();
   void confirm_reads();
   void answer(const WaitingRead& read, bool ok, Index index);

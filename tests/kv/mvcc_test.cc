@@ -442,6 +442,24 @@ TEST_P(MvccTest, ACheckpointMadeWhileEntriesAreAppliedKnowsWhatItHolds) {
   applier.join();
 }
 
+TEST_P(MvccTest, AnAdoptOfAnotherHistoryAtTheSameIndexIsRefused) {
+  m_.put("a", "1");
+  const auto at = m_->applied().point;
+  Entry adopt;
+  adopt.kind = EntryKind::kAdopt;
+  adopt.term = at.term;
+  adopt.index = at.index + 100;  // a place in another group's log
+  adopt.position = at.position;
+  adopt.position.hash.bytes[0] ^= 1;
+  const auto refused = m_->apply({&adopt, 1}, nullptr, nullptr);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Code::kCorrupt);
+  EXPECT_EQ(m_->applied().point, at);
+  adopt.position = at.position;
+  ASSERT_TRUE(m_->apply({&adopt, 1}, nullptr, nullptr).ok());
+  EXPECT_EQ(m_->applied().point.index, adopt.index);
+}
+
 TEST_P(MvccTest, ABatchThatFailedLeavesNothingBehind) {
   m_.put("a", "1");
   LogMaker elsewhere = m_.maker();

@@ -1,6 +1,8 @@
 // A member's behaviour, told by real members in the simulator's world.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "proto/rpc.pb.h"
 #include "world/wire.h"
 #include "world/world.h"
@@ -366,6 +368,32 @@ TEST_F(Writes, AFullDiskRefusesWritesKeepsReadsAndRecovers) {
   EXPECT_EQ(put(kOne, "c", "d").end, Outcome::End::kApplied);
 }
 
+// Two lives of one cluster that differ in one write: the same lineage, and the
+// same place by index and term. The log of one beside the state of the other.
+TEST_F(Start, AStateOfAnotherHistoryThanTheLogIsRefused) {
+  const auto live = [this](const std::string& value) {
+    WorldOptions o;
+    o.primaries = 1;
+    make(o);
+    start_all();
+    EXPECT_EQ(put(kOne, "key", value).end, Outcome::End::kApplied);
+    w().run_for(1s);
+    w().stop(kOne);
+  };
+  live("one");
+  std::map<Path, std::string> log;
+  for (const auto& path : w().disk(kOne).files())
+    if (path.starts_with("/wal/")) log[path] = w().disk(kOne).contents(path);
+  ASSERT_FALSE(log.empty());
+  for (const std::string value : {"one", "two"}) {
+    live(value);
+    for (const auto& [path, bytes] : log) w().disk(kOne).overwrite(path, 0, bytes);
+    w().start(kOne);
+    EXPECT_EQ(w().running(kOne), value == "one") << w().open_error(kOne);
+  }
+  EXPECT_NE(w().open_error(kOne).find("log and state differ"), std::string::npos) << w().open_error(kOne);
+}
+
 using Snapshot = Fixture;
 
 TEST_F(Snapshot, AMemberTooFarBehindGetsOne) {
@@ -384,6 +412,63 @@ TEST_F(Snapshot, AMemberTooFarBehindGetsOne) {
   for (const auto& path : w().disk(late).files())
     if (path.starts_with("/data/state-")) states.insert(path.substr(0, path.find('/', 6)));
   EXPECT_EQ(states.size(), 1u);  // the one before is gone
+}
+
+// The next leader has another checkpoint: what it offers is taken, whatever is
+// still awaited of one who will never answer.
+TEST_F(Snapshot, AMemberWhoseSenderIsGoneForGoodTakesThatOfTheNextLeader) {
+  make();
+  w().adjust = [](node::MemberOptions& m) { m.storage.checkpoint_interval = 100 + 37 * m.self.value(); };
+  start_all();
+  const auto late = follower();
+  w().crash(late);
+  puts(1200);
+  w().run_for(3s);
+  const auto gone = *w().leader();
+  w().network.tamper = [](NodeId, NodeId, Lane lane, Bytes bytes) -> Bytes {
+    const auto frame = decode_frame(bytes);
+    return lane == Lane::kBulk && frame.ok() && frame->header.type == FrameType::kSnapshotChunk ? Bytes() : bytes;
+  };
+  w().start(late);
+  const auto fetches = [&] {
+    const auto members = w().member(late)->status().members;
+    return std::any_of(members.begin(), members.end(),
+                       [&](const auto& m) { return m.id == late && m.state == MemberState::kSnapshot; });
+  };
+  ASSERT_TRUE(w().run_until(fetches)) << w().checkers.breach();
+  w().crash(gone);
+  w().network.tamper = nullptr;
+  EXPECT_TRUE(w().run_until([&] { return w().member(late)->probe().snapshots_received.get() > 0; }, 60s))
+      << w().checkers.breach() << w().standing();
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// A large state takes long to be checked, and a slow disk to take it.
+TEST_F(Snapshot, OneIsNotGivenUpWhileTheDiskIsBusyWithIt) {
+  make();
+  start_all();
+  const auto late = follower();
+  w().crash(late);
+  puts(1200);
+  w().run_for(3s);
+  int begun = 0;
+  w().network.tamper = [&](NodeId from, NodeId, Lane lane, Bytes bytes) -> Bytes {
+    const auto frame = decode_frame(bytes);
+    if (from != late || lane != Lane::kBulk || !frame.ok() || frame->header.type != FrameType::kSnapshotFetch) return bytes;
+    const auto fetch = decode_snapshot_fetch(frame->body);
+    if (fetch.ok() && fetch->file == 0 && fetch->offset == 0) ++begun;
+    return bytes;
+  };
+  w().start(late);
+  ASSERT_TRUE(w().run_until([&] { return begun > 0; })) << w().checkers.breach();
+  w().hang_disk(late, true);
+  w().run_for(30s);
+  w().hang_disk(late, false);
+  EXPECT_TRUE(w().run_until([&] { return w().member(late)->probe().snapshots_received.get() > 0; }, 10s))
+      << w().checkers.breach();
+  EXPECT_EQ(begun, 1);
+  w().network.tamper = nullptr;
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
 }
 
 TEST_F(Snapshot, ALateStarterThatBeginsWithOneKnowsItsGroup) {

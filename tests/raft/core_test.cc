@@ -167,6 +167,68 @@ TEST(Core, AStreamedProposalKeepsThePositionItCameWith) {
   ASSERT_FALSE(again.ok());
   EXPECT_EQ(again.error().code, Code::kInvalid);
   EXPECT_EQ(core.last().position, *p.expected);
+  // The right place, and a payload that the hash does not cover.
+  const Position end = *p.expected;
+  p.expected = extend(end, p.epoch, p.kind, p.writes, p.payload.view());
+  p.payload = Bytes(std::string(10, 'x'));
+  const auto other = core.propose(g.cluster.now(), {&p, 1});
+  ASSERT_FALSE(other.ok());
+  EXPECT_EQ(other.error().code, Code::kInvalid);
+  EXPECT_EQ(core.last().position, end);
+}
+
+// A leader of two, and its append of one write, which the follower has not yet.
+struct OneAppend : Group {
+  OneAppend() : Group(voters({1, 2})) {
+    run(3s);
+    follower = leader() == NodeId(1) ? NodeId(2) : NodeId(1);
+    Proposal p = write(10);
+    EXPECT_TRUE(cluster.core(leader()).propose(cluster.now(), {&p, 1}).ok());
+    cluster.drain(leader());
+    for (const Message& m : cluster.network())
+      if (m.type == MessageType::kAppend && m.to == follower) append = m;
+    cluster.network().clear();
+    EXPECT_EQ(append.entries.size(), 1u);
+  }
+  void deliver(const Message& m) {
+    cluster.deliver(m);
+    cluster.drain(follower);
+  }
+  Core& core() { return cluster.core(follower); }
+  NodeId follower;
+  Message append;
+};
+
+TEST(Core, AnAppendWhosePayloadItsHashDoesNotCoverIsNotTaken) {
+  OneAppend g;
+  const auto before = g.core().last();
+  Message bad = g.append;
+  bad.entries[0].payload = Bytes(std::string(10, 'x'));
+  g.deliver(bad);
+  EXPECT_EQ(g.core().last(), before);
+  ASSERT_TRUE(g.core().status().fault.has_value());
+  EXPECT_NE(g.core().status().fault->find("does not chain"), std::string::npos) << *g.core().status().fault;
+  g.deliver(g.append);
+  EXPECT_EQ(g.core().last().position, g.append.entries[0].position);
+}
+
+// Index and term say that it is here already; the hash says that it is another.
+TEST(Core, AnEntryThatIsHereUnderAnotherHashIsAFault) {
+  OneAppend g;
+  g.deliver(g.append);
+  const auto held = g.core().last();
+  EXPECT_EQ(held.position, g.append.entries[0].position);
+  g.deliver(g.append);  // once more is no fault
+  EXPECT_FALSE(g.core().status().fault.has_value());
+  g.cluster.network().clear();
+  Message other = g.append;
+  auto& e = other.entries[0];
+  e.payload = Bytes(std::string(10, 'x'));
+  e.position = extend(g.cluster.core(g.leader()).last().position, e.epoch, e.kind, e.writes, e.payload.view());
+  g.deliver(other);
+  EXPECT_TRUE(g.core().status().fault.has_value());
+  EXPECT_EQ(g.core().last(), held);
+  EXPECT_TRUE(g.cluster.network().empty()) << "it was acknowledged";
 }
 
 TEST(Core, AnAdoptLeapsForwardInTheHistoryAndNeverBack) {

@@ -260,7 +260,7 @@ class RandomRun {
       ++tally["lease reads"];
     }
     reads_[++next_read_] = {id, checker_.committed()};
-    core.read_index(cluster_.clock(id), next_read_);
+    core.read_index(cluster_.clock(id), next_read_, next_read_ % 3 != 0);
   }
 
   void crash(NodeId id) {

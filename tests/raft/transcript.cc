@@ -250,6 +250,10 @@ bool Transcript::ask(const std::string& verb, const Words& w) {
     const std::uint64_t context = reads_.size() + 1;
     reads_[context] = w[1];
     core.read_index(now, context);
+  } else if (verb == "confirm") {  // likewise, and a lease does not do
+    const std::uint64_t context = reads_.size() + 1;
+    reads_[context] = w[1];
+    core.read_index(now, context, false);
   } else if (verb == "lease-read") {
     const auto index = core.lease_read(now);
     say(str(id) + (index ? " reads under its lease at " + str(*index) : " has no lease"));

@@ -33,13 +33,16 @@ TEST(Sim, ThreeNodesStartAGroupAndAPutIsOnAllOfThem) {
 }
 
 TEST(Sim, TheSameSeedGivesTheSameTrace) {
-  std::uint64_t traces[2];
-  for (auto& trace : traces) {
-    World w(options(77));
-    EXPECT_TRUE(w.torment(10s)) << w.checkers.breach();
-    trace = w.scheduler.trace();
+  for (const int regions : {1, 2}) {
+    SCOPED_TRACE(std::to_string(regions) + " regions");
+    std::uint64_t traces[2];
+    for (auto& trace : traces) {
+      World w(varied(77, regions));
+      EXPECT_TRUE(w.torment(10s)) << w.checkers.breach();
+      trace = w.scheduler.trace();
+    }
+    EXPECT_EQ(traces[0], traces[1]);
   }
-  EXPECT_EQ(traces[0], traces[1]);
 }
 
 bool holds_a_checkpoint(World& w, NodeId id) {
@@ -92,14 +95,18 @@ TEST(Sim, PowerThatFailsAtAnyStepOfACheckpointLosesNothing) {
 }
 
 TEST(Sim, NoSeedOfManyBreaksAnInvariant) {
-  std::uint64_t writes = 0;
+  std::uint64_t writes = 0, compared = 0, adoptions = 0;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     World w(varied(seed));
-    EXPECT_TRUE(w.torment(20s)) << "scripts/sim --seed " << seed << ": " << w.checkers.breach();
+    EXPECT_TRUE(w.torment(20s)) << "scripts/sim --seed " << seed << ": " << w.checkers.breach() << w.standing();
     writes += w.acknowledged();
+    compared += w.checkers.compared_across();
+    adoptions += w.checkers.adoptions();
     if (HasFailure()) break;
   }
   EXPECT_GT(writes, 1000u);
+  EXPECT_GT(compared, 1000u);
+  EXPECT_GT(adoptions, 0u);
 }
 
 }  // namespace

@@ -429,6 +429,23 @@ TEST_F(LogTest, ANewerFormatIsRefusedAndADamagedOneIsCorrupt) {
   EXPECT_NE(error.message.find("run the newer leewardd"), std::string::npos);
 }
 
+TEST_F(LogTest, ASegmentThatBeginsInAnotherHistoryIsCorruption) {
+  open();
+  for (int i = 0; i < 60; ++i) {
+    add(1, 1000);
+    sync();
+  }
+  log_.reset();
+  const std::string whole = disk_.contents(segment(2));
+  auto header = decode_header(whole);
+  ASSERT_TRUE(header.ok());
+  header->point.position.hash.bytes[0] ^= 1;  // the same index and term
+  disk_.overwrite(segment(2), 0, encode_header(*header));
+  const Error error = open_error();
+  EXPECT_EQ(error.code, Code::kCorrupt);
+  EXPECT_NE(error.message.find("does not begin where the one before ended"), std::string::npos) << error.message;
+}
+
 TEST_F(LogTest, ALogIsMadeOnlyWhenAskedTo) {
   LogOptions options = small_options();
   options.create = false;
@@ -437,18 +454,25 @@ TEST_F(LogTest, ALogIsMadeOnlyWhenAskedTo) {
 }
 
 // Puts one batch with one record behind what is there, with all checksums right.
-void forge_batch(MemoryDisk& disk, const Path& path, std::uint64_t offset, std::uint64_t sequence, const Entry& entry) {
+void forge_batch(MemoryDisk& disk, const Path& path, std::uint64_t offset, std::uint64_t sequence, RecordType type,
+                 const std::string& record) {
   const auto header = decode_header(disk.contents(path));
   ASSERT_TRUE(header.ok());
   const std::uint32_t seed = salted_seed(*header);
-  const std::size_t body = kRecordHeadBytes + encoded_size(entry);
+  const std::size_t body = kRecordHeadBytes + record.size();
   std::string batch;
   begin_batch(batch, sectors_for(body));
-  const std::size_t start = begin_record(batch, RecordType::kEntry);
-  encode(entry, batch);
+  const std::size_t start = begin_record(batch, type);
+  batch += record;
   finish_record(batch, start, seed);
   finish_batch(batch, {sequence, static_cast<std::uint32_t>(body), sectors_for(body), 1, false}, seed);
   disk.overwrite(path, offset, batch);
+}
+
+std::string record_of(const Entry& entry) {
+  std::string record;
+  encode(entry, record);
+  return record;
 }
 
 TEST_F(LogTest, AnEntryOffTheChainIsCorruptionThoughItsChecksumsAreRight) {
@@ -458,16 +482,40 @@ TEST_F(LogTest, AnEntryOffTheChainIsCorruptionThoughItsChecksumsAreRight) {
   log_.reset();
   const std::uint64_t end = used(segment(1));
   const Entry good = entry_after(model_.last(), Term(1), "next");
-  forge_batch(disk_, segment(1), end, 2, good);
+  forge_batch(disk_, segment(1), end, 2, RecordType::kEntry, record_of(good));
   open();
   EXPECT_EQ(log_->last(), point_of(good));
   log_.reset();
   Entry bad = good;
   bad.position.writes += 1;
-  forge_batch(disk_, segment(1), end, 2, bad);
+  forge_batch(disk_, segment(1), end, 2, RecordType::kEntry, record_of(bad));
   const Error error = open_error();
   EXPECT_EQ(error.code, Code::kCorrupt);
   EXPECT_NE(error.message.find("entry 3 does not continue the chain hash"), std::string::npos) << error.message;
+}
+
+TEST_F(LogTest, ACutBackToABeginningInAnotherHistoryIsCorruption) {
+  open();
+  const LogPoint base = log_->base();
+  add(2);
+  sync();
+  log_.reset();
+  const std::uint64_t end = used(segment(1));
+  const auto cut_to = [&](const LogPoint& point) {
+    std::string record;
+    put_point(record, point);
+    forge_batch(disk_, segment(1), end, 2, RecordType::kCut, record);
+  };
+  cut_to(base);
+  open();
+  EXPECT_EQ(log_->last(), base);
+  log_.reset();
+  LogPoint other = base;
+  other.position.hash.bytes[0] ^= 1;
+  cut_to(other);
+  const Error error = open_error();
+  EXPECT_EQ(error.code, Code::kCorrupt);
+  EXPECT_NE(error.message.find("a cut names another past"), std::string::npos) << error.message;
 }
 
 TEST(Format, WhatAnEarlierUseOfAFileLeftIsNotValid) {

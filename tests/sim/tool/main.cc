@@ -11,6 +11,7 @@ using namespace leeward;
 
 int main(int argc, char** argv) {
   std::uint64_t seed = 1, runs = 0;
+  int regions = 0;
   double minutes = 0;
   bool verbose = false, seed_given = false;
   for (int i = 1; i < argc; ++i) {
@@ -29,6 +30,8 @@ int main(int argc, char** argv) {
       seed_given = true;
     } else if (flag == "--runs") {
       runs = std::strtoull(value, nullptr, 10);
+    } else if (flag == "--regions" && (value == std::string("1") || value == std::string("2"))) {
+      regions = std::atoi(value);
     } else if (flag == "--minutes") {
       minutes = std::strtod(value, nullptr);
     } else {
@@ -38,29 +41,40 @@ int main(int argc, char** argv) {
   }
   if (runs == 0 && minutes == 0) runs = seed_given ? 1 : 100;
   const auto started = std::chrono::steady_clock::now();
-  std::uint64_t done = 0, writes = 0;
+  std::uint64_t done = 0, of_two = 0, writes = 0, compared = 0, adoptions = 0;
+  Duration simulated{0};
+  auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(); };
   auto more = [&] {
     if (runs != 0 && done >= runs) return false;
-    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - started;
-    return minutes == 0 || passed.count() < minutes * 60;
+    return minutes == 0 || passed() < minutes * 60;
   };
   for (; more(); ++done, ++seed) {
-    auto options = sim::varied(seed);
+    auto options = sim::varied(seed, regions);
     options.log_to_stderr = verbose;
     sim::World world(options);
+    const auto began = world.scheduler.now();
     const bool good = world.torment(Duration(30s));
+    simulated += world.scheduler.now() - began;
     writes += world.acknowledged();
+    of_two += world.two_regions() ? 1 : 0;
+    compared += world.checkers.compared_across();
+    adoptions += world.checkers.adoptions();
     if (runs == 1 || !good)
       std::printf("seed %llu: %s, trace %016llx, %llu writes acknowledged\n", static_cast<unsigned long long>(seed),
                   good ? "held" : world.checkers.breach().c_str(),
                   static_cast<unsigned long long>(world.scheduler.trace()),
                   static_cast<unsigned long long>(world.acknowledged()));
     if (!good) {
-      std::printf("replay: scripts/sim --seed %llu --verbose\n", static_cast<unsigned long long>(seed));
+      std::printf("%s\n", world.standing().c_str() + 1);
+      std::printf("replay: scripts/sim --seed %llu%s --verbose\n", static_cast<unsigned long long>(seed),
+                  regions == 0 ? "" : regions == 1 ? " --regions 1" : " --regions 2");
       return 1;
     }
   }
-  std::printf("%llu runs held, %llu writes acknowledged\n", static_cast<unsigned long long>(done),
-              static_cast<unsigned long long>(writes));
+  std::printf("%llu runs held, %llu of two regions, %llu writes acknowledged, %llu states compared across regions, %llu adopted; "
+              "%.0f s simulated in %.0f s\n",
+              static_cast<unsigned long long>(done), static_cast<unsigned long long>(of_two),
+              static_cast<unsigned long long>(writes), static_cast<unsigned long long>(compared),
+              static_cast<unsigned long long>(adoptions), to_s(simulated), passed());
   return 0;
 }

@@ -1,11 +1,13 @@
 // Frames between simulated nodes: lost, late, out of order, cut off one way or
-// both. A frame to a process that has died since is lost.
+// both, between two nodes or between all of two regions, which have a weather of
+// their own. A frame to a process that has died since is lost.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "ports/peer_link.h"
@@ -26,7 +28,9 @@ class Network {
 
   Network(Scheduler& scheduler, Dice& dice) : scheduler_(scheduler), dice_(dice) {}
 
-  Weather weather;
+  Weather weather;  // within a region
+  Weather wan;      // between two
+  bool corrupts = false;  // `tamper` changes what members hold true: they are right to say so
   // May change a frame, or drop it by returning an empty one; for planted bugs.
   std::function<Bytes(NodeId from, NodeId to, Lane lane, Bytes frame)> tamper;
 
@@ -43,16 +47,31 @@ class Network {
     }
   }
   void heal() { cut_.clear(); }
-  bool reaches(NodeId from, NodeId to) const { return links_.contains(to) && !cut_.contains({from, to}); }
+  // Stays through heal(): the links of a region fail and come back on their own.
+  void place(NodeId id, const std::string& region) { region_[id] = region; }
+  void cut_regions(const std::string& from, const std::string& to) { cut_regions_.insert({from, to}); }
+  void heal_regions() { cut_regions_.clear(); }
+  bool cut_off(NodeId from, NodeId to) const {
+    return cut_.contains({from, to}) || (!cut_regions_.empty() && cut_regions_.contains({region_of(from), region_of(to)}));
+  }
+  bool reaches(NodeId from, NodeId to) const { return links_.contains(to) && !cut_off(from, to); }
   // Puts a frame on its way, as if `from` had sent it.
   void carry(NodeId from, NodeId to, Lane lane, Bytes frame);
   std::uint64_t delivered() const { return delivered_; }
 
  private:
+  const std::string& region_of(NodeId id) const {
+    static const std::string kNone;
+    const auto it = region_.find(id);
+    return it == region_.end() ? kNone : it->second;
+  }
+
   Scheduler& scheduler_;
   Dice& dice_;
   std::map<NodeId, SimLink*> links_;
+  std::map<NodeId, std::string> region_;
   std::set<std::pair<NodeId, NodeId>> cut_;
+  std::set<std::pair<std::string, std::string>> cut_regions_;
   std::uint64_t delivered_ = 0;
   std::map<std::pair<NodeId, NodeId>, Instant> stream_;  // when the last frame of Lane::kStream arrives
 };
@@ -99,9 +118,10 @@ inline void Network::carry(NodeId from, NodeId to, Lane lane, Bytes frame) {
     frame = tamper(from, to, lane, std::move(frame));
     if (frame.empty()) return;
   }
-  if (dice_.chance(weather.loss)) return;
-  auto delay = dice_.between(weather.delay_low, weather.delay_high);
-  if (dice_.chance(weather.straggler)) delay += dice_.between(Duration(0), weather.straggle);
+  const auto& w = region_of(from) == region_of(to) ? weather : wan;
+  if (dice_.chance(w.loss)) return;
+  auto delay = dice_.between(w.delay_low, w.delay_high);
+  if (dice_.chance(w.straggler)) delay += dice_.between(Duration(0), w.straggle);
   if (lane == Lane::kStream) {
     // In order while a connection lives; what Raft sends may overtake, since
     // its messages may come over an old and a new connection.
@@ -112,7 +132,7 @@ inline void Network::carry(NodeId from, NodeId to, Lane lane, Bytes frame) {
   auto* target = links_.contains(to) ? links_[to] : nullptr;
   scheduler_.after(delay, [this, from, to, lane, target, frame = std::move(frame)] {
     const auto it = links_.find(to);
-    if (it == links_.end() || it->second != target || cut_.contains({from, to})) return;
+    if (it == links_.end() || it->second != target || cut_off(from, to)) return;
     scheduler_.note(from.value() << 32 | to.value() << 8 | static_cast<std::uint64_t>(lane));
     scheduler_.note(frame.view());
     ++delivered_;

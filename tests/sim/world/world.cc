@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <stdexcept>
+#include <utility>
 
 #include "base/check.h"
 #include "kv/state_machine.h"
 #include "kv/stores.h"
 #include "proto/rpc.pb.h"
+#include "standby/forwarding.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
 #include "world/plants.h"
@@ -16,6 +18,8 @@
 namespace leeward::sim {
 namespace {
 
+constexpr double kDrift = 0.03;  // of a clock, at most
+const std::string kEast = "east", kWest = "west";
 const Path kData = "/data", kWal = "/wal", kSnapshots = "/snapshots";
 
 // A failed CHECK is a finding of the run, not the end of the simulator.
@@ -81,11 +85,23 @@ Result<Found> read_key(StateMachine& state, const std::string& key, Revision at 
 
 }  // namespace
 
-WorldOptions varied(std::uint64_t seed) {
+WorldOptions varied(std::uint64_t seed, int regions) {
   WorldOptions o;
   o.seed = seed;
-  o.primaries = seed % 4 == 3 ? 5 : 3;
-  o.standbys = seed % 5 == 4 ? 3 : 0;
+  if (regions == 0) regions = seed % 2 == 1 ? 2 : 1;
+  if (regions == 1) {
+    o.primaries = seed / 2 % 2 == 1 ? 5 : 3;
+    return o;
+  }
+  o.standbys = 3;
+  o.stream = true;
+  o.wan.delay_low = 5ms;
+  o.wan.delay_high = seed / 2 % 3 == 0 ? 60ms : 10ms;
+  // Little log: a region that is away for some seconds must adopt a state.
+  if (seed / 2 % 2 == 1) {
+    o.retain_log_bytes = 4_KiB;
+    o.checkpoint_interval = 40;
+  }
   return o;
 }
 
@@ -103,7 +119,7 @@ struct World::Process : node::GroupObserver {
 
   void applied(std::span<const Entry> entries) override {
     world.scheduler.note(entries.back().index.value());
-    world.checkers.applied(spec.role, spec.id, entries, member->state().applied());
+    world.checkers.applied(spec.role, spec.id, entries, member->state());
   }
 
   World& world;
@@ -113,7 +129,9 @@ struct World::Process : node::GroupObserver {
   SimExecutor core, wal, files;
   SimLink link;
   std::unique_ptr<node::Member> member;
-  std::shared_ptr<void> companion;
+  std::unique_ptr<GroupWrapper> planted;
+  std::unique_ptr<standby::Replication> stream;
+  std::unique_ptr<standby::ForwardingService> service;
 };
 
 // One client: an operation at a time, to any node, with a limit of its own.
@@ -126,13 +144,15 @@ World::World(WorldOptions options)
     : dice(options.seed), network(scheduler, dice), options_(std::move(options)) {
   set_check_handler(throw_check);
   network.weather = options_.weather;
+  network.wan = options_.wan;
   client_loop_ = std::make_unique<SimExecutor>(scheduler, dice, nullptr, 5us, 20us);
   for (int i = 1; i <= options_.primaries + options_.standbys; ++i) {
     Node n;
     const bool primary = i <= options_.primaries;
     n.spec.id = NodeId(static_cast<std::uint64_t>(i));
     n.spec.name = "n" + std::to_string(i);
-    n.spec.region = primary ? "east" : "west";
+    n.spec.region = primary ? kEast : kWest;
+    network.place(n.spec.id, n.spec.region);
     n.spec.peer_address = "10.0.0." + std::to_string(i) + ":2380";
     n.spec.role = primary ? GroupRole::kPrimary : GroupRole::kStandby;
     n.disk = std::make_unique<test::MemoryDisk>();
@@ -189,6 +209,8 @@ void World::start(NodeId id) {
     if (!log.ok()) return log.error();
     std::unique_ptr<LogStore> store = std::move(*log);
     if (options_.plants.vote_not_persisted) store = std::make_unique<ForgetsVotes>(std::move(store));
+    if (options_.plants.log_unchecked && p.spec.id == NodeId(2))
+      store = std::make_unique<ReadsOffTheChain>(std::move(store));
     if (options_.plants.checkpoint_without_log) store = std::make_unique<DropsTooMuch>(std::move(store));
     return store;
   };
@@ -204,16 +226,27 @@ void World::start(NodeId id) {
   n.open_error.clear();
   if (!opened.ok()) {
     n.open_error = opened.error().message;
-    // Power that fails during the start is no finding; all else is.
-    if (n.disk->powered())
+    // Power that fails during the start is no finding, nor a first start on a
+    // full disk; all else is.
+    if (n.disk->powered() && !(n.fresh && opened.error().code == Code::kNoSpace))
       checkers.report("node " + std::to_string(id.value()) + " does not open: " + n.open_error);
     end(id, true);
     return;
   }
+  n.fresh = false;
   ++n.starts;
   p.member = std::move(*opened);
   p.member->observe(&p);
-  if (options_.companion) p.companion = options_.companion(*p.member);
+  if (options_.stream) {
+    const bool primary = n.spec.role == GroupRole::kPrimary;
+    if (options_.plants.streamed_before_commit && primary) p.planted = std::make_unique<CommitsTooEarly>(*p.member);
+    if (options_.plants.answered_without_round && primary) p.planted = std::make_unique<ConfirmsAlone>(*p.member);
+    if (options_.plants.stream_unchecked && !primary) p.planted = std::make_unique<ProposesUnchecked>(*p.member);
+    node::Group& group = p.planted ? static_cast<node::Group&>(*p.planted) : *p.member;
+    p.stream = std::make_unique<standby::Replication>(group, standby::ReplicationOptions{});
+    p.service = std::make_unique<standby::ForwardingService>(*p.member, group, *p.stream, standby::ForwardingOptions{});
+    p.core.post([stream = p.stream.get()] { stream->start(); });
+  }
   p.member->start();
 }
 
@@ -221,9 +254,13 @@ void World::end(NodeId id, bool power, test::MemoryDisk::Tear tear) {
   auto& n = nodes_.at(id);
   n.doomed = false;
   n.disk->refuse_writes("");
+  stood_.erase(id);
   if (n.process) {
     if (n.process->member) checkers.log(n.spec.role, id, n.process->member->log());
-    n.process->companion.reset();
+    check_streams(id);
+    n.process->service.reset();
+    n.process->stream.reset();
+    n.process->planted.reset();
     n.process->member.reset();
     n.process.reset();
   }
@@ -241,7 +278,9 @@ void World::kill(NodeId id) { end(id, false); }
 
 void World::wipe(NodeId id) {
   end(id, true);
-  nodes_.at(id).disk = std::make_unique<test::MemoryDisk>();
+  auto& n = nodes_.at(id);
+  n.disk = std::make_unique<test::MemoryDisk>();
+  n.fresh = true;
 }
 
 void World::stop(NodeId id) {
@@ -271,17 +310,28 @@ node::Member* World::member(NodeId id) {
   return n.process ? n.process->member.get() : nullptr;
 }
 
+node::Service* World::service(NodeId id) {
+  auto& n = nodes_.at(id);
+  if (n.process && n.process->service) return n.process->service.get();
+  return member(id);
+}
+
+standby::Replication* World::stream(NodeId id) {
+  auto& n = nodes_.at(id);
+  return n.process ? n.process->stream.get() : nullptr;
+}
+
 std::vector<NodeId> World::ids() const {
   std::vector<NodeId> ids;
   for (const auto& [id, n] : nodes_) ids.push_back(id);
   return ids;
 }
 
-std::optional<NodeId> World::leader() const {
+std::optional<NodeId> World::leader(GroupRole group) const {
   std::optional<NodeId> best;
   Term term;
   for (const auto& [id, n] : nodes_) {
-    if (!n.process || !n.process->member || n.spec.role != GroupRole::kPrimary) continue;
+    if (!n.process || !n.process->member || n.spec.role != group) continue;
     const auto& m = *n.process->member;
     if (!m.is_leader() || !m.lineage().known() || m.term() < term) continue;
     best = id;
@@ -290,16 +340,63 @@ std::optional<NodeId> World::leader() const {
   return best;
 }
 
+bool World::caught_up() {
+  std::optional<Position> first;
+  for (auto& [id, n] : nodes_) {
+    if (!n.process || !n.process->member || !n.process->member->lineage().known()) return false;
+    const auto position = n.process->member->state().applied().point.position;
+    if (!first) first = position;
+    if (position != *first) return false;
+  }
+  return true;
+}
+
+std::string World::standing() {
+  std::string out;
+  for (auto& [id, n] : nodes_) {
+    out += "\nnode " + std::to_string(id.value()) + ": ";
+    auto* m = member(id);
+    if (!m) {
+      out += "down " + n.open_error;
+      continue;
+    }
+    auto point = [](const LogPoint& p) {
+      return std::to_string(p.index.value()) + "/" + std::to_string(p.position.index.value());
+    };
+    out += "term " + std::to_string(m->term().value()) + " leader " + std::to_string(m->leader().value()) + " base " +
+           point(m->log().base()) + " applied " + point(m->state().applied().point) + " committed " +
+           point(m->committed()) + " last " + point(m->last()) + " (index/history) " + m->status().stream_state +
+           "; adoption: " + m->adoption();
+  }
+  return out;
+}
+
 void World::check_step() {
   for (auto& [id, n] : nodes_) {
     if (n.doomed) end(id, !n.disk->powered());
     if (!n.process || !n.process->member) continue;
     const auto& m = *n.process->member;
+    if (two_regions()) {
+      auto& stood = stood_[id];
+      const std::pair now{m.committed().index, m.last().index};
+      if (now != stood) checkers.stands(n.spec.role, id, m.committed().position, m.last().position, scheduler.now());
+      stood = now;
+    }
     if (!m.leads()) continue;
     if (auto& led = led_[id]; led != m.term()) {
       led = m.term();
       checkers.leader(n.spec.role, m);
     }
+  }
+  if (two_regions() && scheduler.now() - lag_checked_ >= 20ms) check_lag();
+}
+
+void World::check_lag() {
+  lag_checked_ = scheduler.now();
+  for (auto& [id, n] : nodes_) {
+    if (n.spec.role == GroupRole::kPrimary || !n.process || !n.process->member || !n.process->stream) continue;
+    const auto held = n.process->member->state().applied().point.position;
+    checkers.lag(id, held.index, n.process->stream->pinger().meter().lag(held, n.clock->now()), scheduler.now(), kDrift);
   }
 }
 
@@ -375,7 +472,9 @@ void World::next_operation(Client& client) {
   const auto operation = ++client.operation;
   // A node may die with the request: then nobody ever answers.
   scheduler.after(9s, [this, &client, operation] { finish(client, operation, 10ms); });
-  const auto id = NodeId(1 + dice.below(static_cast<std::uint64_t>(options_.primaries)));
+  const bool afar = two_regions() && dice.chance(0.15);
+  const auto id = NodeId(1 + (afar ? static_cast<std::uint64_t>(options_.primaries) : 0) +
+                         dice.below(static_cast<std::uint64_t>(afar ? options_.standbys : options_.primaries)));
   if (!member(id)) return finish(client, operation, 50ms);
   if (dice.chance(0.7)) {
     client_put(client, id);
@@ -399,7 +498,7 @@ void World::client_put(Client& client, NodeId id) {
   Command command;
   command.op = Op::kPut;
   command.request = Bytes(put_request(key, value));
-  member(id)->propose(std::move(command), std::nullopt, *client_loop_,
+  service(id)->propose(std::move(command), std::nullopt, *client_loop_,
                       [this, &client, operation, before, key, value](node::Outcome o) {
                         scheduler.note(static_cast<std::uint64_t>(o.end));
                         if (o.end == node::Outcome::End::kApplied)
@@ -420,8 +519,14 @@ void World::client_read(Client& client, NodeId id) {
     }
     finish(client, operation, dice.between(Duration(0), Duration(5ms)));
   };
-  if (member(id)->read_now()) return serve();
-  member(id)->read_barrier(std::nullopt, *client_loop_, [this, &client, operation, serve](Result<void> r) {
+  // Any member may be asked for what it has: old perhaps, never other.
+  if (options_.stream && dice.chance(0.3)) {
+    auto found = read_key(member(id)->state(), key);
+    if (found.ok()) checkers.seen(key, found->value, found->mod_revision);
+    return finish(client, operation, 1ms);
+  }
+  if (service(id)->read_now()) return serve();
+  service(id)->read_barrier(std::nullopt, *client_loop_, [this, &client, operation, serve](Result<void> r) {
     if (!r.ok()) return finish(client, operation, 20ms);
     serve();
   });
@@ -430,6 +535,7 @@ void World::client_read(Client& client, NodeId id) {
 // --- ends ---
 
 bool World::all_equal() {
+  if (two_regions() && (!caught_up() || !checkers.armed())) return false;
   std::optional<AppliedState> first;
   std::map<GroupRole, Index> applied;
   for (auto& [id, n] : nodes_) {
@@ -439,7 +545,7 @@ bool World::all_equal() {
     const auto state = m.state().applied();
     const auto [it, fresh] = applied.emplace(n.spec.role, state.point.index);
     if (it->second != state.point.index || m.last().index != state.point.index) return false;
-    if (n.spec.role != GroupRole::kPrimary) continue;
+    if (n.spec.role != GroupRole::kPrimary && !two_regions()) continue;
     if (!first) first = state;
     if (first->state_hash != state.state_hash) checkers.report("I4: the members' states differ at the end");
   }
@@ -448,7 +554,8 @@ bool World::all_equal() {
 
 bool World::settle(Duration limit) {
   network.heal();
-  network.weather = {};
+  network.heal_regions();
+  network.weather = network.wan = {};
   clients_run_ = false;
   for (auto& [id, n] : nodes_) {
     n.clock->set_rate(1.0);
@@ -464,15 +571,29 @@ bool World::settle(Duration limit) {
       limit);
   if (!equal) checkers.report("the members do not come to rest");
   if (!checkers.breach().empty()) return false;
-  for (auto& [id, n] : nodes_) checkers.log(n.spec.role, id, n.process->member->log());
+  for (auto& [id, n] : nodes_) {
+    checkers.log(n.spec.role, id, n.process->member->log());
+    if (!two_regions()) continue;
+    checkers.regions_at_rest(n.spec.role, id, n.process->member->state());
+    check_streams(id);
+  }
   verify_acknowledged();
   return checkers.breach().empty();
+}
+
+// What the members themselves found by comparing chain and state hashes.
+void World::check_streams(NodeId id) {
+  const auto* s = stream(id);
+  if (!s || network.corrupts) return;
+  const auto& probe = s->probe();
+  if (probe.divergences.get() + probe.hash_different.get() + probe.chain_refused.get() > 0)
+    checkers.report("node " + std::to_string(id.value()) + " finds that the regions hold different histories");
 }
 
 // Every acknowledged put is to be found at its own revision, at every member.
 void World::verify_acknowledged() {
   for (auto& [id, n] : nodes_) {
-    if (n.spec.role != GroupRole::kPrimary) continue;
+    if (n.spec.role != GroupRole::kPrimary && !two_regions()) continue;
     for (const auto& told : checkers.puts()) {
       auto found = read_key(n.process->member->state(), told.key, told.revision);
       if (found.ok() && found->exists && found->value == told.value && found->mod_revision == told.revision) continue;
@@ -482,7 +603,36 @@ void World::verify_acknowledged() {
   }
 }
 
+// What a line between two regions does, and a region that is away as a whole.
+void World::fault_between_regions() {
+  const auto standby = NodeId(static_cast<std::uint64_t>(options_.primaries) + 1 + dice.below(static_cast<std::uint64_t>(options_.standbys)));
+  switch (dice.below(8)) {
+    case 0: network.cut_regions(kEast, kWest); break;
+    case 1: network.cut_regions(kWest, kEast); break;
+    case 2: case 3:
+      network.cut_regions(kEast, kWest);
+      network.cut_regions(kWest, kEast);
+      break;
+    case 4: network.wan.loss = 0.01 * static_cast<double>(dice.below(30)); return;
+    case 5:
+      network.wan.delay_low = dice.between(1ms, 100ms);
+      network.wan.delay_high = network.wan.delay_low + dice.between(1ms, 100ms);
+      network.wan.straggler = 0.01 * static_cast<double>(dice.below(10));
+      return;
+    case 6:
+      for (auto& [id, n] : nodes_)
+        if (n.spec.role == GroupRole::kStandby) dice.chance(0.5) ? crash(id) : kill(id);
+      return;
+    default:
+      // One of three: the group goes on without what it had promised.
+      if (!std::exchange(wiped_, true)) wipe(standby);
+      return;
+  }
+  scheduler.after(dice.between(500ms, 10s), [this] { network.heal_regions(); });
+}
+
 void World::fault() {
+  if (two_regions() && dice.chance(0.4)) return fault_between_regions();
   const auto id = NodeId(1 + dice.below(static_cast<std::uint64_t>(options_.primaries + options_.standbys)));
   auto& n = nodes_.at(id);
   switch (dice.below(15)) {

@@ -1,6 +1,7 @@
 // Real members (raft, wal, kv, node) over simulated clocks, loops, disks and
-// networks, with clients that remember what they were told. One thread; the
-// seed decides everything.
+// networks, of one region or of two with the stream between them (standby), with
+// clients that remember what they were told. One thread; the seed decides
+// everything.
 #pragma once
 
 #include <functional>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "node/member.h"
+#include "standby/replication.h"
 #include "support/memory_disk.h"
 #include "world/checkers.h"
 #include "world/network.h"
@@ -27,6 +29,11 @@ struct Plants {
   bool checkpoint_without_log = false;
   bool other_bytes_applied = false;
   bool stale_lease_read = false;
+  bool append_unchecked = false;      // the chain hash ignored: by a follower,
+  bool log_unchecked = false;         // by a log,
+  bool stream_unchecked = false;      // by a following group
+  bool streamed_before_commit = false;
+  bool answered_without_round = false;
 };
 
 struct WorldOptions {
@@ -36,15 +43,16 @@ struct WorldOptions {
   int clients = 4;
   std::uint64_t checkpoint_interval = 200;  // writes; small, so that snapshots happen
   std::uint64_t retain_log_bytes = 64_KiB;
-  Network::Weather weather;
+  bool stream = false;  // the standbys follow the primaries, and clients ask both
+  Network::Weather weather, wan;
   Plants plants;
   bool log_to_stderr = false;
-  // Made beside each member when it opens, gone before it is: the stream.
-  std::function<std::shared_ptr<void>(node::Member&)> companion;
 };
 
-// Three members or five, with standbys or without: as the seed says.
-WorldOptions varied(std::uint64_t seed);
+// Two regions for odd seeds, one for even ones, unless `regions` says; what else
+// varies follows from the seed: how many members, how much log is kept, how far
+// the regions are apart.
+WorldOptions varied(std::uint64_t seed, int regions = 0);
 
 class World {
  public:
@@ -61,10 +69,16 @@ class World {
   void stop_some_time(NodeId id);  // graceful; goes on at once
   bool running(NodeId id) const { return nodes_.at(id).process != nullptr; }
   node::Member* member(NodeId id);
+  node::Service* service(NodeId id);          // what a client of that node is given
+  standby::Replication* stream(NodeId id);    // nullptr: down, or a world without
   test::MemoryDisk& disk(NodeId id) { return *nodes_.at(id).disk; }
   SimClock& clock(NodeId id) { return *nodes_.at(id).clock; }
   std::vector<NodeId> ids() const;
-  std::optional<NodeId> leader() const;  // of the primaries, ready to serve
+  std::optional<NodeId> leader(GroupRole group = GroupRole::kPrimary) const;  // ready to serve
+  bool two_regions() const { return options_.stream && options_.standbys > 0; }
+  // Every node is up and has applied the same history.
+  bool caught_up();
+  std::string standing();  // where each member stands, for a failure's message
   const std::string& open_error(NodeId id) const { return nodes_.at(id).open_error; }
 
   // The disk of a node answers nothing until it is told to again.
@@ -96,8 +110,9 @@ class World {
   std::uint64_t acknowledged() const { return checkers.puts().size(); }
 
   // --- ends ---
-  // Heals everything, starts all nodes, waits until all are equal, and compares
-  // with what clients were told. False: see checkers.breach().
+  // Heals everything, starts all nodes, waits until all are equal (two regions:
+  // and one is armed), and compares with what clients were told. False: see
+  // checkers.breach().
   bool settle(Duration limit = 120s);
 
   // A run of random faults for so long; settles at the end.
@@ -116,6 +131,7 @@ class World {
     std::unique_ptr<SimClock> clock;
     std::unique_ptr<Process> process;
     std::uint64_t starts = 0;
+    bool fresh = true;    // nothing on its disk yet
     bool doomed = false;  // its fatal handler ran: dies at the next event
     std::string open_error;
   };
@@ -131,6 +147,9 @@ class World {
   bool all_equal();
   void verify_acknowledged();
   void fault();
+  void fault_between_regions();
+  void check_streams(NodeId id);
+  void check_lag();
   void plant_on_the_wire();
 
   WorldOptions options_;
@@ -139,6 +158,9 @@ class World {
   std::vector<std::unique_ptr<Client>> clients_;
   bool clients_run_ = false;
   std::map<NodeId, Term> led_;
+  std::map<NodeId, std::pair<Index, Index>> stood_;  // committed and last, as checked
+  Instant lag_checked_{};
+  bool wiped_ = false;
 };
 
 }  // namespace leeward::sim
