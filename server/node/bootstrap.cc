@@ -32,7 +32,7 @@ void Bootstrap::answer(NodeId from, const FrameHeader&, const Knock&) {
   KnockAnswer answer;
   answer.cluster_name = context_.options.cluster_name;
   answer.list_hash = list_hash_;
-  answer.role = context_.group.role;
+  answer.role = context_.group.control.role;
   answer.lineage = context_.group.lineage;
   answer.same_group = own_.contains(from) || context_.group.membership.contains(from);
   const auto it = context_.group.admitted.find(from);

@@ -41,7 +41,7 @@ struct Context {
 
   // False when the frame was dropped at once: then it surely never arrives.
   bool send(NodeId to, Lane lane, FrameType type, std::string body, Bytes tail = {}) {
-    FrameHeader header{type, group.lineage, group.group, incarnation, state->applied().epoch};
+    FrameHeader header{type, group.lineage, group.control.group, incarnation, state->applied().epoch};
     std::vector<Bytes> parts;
     parts.emplace_back(encode_header(header) + body);
     if (!tail.empty()) parts.push_back(std::move(tail));

@@ -7,7 +7,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint8_t kGroupStateVersion = 2;  // 1: without `adopted`
+constexpr std::uint8_t kGroupStateVersion = 3;  // 1 and 2 were of no release
 const Error kMalformed{Code::kCorrupt, "the group's state is malformed"};
 
 void put_node(std::string& out, const Node& n) {
@@ -41,8 +41,7 @@ std::string encode(const GroupState& state) {
   std::string out;
   codec::put_u8(out, kGroupStateVersion);
   out.append(reinterpret_cast<const char*>(state.lineage.bytes.data()), state.lineage.bytes.size());
-  codec::put_u64(out, state.group.value());
-  codec::put_u8(out, static_cast<std::uint8_t>(state.role));
+  codec::put_bytes(out, region::encode(state.control));
   codec::put_bytes(out, raft::encode(state.membership));
   codec::put_varint(out, state.admitted.size());
   for (const auto& [id, incarnation] : state.admitted) {
@@ -58,17 +57,17 @@ std::string encode(const GroupState& state) {
 Result<GroupState> decode_group_state(std::string_view in) {
   GroupState state;
   if (in.empty()) return state;
-  std::uint8_t version, role;
-  std::uint64_t group, count;
-  std::string_view membership;
+  std::uint8_t version;
+  std::uint64_t count, adopted;
+  std::string_view membership, control;
   if (!codec::get_u8(in, version)) return kMalformed;
   if (version > kGroupStateVersion) return Error{Code::kNewerFormat, "the group's state was written by a newer version"};
-  if (!codec::get_fixed(in, state.lineage.bytes) || !codec::get_u64(in, group) || !codec::get_u8(in, role) ||
-      role > static_cast<std::uint8_t>(GroupRole::kFenced) || !codec::get_bytes(in, membership) ||
-      !codec::get_varint(in, count))
+  if (version < kGroupStateVersion || !codec::get_fixed(in, state.lineage.bytes) || !codec::get_bytes(in, control) ||
+      !codec::get_bytes(in, membership) || !codec::get_varint(in, count))
     return kMalformed;
-  state.group = GroupId(group);
-  state.role = static_cast<GroupRole>(role);
+  auto regions = region::decode_control(control);
+  if (!regions.ok()) return regions.error();
+  state.control = std::move(*regions);
   auto members = raft::decode_membership(membership);
   if (!members) return members.error();
   state.membership = std::move(*members);
@@ -83,11 +82,8 @@ Result<GroupState> decode_group_state(std::string_view in) {
     if (!get_node(in, n)) return kMalformed;
     state.topology.push_back(std::move(n));
   }
-  if (std::uint64_t adopted = 0; version > 1) {
-    if (!codec::get_varint(in, adopted)) return kMalformed;
-    state.adopted = Index(adopted);
-  }
-  if (!in.empty()) return kMalformed;
+  if (!codec::get_varint(in, adopted) || !in.empty()) return kMalformed;
+  state.adopted = Index(adopted);
   return state;
 }
 

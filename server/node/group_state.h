@@ -12,13 +12,13 @@
 #include "base/result.h"
 #include "node/group.h"
 #include "raft/types.h"
+#include "region/state.h"
 
 namespace leeward::node {
 
 struct GroupState {
   Lineage lineage;
-  GroupId group;
-  GroupRole role = GroupRole::kUnknown;
+  region::State::Control control;  // who the group is among the regions; its id and role
   raft::Membership membership;
   // Which incarnation of each id may vote; 0: nobody has filled it yet. An id
   // once filled changes by kAdmit only.
@@ -43,8 +43,8 @@ struct Admission {
 std::string encode(const Admission& admission);
 Result<Admission> decode_admission(std::string_view bytes);
 
-// Applies one committed entry; entries that do not concern the group change
-// nothing. Returns true when the state changed. Errors: kCorrupt.
+// Applies one committed entry about members, or the group's first or an Adopt;
+// others change nothing here (those about regions: region_log.h). Returns true when the state changed. Errors: kCorrupt.
 Result<bool> apply_to_group(const Entry& entry, GroupState& state);
 
 // All nodes of the list that `self` stands in: same role, for observers same

@@ -206,14 +206,14 @@ void Member::propose_first_entry() {
   GroupState state;
   const auto elsewhere = bootstrap_->lineage_elsewhere();
   const auto list = own_list(context_.options.nodes, self());
-  state.role = list.front().role;
-  if (state.role == GroupRole::kPrimary && context_.options.bootstrap != BootstrapMode::kForce && elsewhere) {
+  state.control.role = list.front().role;
+  if (state.control.role == GroupRole::kPrimary && context_.options.bootstrap != BootstrapMode::kForce && elsewhere) {
     waiting_for_ = "another node names a lineage already: this list may not start a second one";
     return;
   }
   if (elsewhere) {
     state.lineage = *elsewhere;
-  } else if (state.role != GroupRole::kPrimary) {
+  } else if (state.control.role != GroupRole::kPrimary) {
     waiting_for_ = "the active members to make their lineage";
     bootstrap_->knock(true);
     return;
@@ -221,7 +221,7 @@ void Member::propose_first_entry() {
     for (auto& byte : state.lineage.bytes) byte = static_cast<std::uint8_t>(random());
   }
   waiting_for_.clear();
-  state.group = GroupId(random() | 1);
+  state.control.group = GroupId(random() | 1);
   state.membership = membership();
   state.topology = context_.options.nodes;
   for (const auto& n : list) state.admitted[n.id] = Incarnation();

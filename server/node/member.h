@@ -26,6 +26,7 @@
 #include "node/proposals.h"
 #include "node/published.h"
 #include "node/reads.h"
+#include "node/region_log.h"
 #include "node/service.h"
 #include "node/snapshots.h"
 #include "node/wal_loop.h"
@@ -72,7 +73,7 @@ class Member final : public Service, public Group {
   void unobserve(GroupObserver* observer) override;
   NodeId self() const override { return context_.options.self; }
   Lineage lineage() const override { return context_.group.lineage; }
-  GroupId group() const override { return context_.group.group; }
+  GroupId group() const override { return context_.group.control.group; }
   Epoch epoch() const override { return context_.state->applied().epoch; }
   GroupRole role() const override;
   bool is_leader() const override;
@@ -204,6 +205,7 @@ class Member final : public Service, public Group {
   SuperblockData superblock_data_;          // the core loop's copy of what is written
   Inbox inbox_;
   std::unique_ptr<WalLoop> wal_;
+  std::unique_ptr<RegionLog> region_log_;
   std::unique_ptr<Proposals> proposals_;
   std::unique_ptr<Reads> reads_;
   std::unique_ptr<Lessor> lessor_;

@@ -118,6 +118,7 @@ void Member::adopted(std::shared_ptr<StateMachine> state, SuperblockData data) {
   superblock_data_ = std::move(data);
   context_.state->exchange(std::move(state));
   context_.group = std::move(*group);  // entries behind this one apply again, in order
+  if (auto loaded = region_log_->load(); !loaded.ok()) return fail(loaded.error());
   const std::vector<Entry> entries{std::move(to_apply_.front())};
   to_apply_.erase(to_apply_.begin());
   adopting_.reset();

@@ -23,7 +23,7 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
   if (lane == Lane::kControl) return on_control(from, *frame);
   // The other lanes are the group's own.
   if (!context_.core || installing_) return;
-  if (header.group && context_.group.group && header.group != context_.group.group) {
+  if (header.group && group() && header.group != group()) {
     if (lane == Lane::kBulk) on_foreign_bulk(from, *frame);
     return;
   }

@@ -14,7 +14,7 @@ void Member::unobserve(GroupObserver* observer) { std::erase(observers_, observe
 
 // Before the group's first entry it is what the configuration says.
 GroupRole Member::role() const {
-  if (context_.group.started()) return context_.group.role;
+  if (context_.group.started()) return context_.group.control.role;
   return own_list(context_.options.nodes, self()).front().role;
 }
 
@@ -44,7 +44,8 @@ std::vector<Node> Member::topology() const {
 LogPoint Member::last() const { return context_.core ? context_.core->last() : context_.log->last(); }
 
 Result<Index> Member::propose(std::span<const raft::Proposal> proposals) {
-  if (!context_.core || installing_) return Error{Code::kUnavailable, text::kNoLeader};
+  if (!context_.core || installing_ || adopting_) return Error{Code::kUnavailable, text::kNoLeader};
+  LEEWARD_TRY(region_log_->judge(proposals));
   auto index = context_.core->propose(context_.now(), proposals);
   wake();
   return index;

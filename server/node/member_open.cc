@@ -82,13 +82,15 @@ Result<void> Member::open_storage() {
       superblock_data_.lineage != context_.group.lineage)
     return Error{Code::kLineage, "superblock and state in " + o.data_dir + " are of two lineages"};
 
+  region_log_ = std::make_unique<RegionLog>(context_);
+  LEEWARD_TRY(region_log_->load());
   committed_ = context_.state->applied().point;
   swept_ = context_.state->applied().compacted;
   wal_ = std::make_unique<WalLoop>(
       context_.ports.core, context_.ports.wal, context_.ports.clock, *context_.log, context_.probe,
       [this](std::uint64_t token, std::vector<raft::Message> messages) { persisted(token, std::move(messages)); },
       [this](const Error& error) { fail(error); });
-  proposals_ = std::make_unique<Proposals>(context_, *wal_);
+  proposals_ = std::make_unique<Proposals>(context_, *wal_, *region_log_);
   reads_ = std::make_unique<Reads>(context_);
   lessor_ = std::make_unique<Lessor>(o.limits.lease_revokes_per_second);
   bootstrap_ = std::make_unique<Bootstrap>(context_);

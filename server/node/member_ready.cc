@@ -129,21 +129,31 @@ void Member::apply_first(std::size_t count) {
 void Member::apply_control(std::span<const Entry> entries) {
   bool changed = false;
   const bool before = context_.group.started();
+  const auto role_before = role();
   for (const auto& e : entries) {
+    if (auto judged = region_log_->apply(e); !judged.ok()) return fail(judged.error());
+    if (const auto& control = region_log_->applied().control(); context_.group.started() && control != context_.group.control) {
+      context_.group.control = control;
+      changed = true;
+    }
     if (is_history(e.kind)) continue;
     auto result = apply_to_group(e, context_.group);
     if (!result.ok()) return fail(result.error());
     changed |= *result;
+    if (e.kind == EntryKind::kBootstrap && *result) region_log_->begin(context_.group.control);
   }
   if (!changed) return;
+  if (before && role() != role_before)
+    context_.ports.log.warn("the group's role has changed", {{"before", name(role_before)}, {"role", name(role())},
+                                                             {"epoch", region_log_->applied().group_epoch()}});
   context_.state->set_group_state(encode(context_.group));
   update_may_vote();
   if (before || !context_.group.started()) return;
   const auto& group = context_.group;
-  context_.ports.log.info("the group has begun", {{"lineage", group.lineage.hex()}, {"group", group.group}});
+  context_.ports.log.info("the group has begun", {{"lineage", group.lineage.hex()}, {"group", group.control.group}});
   publish_cluster_id();
   superblock_data_.lineage = group.lineage;
-  superblock_data_.group = group.group;
+  superblock_data_.group = group.control.group;
   wal_->run([this, data = superblock_data_]() -> Function<void()> {
     const auto written = superblock_->write(data);
     return [this, written] {
@@ -161,8 +171,11 @@ void Member::after_apply(std::span<const Entry> entries) {
       lessor_->lead(context_.now(), context_.state->leases());
     if (e.kind == EntryKind::kBootstrap && leads && !lessor_->leading())
       lessor_->lead(context_.now(), context_.state->leases());
+    // In a new epoch every lease begins anew, in full.
+    if (e.kind == EntryKind::kEpochChange && leads) lessor_->lead(context_.now(), context_.state->leases());
     if (e.kind == EntryKind::kWrites && lessor_->leading()) watch_lease_commands(e);
   }
+  if (!leads) lessor_->follow();
   reads_->applied();
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->applied(entries);
 }

@@ -83,7 +83,7 @@ void Member::publish_status() {
   auto& s = *status;
   s.lineage = own_lineage();
   s.cluster_name = context_.options.cluster_name;
-  s.group = context_.group.group;
+  s.group = context_.group.control.group;
   s.applied = context_.state->applied();
   s.epoch = s.applied.epoch;
   s.self = self();

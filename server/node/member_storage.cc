@@ -151,7 +151,7 @@ void Member::begin_install() {
   data.pending_state_dir = installing_->state_dir;
   if (const auto group = decode_group_state(installing_->manifest.membership); group.ok() && group->started()) {
     data.lineage = group->lineage;
-    data.group = group->group;
+    data.group = group->control.group;
   }
   wal_->run([this, data, manifest = installing_->manifest]() mutable -> Function<void()> {
     auto failed = [this](const Error& error) -> Function<void()> { return [this, error] { fail(error); }; };
@@ -176,6 +176,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   if (!group.ok()) return fail(group.error());
   context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
   context_.group = std::move(*group);
+  if (auto loaded = region_log_->load(); !loaded.ok()) return fail(loaded.error());
   snapshots_->forget_superseded();
   publish_cluster_id();
   proposals_->state_exchanged();

@@ -77,6 +77,8 @@ void Proposals::cut_entries() {
 }
 
 bool Proposals::cut_one() {
+  const auto* regions = regions_.prefix();
+  if (!regions) return false;
   auto writes = take(context_.options.limits.batch_bytes, context_.options.limits.batch_writes);
   if (writes.empty()) return false;
   std::vector<Command> commands;
@@ -84,11 +86,16 @@ bool Proposals::cut_one() {
   for (auto& w : writes) commands.push_back(w.command);
   raft::Proposal proposal;
   proposal.kind = EntryKind::kWrites;
-  proposal.epoch = context_.state->applied().epoch;
+  proposal.epoch = regions->live_epoch();
   proposal.writes = static_cast<std::uint32_t>(commands.size());
   proposal.payload = Bytes(encode_payload(commands));
   proposal.envelope = Bytes(encode_envelope(commands));
   const auto now = context_.now();
+  if (!regions_.judge({&proposal, 1}).ok()) {
+    // The log's end says that this group makes no history: it is about to know it.
+    for (auto& w : writes) refuse(w, {Code::kUnavailable, text::kStandby});
+    return false;
+  }
   auto index = context_.core->propose(now, {&proposal, 1});
   if (index.ok()) {
     for (auto& w : writes) {

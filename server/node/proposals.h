@@ -17,6 +17,7 @@
 
 #include "node/context.h"
 #include "node/service.h"
+#include "node/region_log.h"
 #include "node/wal_loop.h"
 
 namespace leeward::node {
@@ -35,7 +36,8 @@ struct WaitingWrite {
 
 class Proposals {
  public:
-  Proposals(Context& context, const WalLoop& wal) : context_(context), wal_(wal) {}
+  Proposals(Context& context, const WalLoop& wal, RegionLog& regions)
+      : context_(context), wal_(wal), regions_(regions) {}
 
   // `refusal`: why no write is taken at present, or nullopt.
   void arrive(std::vector<WaitingWrite> writes, const std::optional<Error>& refusal);
@@ -87,6 +89,7 @@ class Proposals {
 
   Context& context_;
   const WalLoop& wal_;
+  RegionLog& regions_;
   std::deque<WaitingWrite> waiting_;
   std::size_t waiting_bytes_ = 0;
   std::map<std::uint64_t, Pending> pending_;  // by sequence of the origin

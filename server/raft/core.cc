@@ -302,6 +302,9 @@ NodeId Core::leader() const { return impl_->leader(); }
 Term Core::term() const { return impl_->term(); }
 const Membership& Core::membership() const { return impl_->membership(); }
 LogPoint Core::last() const { return impl_->last(); }
+Result<std::vector<Entry>> Core::read(Index from, Index to, std::size_t max_bytes) const {
+  return impl_->read(from, to, max_bytes);
+}
 Index Core::commit() const { return impl_->commit(); }
 
 }  // namespace leeward::raft

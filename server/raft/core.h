@@ -199,6 +199,8 @@ class Core {
   // Log end including what is not persisted yet.
   LogPoint last() const;
   Index commit() const;
+  // As LogView::read, including what is not persisted yet.
+  Result<std::vector<Entry>> read(Index from, Index to, std::size_t max_bytes) const;
 
  private:
   class Impl;

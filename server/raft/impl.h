@@ -57,6 +57,7 @@ class Core::Impl {
   Term term() const { return term_; }
   const Membership& membership() const { return members_.current(); }
   LogPoint last() const { return log_.last(); }
+  Result<std::vector<Entry>> read(Index from, Index to, std::size_t max_bytes) const { return log_.read(from, to, max_bytes); }
   Index commit() const { return commit_; }
   void set_may_vote(bool may) { may_vote_ = may; }
   void set_replication_floor(Index floor) { replication_floor_ = floor; }

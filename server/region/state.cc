@@ -2,10 +2,14 @@
 
 #include <algorithm>
 
+#include "base/codec.h"
+
 namespace leeward::region {
 namespace {
 
 Error refused(std::string rule) { return {Code::kInvalid, std::move(rule)}; }
+
+constexpr std::uint8_t kControlFormat = 1;
 
 // Forced epochs keep away from the next one, which a group thought dead may
 // take by an arming of its own, and from each other by chance.
@@ -303,6 +307,60 @@ Result<void> State::judge_control(EntryKind kind, std::string_view payload) cons
     }
     default: return {};
   }
+}
+
+std::string encode(const State::Control& control) {
+  std::string out;
+  codec::put_u8(out, kControlFormat);
+  codec::put_u64(out, control.group.value());
+  codec::put_u8(out, static_cast<std::uint8_t>(control.role));
+  codec::put_varint(out, control.followed.value());
+  codec::put_bytes(out, control.fenced ? encode(*control.fenced) : std::string());
+  codec::put_varint(out, control.resigned.size());
+  for (const Resigned& r : control.resigned) codec::put_bytes(out, encode(r));
+  codec::put_varint(out, control.reclaimed.size());
+  for (const Reclaimed& r : control.reclaimed) codec::put_bytes(out, encode(r));
+  codec::put_u64(out, control.cut ? control.cut->arming : 0);
+  codec::put_varint(out, control.cut ? control.cut->index.value() : 0);
+  return out;
+}
+
+Result<State::Control> decode_control(std::string_view in) {
+  const Error malformed{Code::kCorrupt, "a group's own state about regions is malformed"};
+  State::Control control;
+  std::uint8_t format = 0, role = 0;
+  std::uint64_t group = 0, followed = 0, count = 0, arming = 0, index = 0;
+  std::string_view bytes;
+  if (!codec::get_u8(in, format) || format == 0) return malformed;
+  if (format > kControlFormat) return Error{Code::kNewerFormat, "a group's own state about regions was written by a newer version"};
+  if (!codec::get_u64(in, group) || !codec::get_u8(in, role) || role > static_cast<std::uint8_t>(GroupRole::kFenced) ||
+      !codec::get_varint(in, followed) || !codec::get_bytes(in, bytes))
+    return malformed;
+  control.group = GroupId(group);
+  control.role = static_cast<GroupRole>(role);
+  control.followed = Epoch(followed);
+  if (!bytes.empty()) {
+    auto fenced = decode_fenced(bytes);
+    if (!fenced.ok()) return fenced.error();
+    control.fenced = std::move(*fenced);
+  }
+  if (!codec::get_varint(in, count)) return malformed;
+  for (; count > 0; --count) {
+    if (!codec::get_bytes(in, bytes)) return malformed;
+    auto v = decode_resigned(bytes);
+    if (!v.ok()) return v.error();
+    control.resigned.push_back(*v);
+  }
+  if (!codec::get_varint(in, count)) return malformed;
+  for (; count > 0; --count) {
+    if (!codec::get_bytes(in, bytes)) return malformed;
+    auto v = decode_reclaimed(bytes);
+    if (!v.ok()) return v.error();
+    control.reclaimed.push_back(*v);
+  }
+  if (!codec::get_u64(in, arming) || !codec::get_varint(in, index) || !in.empty()) return malformed;
+  if (arming != 0) control.cut = State::Control::CutAt{arming, Index(index)};
+  return control;
 }
 
 std::optional<Epoch> contested(const std::vector<EpochRecord>& a, const std::vector<EpochRecord>& b) {

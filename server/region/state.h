@@ -89,6 +89,10 @@ class State {
   Position end_;
 };
 
+std::string encode(const State::Control& control);
+// Errors: kCorrupt, kNewerFormat.
+Result<State::Control> decode_control(std::string_view bytes);
+
 // An epoch that both hold under different promotion ids: they are contested.
 std::optional<Epoch> contested(const std::vector<EpochRecord>& a, const std::vector<EpochRecord>& b);
 // The index up to which two histories can agree: the lower end of the last

@@ -96,10 +96,7 @@ void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
   if (entry.kind == EntryKind::kBootstrap && !g.regions.control().group) {
     const auto made = node::decode_group_state(entry.payload.view());
     if (!made.ok()) return report("node " + text(node) + " applied a bootstrap that does not parse");
-    region::State::Control control;
-    control.group = made->group;
-    control.role = made->role;
-    g.regions = region::State(control, {}, g.regions.end());
+    g.regions = region::State(made->control, {}, g.regions.end());
   }
   if (entry.kind == EntryKind::kAdopt) {
     ++adoptions_;

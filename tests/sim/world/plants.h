@@ -125,7 +125,8 @@ class ProposesUnchecked final : public GroupWrapper {
   using GroupWrapper::GroupWrapper;
   Result<Index> propose(std::span<const raft::Proposal> proposals) override {
     std::vector<raft::Proposal> unchecked(proposals.begin(), proposals.end());
-    for (auto& p : unchecked) p.expected.reset();
+    auto end = group_.last().position;
+    for (auto& p : unchecked) p.expected = end = extend(end, p.epoch, p.kind, p.writes, p.payload.view());
     return group_.propose(unchecked);
   }
 };
