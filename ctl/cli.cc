@@ -53,8 +53,8 @@ class CommandLine {
       if (const std::size_t line = text.find('\n'); line != std::string::npos) text.resize(line);
       // It says that a command is missing where one was given that it does not know.
       if (const auto rest = app_.remaining(true); text.starts_with("A subcommand") && !rest.empty())
-        text = rest.front() == "dr" ? "dr is not part of this version: a standby cannot be promoted yet"
-                                    : "\"" + rest.front() + "\" is not a command";
+        text = app_.got_subcommand("dr") ? "dr " + rest.front() + " is not part of this version: a standby cannot be promoted yet"
+                                         : "\"" + rest.front() + "\" is not a command";
       err << "leewardctl: " << text << "; leewardctl --help lists commands and flags\n";
       return kUsage;
     }
@@ -129,6 +129,8 @@ class CommandLine {
     CLI::App& standby = group("standby", "members of following regions");
     may_have_id(command(standby, "status", "lag, and whether each may be promoted",
                         online([this](const Server& s, const Output& o) { return standby_status(s, o, options_.id); })));
+    CLI::App& dr = group("dr", "disaster recovery");
+    command(dr, "plan", "what a promotion of the following region would keep and lose, and what forbids it", online(dr_plan));
     add_storage();
   }
 

@@ -25,6 +25,8 @@ Result<void> member_move_leader(const Server& server, const Output& output, std:
 Result<void> replica_status(const Server& server, const Output& output, std::uint64_t id);  // 0: who answers
 Result<void> standby_status(const Server& server, const Output& output, std::uint64_t id);  // 0: all
 
+Result<void> dr_plan(const Server& server, const Output& output);
+
 // Offline. Take the directory's lock while they look: kInUse when a node runs on it.
 struct StoragePlace {
   std::string data_dir, wal_dir, snapshot_dir;

@@ -12,10 +12,6 @@ namespace {
 constexpr std::uint64_t kInvalidArgument = 3, kDeadlineExceeded = 4, kPermissionDenied = 7, kFailedPrecondition = 9,
                         kUnimplemented = 12, kUnavailableCode = 14, kUnauthenticated = 16;
 
-// Reached, and not able to serve now: try another one. Not kUnavailable, which
-// means that nobody was reached.
-constexpr Code kCannotServe = Code::kUnknown;
-
 Code code_of(std::uint64_t grpc_code) {
   switch (grpc_code) {
     case kInvalidArgument: return Code::kInvalid;

@@ -19,6 +19,10 @@ enum Exit : int { kDone = 0, kFailed = 1, kUsage = 2, kRefused = 3, kUnreachable
 // unreachable; all else failed.
 Exit exit_code(const Error& error);
 
+// Of call_at(): reached, and cannot serve this now; another may. Not
+// kUnavailable, which means that nobody was reached.
+inline constexpr Code kCannotServe = Code::kUnknown;
+
 struct Answer {
   boost::json::object json;
   std::string text;   // as it came

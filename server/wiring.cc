@@ -511,7 +511,8 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   replication_ = std::make_unique<standby::Replication>(*member_, replication_options(config_));
   forwarding_ = std::make_unique<standby::ForwardingService>(
       *member_, *member_, *replication_, standby::ForwardingOptions{.forward = config_.dr.forward});
-  services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_},
+  services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_,
+                                                                   &replication_->recovery()},
                                               api_options(config_));
   gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
   LEEWARD_TRY(open_client_listeners());

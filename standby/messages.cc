@@ -244,6 +244,39 @@ void read(Reader& r, Presence& m) {
   m.damage = r.text();
 }
 
+void write(Writer& w, const Survey& m) { w.fixed(m.id); }
+void read(Reader& r, Survey& m) { m.id = r.fixed(); }
+
+void write(Writer& w, const SurveyReply& m) {
+  w.fixed(m.id);
+  w.u8(m.heard);
+  w.u8(m.stamp.has_value());
+  if (m.stamp) {
+    w.num(m.stamp->epoch.value());
+    w.num(m.stamp->term.value());
+    w.num(m.stamp->counter);
+    w.position(m.committed);
+    w.num(m.age_ms);
+  }
+  w.num(m.newest_epoch.value());
+  w.text(m.damage);
+}
+void read(Reader& r, SurveyReply& m) {
+  m.id = r.fixed();
+  m.heard = r.flag();
+  if (r.flag()) {
+    Stamp stamp;
+    stamp.epoch = Epoch(r.num());
+    stamp.term = Term(r.num());
+    stamp.counter = r.num();
+    m.stamp = stamp;
+    m.committed = r.position();
+    m.age_ms = r.num();
+  }
+  m.newest_epoch = Epoch(r.num());
+  m.damage = r.text();
+}
+
 void write(Writer& w, const Forward& m) {
   w.fixed(m.request);
   w.u8(static_cast<std::uint8_t>(m.call));
@@ -282,7 +315,7 @@ void write(Writer& w, const ForwardReply& m) {
 void read(Reader& r, ForwardReply& m, const Bytes& owner) {
   m.request = r.fixed();
   m.outcome.end = r.in_range(node::Outcome::End::kApplied, node::Outcome::End::kUnknown);
-  m.outcome.error.code = r.in_range(Code::kInvalid, Code::kUnimplemented);
+  m.outcome.error.code = r.in_range(Code::kInvalid, Code::kRefused);
   m.outcome.error.message = r.text();
   m.outcome.term = Term(r.num());
   m.outcome.result.etcd_error = r.text();

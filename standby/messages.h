@@ -8,6 +8,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -163,6 +164,20 @@ struct Presence {
   std::string damage;
 };
 
+// Before a promotion: its leader asks each voter what it knows.
+struct Survey {
+  std::uint64_t id = 0;
+};
+struct SurveyReply {
+  std::uint64_t id = 0;
+  bool heard = false;
+  std::optional<Stamp> stamp;  // of the newest answer of the primary; then also:
+  Position committed;
+  std::uint64_t age_ms = 0;    // since its ping was sent
+  Epoch newest_epoch;
+  std::string damage;
+};
+
 // --- calls a standby passes on ---
 
 enum class Call : std::uint8_t { kPropose = 1, kKeepAlive = 2, kLeaseRemaining = 3 };
@@ -182,7 +197,7 @@ struct ForwardReply {
 };
 
 using Body = std::variant<Hello, Welcome, Refused, Entries, Idle, Ack, Bye, Ping, Pong, Progress, Presence, Forward,
-                          ForwardReply>;
+                          ForwardReply, Survey, SurveyReply>;
 
 struct Frame {
   Header header;

@@ -45,6 +45,10 @@ std::optional<std::uint64_t> Pinger::ping_now(Instant now, const Regions& region
   return sequence;
 }
 
+void Pinger::ping_all(Instant now, const Regions& regions) {
+  for (const auto id : regions.primary) (void)send(id, book_.sent(now));  // who cannot be reached does not answer
+}
+
 std::optional<Answer> Pinger::answered(const Pong& pong) {
   if (pong.origin != group_.self()) return std::nullopt;
   const auto sent = book_.answered(pong.sequence);

@@ -26,6 +26,8 @@ class Pinger {
   // One more at once, to the primary's leader if it is known: its sequence.
   // nullopt: none could be sent.
   std::optional<std::uint64_t> ping_now(Instant now, const Regions& regions);
+  // One to each member of the primary, at once.
+  void ping_all(Instant now, const Regions& regions);
   // Counts an answer; nullopt when it is of another epoch, of no ping of ours,
   // or answered before.
   std::optional<Answer> answered(const Pong& pong);

@@ -25,7 +25,12 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
       client_(group, outbox_, probe_, options.client),
       pinger_(group, outbox_, probe_, options.ping_interval),
       answerer_(group, outbox_, probe_),
-      arming_(group, followers_, options.arming) {
+      arming_(group, followers_, options.arming),
+      promoter_(group, outbox_, options.promotion,
+                {[this] { return testimony(group_.clock().now()); },
+                 [this] { pinger_.ping_all(group_.clock().now(), regions_); },
+                 [this] { return eligibility_; },
+                 [this] { return regions_.own; }}) {
   group_.on_frames(Lane::kStream, [this](NodeId from, Lane, Bytes frame) { received(from, std::move(frame)); });
   group_.observe(this);
   group_.extend_status(this);
@@ -47,6 +52,7 @@ void Replication::stopping() {
   stopping_ = true;
   client_.stop();
   source_.end_all();
+  promoter_.stopping();
   const Error stopped{Code::kUnavailable, "this node is stopping"};
   for (auto& w : std::exchange(waiting_commits_, {})) w.done(stopped);
   for (auto& [index, w] : std::exchange(waiting_applies_, {})) w.done(stopped);
@@ -115,6 +121,12 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
       if (!own) return;
       r.told_[from] = {m, r.group_.clock().now()};
       if (from == r.group_.leader()) r.remember_damage(m.streaming, m.damage);
+    }
+    void operator()(const Survey& m) const {
+      if (own) r.promoter_.asked(from, m);
+    }
+    void operator()(const SurveyReply& m) const {
+      if (own) r.promoter_.told(from, m);
     }
     void operator()(Forward& m) const {
       if (r.forward_) r.forward_->forward(from, std::move(m));
@@ -222,8 +234,9 @@ void Replication::committed(Index) {
     client_.committed();
 }
 
-void Replication::applied(std::span<const Entry>) {
+void Replication::applied(std::span<const Entry> entries) {
   client_.applied();
+  promoter_.applied(entries);
   const auto index = group_.state().applied().point.position.index;
   while (!waiting_applies_.empty() && waiting_applies_.begin()->first <= index) {
     auto done = std::move(waiting_applies_.begin()->second.done);
@@ -254,6 +267,7 @@ void Replication::tick() {
   else
     client_.stop();
   expire_waiting(now);
+  promoter_.tick(now);
 }
 
 void Replication::tick_primary(Instant now) {
@@ -311,6 +325,20 @@ void Replication::hand_over(Instant now) {
 const Presence* Replication::leader_presence(Instant now) const {
   const auto it = told_.find(group_.leader());
   return it != told_.end() && now - it->second.at < kPresenceFresh ? &it->second.presence : nullptr;
+}
+
+Testimony Replication::testimony(Instant now) const {
+  Testimony t;
+  t.voter = group_.self();
+  t.heard = heard(now);
+  if (const auto& newest = pinger_.meter().newest()) {
+    t.stamp = newest->stamp;
+    t.committed = newest->committed;
+    t.age = now - newest->sent;
+  }
+  t.newest_epoch = std::max(group_.epoch(), pinger_.newest_epoch());
+  t.damage = damage_;
+  return t;
 }
 
 EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& self, Instant now) const {
@@ -375,6 +403,7 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
     voters.push_back(std::move(verdict));
   }
   node.group_eligibility = judge_group(voters);
+  eligibility_ = node.group_eligibility;
 }
 
 }  // namespace leeward::standby

@@ -20,6 +20,7 @@
 #include "standby/hashes.h"
 #include "standby/outbox.h"
 #include "standby/pings.h"
+#include "standby/promotion.h"
 #include "standby/regions.h"
 #include "standby/source.h"
 
@@ -29,6 +30,7 @@ struct ReplicationOptions {
   SourceOptions source;
   ClientOptions client;
   ArmingOptions arming;
+  PromotionOptions promotion;
   EligibilityLimits eligibility;
   Duration ping_interval = 50ms;
   Duration primary_silence = 5s;  // dr.primary_silence
@@ -62,6 +64,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   const StreamClient& client() const { return client_; }
   const StreamSource& source() const { return source_; }
   const Pinger& pinger() const { return pinger_; }
+  Recovery& recovery() { return promoter_; }
 
   bool heard(Instant now) const;
   // A member of the primary to pass calls to: its leader if reachable.
@@ -115,6 +118,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   // What the group's leader last said; nullptr: nothing lately, or this is it.
   const Presence* leader_presence(Instant now) const;
   bool heard_by_others(Instant now) const;
+  Testimony testimony(Instant now) const;
   EligibilityFacts facts(const NodeStatus& node, const MemberStatus& self, Instant now) const;
 
   node::Group& group_;
@@ -127,12 +131,14 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   Pinger pinger_;
   PingAnswerer answerer_;
   Arming arming_;
+  Promoter promoter_;
   ForwardHandler* forward_ = nullptr;
 
   Regions regions_;
   Instant surveyed_{};
   GroupRole role_ = GroupRole::kUnknown;  // as of the last tick
   std::map<NodeId, Told> told_;
+  std::vector<NamedCheck> eligibility_;  // of the group, as last shown
   std::string damage_;  // what a leader of this group found last; streaming refutes it
   Instant presence_told_{};
   Instant handed_over_{};

@@ -18,6 +18,7 @@
 #include "ports/clock.h"
 #include "ports/executor.h"
 #include "ports/log.h"
+#include "ports/recovery.h"
 #include "ports/rpc.h"
 
 namespace leeward::api {
@@ -48,6 +49,7 @@ struct Dependencies {
   // For work that scans the whole store (hash, defragment); without it that
   // work holds up the caller's loop.
   Executor* background = nullptr;
+  Recovery* recovery = nullptr;  // where there are regions
 };
 
 // A node's status and when it was taken.
@@ -74,6 +76,7 @@ class Core {
   Log& log;
   ApiProbe& probe;
   Executor* const background;
+  Recovery* const recovery;
   const Options options;  // those of `limits` as they were at the start
   LiveLimits limits;
 

@@ -29,6 +29,7 @@ EtcdError meaning(Code code) {
     case Code::kCompacted: return error::kCompacted;
     case Code::kCancelled: return {"", GrpcCode::kCancelled};
     case Code::kPermission: return {"", GrpcCode::kPermissionDenied};
+    case Code::kRefused: return {"", GrpcCode::kFailedPrecondition};
     case Code::kUnimplemented: return {"", GrpcCode::kUnimplemented};
     case Code::kIo:
     case Code::kLineage:

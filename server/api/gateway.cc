@@ -74,6 +74,7 @@ constexpr Route kRoutes[] = {
     {"/v3/cluster/topology", "/leeward.v1.Operations/Topology", true},
     {"/v3/replica/status", "/leeward.v1.Operations/ReplicaStatus", true},
     {"/v3/standby/status", "/leeward.v1.Operations/StandbyStatus", true},
+    {"/v3/dr/plan", "/leeward.v1.Operations/DrPlan"},
     {"/v3/storage/info", "/leeward.v1.Operations/StorageInfo", true},
     {"/v3/member/admit", "/leeward.v1.Operations/MemberAdmit"},
 };
@@ -340,10 +341,10 @@ void Gateway::handle(std::shared_ptr<HttpExchange> exchange) {
   const bool get = request.method == "GET" || request.method == "HEAD";
   if (get && request.path == "/version") return version(*exchange);
   if (get && request.path == "/health") return health(exchange);
-  if (request.path.starts_with("/v3/dr/"))
-    return exchange->respond(error_response(GrpcCode::kUnimplemented, "unknown service leeward.v1.DisasterRecovery"));
   const Route* route = find_route(request.path);
   if (route == nullptr) {
+    if (request.path.starts_with("/v3/dr/"))
+      return exchange->respond(error_response(GrpcCode::kUnimplemented, "leeward: this version does not do " + std::string(request.path)));
     if (other_ != nullptr && !request.path.starts_with("/v3/")) return other_->handle(std::move(exchange));
     return exchange->respond(error_response(GrpcCode::kNotFound, "Not Found"));
   }

@@ -91,6 +91,7 @@ void replica_status(CallPtr, Bytes);
 void standby_status(CallPtr, Bytes);
 void storage_info(CallPtr, Bytes);
 void member_admit(CallPtr, Bytes);
+void dr_plan(CallPtr, Bytes);
 }  // namespace operations
 
 // Shared by services: proposes `request` and answers with its result.

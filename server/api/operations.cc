@@ -74,6 +74,47 @@ void fill(pb::StandbyInfo& out, const MemberStatus& member) {
   out.set_promotion_eligible(eligible);
 }
 
+std::string rfc3339(WallTime time) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
+  const auto seconds = static_cast<std::time_t>(std::chrono::duration_cast<std::chrono::seconds>(ms).count());
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[40];
+  const std::size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  const std::string fraction = std::to_string(1000 + ms.count() % 1000).substr(1);
+  return std::string(text, size) + "." + fraction + "Z";
+}
+
+void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
+  out.set_allowed(plan.allowed());
+  for (const auto& refusal : plan.refusals) {
+    auto* to = out.add_refusals();
+    to->set_rule(refusal.rule);
+    to->set_detail(refusal.detail);
+  }
+  out.set_digest(plan.digest);
+  out.set_region(plan.region);
+  out.set_position_index(plan.position.index.value());
+  for (const NodeId id : plan.members) out.add_members(id.value());
+  for (const NodeId id : plan.silent) out.add_silent(id.value());
+  out.set_from_epoch(plan.from.value());
+  out.set_to_epoch(plan.to.value());
+  out.set_known_loss_writes(plan.loss.writes);
+  out.set_known_loss_entries(plan.loss.entries);
+  out.set_known_loss_bytes(plan.loss.bytes);
+  if (plan.unknown_for && !plan.sealed) {
+    out.set_unknown_since(rfc3339(now - std::chrono::duration_cast<WallTime::duration>(*plan.unknown_for)));
+    out.set_unknown_since_ms_ago(to_ms(*plan.unknown_for));
+  }
+  for (const auto& check : plan.checks) {
+    auto* to = out.add_checks();
+    to->set_check(check.check);
+    to->set_ok(check.ok);
+    to->set_detail(check.detail);
+  }
+  out.set_sealed(plan.sealed);
+}
+
 const MemberStatus* find(const NodeStatus& status, std::uint64_t id) {
   for (const auto& member : status.members)
     if (member.id.value() == id) return &member;
@@ -218,6 +259,19 @@ void member_admit(CallPtr call, Bytes bytes) {
     if (!done.ok()) return call->fail(done.error());
     pb::MemberAdmitResponse response;
     response.set_id(id);
+    call->reply_message(response);
+  });
+}
+
+void dr_plan(CallPtr call, Bytes bytes) {
+  pb::DrPlanRequest request;
+  if (!parse(call, bytes, request)) return;
+  Core& core = call->core();
+  if (core.recovery == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
+  core.recovery->plan(call->loop(), [call](Result<PromotionPlan> plan) {
+    if (!plan.ok()) return call->fail(plan.error());
+    pb::DrPlanResponse response;
+    fill(response, *plan, call->core().clock.wall());
     call->reply_message(response);
   });
 }

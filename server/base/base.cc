@@ -44,6 +44,7 @@ const char* name(Code code) {
     case Code::kCancelled: return "cancelled";
     case Code::kDeadline: return "deadline exceeded";
     case Code::kPermission: return "permission denied";
+    case Code::kRefused: return "refused by a rule";
     case Code::kUnimplemented: return "unimplemented";
   }
   return "?";

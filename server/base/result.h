@@ -28,6 +28,7 @@ enum class Code {
   kDeadline,
   kPermission,
   kUnimplemented,
+  kRefused,        // a rule that keeps data safe forbids it now; the message names it
 };
 
 const char* name(Code code);

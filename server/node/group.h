@@ -17,6 +17,7 @@
 #include "ports/state_machine.h"
 #include "ports/status.h"
 #include "raft/types.h"
+#include "region/state.h"
 
 namespace leeward::node {
 
@@ -76,6 +77,9 @@ class Group {
   virtual const LogView& log() const = 0;
   virtual LogPoint last() const = 0;          // log end, uncommitted included
   virtual LogPoint committed() const = 0;
+  // What a leader's whole log says about regions, its uncommitted end included;
+  // nullptr: no leader here, or its state is waited for.
+  virtual const region::State* regions_of_log() { return nullptr; }
   virtual StateMachine& state() = 0;
 
   // Leader: appends in this group's log. Errors as raft::Core::propose.

@@ -85,6 +85,7 @@ class Member final : public Service, public Group {
   const LogView& log() const override { return *context_.log; }
   LogPoint last() const override;
   LogPoint committed() const override { return committed_; }
+  const region::State* regions_of_log() override { return installing_ || adopting_ ? nullptr : region_log_->prefix(); }
   Result<Index> propose(std::span<const raft::Proposal> proposals) override;
   void confirm(Function<void(Result<Index>)> done) override;
   void transfer_leadership(NodeId to) override;

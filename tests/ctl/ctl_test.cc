@@ -224,9 +224,9 @@ TEST_F(CtlTest, ErrorsOfTheServerBecomeExitCodes) {
 }
 
 TEST_F(CtlTest, WhatIsNotBuiltYetIsSaid) {
-  const Ran ran = run({"dr", "plan"});
+  const Ran ran = run({"dr", "promote"});
   EXPECT_EQ(ran.code, 2);
-  EXPECT_EQ(ran.err, "leewardctl: dr is not part of this version: a standby cannot be promoted yet; leewardctl --help lists commands and flags\n");
+  EXPECT_EQ(ran.err, "leewardctl: dr promote is not part of this version: a standby cannot be promoted yet; leewardctl --help lists commands and flags\n");
 }
 
 TEST_F(CtlTest, AnAnswerOfSomethingElseIsNamed) {

@@ -57,6 +57,8 @@ std::vector<Body> one_of_each() {
       Presence{true, 40, false, "why"},
       Forward{8, Call::kPropose, 5000, command, -3},
       reply,
+      Survey{77},
+      SurveyReply{77, true, Stamp{Epoch(1), Term(9), 11}, position(6), 40, Epoch(2), "why"},
   };
 }
 

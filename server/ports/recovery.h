@@ -1,0 +1,78 @@
+// What an operator asks of a region's group when the primary is lost, and what
+// it answers: standby/PROTOCOL.md. `standby` implements it, the API serves it.
+// Plain values; any thread may call, `reply` runs `done`.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/entry.h"
+#include "base/function.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "ports/executor.h"
+#include "ports/status.h"
+
+namespace leeward {
+
+// What the regions lack of what the primary is known to have committed.
+struct KnownLoss {
+  std::uint64_t writes = 0, entries = 0, bytes = 0;
+  bool operator==(const KnownLoss&) const = default;
+};
+
+struct PromotionPlan {
+  struct Refusal {
+    std::string rule, detail;  // rule: of the closed set in standby/README.md, "Plan"
+  };
+  GroupId group;
+  std::string region;
+  Epoch from, to;
+  Position position;           // all committed in the group: it is kept
+  KnownLoss loss;              // up to the commit in the newest answer that anybody here has of the primary
+  // Since the ping of that answer was sent: what was committed after it is
+  // unknown here. nullopt: nobody has an answer, and the loss has no bound.
+  std::optional<Duration> unknown_for;
+  std::vector<NamedCheck> checks;  // of eligibility: they inform
+  std::vector<Refusal> refusals;   // none: the promotion is allowed
+  std::vector<NodeId> members, silent;  // voters of the group that answered, and the others
+  bool sealed = false;             // the primary has sealed its history for this group, which has all of it: nothing is lost
+  std::string digest;              // 32 hexadecimal digits over all that a promotion relies on
+  bool allowed() const { return refusals.empty(); }
+};
+
+struct PromotionRequest {
+  std::string digest;             // of the plan that was accepted
+  bool accept_data_loss = false;  // demanded by every unplanned promotion
+  std::string by, reason;         // who, and why; kept in the history
+};
+
+struct PromotionRecord {
+  Epoch epoch;
+  std::uint64_t promotion = 0;
+  GroupId group;
+  NodeId leader;
+  HistoryIndex fork;
+  Revision fork_revision, first_revision;
+  bool repeated = false;  // it was done already
+  struct Step {
+    std::string name;
+    Duration took{};
+  };
+  std::vector<Step> steps;
+};
+
+class Recovery {
+ public:
+  virtual ~Recovery() = default;
+  // Errors: kUnavailable (no leader here, and who leads; no quorum).
+  virtual void plan(Executor& reply, Function<void(Result<PromotionPlan>)> done) = 0;
+  // Errors: kRefused with the rules that do, or because what the digest stands
+  // for has changed; kUnavailable: certainly not begun; kUnknown: ask again.
+  virtual void promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) = 0;
+};
+
+}  // namespace leeward

@@ -1,0 +1,300 @@
+#include "standby/promotion.h"
+
+#include <algorithm>
+
+#include "standby/regions.h"
+
+namespace leeward::standby {
+namespace {
+
+constexpr std::size_t kMaxInquiries = 16;
+
+std::string rules_of(const PromotionPlan& plan) {
+  std::string out;
+  for (const auto& r : plan.refusals) out += (out.empty() ? "" : "; ") + r.rule + ": " + r.detail;
+  return out;
+}
+
+}  // namespace
+
+Promoter::Promoter(node::Group& group, Outbox& outbox, PromotionOptions options, Surroundings around)
+    : group_(group), outbox_(outbox), options_(options), around_(std::move(around)) {}
+
+Promoter::~Promoter() { *alive_ = false; }
+
+Error Promoter::not_leader() const {
+  const auto leader = group_.leader();
+  if (!leader) return {Code::kUnavailable, "leeward: this group has no leader"};
+  std::string at;
+  for (const auto& n : group_.topology())
+    if (n.id == leader) at = " at " + n.client_url;
+  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads this group: ask it" + at};
+}
+
+void Promoter::plan(Executor& reply, Function<void(Result<PromotionPlan>)> done) {
+  group_.loop().post([this, alive = alive_, &reply, done = std::move(done)]() mutable {
+    auto answer = [&reply, done = std::move(done)](Result<PromotionPlan> plan) mutable {
+      reply.post([plan = std::move(plan), done = std::move(done)]() mutable { done(std::move(plan)); });
+    };
+    if (!*alive) return answer(Error{Code::kUnavailable, "this node is stopping"});
+    inquire(false, std::move(answer));
+  });
+}
+
+void Promoter::promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) {
+  group_.loop().post([this, alive = alive_, request = std::move(request), &reply, done = std::move(done)]() mutable {
+    auto answer = [&reply, done = std::move(done)](Result<PromotionRecord> record) mutable {
+      reply.post([record = std::move(record), done = std::move(done)]() mutable { done(std::move(record)); });
+    };
+    if (!*alive) return answer(Error{Code::kUnavailable, "this node is stopping"});
+    begin(std::move(request), std::move(answer));
+  });
+}
+
+// --- what is known ---
+
+void Promoter::inquire(bool whole, Function<void(Result<PromotionPlan>)> done) {
+  if (stopping_ || !group_.is_leader()) return done(not_leader());
+  if (!follows(group_.role()))
+    return done(Error{Code::kRefused, "primary: this group is " + std::string(name(group_.role())) + ", it follows nobody"});
+  if (inquiries_.size() >= kMaxInquiries) return done(Error{Code::kOverloaded, "too many plans are being made"});
+  const auto now = group_.clock().now();
+  Inquiry inquiry;
+  inquiry.id = group_.random() | 1;
+  inquiry.begun = now;
+  inquiry.until = now + options_.survey;
+  inquiry.gives_up = now + options_.confirm_limit;
+  inquiry.whole = whole;
+  inquiry.done = std::move(done);
+  const auto id = inquiry.id;
+  inquiries_.push_back(std::move(inquiry));
+  for (const auto voter : group_.membership().voters)
+    if (voter != group_.self()) outbox_.send(voter, Survey{id});
+  around_.ping_primary();
+  group_.confirm([this, alive = alive_, id](Result<Index> confirmed) {
+    if (!*alive || !confirmed.ok()) return;
+    for (auto& i : inquiries_)
+      if (i.id == id) i.confirmed = true;
+    look(group_.clock().now());
+  });
+}
+
+void Promoter::asked(NodeId from, const Survey& survey) {
+  const auto own = around_.testimony();
+  outbox_.send(from, SurveyReply{survey.id, own.heard, own.stamp, own.committed,
+                                 static_cast<std::uint64_t>(own.age / 1ms), own.newest_epoch, own.damage});
+}
+
+void Promoter::told(NodeId from, const SurveyReply& reply) {
+  for (auto& i : inquiries_) {
+    if (i.id != reply.id || !group_.membership().voters.contains(from)) continue;
+    i.said[from] = {from,
+                    reply.heard,
+                    reply.stamp,
+                    reply.committed,
+                    std::chrono::milliseconds(std::min<std::uint64_t>(reply.age_ms, UINT32_MAX)),
+                    reply.newest_epoch,
+                    reply.damage};
+  }
+  look(group_.clock().now());
+}
+
+void Promoter::look(Instant now) {
+  const auto others = group_.membership().voters.size() - (group_.membership().voters.contains(group_.self()) ? 1 : 0);
+  std::vector<Inquiry> over;
+  for (auto it = inquiries_.begin(); it != inquiries_.end();) {
+    const bool all = it->said.size() >= others && !it->whole;
+    const bool ready = it->confirmed && (all || now >= it->until);
+    if (!ready && now < it->gives_up && group_.is_leader()) {
+      ++it;
+      continue;
+    }
+    over.push_back(std::move(*it));
+    it = inquiries_.erase(it);
+  }
+  for (auto& inquiry : over) {
+    if (!group_.is_leader() || !group_.regions_of_log())
+      inquiry.done(not_leader());
+    else if (!inquiry.confirmed)
+      inquiry.done(Error{Code::kUnavailable, "leeward: no_quorum: no majority of this group's voters answers"});
+    else
+      inquiry.done(conclude(inquiry));
+  }
+}
+
+PromotionPlan Promoter::conclude(const Inquiry& inquiry) {
+  PlanFacts facts;
+  facts.lineage = group_.lineage();
+  facts.region = around_.region();
+  facts.log = group_.regions_of_log();
+  facts.committed = group_.committed().position;
+  const auto& voters = group_.membership().voters;
+  facts.voters = voters.size();
+  for (const auto id : voters) {
+    if (id == group_.self()) {
+      facts.said.push_back(around_.testimony());
+    } else if (const auto it = inquiry.said.find(id); it != inquiry.said.end()) {
+      facts.said.push_back(it->second);
+    } else {
+      facts.silent.push_back(id);
+    }
+  }
+  facts.checks = around_.checks();
+  return make_plan(facts);
+}
+
+// --- what is done ---
+
+// The group's own doing, found again: the command was sent twice.
+std::optional<PromotionRecord> Promoter::done_already() const {
+  if (group_.role() != GroupRole::kPrimary) return std::nullopt;
+  std::optional<PromotionRecord> record;
+  for (const auto& entry : group_.state().region_entries()) {
+    if (entry.kind != EntryKind::kEpochChange) continue;
+    const auto change = region::decode_epoch_change(entry.payload.view());
+    if (!change.ok() || change->epoch != group_.epoch() || change->group != group_.group()) continue;
+    record = PromotionRecord{change->epoch, change->promotion,  change->group,
+                             group_.leader(), change->fork, entry.forked,
+                             region::first_revision(*change, entry.forked), true, {}};
+  }
+  return record;
+}
+
+void Promoter::begin(PromotionRequest request, Function<void(Result<PromotionRecord>)> done) {
+  if (auto record = done_already()) return done(std::move(*record));
+  if (promotion_) {
+    if (promotion_->request.digest == request.digest) return promotion_->done.push_back(std::move(done));
+    return done(Error{Code::kRefused, "another_promotion: a promotion by another plan is under way; ask for a new plan"});
+  }
+  if (!group_.is_leader()) return done(not_leader());
+  const auto now = group_.clock().now();
+  promotion_.emplace();
+  promotion_->request = std::move(request);
+  promotion_->step_begun = now;
+  promotion_->gives_up = now + options_.commit_limit;
+  promotion_->term = group_.term();
+  promotion_->done.push_back(std::move(done));
+  inquire(true, [this, alive = alive_](Result<PromotionPlan> plan) {
+    if (*alive && promotion_) surveyed(std::move(plan));
+  });
+}
+
+void Promoter::surveyed(Result<PromotionPlan> plan) {
+  if (!plan.ok()) return end(plan.error());
+  auto& p = *promotion_;
+  if (!plan->allowed()) return end(Error{Code::kRefused, rules_of(*plan)});
+  if (plan->digest != p.request.digest)
+    return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed; see leewardctl dr plan"});
+  if (!plan->sealed && !p.request.accept_data_loss)
+    return end(Error{Code::kRefused, "accept_data_loss: this promotion may lose writes; say --accept-data-loss"});
+  p.plan = std::move(*plan);
+  const auto armed = group_.regions_of_log()->armed();
+  const bool lease = !p.plan.sealed && armed && armed->mode == region::FenceMode::kLease && !armed->unguarded;
+  next_step(lease ? Step::kCut : Step::kChange, "survey");
+  if (!lease) return change();
+  p.arming = armed->arming;
+  p.lease_over = {};
+  p.gives_up += armed->lease + std::chrono::duration_cast<Duration>(armed->lease * options_.lease_margin);
+  cut();
+}
+
+// No stamp is returned from here on. One that stands already is of an attempt
+// that did not end; the wait begins anew all the same.
+void Promoter::cut() {
+  auto& p = *promotion_;
+  const auto* log = group_.regions_of_log();
+  if (!log) return end(not_leader());
+  if (log->control().cut && log->control().cut->arming == p.arming) {
+    p.cut = log->control().cut->index;
+    return;
+  }
+  raft::Proposal proposal;
+  proposal.kind = EntryKind::kCut;
+  proposal.payload = Bytes(encode(region::Cut{p.arming}));
+  const auto index = group_.propose({&proposal, 1});
+  if (!index.ok()) return end(Error{Code::kUnavailable, index.error().message});
+  p.cut = *index;
+}
+
+void Promoter::change() {
+  auto& p = *promotion_;
+  const auto* log = group_.regions_of_log();
+  if (!log) return end(not_leader());
+  p.change = change_for(p.plan, *log, group_.random() | 1, group_.random());
+  p.change.cut = p.cut;
+  p.change.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(group_.clock().wall().time_since_epoch()).count();
+  p.change.by = p.request.by;
+  p.change.reason = p.request.reason;
+  raft::Proposal proposal;
+  proposal.kind = EntryKind::kEpochChange;
+  proposal.epoch = p.change.epoch;
+  proposal.payload = Bytes(encode(p.change));
+  const auto index = group_.propose({&proposal, 1});
+  if (!index.ok()) return end(Error{Code::kUnavailable, index.error().message});
+  group_.logger().warn("ends the epoch: this group is to be primary",
+                       {{"epoch", p.change.epoch}, {"fork", p.change.fork}, {"by", p.request.by}});
+}
+
+void Promoter::next_step(Step step, const char* finished) {
+  auto& p = *promotion_;
+  const auto now = group_.clock().now();
+  p.steps.push_back({finished, now - p.step_begun});
+  p.step = step;
+  p.step_begun = now;
+}
+
+void Promoter::applied(std::span<const Entry> entries) {
+  if (!promotion_) return;
+  for (const auto& entry : entries) {
+    auto& p = *promotion_;
+    if (entry.kind != EntryKind::kEpochChange) continue;
+    const auto change = region::decode_epoch_change(entry.payload.view());
+    if (p.step != Step::kChange || !change.ok() || change->promotion != p.change.promotion)
+      return end(Error{Code::kRefused, "newer_epoch: another epoch has begun meanwhile"});
+    next_step(Step::kChange, "epoch_change");
+    auto record = done_already();
+    if (!record) return end(Error{Code::kUnknown, "leeward: the change is applied, and this group is not primary"});
+    record->repeated = false;
+    record->steps = p.steps;
+    return end(std::move(*record));
+  }
+}
+
+void Promoter::tick(Instant now) {
+  look(now);
+  if (!promotion_) return;
+  auto& p = *promotion_;
+  const bool lost = !group_.is_leader() || group_.term() != p.term;
+  if (lost && p.step == Step::kChange)
+    // A new leader commits it or cuts it off; the same command finds out which.
+    return end(Error{Code::kUnknown, "leeward: leadership was lost before the change was committed; say it again"});
+  if (lost) return end(Error{Code::kUnavailable, "leeward: leadership was lost; say it again"});
+  // Waited out in full from when it is known to be committed, also when it stood
+  // in the log before.
+  if (p.step == Step::kCut && group_.state().applied().point.index >= p.cut) {
+    const auto armed = group_.regions_of_log() ? group_.regions_of_log()->armed() : std::nullopt;
+    if (!armed || armed->arming != p.arming) return end(Error{Code::kRefused, "not_armed: the arming has ended"});
+    next_step(Step::kLease, "cut");
+    p.lease_over = now + armed->lease + std::chrono::duration_cast<Duration>(armed->lease * options_.lease_margin);
+  }
+  if (p.step == Step::kLease && now >= p.lease_over) {
+    next_step(Step::kChange, "lease");
+    return change();
+  }
+  if (now >= p.gives_up)
+    end(Error{p.step == Step::kChange ? Code::kUnknown : Code::kUnavailable, "leeward: the promotion does not come to an end; say it again"});
+}
+
+void Promoter::stopping() {
+  stopping_ = true;
+  for (auto& i : std::exchange(inquiries_, {})) i.done(Error{Code::kUnavailable, "this node is stopping"});
+  if (promotion_) end(Error{Code::kUnknown, "this node is stopping"});
+}
+
+void Promoter::end(Result<PromotionRecord> result) {
+  auto promotion = std::move(*promotion_);
+  promotion_.reset();
+  for (auto& done : promotion.done) done(result);
+}
+
+}  // namespace leeward::standby

@@ -1,0 +1,98 @@
+// Carries a promotion out, at the leader of a following group: asks the voters
+// what they know, makes the plan, and, when an operator has accepted just that
+// plan, commits the EpochChange that ends the epoch. PROTOCOL.md.
+//
+// Core loop; plan() and promote() from any thread. Bounded: a few inquiries at
+// once, one promotion.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "node/group.h"
+#include "ports/recovery.h"
+#include "standby/outbox.h"
+#include "standby/plan.h"
+
+namespace leeward::standby {
+
+struct PromotionOptions {
+  Duration survey = 300ms;          // in which the primary and all voters may answer
+  Duration confirm_limit = 2s;      // for a quorum to say that this member leads
+  Duration commit_limit = 10s;      // for the change to be committed
+  double lease_margin = 0.1;        // of the lease, waited beyond it: how far clocks may drift
+};
+
+class Promoter final : public Recovery {
+ public:
+  // What this member itself knows, and what the replication does for it.
+  struct Surroundings {
+    Function<Testimony()> testimony;
+    Function<void()> ping_primary;  // every member of it, at once
+    Function<std::vector<NamedCheck>()> checks;
+    Function<std::string()> region;
+  };
+  Promoter(node::Group& group, Outbox& outbox, PromotionOptions options, Surroundings around);
+  ~Promoter() override;
+
+  // Recovery
+  void plan(Executor& reply, Function<void(Result<PromotionPlan>)> done) override;
+  void promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) override;
+
+  void asked(NodeId from, const Survey& survey);
+  void told(NodeId from, const SurveyReply& reply);
+  void applied(std::span<const Entry> entries);
+  void tick(Instant now);
+  void stopping();
+
+ private:
+  struct Inquiry {
+    std::uint64_t id = 0;
+    Instant begun, until, gives_up;
+    bool whole = false;      // waits out its time: somebody may yet hear the primary
+    bool confirmed = false;
+    std::map<NodeId, Testimony> said;
+    Function<void(Result<PromotionPlan>)> done;
+  };
+  enum class Step { kSurvey, kCut, kLease, kChange };
+  struct Promotion {
+    PromotionRequest request;
+    Step step = Step::kSurvey;
+    Instant step_begun, gives_up;
+    Term term;                 // in which it was begun; over with it
+    PromotionPlan plan;
+    region::ArmingId arming = 0;
+    Index cut;
+    Instant lease_over;
+    region::EpochChange change;
+    std::vector<PromotionRecord::Step> steps;
+    std::vector<Function<void(Result<PromotionRecord>)>> done;
+  };
+
+  void inquire(bool whole, Function<void(Result<PromotionPlan>)> done);
+  void look(Instant now);  // whether an inquiry has its answers
+  PromotionPlan conclude(const Inquiry& inquiry);
+  void begin(PromotionRequest request, Function<void(Result<PromotionRecord>)> done);
+  void surveyed(Result<PromotionPlan> plan);
+  void cut();
+  void change();
+  void next_step(Step step, const char* finished);
+  void end(Result<PromotionRecord> result);
+  std::optional<PromotionRecord> done_already() const;
+  Error not_leader() const;
+
+  node::Group& group_;
+  Outbox& outbox_;
+  PromotionOptions options_;
+  Surroundings around_;
+  std::vector<Inquiry> inquiries_;
+  std::optional<Promotion> promotion_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  bool stopping_ = false;
+};
+
+}  // namespace leeward::standby
