@@ -94,6 +94,7 @@ node::MemberOptions member_options(const config::Config& c) {
   o.storage.checkpoint_interval = c.storage.checkpoint_interval;
   o.storage.checkpoint_retention = c.storage.checkpoint_retention;
   o.storage.retain_log_bytes = c.dr.retain_log;
+  o.storage.reserve_bytes = 4 * c.storage.rocksdb.write_buffer;  // what a flush of all families takes, about
   o.data_dir = c.node.data_dir;
   o.wal_dir = c.node.wal_dir;
   o.snapshot_dir = c.node.snapshot_dir;
@@ -255,7 +256,7 @@ class Daemon::Impl {
   void make_metrics();
   void make_admin();
   Result<std::unique_ptr<StateMachine>> open_state(const Path& path);
-  Result<std::unique_ptr<Superblock>> open_superblock(const Path& path, const SuperblockData& fresh);
+  Result<std::unique_ptr<Superblock>> open_superblock(const Path& path, const SuperblockData* fresh);
 
   std::mutex shown_mutex_;
   config::Loaded shown_;  // under shown_mutex_: with what SIGHUP has changed
@@ -316,9 +317,9 @@ Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path)
   return std::unique_ptr<StateMachine>(std::move(*state));
 }
 
-Result<std::unique_ptr<Superblock>> Daemon::Impl::open_superblock(const Path& path, const SuperblockData& fresh) {
+Result<std::unique_ptr<Superblock>> Daemon::Impl::open_superblock(const Path& path, const SuperblockData* fresh) {
   auto found = wal::SuperblockFile::open(disk_, path);
-  if (!found.ok() && found.error().code == Code::kNotFound) found = wal::SuperblockFile::create(disk_, path, fresh);
+  if (!found.ok() && found.error().code == Code::kNotFound && fresh) found = wal::SuperblockFile::create(disk_, path, *fresh);
   if (!found.ok()) return found.error();
   return std::unique_ptr<Superblock>(std::move(*found));
 }
@@ -356,7 +357,7 @@ Result<void> Daemon::Impl::open_member() {
         if (!log.ok()) return log.error();
         return std::unique_ptr<LogStore>(std::move(*log));
       },
-      .open_superblock = [this](const Path& path, const SuperblockData& fresh) { return open_superblock(path, fresh); },
+      .open_superblock = [this](const Path& path, const SuperblockData* fresh) { return open_superblock(path, fresh); },
       .fatal =
           [this](const Error& error) {
             log_->error("the node cannot go on", {{"reason", error.message}});

@@ -18,7 +18,7 @@ NamedCheck started(const NodeStatus& s) {
 }
 
 NamedCheck storage(const NodeStatus& s) {
-  if (s.disk_full) return {"storage", false, "no space left for the log; writes stop until there is"};
+  if (s.disk_full) return {"storage", false, "no space left for log or state; writes stop until there is"};
   if (s.disk_stall && *s.disk_stall > kDiskStallLimit)
     return {"storage", false, "a sync has been running for " + milliseconds(*s.disk_stall)};
   return {"storage", true, ""};
@@ -49,7 +49,15 @@ NamedCheck apply(const NodeStatus& s) {
   if (s.state == MemberState::kSnapshot) return {"apply", false, "a snapshot is being installed"};
   if (s.apply_backlog > kApplyBacklogLimit)
     return {"apply", false, std::to_string(s.apply_backlog) + " committed entries wait to be applied"};
-  return {"apply", true, ""};
+  if (s.leader == s.self || !s.leader) return {"apply", true, ""};
+  // Its own commit index is as far behind as it is; the leader's report is not.
+  for (const MemberStatus& member : s.members) {
+    if (member.id != s.leader || !member.report_age || *member.report_age > kReportFresh) continue;
+    const auto there = member.applied.position.writes, here = s.applied.point.position.writes;
+    if (there > here + kWritesBehindLimit) return {"apply", false, std::to_string(there - here) + " writes behind its leader"};
+    return {"apply", true, ""};
+  }
+  return {"apply", false, "its leader's position is not known yet"};
 }
 
 // Whether stale reads may be judged at all: an empty or rebuilding store is not.

@@ -11,19 +11,24 @@ namespace {
 
 namespace pb = leeward::v1;
 
-// The furthest log index heard of in each region: what its members lag behind.
-using Furthest = std::map<std::string, Index>;
-Furthest furthest(const NodeStatus& status) {
-  Furthest out;
-  for (const auto& member : status.members) out[member.region] = std::max(out[member.region], member.applied.index);
-  return out;
+// What a member lacks of its group's log: at the leader by what that member has
+// acknowledged; elsewhere of two reports of about one age. A leader lacks nothing.
+std::uint64_t entries_behind(const NodeStatus& status, const MemberStatus& member) {
+  for (const auto& peer : status.peers)
+    if (peer.id == member.id) return status.last > peer.match ? status.last - peer.match : 0;
+  std::uint64_t behind = 0;
+  for (const auto& other : status.members)
+    if (other.region == member.region && other.role == member.role && other.state == MemberState::kLeader &&
+        other.applied.index > member.applied.index)
+      behind = other.applied.index - member.applied.index;
+  return behind;
 }
 
 bool follows(const MemberStatus& member) {
   return member.role == GroupRole::kStandby || member.role == GroupRole::kObserver;
 }
 
-void fill(pb::MemberInfo& out, const MemberStatus& member, const Furthest& lead) {
+void fill(pb::MemberInfo& out, const MemberStatus& member, const NodeStatus& status) {
   out.set_id(member.id.value());
   out.set_name(member.name);
   out.set_region(member.region);
@@ -47,7 +52,7 @@ void fill(pb::MemberInfo& out, const MemberStatus& member, const Furthest& lead)
   if (!member.report_age) return;  // never heard: what follows is not known
   out.set_report_age_ms(to_ms(*member.report_age));
   if (!follows(member))
-    out.set_lag_entries(lead.at(member.region) - member.applied.index);
+    out.set_lag_entries(entries_behind(status, member));
   else if (member.lag.entries)
     out.set_lag_entries(*member.lag.entries);
 }
@@ -141,7 +146,6 @@ void cluster_status(CallPtr call, Bytes bytes) {
   pb::ClusterStatusRequest request;
   if (!parse(call, bytes, request)) return;
   const NodeStatus status = call->core().node.status();
-  const Furthest lead = furthest(status);
   pb::ClusterStatusResponse response;
   response.set_cluster(status.cluster_name);
   if (status.lineage.known()) response.set_lineage(status.lineage.hex());
@@ -156,7 +160,7 @@ void cluster_status(CallPtr call, Bytes bytes) {
   response.set_position_index(status.applied.point.position.index.value());
   response.set_state_hash(status.applied.state_hash.hex());
   if (status.primary_silence) response.set_primary_silence_ms(to_ms(*status.primary_silence));
-  for (const auto& member : status.members) fill(*response.add_members(), member, lead);
+  for (const auto& member : status.members) fill(*response.add_members(), member, status);
   call->reply_message(response);
 }
 
@@ -199,7 +203,7 @@ void replica_status(CallPtr call, Bytes bytes) {
   const MemberStatus* member = find(status, id);
   if (member == nullptr) return no_such_member(call, id);
   pb::ReplicaStatusResponse response;
-  fill(*response.mutable_member(), *member, furthest(status));
+  fill(*response.mutable_member(), *member, status);
   if (follows(*member)) fill(*response.mutable_standby(), *member);
   call->reply_message(response);
 }

@@ -56,6 +56,8 @@ class Applier {
   Numbers& numbers() { return numbers_; }
   // All changes of the batch but the row of numbers.
   void take(Batch& batch, std::vector<std::shared_ptr<const Revisions>>& events);
+  // What was taken last was not written: the same entries come again.
+  void refused() { overlay_.forget_heads(); }
 
  private:
   friend class TxnRun;

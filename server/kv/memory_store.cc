@@ -250,13 +250,16 @@ class MemoryStore final : public Store {
     return {};
   }
 
+  // A batch that is refused has changed nothing: what is due goes to disk first.
   Result<void> write(const Batch& batch) override {
-    table_->apply(batch);
+    bool due = false;
     {
       const std::lock_guard lock(mutex_);
-      if (options_.flush_every == 0 || ++since_flush_ < options_.flush_every) return {};
+      due = options_.flush_every != 0 && ++since_flush_ >= options_.flush_every;
     }
-    return flush();
+    if (due) LEEWARD_TRY(flush());
+    table_->apply(batch);
+    return {};
   }
   Result<std::optional<std::string>> get(Family family, std::string_view key) const override {
     return table_->get(family, key, Table::kLatest);
@@ -268,8 +271,9 @@ class MemoryStore final : public Store {
 
   Result<void> flush() override {
     const std::lock_guard lock(mutex_);
+    LEEWARD_TRY(save(directory_));
     since_flush_ = 0;
-    return save(directory_);
+    return {};
   }
   Result<void> checkpoint(const std::string& directory) override {
     LEEWARD_TRY(flush());

@@ -47,6 +47,8 @@ class Overlay final : public StoreSnapshot {
   // Moves all changes to the end of `batch`.
   void drain(Batch& batch);
   void clear();
+  // What drain() gave away was not written: what is remembered of head is not in it.
+  void forget_heads() { heads_.clear(); }
 
  private:
   using Rows = std::map<std::string, std::optional<std::string>, std::less<>>;

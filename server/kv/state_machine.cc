@@ -225,7 +225,10 @@ Result<void> MvccStateMachine::apply(std::span<const Entry> entries,
   applier_->take(batch, events);
   batch.put(Family::kMeta, kNumbersRow, applier_->numbers().encode());
   if (group_state_ != stored_group_state_) batch.put(Family::kMeta, kGroupRow, group_state_);
-  LEEWARD_TRY(store_->write(batch));
+  if (auto written = store_->write(batch); !written.ok()) {
+    applier_->refused();
+    return written;
+  }
   stored_group_state_ = group_state_;
   const auto gaps_before = numbers_.gaps;
   numbers_ = applier_->numbers();

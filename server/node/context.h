@@ -68,6 +68,8 @@ inline constexpr const char* kTimeoutConnectionLost = "etcdserver: request timed
 inline constexpr const char* kLeaderChanged = "etcdserver: leader changed";
 inline constexpr const char* kLeaseNotFound = "etcdserver: requested lease not found";
 inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space exceeded";
+inline constexpr const char* kStateFull =
+    "leeward: this member's disk has no space for what is committed: ask another member, or for a serializable read";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text

@@ -142,6 +142,7 @@ void Member::housekeep() {
     lead_duties();
     expire_leases();
     checkpoint_when_due();
+    keep_reserve();
     sweep();
     if (failed_) return;
   }
@@ -238,7 +239,13 @@ void Member::propose_first_entry() {
 void Member::watch_disk() {
   if (const auto fault = context_.core->status().fault; fault && !std::exchange(fault_logged_, true))
     context_.ports.log.error("this member's log differs from its leader's and takes no more of it", {{"fault", *fault}});
-  const auto stalled = wal_->stalled(context_.now());
+  auto stalled = wal_->stalled(context_.now());
+  if (held_since_) {
+    const auto held = context_.now() - *held_since_;
+    stalled = std::max(stalled.value_or(held), held);
+    // What is committed may not be left out of a linearizable read, and waits.
+    if (held >= context_.options.raft.election_timeout) reads_->end_all({Code::kUnavailable, text::kStateFull});
+  }
   if (!stalled || *stalled < context_.options.raft.election_timeout) return;
   if (context_.core->role() != raft::Role::kLeader || membership().voters.size() < 2) return;
   if (disk_full() && !another_has_space()) return;
@@ -268,7 +275,8 @@ std::optional<Error> Member::write_refusal() const {
   if (stopping_) return Error{Code::kUnavailable, text::kStopped};
   if (role() == GroupRole::kStandby || role() == GroupRole::kObserver)
     return Error{Code::kUnavailable, text::kStandby};
-  if (disk_full() && context_.is_leader()) return Error{Code::kNoSpace, text::kDiskFull};
+  // A follower whose state is full would never see the end of what it forwards.
+  if (disk_full() && (context_.is_leader() || held_since_)) return Error{Code::kNoSpace, text::kDiskFull};
   return std::nullopt;
 }
 

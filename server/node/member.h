@@ -109,6 +109,7 @@ class Member final : public Service, public Group {
   // member_open.cc
   Result<void> open_storage();
   Result<void> open_superblock();
+  bool looks_new() const;
   Result<void> finish_pending_state();
   Result<void> check_log_meets_state();
   void remove_stray_state_dirs();
@@ -126,6 +127,8 @@ class Member final : public Service, public Group {
   void lead_duties();
   void propose_first_entry();
   void watch_disk();
+  void keep_reserve();
+  void open_reserve();
   bool another_has_space() const;
   void watch_connections();
   // Log or state has met a full disk.
@@ -225,6 +228,7 @@ class Member final : public Service, public Group {
   // Of these, the first were refused by a full disk; their control entries have
   // been acted on. They are tried again until there is space.
   std::size_t held_back_ = 0;
+  std::optional<Instant> held_since_;
   Instant try_again_{};
   LogPoint committed_;
   struct TimedAppend {
@@ -285,6 +289,7 @@ class Member final : public Service, public Group {
   };
   std::map<NodeId, HeardReport> reports_;
   std::optional<Instant> reported_, published_, stored_, sweep_since_;
+  std::optional<Instant> reserve_looked_at_;
   Revision swept_;  // what logical compaction released up to here is gone
   StatusExtension* extension_ = nullptr;
   mutable std::mutex status_mutex_;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint32_t kFormat = 1;
 constexpr std::string_view kStatePrefix = "state-";
+constexpr std::string_view kLogSuffix = ".seg";
 
 Incarnation new_incarnation(Random& random) {
   for (;;)
@@ -111,6 +112,17 @@ Result<void> Member::open_storage() {
   return {};
 }
 
+// Nothing is there that a superblock would have to speak for.
+bool Member::looks_new() const {
+  auto& disk = context_.ports.disk;
+  const auto& o = context_.options;
+  const auto names = disk.list(o.data_dir);
+  if (names.ok() && std::any_of(names->begin(), names->end(), [](const auto& n) { return n.starts_with(kStatePrefix); }))
+    return false;
+  const auto log = disk.list(o.wal_dir);
+  return !log.ok() || std::none_of(log->begin(), log->end(), [](const auto& n) { return n.ends_with(kLogSuffix); });
+}
+
 Result<void> Member::open_superblock() {
   const auto& o = context_.options;
   SuperblockData fresh;
@@ -119,7 +131,10 @@ Result<void> Member::open_superblock() {
   fresh.node = o.self;
   fresh.incarnation = new_incarnation(context_.ports.random);
   fresh.state_dir = std::string(kStatePrefix) + "1";
-  auto superblock = context_.ports.open_superblock(o.data_dir, fresh);
+  auto superblock = context_.ports.open_superblock(o.data_dir, looks_new() ? &fresh : nullptr);
+  if (!superblock.ok() && superblock.error().code == Code::kNotFound)
+    return unusable({Code::kCorrupt, "there is no superblock in " + o.data_dir + ", beside a log or a state: it was removed, or the"
+                                     " directory is another"}, o);
   if (!superblock.ok()) return superblock.error();
   superblock_ = std::move(*superblock);
   superblock_data_ = superblock_->data();

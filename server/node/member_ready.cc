@@ -110,7 +110,11 @@ void Member::apply_first(std::size_t count) {
       entries, [this](std::size_t e, std::size_t c) { return proposals_->wanted(e, c); },
       [&](std::size_t e, std::size_t c, CommandResult r) { proposals_->result(entries, e, c, std::move(r)); });
   if (!applied.ok() && applied.error().code == Code::kNoSpace) {
-    if (held_back_ == 0) context_.ports.log.warn("no space for the state; what is committed waits for it", {{"error", applied.error().message}});
+    if (!held_since_) {
+      held_since_ = started;
+      context_.ports.log.warn("no space for the state; what is committed waits for it", {{"error", applied.error().message}});
+      open_reserve();
+    }
     held_back_ = entries.size();
     try_again_ = started + kFullDiskRetry;
     to_apply_.insert(to_apply_.begin(), std::make_move_iterator(entries.begin()), std::make_move_iterator(entries.end()));
@@ -118,6 +122,7 @@ void Member::apply_first(std::size_t count) {
   }
   if (!applied.ok()) return fail(applied.error());
   held_back_ = 0;
+  held_since_.reset();
   context_.probe.stage_apply.observe(context_.now() - started);
   proposals_->applied_term(entries.back().term);
   context_.core->applied(entries.back().index);

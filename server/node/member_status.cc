@@ -21,6 +21,20 @@ void unheard(MemberStatus& m) {
   for (auto& check : m.eligibility) check = {check.check, false, "not heard for " + std::to_string(since) + " s"};
 }
 
+// A lag that was reported a moment ago may have grown since, or gone. At the
+// primary, `end` is what is committed: what that member lacks of it.
+void age(MemberStatus& m, const Position* end) {
+  if (m.lag.high) *m.lag.high += *m.report_age;
+  if (m.lag.low) m.lag.low = Duration(0);
+  if (!end) return;
+  const auto at_least = [](std::optional<std::uint64_t>& told, std::uint64_t there, std::uint64_t here) {
+    if (told) told = std::max(*told, there > here ? there - here : 0);
+  };
+  at_least(m.lag.writes, end->writes, m.applied.position.writes);
+  at_least(m.lag.entries, end->index.value(), m.applied.position.index.value());
+  at_least(m.lag.bytes, end->bytes, m.applied.position.bytes);
+}
+
 }  // namespace
 
 bool Member::admitted() const {
@@ -132,7 +146,10 @@ void Member::publish_status() {
     if (it == reports_.end()) continue;
     m = it->second.status;
     m.report_age = now - it->second.at;
-    if (*m.report_age > kHealthyAge) unheard(m);
+    if (*m.report_age > kHealthyAge)
+      unheard(m);
+    else
+      age(m, role() == GroupRole::kPrimary && m.role != GroupRole::kPrimary ? &committed_.position : nullptr);
   }
   members[self()] = std::move(own);
   for (auto& [id, m] : members) s.members.push_back(std::move(m));

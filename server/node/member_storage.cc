@@ -8,6 +8,8 @@ namespace leeward::node {
 namespace {
 
 constexpr Duration kStorageInterval = 1s;
+constexpr Duration kReserveInterval = 30s;
+constexpr const char* kReserveName = "reserve";
 constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
 
 }  // namespace
@@ -41,6 +43,35 @@ void Member::sweep() {
   context_.probe.compaction_duration.observe(context_.now() - *sweep_since_);
   sweep_since_.reset();
   swept_ = compacted;
+}
+
+// Space put aside while there is plenty. When a disk fills up, the state gets
+// it: writes are refused by then, and what is committed already is applied, so
+// reads go on.
+void Member::keep_reserve() {
+  const auto bytes = context_.options.storage.reserve_bytes;
+  const auto now = context_.now();
+  if (bytes == 0 || held_since_ || (reserve_looked_at_ && now - *reserve_looked_at_ < kReserveInterval)) return;
+  reserve_looked_at_ = now;
+  context_.run_on_files([&disk = context_.ports.disk, path = context_.options.data_dir + "/" + kReserveName, bytes,
+                         directory = context_.options.data_dir]() -> Function<void()> {
+    if (disk.exists(path)) return {};
+    const auto space = disk.space(directory);
+    if (!space.ok() || space->free_bytes < 4 * bytes) return {};
+    // Without one a full disk is a little worse; nothing else is.
+    auto file = disk.open(path, OpenMode::kCreateOrOpen);
+    if (!file.ok() || !(*file)->allocate(bytes).ok()) (void)disk.remove(path);
+    return {};
+  });
+}
+
+void Member::open_reserve() {
+  if (context_.options.storage.reserve_bytes == 0) return;
+  reserve_looked_at_ = context_.now();
+  context_.run_on_files([&disk = context_.ports.disk, path = context_.options.data_dir + "/" + kReserveName]() -> Function<void()> {
+    (void)disk.remove(path);  // it may be gone already
+    return {};
+  });
 }
 
 void Member::remove_old_states() {

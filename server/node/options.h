@@ -45,6 +45,7 @@ struct StorageOptions {
   std::size_t checkpoint_retention = 3;
   std::uint64_t retain_log_bytes = 1_GiB;      // for slow followers, checkpoints and retain() holders
   std::size_t chunk_bytes = 1_MiB;             // of a snapshot transfer
+  std::uint64_t reserve_bytes = 0;             // kept aside for the state where four times as much is free
 };
 
 struct MemberOptions {
@@ -78,8 +79,8 @@ struct MemberPorts {
   // until the first start has come as far as having one.
   std::function<Result<std::unique_ptr<LogStore>>(const Path&, Incarnation owner, bool create)> open_log;
   // Opens the superblock in data_dir, or makes it from the given value when
-  // there is none.
-  std::function<Result<std::unique_ptr<Superblock>>(const Path&, const SuperblockData&)> open_superblock;
+  // there is none; without a value that is kNotFound.
+  std::function<Result<std::unique_ptr<Superblock>>(const Path&, const SuperblockData*)> open_superblock;
   // A failure after which the process must not go on (a failed sync, a state
   // machine that cannot apply). Called once, on the core loop.
   std::function<void(const Error&)> fatal;

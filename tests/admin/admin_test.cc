@@ -110,6 +110,30 @@ TEST_F(AdminTest, WithoutALeaderNothingButLivezAnswers200) {
   EXPECT_EQ(body("/readyz"), "[-]raft failed: no leader is known in term 8\nreadyz check failed\n");
 }
 
+TEST_F(AdminTest, AMemberThatIsFarBehindItsLeaderIsNotReadyWhateverItsOwnCommit) {
+  const auto leader = [this](std::uint64_t writes, std::optional<Duration> age) {
+    status().leader = NodeId(9);
+    MemberStatus m;
+    m.id = NodeId(9);
+    m.role = GroupRole::kPrimary;
+    m.applied.position.writes = writes;
+    m.report_age = age;
+    std::erase_if(status().members, [](const MemberStatus& other) { return other.id == NodeId(9); });
+    status().members.push_back(m);
+  };
+  status().applied.point.position.writes = 10'000;
+  leader(11'000, 400ms);
+  EXPECT_EQ(code("/readyz"), 200) << body("/readyz");
+  EXPECT_EQ(code("/replica?lag=100ms"), 200);
+  leader(60'000, 400ms);
+  EXPECT_EQ(body("/readyz/apply"), "[-]apply failed: 50000 writes behind its leader\n");
+  EXPECT_EQ(code("/replica?lag=100ms"), 503);
+  leader(10'000, std::nullopt);
+  EXPECT_EQ(body("/readyz/apply"), "[-]apply failed: its leader's position is not known yet\n");
+  leader(10'000, 5s);
+  EXPECT_EQ(code("/readyz"), 503) << "an old report says nothing";
+}
+
 TEST_F(AdminTest, LivezDependsOnTheLoopsAlone) {
   status() = NodeStatus{};
   status().disk_full = true;

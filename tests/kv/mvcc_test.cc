@@ -357,6 +357,63 @@ TEST_P(MvccTest, AnEntryOutOfOrderIsRefused) {
   EXPECT_EQ(done.error().code, Code::kInvalid);
 }
 
+// Refuses writes on demand, as a full disk does: nothing of them is done.
+class RefusingStore final : public Store {
+ public:
+  RefusingStore(std::unique_ptr<Store> store, const bool& full) : store_(std::move(store)), full_(full) {}
+  Result<void> write(const Batch& batch) override {
+    if (full_) return Error{Code::kNoSpace, "full"};
+    return store_->write(batch);
+  }
+  Result<std::optional<std::string>> get(Family family, std::string_view key) const override { return store_->get(family, key); }
+  std::unique_ptr<Iterator> iterate(Family family) const override { return store_->iterate(family); }
+  std::shared_ptr<const StoreSnapshot> snapshot() const override { return store_->snapshot(); }
+  Result<void> flush() override { return store_->flush(); }
+  Result<void> checkpoint(const std::string& directory) override { return store_->checkpoint(directory); }
+  Result<std::shared_ptr<const StoreSnapshot>> open_checkpoint(const std::string& directory) const override {
+    return store_->open_checkpoint(directory);
+  }
+  std::uint64_t bytes() const override { return store_->bytes(); }
+  std::uint64_t bytes_in_use() const override { return store_->bytes_in_use(); }
+  Result<void> compact() override { return store_->compact(); }
+
+ private:
+  std::unique_ptr<Store> store_;
+  const bool& full_;
+};
+
+TEST_P(MvccTest, AnApplyThatTheStoreRefusedHasChangedNothing) {
+  bool full = false;
+  Machine refusing(GetParam()), plain(GetParam());
+  refusing.stop();
+  refusing.adopt(std::make_unique<RefusingStore>(refusing.home().open(), full));
+  LogMaker maker;
+  const auto put = [&maker](const std::string& key, const std::string& value) {
+    pb::PutRequest q;
+    q.set_key(key);
+    q.set_value(value);
+    return maker.writes({command(Op::kPut, wire(q))});
+  };
+  std::vector<Entry> log;
+  for (int i = 0; i < 5; ++i) log.push_back(put(i % 2 ? "a" : "b", std::to_string(i)));
+  refusing.apply(log);
+  const std::vector<Entry> held{put("a", "new"), put("c", "new"), put("a", "newer")};
+  full = true;
+  for (int i = 0; i < 2; ++i) {
+    const auto refused = refusing->apply(held, nullptr, nullptr);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Code::kNoSpace);
+  }
+  full = false;
+  log.insert(log.end(), held.begin(), held.end());
+  log.push_back(put("a", "last"));
+  refusing.apply({held[0], held[1], held[2], log.back()});
+  plain.apply(log);
+  EXPECT_EQ(refusing.range("a").kvs(0).version(), plain.range("a").kvs(0).version());
+  EXPECT_EQ(refusing->state_hash(), plain->state_hash());
+  EXPECT_EQ(refusing.recomputed(), refusing->state_hash());
+}
+
 TEST_P(MvccTest, ACrashComesBackAtTheDurableIndex) {
   m_.put("a", "1");
   ASSERT_TRUE(m_->flush().ok());

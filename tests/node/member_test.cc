@@ -368,6 +368,66 @@ TEST_F(Writes, AFullDiskRefusesWritesKeepsReadsAndRecovers) {
   EXPECT_EQ(put(kOne, "c", "d").end, Outcome::End::kApplied);
 }
 
+TEST_F(Writes, ALeaderWhoseStateIsFullGivesItsLeadershipUpAndSaysWhatItCannotDo) {
+  make();
+  start_all();
+  puts(3);
+  w().run_for(1s);
+  const auto full = *w().leader();
+  w().disk(full).refuse_writes("/data/state-");
+  std::vector<std::shared_ptr<World::Put>> under_way;
+  const auto stepped_down = [&] {
+    if (w().leader() == full) under_way.push_back(w().put(full, "key", std::string(1000, 'v')));
+    return w().leader() && *w().leader() != full;
+  };
+  ASSERT_TRUE(w().run_until([&] { w().run_for(100ms); return stepped_down(); }, 20s)) << w().checkers.breach();
+  ASSERT_TRUE(w().member(full)->status().disk_full);
+  puts(5);
+  EXPECT_EQ(put(full, "there", "v").error.code, Code::kNoSpace) << "it would not see the end of it";
+  auto answered = std::make_shared<std::optional<Result<void>>>();
+  w().member(full)->read_barrier(std::nullopt, w().client_loop(), [answered](Result<void> r) { *answered = r; });
+  ASSERT_TRUE(w().run_until([&] { return answered->has_value(); }));
+  EXPECT_NE((**answered).error().message.find("serializable"), std::string::npos) << (**answered).error().message;
+  w().disk(full).refuse_writes("");
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+  EXPECT_EQ(put(full, "there", "v").end, Outcome::End::kApplied);
+}
+
+TEST_F(Writes, TheReserveIsGivenToAStateThatIsFull) {
+  WorldOptions o;
+  o.primaries = 1;
+  make(o);
+  w().adjust = [](MemberOptions& m) { m.storage.reserve_bytes = 64_KiB; };
+  start_all();
+  puts(3);
+  w().run_for(1s);
+  ASSERT_TRUE(w().disk(kOne).exists("/data/reserve"));
+  w().disk(kOne).refuse_writes("/data/state-");
+  std::vector<std::shared_ptr<World::Put>> under_way;
+  ASSERT_TRUE(w().run_until([&] {
+    under_way.push_back(w().put(kOne, "key", std::string(1000, 'v')));
+    w().run_for(100ms);
+    return !w().disk(kOne).exists("/data/reserve");
+  }, 20s));
+  w().run_for(31s);
+  EXPECT_FALSE(w().disk(kOne).exists("/data/reserve")) << "not before the state has what it needs";
+  w().disk(kOne).refuse_writes("");
+  EXPECT_TRUE(w().run_until([&] { return w().disk(kOne).exists("/data/reserve"); }, 60s));
+}
+
+TEST_F(Start, ADirectoryWhoseSuperblockIsGoneIsRefusedAndNotMadeNew) {
+  make();
+  start_all();
+  w().stop(kOne);
+  for (const auto& path : w().disk(kOne).files())
+    if (path.find("superblock") != std::string::npos) ASSERT_TRUE(w().disk(kOne).remove(path).ok());
+  for (int i = 0; i < 2; ++i) {
+    w().start(kOne);
+    EXPECT_FALSE(w().running(kOne));
+    EXPECT_NE(w().open_error(kOne).find("there is no superblock"), std::string::npos) << w().open_error(kOne);
+  }
+}
+
 // Two lives of one cluster that differ in one write: the same lineage, and the
 // same place by index and term. The log of one beside the state of the other.
 TEST_F(Start, AStateOfAnotherHistoryThanTheLogIsRefused) {

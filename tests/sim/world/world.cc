@@ -214,10 +214,10 @@ void World::start(NodeId id) {
     if (options_.plants.checkpoint_without_log) store = std::make_unique<DropsTooMuch>(std::move(store));
     return store;
   };
-  ports.open_superblock = [&n](const Path& dir, const SuperblockData& fresh) -> Result<std::unique_ptr<Superblock>> {
+  ports.open_superblock = [&n](const Path& dir, const SuperblockData* fresh) -> Result<std::unique_ptr<Superblock>> {
     auto superblock = wal::SuperblockFile::open(*n.disk, dir);
-    if (!superblock.ok() && superblock.error().code == Code::kNotFound)
-      superblock = wal::SuperblockFile::create(*n.disk, dir, fresh);
+    if (!superblock.ok() && superblock.error().code == Code::kNotFound && fresh)
+      superblock = wal::SuperblockFile::create(*n.disk, dir, *fresh);
     if (!superblock.ok()) return superblock.error();
     return std::unique_ptr<Superblock>(std::move(*superblock));
   };
