@@ -1,5 +1,6 @@
-// For directories that are only looked into: without a logger RocksDB would
-// begin a log file in them.
+// Without a logger RocksDB begins a log file of its own in the directory: one
+// more that a full disk can fail on, and in directories that are only looked
+// into one that does not belong there.
 #pragma once
 
 #include <memory>

@@ -287,12 +287,9 @@ rocksdb::DBOptions database_options(const RocksDbOptions& options) {
   out.allow_concurrent_memtable_write = false;  // one writer
   out.stats_dump_period_sec = 0;
   out.stats_persist_period_sec = 0;
-  out.info_log_level = rocksdb::WARN_LEVEL;
-  if (options.read_only) {
-    out.info_log = silent_logger();
-    out.skip_stats_update_on_db_open = true;
-  }
-  out.keep_log_file_num = 2;
+  // Its own log file ends the process by an assertion when the disk is full.
+  out.info_log = silent_logger();
+  if (options.read_only) out.skip_stats_update_on_db_open = true;
   out.max_manifest_file_size = 4_MiB;
   // Of each table file as a whole, kept in the manifest: a block's own checksum
   // leaves the bytes between blocks and in the footer to chance.

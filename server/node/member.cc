@@ -240,11 +240,12 @@ void Member::watch_disk() {
   if (const auto fault = context_.core->status().fault; fault && !std::exchange(fault_logged_, true))
     context_.ports.log.error("this member's log differs from its leader's and takes no more of it", {{"fault", *fault}});
   auto stalled = wal_->stalled(context_.now());
-  if (held_since_) {
-    const auto held = context_.now() - *held_since_;
-    stalled = std::max(stalled.value_or(held), held);
+  if (const auto since = held_since_ ? held_since_ : reserve_given_) {
+    const auto full = context_.now() - *since;
+    stalled = std::max(stalled.value_or(full), full);
     // What is committed may not be left out of a linearizable read, and waits.
-    if (held >= context_.options.raft.election_timeout) reads_->end_all({Code::kUnavailable, text::kStateFull});
+    if (held_since_ && full >= context_.options.raft.election_timeout)
+      reads_->end_all({Code::kUnavailable, text::kStateFull});
   }
   if (!stalled || *stalled < context_.options.raft.election_timeout) return;
   if (context_.core->role() != raft::Role::kLeader || membership().voters.size() < 2) return;
@@ -276,7 +277,7 @@ std::optional<Error> Member::write_refusal() const {
   if (role() == GroupRole::kStandby || role() == GroupRole::kObserver)
     return Error{Code::kUnavailable, text::kStandby};
   // A follower whose state is full would never see the end of what it forwards.
-  if (disk_full() && (context_.is_leader() || held_since_)) return Error{Code::kNoSpace, text::kDiskFull};
+  if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kDiskFull};
   return std::nullopt;
 }
 

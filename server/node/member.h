@@ -128,11 +128,12 @@ class Member final : public Service, public Group {
   void propose_first_entry();
   void watch_disk();
   void keep_reserve();
-  void open_reserve();
+  void give_reserve();
   bool another_has_space() const;
   void watch_connections();
-  // Log or state has met a full disk.
-  bool disk_full() const { return wal_->disk_full() || held_back_ > 0; }
+  // Log or state has met a full disk; of the state's, until there is space
+  // beside the reserve again: what was put aside is not for new writes.
+  bool disk_full() const { return wal_->disk_full() || held_back_ > 0 || reserve_given_; }
   std::optional<Error> write_refusal() const;
   void fail(const Error& error);
   void continue_stop();
@@ -289,7 +290,7 @@ class Member final : public Service, public Group {
   };
   std::map<NodeId, HeardReport> reports_;
   std::optional<Instant> reported_, published_, stored_, sweep_since_;
-  std::optional<Instant> reserve_looked_at_;
+  std::optional<Instant> reserve_looked_at_, reserve_given_;
   Revision swept_;  // what logical compaction released up to here is gone
   StatusExtension* extension_ = nullptr;
   mutable std::mutex status_mutex_;

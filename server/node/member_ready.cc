@@ -113,7 +113,7 @@ void Member::apply_first(std::size_t count) {
     if (!held_since_) {
       held_since_ = started;
       context_.ports.log.warn("no space for the state; what is committed waits for it", {{"error", applied.error().message}});
-      open_reserve();
+      give_reserve();
     }
     held_back_ = entries.size();
     try_again_ = started + kFullDiskRetry;

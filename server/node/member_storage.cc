@@ -45,32 +45,40 @@ void Member::sweep() {
   swept_ = compacted;
 }
 
-// Space put aside while there is plenty. When a disk fills up, the state gets
-// it: writes are refused by then, and what is committed already is applied, so
-// reads go on.
+// Space put aside while there is plenty. When the disk fills up the state gets
+// it: writes are refused from then on, and what is committed already is applied,
+// so reads go on.
 void Member::keep_reserve() {
   const auto bytes = context_.options.storage.reserve_bytes;
   const auto now = context_.now();
-  if (bytes == 0 || held_since_ || (reserve_looked_at_ && now - *reserve_looked_at_ < kReserveInterval)) return;
+  const auto interval = reserve_given_ ? kStorageInterval : kReserveInterval;
+  if (bytes == 0 || held_since_ || (reserve_looked_at_ && now - *reserve_looked_at_ < interval)) return;
   reserve_looked_at_ = now;
-  context_.run_on_files([&disk = context_.ports.disk, path = context_.options.data_dir + "/" + kReserveName, bytes,
-                         directory = context_.options.data_dir]() -> Function<void()> {
-    if (disk.exists(path)) return {};
-    const auto space = disk.space(directory);
-    if (!space.ok() || space->free_bytes < 4 * bytes) return {};
-    // Without one a full disk is a little worse; nothing else is.
-    auto file = disk.open(path, OpenMode::kCreateOrOpen);
-    if (!file.ok() || !(*file)->allocate(bytes).ok()) (void)disk.remove(path);
-    return {};
+  const auto least = reserve_given_ ? 2 * bytes : 4 * bytes;
+  context_.run_on_files([this, path = context_.options.data_dir + "/" + kReserveName, bytes, least]() -> Function<void()> {
+    auto& disk = context_.ports.disk;
+    bool there = disk.exists(path);
+    if (!there) {
+      const auto space = disk.space(context_.options.data_dir);
+      if (!space.ok() || space->free_bytes < least) return {};
+      auto file = disk.open(path, OpenMode::kCreateOrOpen);
+      there = file.ok() && (*file)->allocate(bytes).ok();
+      if (!there) (void)disk.remove(path);  // without one a full disk is a little worse; nothing else is
+    }
+    return [this, there] {
+      if (there && !held_since_) reserve_given_.reset();
+    };
   });
 }
 
-void Member::open_reserve() {
-  if (context_.options.storage.reserve_bytes == 0) return;
+void Member::give_reserve() {
+  if (context_.options.storage.reserve_bytes == 0 || reserve_given_) return;
   reserve_looked_at_ = context_.now();
-  context_.run_on_files([&disk = context_.ports.disk, path = context_.options.data_dir + "/" + kReserveName]() -> Function<void()> {
-    (void)disk.remove(path);  // it may be gone already
-    return {};
+  context_.run_on_files([this, path = context_.options.data_dir + "/" + kReserveName]() -> Function<void()> {
+    const bool given = context_.ports.disk.remove(path).ok();
+    return [this, given] {
+      if (given) reserve_given_ = context_.now();
+    };
   });
 }
 
