@@ -266,6 +266,7 @@ class Member final : public Service, public Group {
 
   std::map<std::string, Index, std::less<>> retained_;
   Index released_;
+  Index opened_at_;  // what was known to be committed when the log was opened
   bool fault_logged_ = false;
   std::optional<Snapshots::Received> installing_;
   bool install_submitted_ = false;

@@ -87,6 +87,7 @@ Result<void> Member::open_storage() {
   LEEWARD_TRY(region_log_->load());
   committed_ = context_.state->applied().point;
   swept_ = context_.state->applied().compacted;
+  opened_at_ = std::min(context_.log->hard_state().commit, context_.log->last().index);
   wal_ = std::make_unique<WalLoop>(
       context_.ports.core, context_.ports.wal, context_.ports.clock, *context_.log, context_.probe,
       [this](std::uint64_t token, std::vector<raft::Message> messages) { persisted(token, std::move(messages)); },

@@ -107,6 +107,9 @@ void Member::publish_status() {
   s.state = member_state();
   s.waiting_for = waiting_for_;
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
+  if (s.waiting_for.empty() && context_.core && s.applied.point.index < opened_at_)
+    s.waiting_for = "its log to be applied again: " + std::to_string(s.applied.point.index.value()) + " of " +
+                    std::to_string(opened_at_.value());
   if (s.waiting_for.empty() && context_.core && context_.group.started() && !s.admitted)
     s.waiting_for = "to be admitted (leewardctl member admit " + std::to_string(self().value()) + ")";
   s.stopping = stopping_;
