@@ -6,8 +6,9 @@ import socket
 import subprocess
 import time
 
+from leeward.claims import equal, expect
 from leeward.cluster import BIN, ctl, wait_for
-from common import ctl_json, equal, expect, one_line, shared
+from common import ctl_json, one_line, shared
 
 
 def has(fields, thing, what):
