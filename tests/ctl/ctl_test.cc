@@ -180,6 +180,15 @@ TEST_F(CtlTest, MemberAdmitSendsTheId) {
   EXPECT_EQ(ran.code, 0);
   EXPECT_EQ(cluster_.asked.back(), "127.0.0.1:2379/v3/member/admit {\"id\":\"3\"}");
   EXPECT_EQ(ran.out, "member 3 is admitted; it votes when it has caught up (leewardctl cluster status)\n");
+  EXPECT_EQ(run({"-o", "json", "member", "admit", "3"}).out, "{\"id\":\"3\",\"admitted\":true,\"already\":false}\n");
+}
+
+TEST_F(CtlTest, OneThatIsAdmittedAlreadyIsSaidSoAndASuccess) {
+  cluster_.answers["/v3/member/admit"] = {200, R"({"id":"3","already":true})"};
+  const Ran ran = run({"member", "admit", "3"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out, "member 3 is admitted already; nothing was changed\n");
+  EXPECT_EQ(run({"-o", "json", "member", "admit", "3"}).out, "{\"id\":\"3\",\"admitted\":true,\"already\":true}\n");
 }
 
 TEST_F(CtlTest, MoveLeaderFindsTheLeaderThoughItIsNotAmongTheEndpoints) {

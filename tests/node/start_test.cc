@@ -55,7 +55,8 @@ TEST_F(Start, AWipedMemberFollowsWithoutAVoteUntilItIsAdmitted) {
   EXPECT_EQ(put(wiped, "through the learner", "v").end, Outcome::End::kApplied);
 
   const auto result = admit(follower(), wiped);
-  EXPECT_TRUE(result.ok()) << result.error().message;
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_FALSE(*result) << "it was not admitted before";
   ASSERT_TRUE(w().run_until([&] { return admitted(wiped); })) << w().checkers.breach();
   EXPECT_TRUE(w().member(wiped)->membership().is_voter(wiped));
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
@@ -75,6 +76,40 @@ TEST_F(Start, TheLeaderWipedComesBackAsALearner) {
   const auto result = admit(*w().leader(), wiped);
   EXPECT_TRUE(result.ok()) << result.error().message;
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Start, AdmittingWhoIsAdmittedSucceedsSaysSoAndChangesNothing) {
+  make();
+  start_all();
+  puts(3);
+  ASSERT_TRUE(w().run_until([&] { return admitted(kOne) && admitted(kTwo) && admitted(kThree); })) << w().checkers.breach();
+  w().run_for(1s);
+  const auto end = w().member(*w().leader())->log().last().index;
+  for (const auto through : {*w().leader(), follower()})
+    for (const auto id : w().ids()) {
+      const auto result = admit(through, id);
+      ASSERT_TRUE(result.ok()) << id.value() << ": " << result.error().message;
+      EXPECT_TRUE(*result) << id.value();
+    }
+  EXPECT_EQ(w().member(*w().leader())->log().last().index, end);
+}
+
+TEST_F(Start, OneThatIsDownIsAdmittedStillAndOneThatNeverLivedIsToBeStartedFirst) {
+  make();
+  start({kOne, kTwo});
+  puts(3);
+  const auto never = admit(kOne, kThree);
+  ASSERT_FALSE(never.ok());
+  EXPECT_NE(never.error().message.find("start it first"), std::string::npos) << never.error().message;
+  w().start(kThree);
+  ASSERT_TRUE(w().run_until([&] { return admitted(kThree); })) << w().checkers.breach();
+  w().run_for(1s);
+  for (const auto id : w().ids()) w().crash(id);
+  start({kOne, kTwo});  // neither has heard of the third since
+  puts(1);              // its leader has applied what the log holds
+  const auto down = admit(kOne, kThree);
+  ASSERT_TRUE(down.ok()) << down.error().message;
+  EXPECT_TRUE(*down);
 }
 
 TEST_F(Start, StandbysTakeTheLineageOfTheActiveListAndWritesAreRefusedThere) {

@@ -44,9 +44,9 @@ struct Fixture : testing::Test {
   struct Answer {
     std::optional<Result<T>> result;
   };
-  Result<void> admit(NodeId through, NodeId id) {
-    auto answer = std::make_shared<Answer<void>>();
-    w().member(through)->admit(id, w().client_loop(), [answer](Result<void> r) { answer->result = r; });
+  Result<bool> admit(NodeId through, NodeId id) {
+    auto answer = std::make_shared<Answer<bool>>();
+    w().member(through)->admit(id, w().client_loop(), [answer](Result<bool> r) { answer->result = r; });
     EXPECT_TRUE(w().run_until([&] { return answer->result.has_value(); })) << w().checkers.breach();
     return *answer->result;
   }
