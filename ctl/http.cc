@@ -17,10 +17,14 @@ net::TlsOptions tls_options(const Certificates& certificates) {
 }
 
 // Whatever kept the answer away, the next endpoint may do better.
-Error unreachable(const Endpoint& endpoint, const std::string& url, std::string text) {
+Error unreachable(const Endpoint& endpoint, const std::string& url, const Error& error) {
+  std::string text = error.message;
   if (text.starts_with(url + ": ")) text.erase(0, url.size() + 2);
   if (!endpoint.tls && endpoint.socket.empty() && (text.find("without an answer") != std::string::npos || text.find("reset") != std::string::npos))
     text += "; does it want TLS (https://)?";
+  // A port without TLS has many ways to break a handshake; only one that judges certificates surely speaks it.
+  if (endpoint.tls && error.code != Code::kPermission && text.find("TLS handshake") != std::string::npos)
+    text += "; the port may speak no TLS: then use http://" + endpoint.text();
   return {Code::kUnavailable, text};
 }
 
@@ -76,7 +80,7 @@ Result<Reply> HttpPoster::post(const Endpoint& endpoint, const std::string& path
   call.timeout = timeout;
   if (endpoint.tls) call.tls = tls_options(certificates_);
   const auto response = net::http_request(call);
-  if (!response.ok()) return unreachable(endpoint, call.endpoint, response.error().message);
+  if (!response.ok()) return unreachable(endpoint, call.endpoint, response.error());
   return Reply{response->status, std::string(response->body.view())};
 }
 

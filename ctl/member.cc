@@ -80,7 +80,9 @@ Result<void> member_admit(const Server& server, const Output& output, std::uint6
   if (!answer.ok() && answer.error().code == Code::kNotFound)
     return Error{Code::kNotFound, answer.error().message + "; ask a node of its own region (leewardctl cluster status)"};
   if (!answer.ok()) return answer.error();
-  if (output.json) output.out << "{\"id\":\"" << id << "\",\"admitted\":true}\n";
+  const bool already = true_of(answer->json, "already");
+  if (output.json) output.out << "{\"id\":\"" << id << "\",\"admitted\":true,\"already\":" << (already ? "true" : "false") << "}\n";
+  else if (already) output.out << "member " << id << " is admitted already; nothing was changed\n";
   else output.out << "member " << id << " is admitted; it votes when it has caught up (leewardctl cluster status)\n";
   return {};
 }

@@ -3,6 +3,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include <algorithm>
 #include <charconv>
 
 namespace leeward::ctl {
@@ -25,14 +26,27 @@ Code code_of(std::uint64_t grpc_code) {
   }
 }
 
+// What a server that does not answer in JSON says for itself: one line that a
+// terminal may show, or nothing.
+std::string plain_text(const std::string& body) {
+  constexpr std::size_t kLongest = 200;
+  const std::string line = body.substr(0, body.find_first_of("\r\n"));
+  const bool shown = line.size() <= kLongest && !line.starts_with('<') &&
+                     std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  return shown ? line : std::string();
+}
+
 Error refusal(const Endpoint& endpoint, const Reply& reply, const boost::json::value& body) {
   const boost::json::object object = body.is_object() ? body.as_object() : boost::json::object();
   std::string text = text_of(object, "message");
   if (text.empty()) text = text_of(object, "error");
   const auto code = number_of(object, "code");
-  if (text.empty() || !code)
-    return {kCannotServe, endpoint.text() + " answered HTTP " + std::to_string(reply.status) +
-                                      "; is it the client port of a Leeward node?"};
+  if (text.empty() || !code) {
+    const std::string said = plain_text(reply.body);
+    // 400 is about how we ask, and the text says what is wrong with it.
+    const std::string hint = said.empty() || reply.status != 400 ? "; is it the client port of a Leeward node?" : "";
+    return {kCannotServe, endpoint.text() + " answered HTTP " + std::to_string(reply.status) + (said.empty() ? "" : ": " + said) + hint};
+  }
   return {code_of(*code), text};
 }
 

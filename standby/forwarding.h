@@ -45,7 +45,7 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override {
     member_.transfer_leadership(to, reply, std::move(done));
   }
-  void admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) override {
+  void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override {
     member_.admit(member, reply, std::move(done));
   }
   Origin next_origin() override { return member_.next_origin(); }

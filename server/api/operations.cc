@@ -259,10 +259,11 @@ void member_admit(CallPtr call, Bytes bytes) {
   Core& core = call->core();
   if (!core.status()->status.leader) return call->fail(error::kNoLeader);
   core.log.info("member admit asked for", {{"member", request.id()}, {"peer", call->rpc().peer().address}});
-  core.node.admit(NodeId(request.id()), call->loop(), [call, id = request.id()](Result<void> done) {
+  core.node.admit(NodeId(request.id()), call->loop(), [call, id = request.id()](Result<bool> done) {
     if (!done.ok()) return call->fail(done.error());
     pb::MemberAdmitResponse response;
     response.set_id(id);
+    response.set_already(*done);
     call->reply_message(response);
   });
 }

@@ -76,7 +76,6 @@ class Http2Stream : public std::enable_shared_from_this<Http2Stream> {
 
   std::int32_t id() const { return id_; }
   StreamOutput& output() { return output_; }
-  bool response_begun() const { return response_begun_; }
   bool output_ended() const { return output_ended_; }
   bool finished() const { return finished_; }
   // Bytes taken in for which the client was given no new window yet.

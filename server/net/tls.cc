@@ -349,6 +349,8 @@ Error TlsSession::failure(const char* doing) const {
     case SSL_R_HTTPS_PROXY_REQUEST:
     case SSL_R_WRONG_VERSION_NUMBER:
       return {Code::kInvalid, what + "the other side does not speak TLS (" + text + ")"};
+    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:  // a port of ours without TLS sends it too: the one alert that says "not with me"
+      return {Code::kInvalid, what + "the other side speaks no TLS, or no version of it that is spoken here (" + text + ")"};
     default:
       return {Code::kInvalid, what + (code ? text : "connection cut")};
   }

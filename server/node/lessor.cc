@@ -64,11 +64,6 @@ std::vector<std::int64_t> Lessor::expired(Instant now) {
   return ids;
 }
 
-std::optional<Instant> Lessor::next_expiry() const {
-  if (by_due_.empty()) return std::nullopt;
-  return by_due_.begin()->first;
-}
-
 void Lessor::place(std::int64_t id, Lease lease) {
   revoked(id);
   by_due_.insert({lease.due, id});

@@ -36,8 +36,6 @@ class Lessor {
   // Leases to revoke now, at most the rate allows; each is named again after a
   // while when it is still there.
   std::vector<std::int64_t> expired(Instant now);
-  std::optional<Instant> next_expiry() const;
-  std::size_t size() const { return leases_.size(); }
 
  private:
   struct Lease {

@@ -55,7 +55,7 @@ class Member final : public Service, public Group {
   void keep_alive(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
   void lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
   void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override;
-  void admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) override;
+  void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override;
   Origin next_origin() override;
   std::uint64_t cluster_id() const override { return cluster_id_.load(std::memory_order_relaxed); }
   StateMachine& state() override { return *context_.state; }

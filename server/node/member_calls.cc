@@ -6,6 +6,13 @@
 
 namespace leeward::node {
 
+namespace {
+
+// What the leader answers to kAdmit.
+constexpr std::int64_t kAdmittedNow = 0, kAdmittedAlready = 1;
+
+}  // namespace
+
 void Member::post_task(Function<void()> task) {
   if (inbox_.push(std::move(task))) wake_from_outside();
 }
@@ -88,11 +95,10 @@ void Member::transfer_leadership(NodeId to, Executor& reply, Function<void(Resul
   });
 }
 
-void Member::admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) {
+void Member::admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) {
   post_task([this, member, &reply, done = std::move(done)]() mutable {
     call(CallKind::kAdmit, member.value(), [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
-      Result<void> result;
-      if (!r.ok()) result = r.error();
+      Result<bool> result = r.ok() ? Result<bool>(*r == kAdmittedAlready) : Result<bool>(r.error());
       context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
     });
   });
@@ -155,7 +161,7 @@ void Member::drive_calls() {
         Error{Code::kUnavailable, "etcdserver: request timed out, leader transfer took too long"});
   });
   end(admissions_, [&](Waiter& w) -> std::optional<Result<std::int64_t>> {
-    if (context_.applied() >= w.index) return Result<std::int64_t>(0);
+    if (context_.applied() >= w.index) return Result<std::int64_t>(kAdmittedNow);
     if (w.gives_up > now) return std::nullopt;
     return Result<std::int64_t>(Error{Code::kUnknown, text::kTimeout});
   });
@@ -215,10 +221,12 @@ void Member::serve_admit(NodeId id, CallDone done) {
   const auto name = "member " + std::to_string(id.value());
   if (known == context_.group.admitted.end() && !membership().contains(id))
     return done(Error{Code::kNotFound, name + " is not one of this group"});
-  if (heard == heard_incarnation_.end())
-    return done(Error{Code::kUnavailable, name + " has not been heard: start it first"});
-  if (known != context_.group.admitted.end() && known->second == heard->second && membership().is_voter(id))
-    return done(std::int64_t{0});  // done before
+  // Nobody hears itself; of one that is not heard counts what the group knows.
+  const auto lives = id == self() ? context_.incarnation : heard == heard_incarnation_.end() ? Incarnation() : heard->second;
+  if (known != context_.group.admitted.end() && known->second && membership().is_voter(id) &&
+      (!lives || known->second == lives))
+    return done(kAdmittedAlready);
+  if (!lives) return done(Error{Code::kUnavailable, name + " has not been heard: start it first"});
   if (membership().joint()) return done(Error{Code::kExists, "another membership change is under way: try again"});
   if (!membership().is_voter(id)) {
     for (const auto& peer : context_.core->status().peers)
@@ -235,7 +243,7 @@ void Member::serve_admit(NodeId id, CallDone done) {
   with.learners.erase(id);
   with.voters.insert(id);
   const raft::Proposal both[] = {
-      {EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, heard->second})), {}, {}},
+      {EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}},
       {EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(with)), {}, {}},
   };
   auto index = context_.core->propose(context_.now(), both);

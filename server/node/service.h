@@ -56,8 +56,9 @@ class Service : public StatusSource {
   virtual void lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) = 0;
 
   virtual void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) = 0;
-  // Admits a member that came back with empty storage: one change of one member.
-  virtual void admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) = 0;
+  // Admits a member that came back with empty storage: one change of one
+  // member. True: it was admitted already, and nothing was changed.
+  virtual void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) = 0;
 
   // This process's origin for Command::origin, with the next sequence number.
   virtual Origin next_origin() = 0;

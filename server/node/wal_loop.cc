@@ -1,6 +1,5 @@
 #include "node/wal_loop.h"
 
-#include "base/check.h"
 
 namespace leeward::node {
 namespace {
@@ -14,7 +13,7 @@ WalLoop::WalLoop(Executor& core, Executor& wal, Clock& clock, LogStore& log, Nod
     : core_(core),
       wal_(wal),
       clock_(clock),
-      log_(&log),
+      log_(log),
       probe_(probe),
       persisted_(std::move(persisted)),
       failed_(std::move(failed)) {}
@@ -28,11 +27,6 @@ void WalLoop::submit(Batch batch) {
 void WalLoop::run(Function<Function<void()>()> work) {
   ++tasks_in_flight_;
   push({std::nullopt, std::move(work)});
-}
-
-void WalLoop::set_log(LogStore& log) {
-  LEEWARD_CHECK(idle());
-  log_ = &log;
 }
 
 std::optional<Duration> WalLoop::stalled(Instant now) const {
@@ -66,8 +60,8 @@ void WalLoop::drain() {
     if (item.batch) {
       auto& b = *item.batch;
       Result<void> result;
-      if (!b.entries.empty()) result = log_->append(b.entries);
-      if (result.ok() && b.hard_state) result = log_->set_hard_state(*b.hard_state);
+      if (!b.entries.empty()) result = log_.append(b.entries);
+      if (result.ok() && b.hard_state) result = log_.set_hard_state(*b.hard_state);
       if (!result.ok()) {
         broken_ = true;
         core_.post([this, error = result.error()] { failed_(error); });
@@ -90,7 +84,7 @@ void WalLoop::drain() {
 bool WalLoop::persist(std::vector<Done>& done) {
   if (buffered_.empty()) return true;
   const auto started = clock_.now();
-  const auto result = log_->sync();
+  const auto result = log_.sync();
   if (!result.ok()) {
     if (result.error().code != Code::kNoSpace) {
       broken_ = true;

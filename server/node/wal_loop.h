@@ -42,7 +42,6 @@ class WalLoop {
   // Runs `work` on the wal loop after all that was submitted, then what it
   // returns on the core loop.
   void run(Function<Function<void()>()> work);
-  void set_log(LogStore& log);  // only while idle()
 
   std::size_t batches_in_flight() const { return in_flight_; }
   bool idle() const { return in_flight_ == 0 && tasks_in_flight_ == 0; }
@@ -70,7 +69,7 @@ class WalLoop {
   Executor& core_;
   Executor& wal_;
   Clock& clock_;
-  LogStore* log_;
+  LogStore& log_;
   NodeProbe& probe_;
   Persisted persisted_;
   Failed failed_;

@@ -14,11 +14,6 @@ constexpr std::size_t kScanBytes = 4_MiB;       // one read when starting
 
 }  // namespace
 
-bool Ready::empty() const {
-  return token == 0 && messages.empty() && entries.empty() && !hard_state && after_persist.empty() &&
-         committed.empty() && reads.empty() && snapshots.empty() && !role_changed;
-}
-
 Core::Impl::Impl(Options options, const LogView& log, InitialState initial, Instant now)
     : options_(options), log_(log, options.cache_bytes), members_(std::move(initial.membership), initial.applied),
       jitter_(options.seed), term_(initial.hard_state.term), vote_(initial.hard_state.vote),

@@ -80,7 +80,6 @@ struct Ready {
   };
   std::vector<SnapshotNeed> snapshots;
   bool role_changed = false;  // role, leader or term differ from the last Ready
-  bool empty() const;
 };
 
 struct Status {

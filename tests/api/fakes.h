@@ -236,10 +236,10 @@ class FakeNode : public node::Service {
       (*held)(known ? Result<void>() : Result<void>(Error{Code::kInvalid, "no such voter"}));
     });
   }
-  void admit(NodeId member, Executor& reply, Function<void(Result<void>)> done) override {
-    admitted = member;
-    auto held = std::make_shared<Function<void(Result<void>)>>(std::move(done));
-    reply.post([held] { (*held)({}); });
+  void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override {
+    const bool already = std::exchange(admitted, member) == member;
+    auto held = std::make_shared<Function<void(Result<bool>)>>(std::move(done));
+    reply.post([held, already] { (*held)(already); });
   }
   Origin next_origin() override { return {info.self, Incarnation(1), ++sequence_, 42}; }
   std::uint64_t cluster_id() const override { return 0xc0ffee; }

@@ -43,7 +43,7 @@ def reset_peak(pid):
         handle.write("5")
 
 
-def metric(url, name):
+def metric_sum(url, name):
     text = urllib.request.urlopen(url, timeout=5).read().decode()
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
                if line.startswith(name + " ") or line.startswith(name + "{"))
@@ -71,7 +71,7 @@ class Leeward:
         return [n.process.pid for n in self.cluster.nodes]
 
     def syncs(self):
-        return sum(metric(f"http://{n.metrics}/metrics", "leeward_wal_fsync_duration_seconds_count")
+        return sum(metric_sum(f"http://{n.metrics}/metrics", "leeward_wal_fsync_duration_seconds_count")
                    for n in self.cluster.nodes)
 
     def stop(self):
@@ -103,7 +103,7 @@ class Etcd:
 
     def leader(self):
         for host in self.hosts:
-            if metric(f"http://{host}:2379/metrics", "etcd_server_is_leader") == 1:
+            if metric_sum(f"http://{host}:2379/metrics", "etcd_server_is_leader") == 1:
                 return f"{host}:2379"
         return None
 
@@ -114,7 +114,7 @@ class Etcd:
         return [p.pid for p in self.processes]
 
     def syncs(self):
-        return sum(metric(f"http://{h}:2379/metrics", "etcd_disk_wal_fsync_duration_seconds_count")
+        return sum(metric_sum(f"http://{h}:2379/metrics", "etcd_disk_wal_fsync_duration_seconds_count")
                    for h in self.hosts)
 
     def stop(self):

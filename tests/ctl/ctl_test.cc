@@ -180,6 +180,15 @@ TEST_F(CtlTest, MemberAdmitSendsTheId) {
   EXPECT_EQ(ran.code, 0);
   EXPECT_EQ(cluster_.asked.back(), "127.0.0.1:2379/v3/member/admit {\"id\":\"3\"}");
   EXPECT_EQ(ran.out, "member 3 is admitted; it votes when it has caught up (leewardctl cluster status)\n");
+  EXPECT_EQ(run({"-o", "json", "member", "admit", "3"}).out, "{\"id\":\"3\",\"admitted\":true,\"already\":false}\n");
+}
+
+TEST_F(CtlTest, OneThatIsAdmittedAlreadyIsSaidSoAndASuccess) {
+  cluster_.answers["/v3/member/admit"] = {200, R"({"id":"3","already":true})"};
+  const Ran ran = run({"member", "admit", "3"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out, "member 3 is admitted already; nothing was changed\n");
+  EXPECT_EQ(run({"-o", "json", "member", "admit", "3"}).out, "{\"id\":\"3\",\"admitted\":true,\"already\":true}\n");
 }
 
 TEST_F(CtlTest, MoveLeaderFindsTheLeaderThoughItIsNotAmongTheEndpoints) {
@@ -232,8 +241,22 @@ TEST_F(CtlTest, WhatIsNotBuiltYetIsSaid) {
 TEST_F(CtlTest, AnAnswerOfSomethingElseIsNamed) {
   cluster_.answers["/v3/cluster/status"] = {404, "<html>nginx</html>"};
   EXPECT_EQ(run({"cluster", "status"}).err, "leewardctl: 127.0.0.1:2379 answered HTTP 404; is it the client port of a Leeward node?\n");
+  cluster_.answers["/v3/cluster/status"] = {404, "404 page not found\n"};
+  EXPECT_EQ(run({"cluster", "status"}).err, "leewardctl: 127.0.0.1:2379 answered HTTP 404: 404 page not found; is it the client port of a Leeward node?\n");
+  for (const std::string& unfit : {std::string("\x1b[2J"), std::string(1000, 'x'), std::string("\0", 1)}) {
+    cluster_.answers["/v3/cluster/status"] = {404, unfit};
+    EXPECT_EQ(run({"cluster", "status"}).err, "leewardctl: 127.0.0.1:2379 answered HTTP 404; is it the client port of a Leeward node?\n");
+  }
   cluster_.answers["/v3/cluster/status"] = {200, "hello"};
   EXPECT_EQ(run({"cluster", "status"}).code, 1);
+}
+
+// The body is what a node's TLS port tells a client that speaks none.
+TEST_F(CtlTest, PlainToATlsPortIsToldInTheServersWords) {
+  cluster_.answers["/v3/cluster/status"] = {400, "this port speaks TLS: use an https:// address\n"};
+  const Ran ran = run({"cluster", "status"});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.err, "leewardctl: 127.0.0.1:2379 answered HTTP 400: this port speaks TLS: use an https:// address\n");
 }
 
 TEST_F(CtlTest, UsageErrorsAreExit2InOneLine) {
@@ -363,10 +386,19 @@ TEST_F(CtlTest, ASilentNodeIsGivenUpAfterTheTimeout) {
 }
 
 TEST_F(CtlTest, TlsToAPlainPortIsSaidSo) {
-  RawServer server("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-  const Ran ran = run({"--endpoints", "https://" + server.endpoint, "--timeout", "5s", "cluster", "status"}, nullptr);
-  EXPECT_EQ(ran.code, 4);
-  EXPECT_NE(ran.err.find("TLS"), std::string::npos) << ran.err;
+  // Of any HTTP server; of a node (an alert, as server/net sends it); of one that hangs up.
+  const std::pair<std::string, const char*> answers[] = {
+      {"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "does not speak TLS"},
+      {std::string("\x15\x03\x01\x00\x02\x02\x46", 7), "alert protocol version"},
+      {"", "cut during the TLS handshake"},
+  };
+  for (const auto& [answer, cause] : answers) {
+    RawServer server(answer);
+    const Ran ran = run({"--endpoints", "https://" + server.endpoint, "--timeout", "5s", "cluster", "status"}, nullptr);
+    EXPECT_EQ(ran.code, 4);
+    EXPECT_NE(ran.err.find(cause), std::string::npos) << ran.err;
+    EXPECT_NE(ran.err.find("the port may speak no TLS: then use http://" + server.endpoint), std::string::npos) << ran.err;
+  }
 }
 
 TEST_F(CtlTest, ACertificateFileThatIsMissingIsAUsageError) {

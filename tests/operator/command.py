@@ -6,8 +6,9 @@ import socket
 import subprocess
 import time
 
+from leeward.claims import equal, expect
 from leeward.cluster import BIN, ctl, wait_for
-from common import ctl_json, equal, expect, one_line, shared
+from common import ctl_json, one_line, shared
 
 
 def has(fields, thing, what):
@@ -61,6 +62,14 @@ def leadership_moves_by_leewardctl():
     done = ctl("--endpoints", new.client, "member", "move-leader", new.id)
     expect(str(new.id) in done.stdout, done.stdout)
     wait_for("the new leader", lambda: new.ok("/leader") and not old.ok("/leader"))
+
+
+def admitting_who_is_admitted_says_so_and_succeeds():
+    c = shared()
+    socket_of_a_follower = f"unix://{next(n for n in c.active if not n.ok('/leader')).dir}/admin.sock"
+    for node in c.active:  # the leader, who hears nobody say its own id, too
+        done = ctl("--endpoints", socket_of_a_follower, "member", "admit", node.id)
+        equal(done.stdout, f"member {node.id} is admitted already; nothing was changed\n")
 
 
 def exit_codes_and_errors_say_what_to_do():

@@ -5,16 +5,8 @@ import os
 import re
 import subprocess
 
-from leeward.cluster import BIN, Cluster, Failure, ctl, wait_for
-
-
-def expect(holds, text):
-    if not holds:
-        raise Failure(text)
-
-
-def equal(got, wanted, what="value"):
-    expect(got == wanted, f"{what}: got {got!r}, wanted {wanted!r}")
+from leeward.claims import equal, expect
+from leeward.cluster import BIN, Cluster, ctl, wait_for
 
 
 def ask(address, path, method="GET", timeout=3.0):

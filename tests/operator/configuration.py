@@ -2,8 +2,9 @@
 import os
 import tempfile
 
+from leeward.claims import equal, expect
 from leeward.cluster import Cluster, wait_for
-from common import daemon, equal, expect, one_line
+from common import daemon, one_line
 
 
 def written(text):

@@ -6,8 +6,9 @@ import shutil
 import signal
 import tempfile
 
+from leeward.claims import equal, expect
 from leeward.cluster import Cluster, bench, ctl, wait_for
-from common import equal, expect, page
+from common import page
 
 # Little log and many checkpoints, so that one who is away needs a snapshot.
 SETTINGS = {"storage": {"segment_size": "2MiB", "checkpoint_interval": 500}, "dr": {"retain_log": "2MiB"}}

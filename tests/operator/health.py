@@ -8,8 +8,9 @@ import socket
 import subprocess
 import time
 
+from leeward.claims import equal, expect
 from leeward.cluster import BIN, Cluster, ctl, wait_for
-from common import ask, check_paths, code, ctl_json, equal, expect, page, shared
+from common import ask, check_paths, code, ctl_json, page, shared
 
 HEALTH_PATHS = ("/livez", "/readyz", "/ready", "/readiness", "/health", "/leader", "/primary", "/replica", "/standby",
                 "/standby/eligible")

@@ -1,6 +1,7 @@
 """Members that come back wiped, and those that do not belong."""
+from leeward.claims import equal, expect
 from leeward.cluster import Cluster, ctl, wait_for
-from common import ask, code, equal, expect, page
+from common import ask, code, page
 
 
 def wiped(c, among):

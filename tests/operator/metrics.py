@@ -3,8 +3,9 @@ import math
 import os
 import subprocess
 
+from leeward.claims import equal, expect
 from leeward.cluster import bench, wait_for
-from common import equal, expect, page, shared
+from common import page, shared
 
 # What the contract names and what exists now: name -> (type, {label: closed set or None})
 CONTRACT = {

@@ -7,8 +7,9 @@ import subprocess
 import tempfile
 import time
 
+from leeward.claims import equal, expect
 from leeward.cluster import Cluster, wait_for
-from common import code, equal, expect
+from common import code
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 

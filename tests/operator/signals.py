@@ -6,8 +6,9 @@ import socket
 import subprocess
 import time
 
+from leeward.claims import equal, expect
 from leeward.cluster import BIN, Cluster, Failure, wait_for
-from common import ask, code, equal, expect, page
+from common import ask, page
 
 
 def sighup_takes_limits_and_log_level_and_names_the_rest():

@@ -57,7 +57,8 @@ std::string run(Transcript& transcript, const Block& block) {
 
 std::vector<std::string> files() {
   std::vector<std::string> names;
-  for (const auto& file : fs::directory_iterator(LEEWARD_TRANSCRIPTS)) names.push_back(file.path().stem().string());
+  for (const auto& file : fs::directory_iterator(LEEWARD_TRANSCRIPTS))
+    if (file.path().extension() == ".txt") names.push_back(file.path().stem().string());
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -44,7 +44,7 @@ class FakeService final : public node::Service {
     reply.post([lease, done = std::move(done)]() mutable { done(lease); });
   }
   void transfer_leadership(NodeId, Executor&, Function<void(Result<void>)>) override {}
-  void admit(NodeId, Executor&, Function<void(Result<void>)>) override {}
+  void admit(NodeId, Executor&, Function<void(Result<bool>)>) override {}
   Origin next_origin() override { return {member_.self(), Incarnation(1), 1, 1}; }
   std::uint64_t cluster_id() const override { return 1; }
   StateMachine& state() override { return member_.state_; }

@@ -1,0 +1,270 @@
+// How a member starts, and when it may take part in its group.
+#include "support.h"
+
+namespace leeward::node {
+namespace {
+
+using Start = Fixture;
+
+TEST_F(Start, ASingleNodeBeginsAlone) {
+  WorldOptions o;
+  o.primaries = 1;
+  make(o);
+  start_all();
+  EXPECT_EQ(put(kOne, "a", "b").end, Outcome::End::kApplied);
+  w().crash(kOne);
+  w().start(kOne);
+  EXPECT_TRUE(w().run_until([&] { return w().peek(kOne, "a") == "b"; }));
+}
+
+TEST_F(Start, OneOfThreeWaitsAndSaysForWhom) {
+  make();
+  w().start(kOne);
+  w().run_for(5s);
+  EXPECT_FALSE(w().leader());
+  EXPECT_EQ(w().member(kOne)->status().state, MemberState::kWaiting);
+  EXPECT_NE(w().member(kOne)->status().waiting_for.find("node 2"), std::string::npos);
+}
+
+TEST_F(Start, ALateStarterIsAdmittedWhenItKnocks) {
+  make();
+  start({kOne, kTwo});
+  puts(5);
+  w().run_for(2s);
+  w().start(kThree);
+  ASSERT_TRUE(w().run_until([&] { return admitted(kThree); })) << w().checkers.breach();
+  EXPECT_TRUE(w().member(kThree)->membership().is_voter(kThree));
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Start, AWipedMemberFollowsWithoutAVoteUntilItIsAdmitted) {
+  make();
+  start_all();
+  puts(20);
+  w().run_for(1s);
+  const auto wiped = follower();
+  w().wipe(wiped);
+  w().start(wiped);
+  ASSERT_TRUE(w().run_until([&] {
+    return w().member(wiped)->state().applied().point.index == w().member(*w().leader())->state().applied().point.index;
+  })) << w().checkers.breach();
+  w().run_for(5s);
+  EXPECT_FALSE(admitted(wiped));
+  EXPECT_NE(w().member(wiped)->status().waiting_for.find("member admit"), std::string::npos);
+  EXPECT_FALSE(w().member(*w().leader())->membership().is_voter(wiped));
+  EXPECT_EQ(put(wiped, "through the learner", "v").end, Outcome::End::kApplied);
+
+  const auto result = admit(follower(), wiped);
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_FALSE(*result) << "it was not admitted before";
+  ASSERT_TRUE(w().run_until([&] { return admitted(wiped); })) << w().checkers.breach();
+  EXPECT_TRUE(w().member(wiped)->membership().is_voter(wiped));
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Start, TheLeaderWipedComesBackAsALearner) {
+  make();
+  start_all();
+  puts(5);
+  w().run_for(1s);
+  const auto wiped = *w().leader();
+  w().wipe(wiped);
+  w().start(wiped);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != wiped; }));
+  w().run_for(5s);
+  EXPECT_FALSE(admitted(wiped));
+  const auto result = admit(*w().leader(), wiped);
+  EXPECT_TRUE(result.ok()) << result.error().message;
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Start, AdmittingWhoIsAdmittedSucceedsSaysSoAndChangesNothing) {
+  make();
+  start_all();
+  puts(3);
+  ASSERT_TRUE(w().run_until([&] { return admitted(kOne) && admitted(kTwo) && admitted(kThree); })) << w().checkers.breach();
+  w().run_for(1s);
+  const auto end = w().member(*w().leader())->log().last().index;
+  for (const auto through : {*w().leader(), follower()})
+    for (const auto id : w().ids()) {
+      const auto result = admit(through, id);
+      ASSERT_TRUE(result.ok()) << id.value() << ": " << result.error().message;
+      EXPECT_TRUE(*result) << id.value();
+    }
+  EXPECT_EQ(w().member(*w().leader())->log().last().index, end);
+}
+
+TEST_F(Start, OneThatIsDownIsAdmittedStillAndOneThatNeverLivedIsToBeStartedFirst) {
+  make();
+  start({kOne, kTwo});
+  puts(3);
+  const auto never = admit(kOne, kThree);
+  ASSERT_FALSE(never.ok());
+  EXPECT_NE(never.error().message.find("start it first"), std::string::npos) << never.error().message;
+  w().start(kThree);
+  ASSERT_TRUE(w().run_until([&] { return admitted(kThree); })) << w().checkers.breach();
+  w().run_for(1s);
+  for (const auto id : w().ids()) w().crash(id);
+  start({kOne, kTwo});  // neither has heard of the third since
+  puts(1);              // its leader has applied what the log holds
+  const auto down = admit(kOne, kThree);
+  ASSERT_TRUE(down.ok()) << down.error().message;
+  EXPECT_TRUE(*down);
+}
+
+TEST_F(Start, StandbysTakeTheLineageOfTheActiveListAndWritesAreRefusedThere) {
+  WorldOptions o;
+  o.standbys = 3;
+  make(o);
+  start_all();
+  const NodeId standby(4);
+  ASSERT_TRUE(w().run_until([&] { return w().member(standby)->lineage().known(); })) << w().checkers.breach();
+  EXPECT_EQ(w().member(standby)->lineage(), w().member(kOne)->lineage());
+  EXPECT_NE(w().member(standby)->group(), w().member(kOne)->group());
+  EXPECT_EQ(w().member(standby)->role(), GroupRole::kStandby);
+  const auto outcome = put(standby, "a", "b");
+  EXPECT_EQ(outcome.end, Outcome::End::kNotApplied);
+  EXPECT_EQ(outcome.error.code, Code::kUnavailable);
+  EXPECT_NE(outcome.error.message.find("standby"), std::string::npos);
+}
+
+TEST_F(Start, ActiveMembersWaitForAMajorityOfTheStandbyListToo) {
+  WorldOptions o;
+  o.standbys = 3;
+  make(o);
+  for (const auto id : {kOne, kTwo, kThree}) w().start(id);
+  w().run_for(5s);
+  EXPECT_FALSE(w().leader());
+  w().start(NodeId(4));
+  w().start(NodeId(5));
+  EXPECT_TRUE(w().run_until([&] { return w().leader().has_value(); })) << w().checkers.breach();
+}
+
+TEST_F(Start, ARegionOnEmptyDisksDoesNotBeginASecondLife) {
+  WorldOptions o;
+  o.standbys = 3;
+  make(o);
+  start_all();
+  ASSERT_TRUE(w().run_until([&] { return w().member(NodeId(4))->lineage().known(); }));
+  for (const auto id : {kOne, kTwo, kThree}) {
+    w().wipe(id);
+    w().start(id);
+  }
+  w().run_for(10s);
+  EXPECT_FALSE(w().leader());
+  EXPECT_NE(w().member(kOne)->status().waiting_for.find("lineage"), std::string::npos)
+      << w().member(kOne)->status().waiting_for;
+}
+
+// The disk of the same node of another cluster of the same name.
+void exchange_disk(World& into, World& from, NodeId id) {
+  into.wipe(id);
+  auto& disk = into.disk(id);
+  for (const auto& path : from.disk(id).files()) {
+    ASSERT_TRUE(disk.make_dirs(path.substr(0, path.rfind('/'))).ok());
+    auto file = disk.open(path, OpenMode::kCreateOrOpen);
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE((*file)->write(0, from.disk(id).contents(path)).ok());
+  }
+  into.disk(id).crash(1, test::MemoryDisk::Tear::kKeepAll);
+}
+
+TEST_F(Start, ADirectoryOfAnotherLineageEndsTheProcessWhenAMajorityOfItsListSaysSo) {
+  WorldOptions o;
+  o.seed = 99;
+  World other(o);
+  for (const auto id : other.ids()) other.start(id);
+  ASSERT_TRUE(other.run_until([&] { return other.member(kThree)->status().admitted; }));
+  other.stop(kThree);
+  make();
+  start_all();
+  puts(5);
+  exchange_disk(w(), other, kThree);
+  const auto alone = w().leader() == kOne ? kTwo : kOne;
+  w().crash(alone);
+  w().start(kThree);
+  w().run_for(3s);
+  ASSERT_TRUE(w().running(kThree)) << "one of three is no majority";
+  EXPECT_NE(w().member(kThree)->status().waiting_for.find("is of another lineage"), std::string::npos)
+      << w().member(kThree)->status().waiting_for;
+  w().start(alone);
+  EXPECT_TRUE(w().run_until([&] { return !w().running(kThree) && w().leader(); })) << w().checkers.breach();
+  puts(5);
+  EXPECT_EQ(w().checkers.breach(), "");
+}
+
+TEST_F(Start, OtherListsAreNotCountedAsAnAnswer) {
+  make();
+  w().adjust = [](MemberOptions& m) {
+    if (m.self == kThree) m.nodes[0].region = "elsewhere";
+  };
+  w().start(kOne);
+  w().start(kThree);
+  w().run_for(5s);
+  EXPECT_FALSE(w().leader());
+  w().start(kTwo);
+  EXPECT_TRUE(w().run_until([&] { return w().leader().has_value(); }));
+}
+
+TEST_F(Start, ADirectoryOfAnotherClusterOrNodeIsRefused) {
+  make();
+  start_all();
+  w().crash(kOne);
+  w().adjust = [](MemberOptions& m) { m.cluster_name = "other"; };
+  w().start(kOne);
+  EXPECT_NE(w().open_error(kOne).find("belongs to the cluster 'sim'"), std::string::npos) << w().open_error(kOne);
+  w().adjust = [](MemberOptions& m) { m.self = kTwo; };
+  w().start(kOne);
+  EXPECT_NE(w().open_error(kOne).find("belongs to node 1"), std::string::npos) << w().open_error(kOne);
+}
+
+TEST_F(Start, ADirectoryInUseIsRefused) {
+  make();
+  ASSERT_TRUE(w().disk(kOne).make_dirs("/data").ok());
+  auto lock = w().disk(kOne).lock("/data");
+  ASSERT_TRUE(lock.ok());
+  w().start(kOne);
+  EXPECT_NE(w().open_error(kOne), "");
+}
+
+TEST_F(Start, ADirectoryWhoseSuperblockIsGoneIsRefusedAndNotMadeNew) {
+  make();
+  start_all();
+  w().stop(kOne);
+  for (const auto& path : w().disk(kOne).files())
+    if (path.find("superblock") != std::string::npos) ASSERT_TRUE(w().disk(kOne).remove(path).ok());
+  for (int i = 0; i < 2; ++i) {
+    w().start(kOne);
+    EXPECT_FALSE(w().running(kOne));
+    EXPECT_NE(w().open_error(kOne).find("there is no superblock"), std::string::npos) << w().open_error(kOne);
+  }
+}
+
+// Two lives of one cluster that differ in one write: the same lineage, and the
+// same place by index and term. The log of one beside the state of the other.
+TEST_F(Start, AStateOfAnotherHistoryThanTheLogIsRefused) {
+  const auto live = [this](const std::string& value) {
+    WorldOptions o;
+    o.primaries = 1;
+    make(o);
+    start_all();
+    EXPECT_EQ(put(kOne, "key", value).end, Outcome::End::kApplied);
+    w().run_for(1s);
+    w().stop(kOne);
+  };
+  live("one");
+  std::map<Path, std::string> log;
+  for (const auto& path : w().disk(kOne).files())
+    if (path.starts_with("/wal/")) log[path] = w().disk(kOne).contents(path);
+  ASSERT_FALSE(log.empty());
+  for (const std::string value : {"one", "two"}) {
+    live(value);
+    for (const auto& [path, bytes] : log) w().disk(kOne).overwrite(path, 0, bytes);
+    w().start(kOne);
+    EXPECT_EQ(w().running(kOne), value == "one") << w().open_error(kOne);
+  }
+  EXPECT_NE(w().open_error(kOne).find("log and state differ"), std::string::npos) << w().open_error(kOne);
+}
+
+}  // namespace
+}  // namespace leeward::node
