@@ -55,6 +55,7 @@ void ForwardingService::propose(Command command, std::optional<Instant> deadline
                                 Function<void(node::Outcome)> done) {
   if (!following_) return member_.propose(std::move(command), deadline, reply, std::move(done));
   group_.loop().post([this, command = std::move(command), deadline, &reply, done = std::move(done)]() mutable {
+    if (!follows(group_.role())) return member_.propose(std::move(command), deadline, reply, std::move(done));
     Forward call;
     call.call = Call::kPropose;
     call.command = std::move(command);
@@ -78,6 +79,8 @@ void ForwardingService::lease_remaining(std::int64_t lease, Executor& reply,
 void ForwardingService::pass_on_lease(Call kind, std::int64_t lease, Executor& reply,
                                       Function<void(Result<std::int64_t>)> done) {
   group_.loop().post([this, kind, lease, &reply, done = std::move(done)]() mutable {
+    if (!follows(group_.role()) && kind == Call::kKeepAlive) return member_.keep_alive(lease, reply, std::move(done));
+    if (!follows(group_.role())) return member_.lease_remaining(lease, reply, std::move(done));
     Forward call;
     call.call = kind;
     call.lease = lease;
@@ -157,6 +160,7 @@ void ForwardingService::read_barrier(std::optional<Instant> deadline, Executor& 
                                      Function<void(Result<void>)> done) {
   if (!following_) return member_.read_barrier(deadline, reply, std::move(done));
   group_.loop().post([this, deadline, &reply, done = std::move(done)]() mutable {
+    if (!follows(group_.role())) return member_.read_barrier(deadline, reply, std::move(done));
     wait_here(deadline, [&reply, done = std::move(done)](Result<void> result) mutable {
       reply.post([done = std::move(done), result = std::move(result)]() mutable { done(std::move(result)); });
     });
