@@ -268,6 +268,31 @@ TEST(Epochs, AChangeThatOnlyALostLeaderHadIsNotThere) {
   }
 }
 
+// It was in this very process's log, and judged: what was cut off counts no more.
+TEST(Epochs, ALeaderThatLostItsChangeAndLeadsAgainMayAppendAnother) {
+  Regions r(11);
+  ASSERT_READY(r);
+  r.world.lose(GroupRole::kPrimary);
+  const auto old = *r.leader();
+  r.cut_off(old);
+  ASSERT_TRUE(r.world.propose(old, r.world.change_at(old)).ok());
+  ASSERT_EQ(r.world.member(old)->role_at_end(), GroupRole::kPrimary);
+  ASSERT_TRUE(r.world.run_until([&] { return r.leader() && *r.leader() != old; }, 20s)) << r.why();
+  r.world.network.heal();
+  for (int i = 0; i < 10 && r.leader() != old; ++i) {
+    r.world.run_for(500ms);
+    r.world.member(*r.leader())->transfer_leadership(old);
+    r.world.run_until([&] { return r.leader() == old; }, 2s);
+  }
+  ASSERT_EQ(r.leader(), old) << r.why();
+  EXPECT_EQ(r.world.member(old)->role_at_end(), GroupRole::kStandby);
+  const auto again = r.world.propose(old, r.world.change_at(old));
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  ASSERT_TRUE(r.world.run_until([&] { return r.all_turned(); })) << r.why();
+  r.expect_it_serves();
+  ASSERT_TRUE(r.world.settle()) << r.why();
+}
+
 TEST(Epochs, AChangeThatAMajorityHoldsIsThereThoughItsLeaderNeverKnew) {
   Regions r(6);
   ASSERT_READY(r);
@@ -662,6 +687,31 @@ TEST(EpochTurn, NoStateIsAdoptedBehindAChange) {
   for (const auto f : kStandbys) r.world.hang_disk(f, false);
   ASSERT_TRUE(r.world.run_until([&] { return r.all_turned(); }, 20s)) << r.why();
   r.world.lose(GroupRole::kPrimary);
+  r.expect_it_serves();
+  ASSERT_TRUE(r.world.settle()) << r.why();
+}
+
+// Its group took over a state and then ended the epoch, while it was away.
+TEST(EpochTurn, AMemberThatWaitsForAStateMeetsTheChangeBehindIt) {
+  Regions r(options(43, 4_KiB, 60));
+  ASSERT_READY(r);
+  for (const auto id : kStandbys) r.world.crash(id);
+  r.puts(*r.world.leader(), 400);
+  r.world.run_for(3s);
+  const auto goal = r.world.member(*r.world.leader())->state().applied().point.position;
+  for (std::uint64_t id : {4, 5}) r.world.start(NodeId(id));
+  const auto adopted = [&] {
+    return r.world.member(NodeId(4))->state().applied().point.position == goal &&
+           r.world.member(NodeId(5))->state().applied().point.position == goal;
+  };
+  ASSERT_TRUE(r.world.run_until(adopted, 60s)) << r.why();
+  r.world.lose(GroupRole::kPrimary);
+  ASSERT_TRUE(r.world.run_until([&] { return r.leader().has_value(); }, 20s)) << r.why();
+  ASSERT_TRUE(r.world.propose(*r.leader(), r.world.change_at(*r.leader())).ok());
+  ASSERT_TRUE(r.world.run_until([&] { return r.turned(NodeId(4)) && r.turned(NodeId(5)); }, 20s)) << r.why();
+  r.puts(*r.leader(), 5);
+  r.world.start(NodeId(6));
+  ASSERT_TRUE(r.world.run_until([&] { return r.all_turned(); }, 60s)) << r.why();
   r.expect_it_serves();
   ASSERT_TRUE(r.world.settle()) << r.why();
 }
