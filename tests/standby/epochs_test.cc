@@ -419,6 +419,7 @@ TEST(Epochs, WhatAFullDiskHoldsBackIsTakenInOnce) {
     const auto proposed = r.world.propose(id, i % 2 ? EntryKind::kUncut : EntryKind::kCut, Epoch(), encode(region::Cut{arming}));
     ASSERT_TRUE(proposed.ok()) << proposed.error().message;
     r.world.run_for(20ms);
+    ASSERT_TRUE(r.world.running(full)) << r.world.fatal(full)->message;
     held_back |= applied(full) + 3 < applied(id);
   }
   EXPECT_TRUE(held_back);

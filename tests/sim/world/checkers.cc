@@ -183,6 +183,14 @@ void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
          it != b.about_regions.end() && it->first <= entry.position.index; ++it)
       if (const auto folded = g.regions.fold(it->second); !folded.ok()) report("I1: " + folded.error().message);
   }
+  // By hand, beside region::State. A group that follows another history may go back.
+  if (entry.kind == EntryKind::kFollow) g.epoch = Epoch();
+  if (is_history(entry.kind)) {
+    if (entry.epoch < g.epoch)
+      report("I1: node " + text(node) + " applied entry " + text(entry.index) + " of epoch " + text(entry.epoch) +
+             " behind one of epoch " + text(g.epoch));
+    g.epoch = entry.epoch;
+  }
   const auto origin = g.regions.role() == GroupRole::kPrimary ? region::State::Origin::kOwn : region::State::Origin::kReceived;
   const auto judged = g.regions.judge(origin, entry.kind, entry.epoch, entry.payload.view());
   if (!judged.ok())
@@ -190,13 +198,7 @@ void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
            judged.error().message);
   if (const auto folded = g.regions.fold(entry); !folded.ok())
     report("I1: node " + text(node) + " applied entry " + text(entry.index) + ": " + folded.error().message);
-  if (entry.kind == EntryKind::kFollow) g.epoch = Epoch();
-  if (!is_history(entry.kind)) return;
-  if (entry.epoch < g.epoch)
-    report("I1: node " + text(node) + " applied entry " + text(entry.index) + " of epoch " + text(entry.epoch) + " behind one of epoch " +
-           text(g.epoch));
-  g.epoch = entry.epoch;
-  if (entry.kind == EntryKind::kWrites || group != b.writer) return;
+  if (!is_history(entry.kind) || entry.kind == EntryKind::kWrites || group != b.writer) return;
   b.about_regions.emplace(entry.position.index, entry);
   check_armed(b, group, entry);
 }
