@@ -679,13 +679,14 @@ Result<Index> World::propose(NodeId id, const region::EpochChange& change) {
   return propose(id, EntryKind::kEpochChange, change.epoch, region::encode(change));
 }
 
-// The primary is gone for good as soon as the standby may do without it.
+// The primary is gone for good as soon as the standby may do without it, or some
+// time later: until then it acknowledges what is lost with it.
 void World::begin_end_of_epoch() {
   if (!checkers.regions(GroupRole::kStandby).armed()) {
     scheduler.after(100ms, [this] { begin_end_of_epoch(); });
     return;
   }
-  lose(GroupRole::kPrimary);
+  scheduler.after(dice.chance(0.5) ? Duration(0) : dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
   drive_end_of_epoch();
 }
 
