@@ -570,7 +570,7 @@ void World::client_read(Client& client, NodeId id) {
 bool World::all_equal() {
   if (two_regions() && !caught_up()) return false;
   const bool lost = nodes_.at(NodeId(1)).lost;
-  if (two_regions() && !lost && !checkers.armed()) return false;
+  if (two_regions() && !lost && (epoch_is_to_end_ || !checkers.armed())) return false;
   if (lost && checkers.regions(GroupRole::kStandby).role() != GroupRole::kPrimary) return false;
   std::optional<AppliedState> first;
   std::map<GroupRole, Index> applied;
@@ -764,7 +764,8 @@ bool World::torment(Duration time) {
     return false;
   }
   start_clients();
-  if (two_regions() && options_.end_epoch)
+  epoch_is_to_end_ = two_regions() && options_.end_epoch;
+  if (epoch_is_to_end_)
     scheduler.after(dice.between(time / 4, time / 2), [this] { begin_end_of_epoch(); });
   const auto until = scheduler.now() + time;
   while (scheduler.now() < until && checkers.breach().empty()) {

@@ -188,6 +188,7 @@ class World {
   std::map<NodeId, std::pair<Index, LogPoint>> stood_;  // committed and last, as checked
   Instant lag_checked_{};
   bool wiped_ = false;
+  bool epoch_is_to_end_ = false;
 };
 
 }  // namespace leeward::sim
