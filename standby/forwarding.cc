@@ -175,7 +175,11 @@ void ForwardingService::wait_here(std::optional<Instant> deadline, Function<void
                                             done = std::move(done)](Result<Position> commit) mutable {
     if (!commit.ok()) return done(commit.error());
     if (alive.expired()) return done(Error{Code::kUnavailable, "this node is stopping"});
-    replication_.when_applied(commit->index, until, std::move(done));
+    replication_.when_applied(commit->index, until, [this, alive, done = std::move(done)](Result<void> applied) mutable {
+      // What the primary confirmed behind its Seal may be less than what its successor serves.
+      if (applied.ok() && !alive.expired() && group_.sealed()) return done(Error{Code::kUnavailable, kSealed});
+      done(std::move(applied));
+    });
   });
 }
 

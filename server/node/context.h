@@ -68,7 +68,7 @@ inline constexpr const char* kTimeoutConnectionLost = "etcdserver: request timed
 inline constexpr const char* kLeaderChanged = "etcdserver: leader changed";
 inline constexpr const char* kLeaseNotFound = "etcdserver: requested lease not found";
 inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space exceeded";
-inline constexpr const char* kSealed = "leeward: a switchover is under way and no write is taken; ask again";
+inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text

@@ -554,6 +554,7 @@ TEST(EpochRules, WhatALeaderAppendsAgainstTheRulesEndsWhoeverAppliesIt) {
 TEST(EpochRules, APlannedEndLosesNothingAndTheRevisionsGoOn) {
   Regions r(25);
   ASSERT_READY(r);
+  ASSERT_TRUE(run_command(r, *r.world.leader(), Lease::grant(7, 20)));
   const auto primary = *r.world.leader(), id = *r.leader();
   const auto armed = *r.world.checkers.regions(GroupRole::kStandby).armed();
   const auto seal = encode(region::Seal{5, armed.group, armed.arming});
@@ -577,6 +578,16 @@ TEST(EpochRules, APlannedEndLosesNothingAndTheRevisionsGoOn) {
       << r.why();
   for (const auto p : kPrimaries) refuse(p);
   refuse(id);  // passed on, and refused there
+  for (const auto at : r.world.ids()) {
+    SCOPED_TRACE("node " + std::to_string(at.value()));
+    EXPECT_FALSE(r.world.service(at)->read_now());
+    auto read = r.world.read(at, "k0");
+    std::optional<Result<std::int64_t>> alive;
+    r.world.service(at)->keep_alive(7, r.world.client_loop(), [&](Result<std::int64_t> answer) { alive = std::move(answer); });
+    ASSERT_TRUE(r.world.run_until([&] { return read->ended && alive; })) << r.why();
+    EXPECT_TRUE(!read->confirmed.ok() && read->confirmed.error().message == kSealed);
+    EXPECT_TRUE(!alive->ok() && alive->error().message == kSealed);
+  }
   const auto before = r.world.member(id)->state().applied().revision;
   EXPECT_EQ(before, r.last_revision) << "a Seal takes no revision";
   ASSERT_TRUE(r.world.propose(id, r.world.change_at(id, region::Ending::kSealed)).ok());
@@ -589,6 +600,30 @@ TEST(EpochRules, APlannedEndLosesNothingAndTheRevisionsGoOn) {
   }
   EXPECT_EQ(r.last_revision.value(), before.value() + 4);
   EXPECT_FALSE(r.world.peek(id, "k0")->starts_with("behind"));
+  ASSERT_TRUE(r.world.settle()) << r.why();
+}
+
+TEST(EpochRules, AnUnsealedPrimaryServesOnInItsEpoch) {
+  Regions r(26);
+  ASSERT_READY(r);
+  const auto primary = *r.world.leader(), id = *r.leader();
+  const auto armed = *r.world.checkers.regions(GroupRole::kStandby).armed();
+  ASSERT_TRUE(r.world.propose(primary, EntryKind::kSeal, Epoch(1), encode(region::Seal{5, armed.group, armed.arming})).ok());
+  ASSERT_TRUE(r.world.run_until([&] { return r.world.member(id)->sealed(); })) << r.why();
+  const region::Reclaimed reclaimed{5, Epoch(1)};
+  const auto at = r.world.propose(id, EntryKind::kReclaimed, Epoch(), encode(reclaimed));
+  ASSERT_TRUE(at.ok()) << at.error().message;
+  refused_by(r.world.propose(id, r.world.change_at(id, region::Ending::kSealed)), "does not end at an open Seal");
+  const region::Unseal unseal{5, {armed.group, *at, EntryKind::kReclaimed, encode(reclaimed)}};
+  ASSERT_TRUE(r.world.propose(primary, EntryKind::kUnseal, Epoch(1), encode(unseal)).ok());
+  ASSERT_TRUE(r.world.run_until([&] { return r.world.caught_up() && !r.world.member(id)->sealed(); }, 20s)) << r.why();
+  for (const auto member : r.world.ids()) {
+    r.puts(member, 1);
+    if (HasFatalFailure()) return;
+    auto read = r.world.read(member, "k0");
+    ASSERT_TRUE(r.world.run_until([&] { return read->ended; })) << r.why();
+    EXPECT_TRUE(read->confirmed.ok()) << read->confirmed.error().message;
+  }
   ASSERT_TRUE(r.world.settle()) << r.why();
 }
 

@@ -87,6 +87,7 @@ class GroupWrapper : public node::Group {
   Epoch epoch() const override { return group_.epoch(); }
   GroupRole role() const override { return group_.role(); }
   GroupRole role_at_end() override { return group_.role_at_end(); }
+  bool sealed() const override { return group_.sealed(); }
   bool is_leader() const override { return group_.is_leader(); }
   NodeId leader() const override { return group_.leader(); }
   Term term() const override { return group_.term(); }

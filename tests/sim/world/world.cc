@@ -686,14 +686,31 @@ void World::begin_end_of_epoch() {
     scheduler.after(100ms, [this] { begin_end_of_epoch(); });
     return;
   }
+  if (dice.chance(0.4)) return seal();
   scheduler.after(dice.chance(0.5) ? Duration(0) : dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
   drive_end_of_epoch();
 }
 
+// A planned end: the primary seals, and is lost when the standby has taken over
+// or some time later.
+void World::seal() {
+  const auto& primary = checkers.regions(GroupRole::kPrimary);
+  const auto id = leader();
+  if (primary.history().seal) return drive_end_of_epoch();
+  if (const auto armed = primary.armed_group(); id && armed)
+    (void)propose(*id, EntryKind::kSeal, Epoch(1), region::encode(region::Seal{dice.next() | 1, armed->group, armed->arming}));
+  scheduler.after(dice.between(1ms, 200ms), [this] { seal(); });
+}
+
 void World::drive_end_of_epoch() {
-  if (checkers.regions(GroupRole::kStandby).role() == GroupRole::kPrimary) return;
+  const bool sealed = checkers.regions(GroupRole::kPrimary).history().seal.has_value();
+  if (checkers.regions(GroupRole::kStandby).role() == GroupRole::kPrimary) {
+    if (sealed) scheduler.after(dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
+    return;
+  }
   // Refused while an earlier one is under way; a leader that is lost with it leaves room for another.
-  if (const auto id = leader(GroupRole::kStandby)) (void)propose(*id, change_at(*id));
+  const auto ending = sealed ? region::Ending::kSealed : region::Ending::kGuarded;
+  if (const auto id = leader(GroupRole::kStandby)) (void)propose(*id, change_at(*id, ending));
   scheduler.after(dice.between(1ms, 200ms), [this] { drive_end_of_epoch(); });
 }
 

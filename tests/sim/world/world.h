@@ -165,6 +165,7 @@ class World {
   void check_step();
   void begin_end_of_epoch();
   void drive_end_of_epoch();
+  void seal();
   std::shared_ptr<Put> put_through(node::Service& service, NodeId id, const std::string& key, const std::string& value,
                                    std::optional<Duration> deadline);
   void next_operation(Client& client);
