@@ -193,6 +193,7 @@ void StreamClient::diverged(const Position& theirs) {
 void StreamClient::entries(NodeId from, Entries frame, std::size_t wire_bytes) {
   if (!from_source(from, frame.session)) return decline(from, frame.session);
   if (state_ != StreamState::kStreaming) return;
+  if (!follows(group_.role_at_end())) return stop();  // what comes is of an epoch that has ended here
   heard_ = progressed_ = group_.clock().now();
   probe_.wire_bytes_received.add(wire_bytes);
   if (frame.before != received_) return retry(options_.backoff_min, "a frame was lost");
@@ -294,6 +295,7 @@ void StreamClient::committed() {
     p.at = now;
   }
   if (state_ != StreamState::kStreaming) return;
+  if (!follows(group_.role_at_end())) return stop();
   if (!waiting_.empty()) offer();
   if (ack_timer_ || group_.committed().position == acked_) return;
   ack_timer_ = group_.loop().after(options_.ack_delay, [this] {
@@ -303,7 +305,7 @@ void StreamClient::committed() {
 }
 
 void StreamClient::tick(Instant now, const Regions& regions) {
-  const bool leads = follows(group_.role()) && group_.is_leader() && group_.lineage().known();
+  const bool leads = follows(group_.role()) && group_.is_leader() && group_.lineage().known() && follows(group_.role_at_end());
   if (!leads) return stop();
   if (state_ == StreamState::kOff) start(now);
   switch (state_) {

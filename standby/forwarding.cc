@@ -55,6 +55,7 @@ void ForwardingService::propose(Command command, std::optional<Instant> deadline
                                 Function<void(node::Outcome)> done) {
   if (!following_) return member_.propose(std::move(command), deadline, reply, std::move(done));
   group_.loop().post([this, command = std::move(command), deadline, &reply, done = std::move(done)]() mutable {
+    if (!follows(group_.role())) return member_.propose(std::move(command), deadline, reply, std::move(done));
     Forward call;
     call.call = Call::kPropose;
     call.command = std::move(command);
@@ -78,6 +79,8 @@ void ForwardingService::lease_remaining(std::int64_t lease, Executor& reply,
 void ForwardingService::pass_on_lease(Call kind, std::int64_t lease, Executor& reply,
                                       Function<void(Result<std::int64_t>)> done) {
   group_.loop().post([this, kind, lease, &reply, done = std::move(done)]() mutable {
+    if (!follows(group_.role()) && kind == Call::kKeepAlive) return member_.keep_alive(lease, reply, std::move(done));
+    if (!follows(group_.role())) return member_.lease_remaining(lease, reply, std::move(done));
     Forward call;
     call.call = kind;
     call.lease = lease;
@@ -157,6 +160,7 @@ void ForwardingService::read_barrier(std::optional<Instant> deadline, Executor& 
                                      Function<void(Result<void>)> done) {
   if (!following_) return member_.read_barrier(deadline, reply, std::move(done));
   group_.loop().post([this, deadline, &reply, done = std::move(done)]() mutable {
+    if (!follows(group_.role())) return member_.read_barrier(deadline, reply, std::move(done));
     wait_here(deadline, [&reply, done = std::move(done)](Result<void> result) mutable {
       reply.post([done = std::move(done), result = std::move(result)]() mutable { done(std::move(result)); });
     });
@@ -171,7 +175,11 @@ void ForwardingService::wait_here(std::optional<Instant> deadline, Function<void
                                             done = std::move(done)](Result<Position> commit) mutable {
     if (!commit.ok()) return done(commit.error());
     if (alive.expired()) return done(Error{Code::kUnavailable, "this node is stopping"});
-    replication_.when_applied(commit->index, until, std::move(done));
+    replication_.when_applied(commit->index, until, [this, alive, done = std::move(done)](Result<void> applied) mutable {
+      // What the primary confirmed behind its Seal may be less than what its successor serves.
+      if (applied.ok() && !alive.expired() && group_.sealed()) return done(Error{Code::kUnavailable, kSealed});
+      done(std::move(applied));
+    });
   });
 }
 

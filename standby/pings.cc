@@ -7,12 +7,16 @@ namespace {
 constexpr int kReadAttempts = 100;
 }
 
+// Of another epoch nothing counts that was heard.
+void Pinger::heed_epoch() {
+  if (meter_.epoch() == group_.epoch()) return;
+  meter_.restart(group_.epoch());
+  verdict_ = HashVerdict::kNotCompared;
+  compared_ = {};
+}
+
 void Pinger::tick(Instant now, const Regions& regions) {
-  if (meter_.epoch() != group_.epoch()) {
-    meter_.restart(group_.epoch());
-    verdict_ = HashVerdict::kNotCompared;
-    compared_ = {};
-  }
+  heed_epoch();
   meter_.trim(group_.state().applied().point.position.index);
   if (now < next_) return;
   next_ = std::max(next_ + interval_, now);  // late ones are not made up for
@@ -51,6 +55,7 @@ void Pinger::ping_all(Instant now, const Regions& regions) {
 
 std::optional<Answer> Pinger::answered(const Pong& pong) {
   if (pong.origin != group_.self()) return std::nullopt;
+  heed_epoch();
   const auto sent = book_.answered(pong.sequence);
   if (!sent) return std::nullopt;
   newest_epoch_ = std::max(newest_epoch_, pong.stamp.epoch);

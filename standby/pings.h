@@ -40,6 +40,7 @@ class Pinger {
 
  private:
   NodeId next_target(const Regions& regions);
+  void heed_epoch();
   bool send(NodeId to, std::uint64_t sequence);
   void judge_hash(const Pong& pong);
 

@@ -221,8 +221,26 @@ void Replication::expire_waiting(Instant now) {
 
 // --- what happens here ---
 
+// At once: from the entry on that turns it, what clients ask belongs to another
+// region, and no read goes by what the epoch before had confirmed.
+void Replication::heed_role() {
+  const auto role = group_.role();
+  if (role_ == GroupRole::kPrimary && role != GroupRole::kPrimary) {
+    source_.end_all();
+    followers_.release();
+  }
+  if (!follows(role)) client_.stop();
+  role_ = role;
+  if (forward_) forward_->following(follows(role));
+  if (std::exchange(epoch_, group_.epoch()) == group_.epoch()) return;
+  const Error over{Code::kUnavailable, "leeward: epoch " + std::to_string(epoch_.value()) + " has begun; ask again"};
+  for (auto& w : std::exchange(waiting_commits_, {})) w.done(over);
+  for (auto& [index, w] : std::exchange(waiting_applies_, {})) w.done(over);
+}
+
 void Replication::role_changed() {
   surveyed_ = {};
+  if (!stopping_ && group_.lineage().known()) heed_role();
   if (!stopping_ && group_.lineage().known()) client_.tick(group_.clock().now(), regions_);
 }
 
@@ -235,6 +253,7 @@ void Replication::committed(Index) {
 }
 
 void Replication::applied(std::span<const Entry> entries) {
+  if (!stopping_ && (group_.role() != role_ || group_.epoch() != epoch_)) heed_role();
   client_.applied();
   promoter_.applied(entries);
   const auto index = group_.state().applied().point.position.index;
@@ -253,25 +272,16 @@ void Replication::tick() {
     regions_ = survey(group_);
     surveyed_ = now;
   }
-  const auto role = group_.role();
-  if (role_ == GroupRole::kPrimary && role != GroupRole::kPrimary) {
-    source_.end_all();
-    followers_.release();
-  }
-  role_ = role;
-  if (forward_) forward_->following(follows(role));
-  if (role == GroupRole::kPrimary)
+  heed_role();
+  if (role_ == GroupRole::kPrimary)
     tick_primary(now);
-  else if (follows(role))
+  else if (follows(role_))
     tick_following(now);
-  else
-    client_.stop();
   expire_waiting(now);
   promoter_.tick(now);
 }
 
 void Replication::tick_primary(Instant now) {
-  client_.stop();
   followers_.tick(now, regions_);
   source_.tick(now);
   arming_.tick(now, regions_);

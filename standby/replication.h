@@ -106,6 +106,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   void received(NodeId from, Bytes bytes);
   void dispatch(NodeId from, const Header& header, Body body, std::size_t wire_bytes);
   void answered(NodeId from, const Pong& pong);
+  void heed_role();
   void tick();
   void tick_primary(Instant now);
   void tick_following(Instant now);
@@ -136,7 +137,8 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
 
   Regions regions_;
   Instant surveyed_{};
-  GroupRole role_ = GroupRole::kUnknown;  // as of the last tick
+  GroupRole role_ = GroupRole::kUnknown;  // as heeded
+  Epoch epoch_;                           // likewise; 0: not yet
   std::map<NodeId, Told> told_;
   std::vector<NamedCheck> eligibility_;  // of the group, as last shown
   std::string damage_;  // what a leader of this group found last; streaming refutes it

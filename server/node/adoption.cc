@@ -102,8 +102,8 @@ bool majority(const Ids& ids, const std::function<bool(NodeId)>& yes) {
 
 }  // namespace
 
-Adoption::Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, OnFailed failed)
-    : context_(context), snapshots_(snapshots), lowest_(std::move(lowest)), failed_(std::move(failed)) {}
+Adoption::Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, MayAdopt may, OnFailed failed)
+    : context_(context), snapshots_(snapshots), lowest_(std::move(lowest)), may_(std::move(may)), failed_(std::move(failed)) {}
 
 Result<void> Adoption::load() {
   auto& disk = context_.ports.disk;
@@ -234,6 +234,7 @@ bool Adoption::enough_hold(const std::string& id) const {
 }
 
 void Adoption::propose(const Manifest& manifest) {
+  if (!may_()) return;  // the epoch that it is of is about to end
   const raft::Proposal adopt{EntryKind::kAdopt, Epoch(), 0,
                              Bytes(adopt_payload(manifest.state.point.position, encode(manifest))), {}, {}};
   const auto index = context_.core->propose(context_.now(), {&adopt, 1});

@@ -33,8 +33,9 @@ class Adoption {
   // The lowest history index that every member of the group is known to have
   // applied; nullopt while one has not been heard.
   using LowestApplied = Function<std::optional<HistoryIndex>()>;
+  using MayAdopt = Function<bool()>;  // whether an Adopt may be appended now
 
-  Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, OnFailed failed);
+  Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, MayAdopt may, OnFailed failed);
 
   // At start: what is held.
   Result<void> load();
@@ -120,6 +121,7 @@ class Adoption {
   Context& context_;
   Snapshots& snapshots_;
   LowestApplied lowest_;
+  MayAdopt may_;
   OnFailed failed_;
   std::map<std::string, Manifest> held_;  // by id
   std::optional<Manifest> need_;

@@ -70,6 +70,7 @@ inline constexpr const char* kLeaseNotFound = "etcdserver: requested lease not f
 inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space exceeded";
 inline constexpr const char* kStateFull =
     "leeward: this member's disk has no space for what is committed: ask another member, or for a serializable read";
+inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text

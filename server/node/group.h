@@ -67,7 +67,14 @@ class Group {
   virtual Lineage lineage() const = 0;
   virtual GroupId group() const = 0;
   virtual Epoch epoch() const = 0;
-  virtual GroupRole role() const = 0;
+  virtual GroupRole role() const = 0;         // as applied
+  // The role that the log's end gives, uncommitted entries included, as far as
+  // this member can tell: a leader that is about to be primary follows no more.
+  virtual GroupRole role_at_end() { return role(); }
+  // Whether the history applied here ends the epoch with a Seal that is open: no
+  // linearizable read that is confirmed from there on may be answered, for
+  // another region may serve already.
+  virtual bool sealed() const { return false; }
   virtual bool is_leader() const = 0;        // and an entry of its own term is committed
   virtual NodeId leader() const = 0;
   virtual Term term() const = 0;

@@ -75,6 +75,9 @@ void Member::start_core(raft::Membership membership, bool first) {
   if (!strangers.empty())
     context_.ports.log.warn("the configuration lists nodes that are no members of this node's group; what the group has stored "
                             "counts", {{"nodes", strangers}, {"voters", m.voters.size()}});
+  if (const auto listed = own_list(context_.options.nodes, self()).front().role; listed != role())
+    context_.ports.log.info("the configuration names another role than the group has by its log, which counts",
+                            {{"configured", name(listed)}, {"role", name(role())}});
   // Alone in its group nobody else can lead: no need to wait.
   if (m.voters.size() == 1 && m.is_voter(self()) && !m.joint()) context_.core->campaign(context_.now());
   wake();

@@ -76,6 +76,8 @@ class Member final : public Service, public Group {
   GroupId group() const override { return context_.group.control.group; }
   Epoch epoch() const override { return context_.state->applied().epoch; }
   GroupRole role() const override;
+  GroupRole role_at_end() override;
+  bool sealed() const override { return region_log_->applied().history().seal.has_value(); }
   bool is_leader() const override;
   bool leads() const { return context_.is_leader(); }  // ready or not
   NodeId leader() const override { return context_.leader(); }

@@ -30,7 +30,10 @@ Result<Manifest> judge_adopt(const Entry& entry, const AppliedState& state) {
 void Member::meet_adopt() {
   auto manifest = judge_adopt(to_apply_.front(), context_.state->applied());
   if (!manifest.ok()) return fail(manifest.error());
-  if (auto result = apply_to_group(to_apply_.front(), context_.group); !result.ok()) return fail(result.error());
+  const auto& front = to_apply_.front();
+  const auto judged = region_log_->applied().judge(region::State::Origin::kReceived, front.kind, front.epoch, front.payload.view());
+  if (!judged.ok()) return fail({Code::kCorrupt, "an Adopt may not stand in this log: " + judged.error().message});
+  if (auto result = apply_to_group(front, context_.group); !result.ok()) return fail(result.error());
   adopting_ = Adopting{std::move(*manifest), encode(context_.group), 1, false, {}};
   adoption_->need(adopting_->manifest);
   wait_for_adopt();

@@ -59,6 +59,8 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
     auto answer = [this, &reply, done = std::move(done)](Result<Index> index) mutable {
       Result<void> result;
       if (!index.ok()) result = index.error();
+      // Asked after what was confirmed is applied: a Seal before it is seen.
+      else if (sealed()) result = Error{Code::kUnavailable, text::kSealed};
       context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
     };
     if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
@@ -185,6 +187,7 @@ void Member::serve_keep_alive(std::int64_t lease, CallDone done) {
   reads_->arrive(std::nullopt, [this, lease, done = std::move(done)](Result<Index> index) mutable {
     if (!index.ok()) return done(index.error());
     if (!lessor_->leading()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
+    if (sealed()) return done(Error{Code::kUnavailable, text::kSealed});
     const auto ttl = lessor_->renew(context_.now(), lease);
     if (!ttl) return done(Error{Code::kNotFound, text::kLeaseNotFound});
     done(*ttl);
@@ -196,6 +199,7 @@ void Member::serve_lease_remaining(std::int64_t lease, CallDone done) {
   reads_->arrive(std::nullopt, [this, lease, done = std::move(done)](Result<Index> index) mutable {
     if (!index.ok()) return done(index.error());
     if (!lessor_->leading()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
+    if (sealed()) return done(Error{Code::kUnavailable, text::kSealed});
     const auto left = lessor_->remaining(context_.now(), lease);
     if (!left) return done(Error{Code::kNotFound, text::kLeaseNotFound});
     done(std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(*left).count(), 0));

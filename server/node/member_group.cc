@@ -20,6 +20,11 @@ GroupRole Member::role() const {
 
 bool Member::is_leader() const { return context_.is_leader() && context_.core->status().leader_ready; }
 
+GroupRole Member::role_at_end() {
+  const auto* prefix = context_.group.started() ? region_log_->prefix() : nullptr;
+  return prefix ? prefix->role() : role();
+}
+
 Term Member::term() const { return context_.core ? context_.core->term() : context_.log->hard_state().term; }
 
 const raft::Membership& Member::membership() const {

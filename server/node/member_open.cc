@@ -106,7 +106,7 @@ Result<void> Member::open_storage() {
       [this](const Error& error) { fail(error); });
   LEEWARD_TRY(snapshots_->load());
   adoption_ = std::make_unique<Adoption>(
-      context_, *snapshots_, [this] { return lowest_applied(); }, [this](const Error& error) { fail(error); });
+      context_, *snapshots_, [this] { return lowest_applied(); }, [this] { return region_log_->may_adopt(); }, [this](const Error& error) { fail(error); });
   LEEWARD_TRY(adoption_->load());
   snapshots_->serve_also([this](const std::string& id, std::uint32_t file) { return adoption_->file(id, file); });
   publish_status();

@@ -93,7 +93,8 @@ bool Proposals::cut_one() {
   const auto now = context_.now();
   if (!regions_.judge({&proposal, 1}).ok()) {
     // The log's end says that this group makes no history: it is about to know it.
-    for (auto& w : writes) refuse(w, {Code::kUnavailable, text::kStandby});
+    const char* why = regions->history().seal ? text::kSealed : text::kStandby;
+    for (auto& w : writes) refuse(w, {Code::kUnavailable, why});
     return false;
   }
   auto index = context_.core->propose(now, {&proposal, 1});

@@ -57,6 +57,18 @@ const region::State* RegionLog::prefix() {
   return &prefix_;
 }
 
+bool RegionLog::may_adopt() const {
+  if (!context_.is_leader() || !applied_.judge(region::State::Origin::kOwn, EntryKind::kAdopt, Epoch(), {}).ok()) return false;
+  for (auto at = applied_at_; at < context_.core->last().index;) {
+    const auto entries = context_.core->read(at + 1, context_.core->last().index + 1, kFoldBytes);
+    if (!entries.ok() || entries->empty()) return false;  // the log's own reader says why
+    for (const auto& entry : *entries)
+      if (entry.kind == EntryKind::kEpochChange || entry.kind == EntryKind::kFollow) return false;
+    at = entries->back().index;
+  }
+  return true;
+}
+
 Result<void> RegionLog::judge(std::span<const raft::Proposal> proposals) {
   const auto* before = prefix();
   if (!before) return Error{Code::kUnavailable, text::kNoLeader};

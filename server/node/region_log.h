@@ -31,6 +31,9 @@ class RegionLog {
   // A leader's whole log, uncommitted entries included; nullptr where it cannot
   // be told: no leader, or its state is waited for.
   const region::State* prefix();
+  // Whether a leader may take over a state of this epoch: not behind an entry,
+  // committed or not, that ends it. Also while an earlier Adopt is waited for.
+  bool may_adopt() const;
   // Whether these may be appended now, one after the other. Errors: kInvalid and
   // the rule, kUnavailable.
   Result<void> judge(std::span<const raft::Proposal> proposals);

@@ -285,6 +285,9 @@ Result<void> State::judge_control(EntryKind kind, std::string_view payload) cons
       if (!v.ok()) return v.error();
       return judge(*v);
     }
+    case EntryKind::kAdopt:
+      if (role() != GroupRole::kStandby && role() != GroupRole::kObserver) return refused("only a following group adopts a state");
+      return {};
     case EntryKind::kResigned: {
       auto v = decode_resigned(payload);
       if (!v.ok()) return v.error();

@@ -251,6 +251,16 @@ TEST_F(Rule, AnEpochBeginsWhereTheHistoryEndsAndIsTheNextOne) {
   EXPECT_EQ(west.append(EntryKind::kEpochChange, change), "an unforced epoch is the next one");
 }
 
+TEST_F(Rule, AStateIsAdoptedByFollowingGroupsOnly) {
+  arm();
+  const std::string adopt = adopt_payload(north.state().end(), "manifest");
+  EXPECT_EQ(east.append(EntryKind::kAdopt, adopt), "only a following group adopts a state");
+  ASSERT_TRUE(west.state().judge(State::Origin::kOwn, EntryKind::kAdopt, Epoch(), adopt).ok());
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  EXPECT_EQ(west.append(EntryKind::kAdopt, adopt), "only a following group adopts a state");
+  EXPECT_TRUE(north.state().judge(State::Origin::kOwn, EntryKind::kAdopt, Epoch(), adopt).ok());
+}
+
 TEST_F(Rule, AnEpochOfAnotherGroupIsReceivedByFollowersOnlyAndOnlyANewerOne) {
   arm();
   const EpochChange change = west.change();

@@ -13,6 +13,13 @@ std::string text(const T& v) {
   return std::to_string(v.value());
 }
 
+// Nothing tells an old primary yet that its epoch is over: what it acknowledges
+// meanwhile is lost with it, and held against its own epoch only.
+bool same_epoch(Revision a, Revision b) {
+  const auto of = [](Revision r) { return std::max<std::int64_t>(r.value() / region::kRevisionsOfAnEpoch, 1); };
+  return of(a) == of(b);
+}
+
 Hash digest(const Entry& e) { return sha256(e.payload.view()); }
 
 }  // namespace
@@ -34,9 +41,73 @@ void Checkers::leader(GroupRole group, const node::Member& member) {
     report("I3: the leader of term " + text(member.term()) + " has another entry at " + text(index));
 }
 
+Checkers::Branch& Checkers::branch(region::PromotionId tip, HistoryIndex index) {
+  auto* b = &branches_[tip];
+  while (tip != 0 && index <= b->fork) b = &branches_[tip = b->before];
+  return *b;
+}
+
+region::PromotionId Checkers::tip(GroupRole group, Index index) {
+  const auto& branches = groups_[group].branches;
+  const auto after = branches.upper_bound(index);
+  return after == branches.begin() ? 0 : std::prev(after)->second;
+}
+
+void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entry> entries) {
+  for (const auto& e : entries) {
+    if (e.kind != EntryKind::kEpochChange) continue;
+    const auto change = region::decode_epoch_change(e.payload.view());
+    if (!change.ok()) return report("node " + text(node) + " applied an EpochChange that does not parse");
+    const auto on = tip(group, Index(e.index.value() - 1));
+    groups_[group].branches[e.index] = change->promotion;
+    if (const auto known = branches_.find(change->promotion); known != branches_.end()) {
+      if (known->second.fork != change->fork || known->second.epoch != change->epoch)
+        report("I2: node " + text(node) + " applied another EpochChange of promotion " + std::to_string(change->promotion));
+      continue;
+    }
+    const bool forced = change->ending == region::Ending::kForced;
+    for (const auto& [promotion, b] : branches_)
+      if (b.epoch == change->epoch && !b.forced && !forced)
+        report("I1: epoch " + text(change->epoch) + " begins twice, unforced: node " + text(node) + " applied promotion " +
+               std::to_string(change->promotion));
+    Branch begun;
+    begun.before = on;
+    while (begun.before != 0 && change->fork <= branches_[begun.before].fork) begun.before = branches_[begun.before].before;
+    begun.fork = begun.committed = change->fork;
+    begun.epoch = change->epoch;
+    begun.forced = forced;
+    for (const auto& [role, g] : groups_)
+      if (g.regions.control().group == change->group) begun.writer = role;
+    branches_.emplace(change->promotion, std::move(begun));
+  }
+}
+
+std::optional<std::pair<Index, HistoryIndex>> Checkers::unapplied_change(GroupRole group, NodeId node, const LogView& log) {
+  auto& seen = seen_[node];
+  const auto base = log.base(), last = log.last();
+  const auto cut = [&] {
+    if (seen.upto < base.index || seen.upto > last.index) return true;
+    const auto point = log.point(seen.upto);
+    return point.ok() && point->term != seen.term;
+  };
+  if (cut()) seen = {base.index, base.term, {}};
+  while (seen.upto < last.index) {
+    const auto entries = log.read(seen.upto + 1, last.index + 1, 1_MiB);
+    if (!entries.ok() || entries->empty()) break;  // its end is checked when it is read
+    for (const auto& e : *entries)
+      if (e.kind == EntryKind::kEpochChange) seen.forks[e.index] = HistoryIndex(e.position.index.value() - 1);
+    seen.upto = entries->back().index;
+    seen.term = entries->back().term;
+  }
+  const auto& applied = groups_[group].branches;
+  for (const auto& change : seen.forks)
+    if (!applied.contains(change.first)) return change;
+  return std::nullopt;
+}
+
 // Which history stands at a position does not depend on who is asked.
-void Checkers::share(NodeId node, const Position& position, std::optional<Hash> payload) {
-  const auto [it, fresh] = history_.emplace(position.index, Shared{position, payload});
+void Checkers::share(NodeId node, region::PromotionId tip, const Position& position, std::optional<Hash> payload) {
+  const auto [it, fresh] = branch(tip, position.index).entries.emplace(position.index, Shared{position, payload});
   if (fresh) return;
   auto& shared = it->second;
   if (shared.position != position)
@@ -46,42 +117,55 @@ void Checkers::share(NodeId node, const Position& position, std::optional<Hash> 
   if (!shared.payload) shared.payload = payload;
 }
 
-void Checkers::check_chain(NodeId node, std::span<const Entry> entries) {
+void Checkers::check_chain(GroupRole group, NodeId node, std::span<const Entry> entries) {
   std::optional<Position> before;
   for (const auto& e : entries) {
-    const bool moves = is_history(e.kind);
-    if (!before)
-      if (const auto it = history_.find(moves ? HistoryIndex(e.position.index.value() - 1) : e.position.index); it != history_.end())
-        before = it->second.position;
+    if (!before) {
+      const auto index = is_history(e.kind) ? HistoryIndex(e.position.index.value() - 1) : e.position.index;
+      const auto& known = branch(tip(group, e.index), index).entries;
+      if (const auto it = known.find(index); it != known.end()) before = it->second.position;
+    }
     if (before && e.kind != EntryKind::kFollow && !chains(*before, e))
       report("I2: node " + text(node) + " applied an entry at " + text(e.index) + " that does not chain on the one before");
     before = e.position;
   }
 }
 
-void Checkers::ahead(NodeId node, const char* what, HistoryIndex index) {
-  if (index <= primary_committed_) return;
+void Checkers::ahead(GroupRole group, NodeId node, const char* what, region::PromotionId tip, HistoryIndex index) {
+  const auto& b = branch(tip, index);
+  if (b.writer == group || index <= b.committed) return;
   report("a standby, node " + text(node) + ", " + what + " history index " + text(index) +
-         ", the primary has committed up to " + text(primary_committed_));
+         ", the primary has committed up to " + text(b.committed));
 }
 
-void Checkers::stands(GroupRole group, NodeId node, const Position& committed, const Position& last, Instant now) {
-  share(node, committed, std::nullopt);
-  if (group == GroupRole::kPrimary) {
-    if (committed.index <= primary_committed_) return;
-    committed_at_.emplace(committed.index, now);  // and all from the one before on
-    primary_committed_ = committed.index;
-    return;
+void Checkers::stands(GroupRole group, NodeId node, const LogPoint& committed, const LogView& log, Instant now) {
+  const auto change = unapplied_change(group, node, log);
+  // What lies behind an EpochChange that nobody has applied is looked at when somebody has.
+  const bool known = !change || committed.index < change->first;
+  const auto on = tip(group, committed.index);
+  auto& b = branch(on, committed.position.index);
+  if (known && (b.writer == group || committed.index <= log.last().index)) {
+    share(node, on, committed.position, std::nullopt);
+    ahead(group, node, "has committed", on, committed.position.index);
   }
-  ahead(node, "has committed", committed.index);
-  ahead(node, "holds", last.index);
-  if (const auto it = history_.find(last.index); it != history_.end() && it->second.position != last)
-    report("I2: the log of node " + text(node) + " ends in another history at history index " + text(last.index));
+  if (known && b.writer == group && committed.position.index > b.committed) {
+    b.committed_at.emplace(committed.position.index, now);  // and all from the one before on
+    b.committed = committed.position.index;
+  }
+  const auto last = log.last();
+  const auto end = tip(group, last.index);
+  if (change) return ahead(group, node, "ends an epoch at", end, change->second);
+  ahead(group, node, "holds", end, last.position.index);
+  const auto& entries = branch(end, last.position.index).entries;
+  if (branch(end, last.position.index).writer == group) return;
+  if (const auto it = entries.find(last.position.index); it != entries.end() && it->second.position != last.position)
+    report("I2: the log of node " + text(node) + " ends in another history at history index " + text(last.position.index));
 }
 
-void Checkers::lag(NodeId node, HistoryIndex held, const Lag& told, Instant now, double drift) {
-  const auto missing = committed_at_.upper_bound(held);
-  const double age = missing == committed_at_.end() ? 0 : to_s(now - missing->second);
+void Checkers::lag(GroupRole group, NodeId node, const LogPoint& held, const Lag& told, Instant now, double drift) {
+  const auto& committed_at = branch(tip(group, held.index), held.position.index).committed_at;
+  const auto missing = committed_at.upper_bound(held.position.index);
+  const double age = missing == committed_at.end() ? 0 : to_s(now - missing->second);
   constexpr double kRounding = 1e-6;
   if (told.high && age > to_s(*told.high) / (1 - drift) + kRounding)
     report("node " + text(node) + " says that it lags by " + std::to_string(to_s(*told.high)) +
@@ -98,39 +182,51 @@ void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
     if (!made.ok()) return report("node " + text(node) + " applied a bootstrap that does not parse");
     g.regions = region::State(made->control, {}, g.regions.end());
   }
+  auto& b = branch(tip(group, entry.index), entry.position.index);
   if (entry.kind == EntryKind::kAdopt) {
     ++adoptions_;
     // The state that is taken over holds what the history says up to there.
-    for (auto it = about_regions_.upper_bound(g.regions.end().index);
-         it != about_regions_.end() && it->first <= entry.position.index; ++it)
+    for (auto it = b.about_regions.upper_bound(g.regions.end().index);
+         it != b.about_regions.end() && it->first <= entry.position.index; ++it)
       if (const auto folded = g.regions.fold(it->second); !folded.ok()) report("I1: " + folded.error().message);
   }
-  const auto origin = group == GroupRole::kPrimary ? region::State::Origin::kOwn : region::State::Origin::kReceived;
+  // By hand, beside region::State. A group that follows another history may go back.
+  if (entry.kind == EntryKind::kFollow) g.epoch = Epoch();
+  if (is_history(entry.kind)) {
+    if (entry.epoch < g.epoch)
+      report("I1: node " + text(node) + " applied entry " + text(entry.index) + " of epoch " + text(entry.epoch) +
+             " behind one of epoch " + text(g.epoch));
+    g.epoch = entry.epoch;
+  }
+  const auto origin = g.regions.role() == GroupRole::kPrimary ? region::State::Origin::kOwn : region::State::Origin::kReceived;
   const auto judged = g.regions.judge(origin, entry.kind, entry.epoch, entry.payload.view());
   if (!judged.ok())
     report("I1: node " + text(node) + " applied entry " + text(entry.index) + ", which may not stand there: " +
            judged.error().message);
   if (const auto folded = g.regions.fold(entry); !folded.ok())
     report("I1: node " + text(node) + " applied entry " + text(entry.index) + ": " + folded.error().message);
-  if (is_history(entry.kind) && entry.kind != EntryKind::kWrites && group == GroupRole::kPrimary) {
-    about_regions_.emplace(entry.position.index, entry);
-    check_armed(group, entry);
-  }
+  if (!is_history(entry.kind) || entry.kind == EntryKind::kWrites || group != b.writer) return;
+  b.about_regions.emplace(entry.position.index, entry);
+  check_armed(b, group, entry);
 }
 
 // By hand, beside region::State: no second arming while one counts.
-void Checkers::check_armed(GroupRole group, const Entry& entry) {
-  if (entry.kind == EntryKind::kDisarmed || entry.kind == EntryKind::kEpochChange) in_force_.reset();
+void Checkers::check_armed(Branch& b, GroupRole group, const Entry& entry) {
+  if (entry.kind == EntryKind::kDisarmed) b.in_force.reset();
   if (entry.kind == EntryKind::kArmed) {
-    if (in_force_) report("I1: two armings of one epoch, the second at history index " + text(entry.position.index));
-    in_force_ = groups_[group].regions.armed_group();
+    if (b.in_force) report("I1: two armings of one epoch, the second at history index " + text(entry.position.index));
+    b.in_force = groups_[group].regions.armed_group();
   }
   int armed = 0;
   for (const auto& [role, g] : groups_) armed += g.regions.armed() ? 1 : 0;
   if (armed > 1) report("I1: two groups are armed at once");
 }
 
-std::optional<region::Armed> Checkers::armed() const { return in_force_; }
+std::optional<region::Armed> Checkers::armed() const {
+  const auto newest = std::max_element(branches_.begin(), branches_.end(),
+                                       [](const auto& a, const auto& b) { return a.second.epoch < b.second.epoch; });
+  return newest->second.in_force;
+}
 
 void Checkers::regions_at_rest(GroupRole group, NodeId node, const StateMachine& state) {
   const auto kept = region::State::history_of(state.region_entries());
@@ -141,12 +237,13 @@ void Checkers::regions_at_rest(GroupRole group, NodeId node, const StateMachine&
 
 void Checkers::applied(GroupRole group, NodeId node, std::span<const Entry> entries, const StateMachine& machine) {
   auto& g = groups_[group];
-  const auto state = machine.applied();
-  check_chain(node, entries);
+  begin_branches(group, node, entries);
+  check_chain(group, node, entries);
   for (const auto& e : entries) {
+    const auto on = tip(group, e.index);
     if (is_history(e.kind) || e.kind == EntryKind::kAdopt)
-      share(node, e.position, is_history(e.kind) ? std::optional(digest(e)) : std::nullopt);
-    if (group != GroupRole::kPrimary) ahead(node, "applied", e.position.index);
+      share(node, on, e.position, is_history(e.kind) ? std::optional(digest(e)) : std::nullopt);
+    ahead(group, node, "applied", on, e.position.index);
     if (e.index >= g.next) g.to_fold.emplace(e.index, e);
     // A later Adopt releases from an earlier one: nobody need have applied what
     // lies between.
@@ -175,8 +272,13 @@ void Checkers::applied(GroupRole group, NodeId node, std::span<const Entry> entr
       if (refused_.contains(hash)) report("node " + text(node) + " applied a write that was refused for certain");
     }
   }
+  check_state(group, node, machine.applied());
+}
+
+void Checkers::check_state(GroupRole group, NodeId node, const AppliedState& state) {
   const auto& position = state.point.position;
-  const auto [it, fresh] = states_.emplace(position.index, StateAt{position.hash, state.state_hash, group});
+  auto& states = branch(tip(group, state.point.index), position.index).states;
+  const auto [it, fresh] = states.emplace(position.index, StateAt{position.hash, state.state_hash, group});
   if (fresh) return;
   if (it->second.position != position.hash)
     report("I2: node " + text(node) + " has another chain hash at position " + text(position.index));
@@ -202,7 +304,7 @@ void Checkers::log(GroupRole group, NodeId node, const LogView& log) {
 }
 
 void Checkers::acknowledged_put(const Told& told) {
-  if (told.revision <= told.before)
+  if (told.revision <= told.before && same_epoch(told.revision, told.before))
     report("a put of " + told.key + " got revision " + text(told.revision) + " after " + text(told.before) +
            " was acknowledged");
   const auto [it, fresh] = contents_.emplace(told.revision, std::pair{told.key, told.value});
@@ -219,7 +321,7 @@ void Checkers::refused_put(const std::string& request) {
 }
 
 void Checkers::acknowledged_read(const Told& told, Revision mod_revision) {
-  if (told.revision < told.before)
+  if (told.revision < told.before && same_epoch(told.revision, told.before))
     report("a stale read of " + told.key + ": revision " + text(told.revision) + " after " + text(told.before) +
            " was acknowledged");
   seen(told.key, told.value, mod_revision);

@@ -1,6 +1,11 @@
 // What must hold after every step, whatever fails: I1 to I4 and I8 of the
 // recovery protocol, in each group and across both, and what clients were told.
 // The first breach is kept.
+//
+// Histories part where an epoch ends before all of it was streamed. So what must
+// be one in all regions is one for each **branch**: what was written after one
+// EpochChange, named by its promotion id (0: epoch 1). Below its fork a branch
+// is the one that it began on.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/entry.h"
@@ -18,32 +24,38 @@ namespace leeward::sim {
 
 class Checkers {
  public:
-  Checkers() { history_.emplace(HistoryIndex(), Shared{}); }
+  Checkers() { branches_[0].entries.emplace(HistoryIndex(), Shared{}); }
   // "" while all holds; else which invariant broke, and how.
   const std::string& breach() const { return breach_; }
   void report(std::string what) {
     if (breach_.empty()) breach_ = std::move(what);
   }
+  // What was found, and on as if nothing had been: for stories that go on.
+  std::string forgive() { return std::exchange(breach_, std::string()); }
 
   // I1: one leader a term, by group. I3: it has all that was ever committed.
   void leader(GroupRole group, const node::Member& member);
   // I2: an index names one entry once it is committed; every entry chains on the
-  // one before; in all groups a history index names one entry, and a following
-  // group applies none that the primary has not committed. I4: an equal position
-  // is an equal state. I1: what the entries say about regions may stand there
-  // (region::State), one group at most is armed, and the state keeps it.
+  // one before; in all groups a history index of a branch names one entry, and a
+  // group applies none of a branch that the group that writes it has not
+  // committed. I4: an equal position is an equal state. I1: what the entries say
+  // about regions may stand there (region::State), one group at most is armed,
+  // the state keeps it, no group goes back to an older epoch, and no epoch is
+  // begun twice unless by force.
   void applied(GroupRole group, NodeId node, std::span<const Entry> entries, const StateMachine& state);
   // How far a member has committed and what it holds: nothing in a following
   // group is ahead of what the primary has committed, nor beside it.
-  void stands(GroupRole group, NodeId node, const Position& committed, const Position& last, Instant now);
+  void stands(GroupRole group, NodeId node, const LogPoint& committed, const LogView& log, Instant now);
   // What a standby says of its lag, by a clock that may run off by `drift`: the
   // oldest write that it lacks was committed within that interval.
-  void lag(NodeId node, HistoryIndex held, const Lag& told, Instant now, double drift);
+  void lag(GroupRole group, NodeId node, const LogPoint& held, const Lag& told, Instant now, double drift);
   // When nothing more is to be applied: the node's state says of the regions what
   // its group's log says.
   void regions_at_rest(GroupRole group, NodeId node, const StateMachine& state);
-  // The arming that counts in the primary.
+  // The arming that counts in the newest epoch.
   std::optional<region::Armed> armed() const;
+  // What a group has applied of the entries about regions.
+  const region::State& regions(GroupRole group) { return groups_[group].regions; }
   // How often two groups had a state at the same position, and it was compared.
   std::uint64_t compared_across() const { return compared_across_; }
   // How often a group took over a state.
@@ -85,28 +97,52 @@ class Checkers {
     Hash position, state;
     GroupRole group;
   };
+  struct Branch {
+    region::PromotionId before = 0;  // the branch it goes on from,
+    HistoryIndex fork;               // after this entry
+    Epoch epoch{1};
+    bool forced = false;
+    GroupRole writer = GroupRole::kPrimary;  // by what it was when all began
+    HistoryIndex committed;                  // by that group
+    std::map<HistoryIndex, Instant> committed_at;  // by the world's time
+    std::map<HistoryIndex, Shared> entries;
+    std::map<HistoryIndex, StateAt> states;
+    std::map<HistoryIndex, Entry> about_regions;
+    std::optional<region::Armed> in_force;
+  };
   struct GroupChecks {
     region::State regions;  // all entries below `next` folded
     Index next{1};
     std::map<Index, Entry> to_fold;
+    Epoch epoch;  // of the newest history entry folded
+    std::map<Index, region::PromotionId> branches;  // on which the log is, from that index on
     std::map<Term, NodeId> leaders;
     std::map<Index, Committed> committed;
     std::map<std::pair<Index, Term>, Hash> entries;
     std::map<NodeId, Index> log_checked;
   };
-  void share(NodeId node, const Position& position, std::optional<Hash> payload);
-  void check_chain(NodeId node, std::span<const Entry> entries);
-  void ahead(NodeId node, const char* what, HistoryIndex index);
+  // The EpochChanges of a log, as far as it was read; an end that is cut off is
+  // read anew.
+  struct Seen {
+    Index upto;
+    Term term;
+    std::map<Index, HistoryIndex> forks;
+  };
+  Branch& branch(region::PromotionId tip, HistoryIndex index);
+  region::PromotionId tip(GroupRole group, Index index);
+  void begin_branches(GroupRole group, NodeId node, std::span<const Entry> entries);
+  // The fork of the first EpochChange of this log that nobody has applied yet.
+  std::optional<std::pair<Index, HistoryIndex>> unapplied_change(GroupRole group, NodeId node, const LogView& log);
+  void share(NodeId node, region::PromotionId tip, const Position& position, std::optional<Hash> payload);
+  void check_chain(GroupRole group, NodeId node, std::span<const Entry> entries);
+  void ahead(GroupRole group, NodeId node, const char* what, region::PromotionId tip, HistoryIndex index);
   void fold(GroupRole group, NodeId node, const Entry& entry);
-  void check_armed(GroupRole group, const Entry& entry);
+  void check_armed(Branch& branch, GroupRole group, const Entry& entry);
+  void check_state(GroupRole group, NodeId node, const AppliedState& state);
 
   std::map<GroupRole, GroupChecks> groups_;
-  std::map<HistoryIndex, Shared> history_;
-  std::map<HistoryIndex, Entry> about_regions_;  // of the primary's history
-  HistoryIndex primary_committed_;
-  std::map<HistoryIndex, Instant> committed_at_;  // of the primary; by the world's time
-  std::optional<region::Armed> in_force_;
-  std::map<HistoryIndex, StateAt> states_;
+  std::map<region::PromotionId, Branch> branches_;
+  std::map<NodeId, Seen> seen_;
   std::uint64_t compared_across_ = 0, adoptions_ = 0;
   std::map<Revision, std::pair<std::string, std::string>> contents_;
   std::set<Hash> refused_, requests_applied_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "node/group.h"
+#include "node/group_state.h"
 #include "node/state_handle.h"
 #include "ports/log_store.h"
 
@@ -85,6 +86,8 @@ class GroupWrapper : public node::Group {
   GroupId group() const override { return group_.group(); }
   Epoch epoch() const override { return group_.epoch(); }
   GroupRole role() const override { return group_.role(); }
+  GroupRole role_at_end() override { return group_.role_at_end(); }
+  bool sealed() const override { return group_.sealed(); }
   bool is_leader() const override { return group_.is_leader(); }
   NodeId leader() const override { return group_.leader(); }
   Term term() const override { return group_.term(); }
@@ -143,6 +146,21 @@ class AppliesOtherBytes final : public node::StateHandle {
       e.payload = with_last_bit_flipped(e.payload);
     }
     return StateHandle::apply(changed, wanted, result);
+  }
+};
+
+// Takes its own group for armed, whatever the history says.
+class ClaimsArmed final : public node::StateHandle {
+ public:
+  using StateHandle::StateHandle;
+  std::vector<RegionEntry> region_entries() const override {
+    auto entries = StateHandle::region_entries();
+    const auto group = node::decode_group_state(group_state());
+    if (!group.ok() || !group->started()) return entries;
+    std::erase_if(entries, [](const RegionEntry& e) { return e.kind == EntryKind::kArmed; });
+    const region::Armed forged{1, group->control.group, "west"};
+    entries.push_back({EntryKind::kArmed, applied().epoch, applied().point.position.index, Bytes(region::encode(forged)), Revision()});
+    return entries;
   }
 };
 

@@ -102,6 +102,7 @@ WorldOptions varied(std::uint64_t seed, int regions) {
     o.retain_log_bytes = 4_KiB;
     o.checkpoint_interval = 40;
   }
+  o.end_epoch = seed / 2 % 5 == 4;
   return o;
 }
 
@@ -184,7 +185,7 @@ node::MemberOptions World::member_options(NodeId id) const {
 
 void World::start(NodeId id) {
   auto& n = nodes_.at(id);
-  if (n.process) return;
+  if (n.process || n.lost) return;
   n.process = std::make_unique<Process>(*this, n);
   auto& p = *n.process;
   node::MemberPorts ports{*n.clock, *n.disk, p.core, p.wal, p.files, p.random, p.link, p.log, {}, {}, {}, {}};
@@ -196,6 +197,9 @@ void World::start(NodeId id) {
     if (options_.plants.other_bytes_applied && p.spec.id == NodeId(2))
       return std::unique_ptr<StateMachine>(
           std::make_unique<AppliesOtherBytes>(std::shared_ptr<StateMachine>(std::move(*state))));
+    if (options_.plants.arming_forged && p.spec.id.value() == static_cast<std::uint64_t>(options_.primaries) + 2)
+      return std::unique_ptr<StateMachine>(
+          std::make_unique<ClaimsArmed>(std::shared_ptr<StateMachine>(std::move(*state))));
     return std::unique_ptr<StateMachine>(std::move(*state));
   };
   ports.open_log = [this, &n, &p](const Path& dir, Incarnation owner,
@@ -221,7 +225,10 @@ void World::start(NodeId id) {
     if (!superblock.ok()) return superblock.error();
     return std::unique_ptr<Superblock>(std::move(*superblock));
   };
-  ports.fatal = [&n](const Error&) { n.doomed = true; };
+  ports.fatal = [&n](const Error& error) {
+    n.doomed = true;
+    n.fatal = error;
+  };
   auto opened = node::Member::open(std::move(ports), member_options(id));
   n.open_error.clear();
   if (!opened.ok()) {
@@ -281,6 +288,14 @@ void World::wipe(NodeId id) {
   auto& n = nodes_.at(id);
   n.disk = std::make_unique<test::MemoryDisk>();
   n.fresh = true;
+}
+
+void World::lose(GroupRole group) {
+  for (auto& [id, n] : nodes_) {
+    if (n.spec.role != group) continue;
+    end(id, true);
+    n.lost = true;
+  }
 }
 
 void World::stop(NodeId id) {
@@ -343,6 +358,7 @@ std::optional<NodeId> World::leader(GroupRole group) const {
 bool World::caught_up() {
   std::optional<Position> first;
   for (auto& [id, n] : nodes_) {
+    if (n.lost) continue;
     if (!n.process || !n.process->member || !n.process->member->lineage().known()) return false;
     const auto position = n.process->member->state().applied().point.position;
     if (!first) first = position;
@@ -378,8 +394,8 @@ void World::check_step() {
     const auto& m = *n.process->member;
     if (two_regions()) {
       auto& stood = stood_[id];
-      const std::pair now{m.committed().index, m.last().index};
-      if (now != stood) checkers.stands(n.spec.role, id, m.committed().position, m.last().position, scheduler.now());
+      const std::pair now{m.committed().index, m.log().last()};
+      if (now != stood) checkers.stands(n.spec.role, id, m.committed(), m.log(), scheduler.now());
       stood = now;
     }
     if (!m.leads()) continue;
@@ -395,8 +411,9 @@ void World::check_lag() {
   lag_checked_ = scheduler.now();
   for (auto& [id, n] : nodes_) {
     if (n.spec.role == GroupRole::kPrimary || !n.process || !n.process->member || !n.process->stream) continue;
-    const auto held = n.process->member->state().applied().point.position;
-    checkers.lag(id, held.index, n.process->stream->pinger().meter().lag(held, n.clock->now()), scheduler.now(), kDrift);
+    if (n.process->member->role() == GroupRole::kPrimary) continue;  // nobody is ahead of it
+    const auto held = n.process->member->state().applied().point;
+    checkers.lag(n.spec.role, id, held, n.process->stream->pinger().meter().lag(held.position, n.clock->now()), scheduler.now(), kDrift);
   }
 }
 
@@ -421,8 +438,8 @@ void World::run_for(Duration time) {
 
 // --- clients ---
 
-std::shared_ptr<World::Put> World::put(NodeId id, const std::string& key, const std::string& value,
-                                       std::optional<Duration> deadline) {
+std::shared_ptr<World::Put> World::put_through(node::Service& service, NodeId id, const std::string& key,
+                                               const std::string& value, std::optional<Duration> deadline) {
   auto ended = std::make_shared<Put>();
   Command command;
   command.op = Op::kPut;
@@ -430,7 +447,7 @@ std::shared_ptr<World::Put> World::put(NodeId id, const std::string& key, const 
   std::optional<Instant> until;
   if (deadline) until = nodes_.at(id).clock->now() + *deadline;
   const auto before = checkers.highest();
-  member(id)->propose(std::move(command), until, *client_loop_, [this, ended, before, key, value](node::Outcome o) {
+  service.propose(std::move(command), until, *client_loop_, [this, ended, before, key, value](node::Outcome o) {
     if (o.end == node::Outcome::End::kApplied && o.result.etcd_error.empty())
       checkers.acknowledged_put({before, key, value, o.result.revision});
     ended->outcome = std::move(o);
@@ -439,17 +456,33 @@ std::shared_ptr<World::Put> World::put(NodeId id, const std::string& key, const 
   return ended;
 }
 
-void World::read(NodeId id, const std::string& key) {
+std::shared_ptr<World::Put> World::put(NodeId id, const std::string& key, const std::string& value,
+                                       std::optional<Duration> deadline) {
+  return put_through(*member(id), id, key, value, deadline);
+}
+
+std::shared_ptr<World::Put> World::client_put(NodeId id, const std::string& key, const std::string& value) {
+  return put_through(*service(id), id, key, value, std::nullopt);
+}
+
+std::shared_ptr<World::Read> World::read(NodeId id, const std::string& key) {
+  auto ended = std::make_shared<Read>();
   const auto before = checkers.highest();
-  auto serve = [this, id, key, before] {
+  auto serve = [this, id, key, before, ended](Result<void> confirmed) {
     if (!member(id)) return;
+    ended->ended = true;
+    ended->confirmed = std::move(confirmed);
+    if (!ended->confirmed.ok()) return;
     auto found = read_key(member(id)->state(), key);
-    if (found.ok()) checkers.acknowledged_read({before, key, found->value, found->revision}, found->mod_revision);
+    if (!found.ok()) return;
+    ended->value = found->value;
+    checkers.acknowledged_read({before, key, found->value, found->revision}, found->mod_revision);
   };
-  if (member(id)->read_now()) return serve();
-  member(id)->read_barrier(std::nullopt, *client_loop_, [serve](Result<void> r) {
-    if (r.ok()) serve();
-  });
+  if (service(id)->read_now())
+    serve({});
+  else
+    service(id)->read_barrier(std::nullopt, *client_loop_, serve);
+  return ended;
 }
 
 std::optional<std::string> World::peek(NodeId id, const std::string& key) {
@@ -472,7 +505,7 @@ void World::next_operation(Client& client) {
   const auto operation = ++client.operation;
   // A node may die with the request: then nobody ever answers.
   scheduler.after(9s, [this, &client, operation] { finish(client, operation, 10ms); });
-  const bool afar = two_regions() && dice.chance(0.15);
+  const bool afar = two_regions() && (dice.chance(0.15) || nodes_.at(NodeId(1)).lost);
   const auto id = NodeId(1 + (afar ? static_cast<std::uint64_t>(options_.primaries) : 0) +
                          dice.below(static_cast<std::uint64_t>(afar ? options_.standbys : options_.primaries)));
   if (!member(id)) return finish(client, operation, 50ms);
@@ -535,10 +568,14 @@ void World::client_read(Client& client, NodeId id) {
 // --- ends ---
 
 bool World::all_equal() {
-  if (two_regions() && (!caught_up() || !checkers.armed())) return false;
+  if (two_regions() && !caught_up()) return false;
+  const bool lost = nodes_.at(NodeId(1)).lost;
+  if (two_regions() && !lost && (epoch_is_to_end_ || !checkers.armed())) return false;
+  if (lost && checkers.regions(GroupRole::kStandby).role() != GroupRole::kPrimary) return false;
   std::optional<AppliedState> first;
   std::map<GroupRole, Index> applied;
   for (auto& [id, n] : nodes_) {
+    if (n.lost) continue;
     if (!n.process || !n.process->member || !n.process->member->lineage().known()) return false;
     auto& m = *n.process->member;
     if (m.leader() == NodeId()) return false;
@@ -572,6 +609,7 @@ bool World::settle(Duration limit) {
   if (!equal) checkers.report("the members do not come to rest");
   if (!checkers.breach().empty()) return false;
   for (auto& [id, n] : nodes_) {
+    if (n.lost) continue;
     checkers.log(n.spec.role, id, n.process->member->log());
     if (!two_regions()) continue;
     checkers.regions_at_rest(n.spec.role, id, n.process->member->state());
@@ -590,17 +628,90 @@ void World::check_streams(NodeId id) {
     checkers.report("node " + std::to_string(id.value()) + " finds that the regions hold different histories");
 }
 
-// Every acknowledged put is to be found at its own revision, at every member.
+// Every acknowledged put is to be found at its own revision, at every member;
+// but for those of a tail that its region was lost with: their revisions lie
+// between an epoch's last that is kept and the next one's first.
 void World::verify_acknowledged() {
   for (auto& [id, n] : nodes_) {
-    if (n.spec.role != GroupRole::kPrimary && !two_regions()) continue;
+    if (n.lost || (n.spec.role != GroupRole::kPrimary && !two_regions())) continue;
+    auto& state = n.process->member->state();
+    std::vector<std::pair<Revision, Revision>> gaps;
+    for (const auto& entry : state.region_entries())
+      if (entry.kind == EntryKind::kEpochChange)
+        if (const auto change = region::decode_epoch_change(entry.payload.view()); change.ok())
+          gaps.emplace_back(entry.forked, region::first_revision(*change, entry.forked));
     for (const auto& told : checkers.puts()) {
-      auto found = read_key(n.process->member->state(), told.key, told.revision);
+      if (std::any_of(gaps.begin(), gaps.end(),
+                      [&](const auto& gap) { return gap.first < told.revision && told.revision < gap.second; }))
+        continue;
+      auto found = read_key(state, told.key, told.revision);
       if (found.ok() && found->exists && found->value == told.value && found->mod_revision == told.revision) continue;
       return checkers.report("the acknowledged put of " + told.key + " at revision " +
                              std::to_string(told.revision.value()) + " is lost at node " + std::to_string(id.value()));
     }
   }
+}
+
+// --- epochs ---
+
+region::EpochChange World::change_at(NodeId id, region::Ending ending) {
+  auto& m = *member(id);
+  region::EpochChange change;
+  change.epoch = m.epoch() + 1;
+  change.promotion = dice.next() | 1;
+  change.group = m.group();
+  change.region = nodes_.at(id).spec.region;
+  change.fork = m.last().position.index;
+  change.fork_hash = m.last().position.hash;
+  change.ending = ending;
+  return change;
+}
+
+Result<Index> World::propose(NodeId id, EntryKind kind, Epoch epoch, std::string payload) {
+  raft::Proposal proposal;
+  proposal.kind = kind;
+  proposal.epoch = epoch;
+  proposal.payload = Bytes(std::move(payload));
+  return member(id)->propose({&proposal, 1});
+}
+
+Result<Index> World::propose(NodeId id, const region::EpochChange& change) {
+  return propose(id, EntryKind::kEpochChange, change.epoch, region::encode(change));
+}
+
+// The primary is gone for good as soon as the standby may do without it, or some
+// time later: until then it acknowledges what is lost with it.
+void World::begin_end_of_epoch() {
+  if (!checkers.regions(GroupRole::kStandby).armed()) {
+    scheduler.after(100ms, [this] { begin_end_of_epoch(); });
+    return;
+  }
+  if (dice.chance(0.4)) return seal();
+  scheduler.after(dice.chance(0.5) ? Duration(0) : dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
+  drive_end_of_epoch();
+}
+
+// A planned end: the primary seals, and is lost when the standby has taken over
+// or some time later.
+void World::seal() {
+  const auto& primary = checkers.regions(GroupRole::kPrimary);
+  const auto id = leader();
+  if (primary.history().seal) return drive_end_of_epoch();
+  if (const auto armed = primary.armed_group(); id && armed)
+    (void)propose(*id, EntryKind::kSeal, Epoch(1), region::encode(region::Seal{dice.next() | 1, armed->group, armed->arming}));
+  scheduler.after(dice.between(1ms, 200ms), [this] { seal(); });
+}
+
+void World::drive_end_of_epoch() {
+  const bool sealed = checkers.regions(GroupRole::kPrimary).history().seal.has_value();
+  if (checkers.regions(GroupRole::kStandby).role() == GroupRole::kPrimary) {
+    if (sealed) scheduler.after(dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
+    return;
+  }
+  // Refused while an earlier one is under way; a leader that is lost with it leaves room for another.
+  const auto ending = sealed ? region::Ending::kSealed : region::Ending::kGuarded;
+  if (const auto id = leader(GroupRole::kStandby)) (void)propose(*id, change_at(*id, ending));
+  scheduler.after(dice.between(1ms, 200ms), [this] { drive_end_of_epoch(); });
 }
 
 // What a line between two regions does, and a region that is away as a whole.
@@ -670,6 +781,9 @@ bool World::torment(Duration time) {
     return false;
   }
   start_clients();
+  epoch_is_to_end_ = two_regions() && options_.end_epoch;
+  if (epoch_is_to_end_)
+    scheduler.after(dice.between(time / 4, time / 2), [this] { begin_end_of_epoch(); });
   const auto until = scheduler.now() + time;
   while (scheduler.now() < until && checkers.breach().empty()) {
     run_for(dice.between(50ms, 2500ms));

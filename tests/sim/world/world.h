@@ -34,6 +34,7 @@ struct Plants {
   bool stream_unchecked = false;      // by a following group
   bool streamed_before_commit = false;
   bool answered_without_round = false;
+  bool arming_forged = false;         // the second standby takes its group for armed
 };
 
 struct WorldOptions {
@@ -44,6 +45,7 @@ struct WorldOptions {
   std::uint64_t checkpoint_interval = 200;  // writes; small, so that snapshots happen
   std::uint64_t retain_log_bytes = 64_KiB;
   bool stream = false;  // the standbys follow the primaries, and clients ask both
+  bool end_epoch = false;  // a torment loses the primary region for good, and the standby ends the epoch
   Network::Weather weather, wan;
   Plants plants;
   bool log_to_stderr = false;
@@ -67,6 +69,9 @@ class World {
   void wipe(NodeId id);            // crash, and the disk is replaced by an empty one
   void stop(NodeId id);            // graceful; runs until it is down
   void stop_some_time(NodeId id);  // graceful; goes on at once
+  // All of a region crash, and are never started again.
+  void lose(GroupRole group);
+  bool lost(NodeId id) const { return nodes_.at(id).lost; }
   bool running(NodeId id) const { return nodes_.at(id).process != nullptr; }
   node::Member* member(NodeId id);
   node::Service* service(NodeId id);          // what a client of that node is given
@@ -80,6 +85,14 @@ class World {
   bool caught_up();
   std::string standing();  // where each member stands, for a failure's message
   const std::string& open_error(NodeId id) const { return nodes_.at(id).open_error; }
+  // Why the member ended itself last; nullopt: it never did.
+  const std::optional<Error>& fatal(NodeId id) const { return nodes_.at(id).fatal; }
+
+  // --- epochs ---
+  // What a promotion of this member's group would append now.
+  region::EpochChange change_at(NodeId id, region::Ending ending = region::Ending::kGuarded);
+  Result<Index> propose(NodeId id, EntryKind kind, Epoch epoch, std::string payload);
+  Result<Index> propose(NodeId id, const region::EpochChange& change);
 
   // The disk of a node answers nothing until it is told to again.
   void hang_disk(NodeId id, bool hangs);
@@ -103,8 +116,16 @@ class World {
   };
   std::shared_ptr<Put> put(NodeId id, const std::string& key, const std::string& value,
                            std::optional<Duration> deadline = std::nullopt);
-  // A linearizable read through `id`, checked when it is answered.
-  void read(NodeId id, const std::string& key);
+  // The same as a client of that node: what is not for it is passed on.
+  std::shared_ptr<Put> client_put(NodeId id, const std::string& key, const std::string& value);
+  struct Read {
+    bool ended = false;
+    Result<void> confirmed;
+    std::string value;  // "": no such key
+  };
+  // A linearizable read through `id`, as a client of that node; checked when it
+  // is answered.
+  std::shared_ptr<Read> read(NodeId id, const std::string& key);
   // The value at one node's state, without any barrier.
   std::optional<std::string> peek(NodeId id, const std::string& key);
   std::uint64_t acknowledged() const { return checkers.puts().size(); }
@@ -133,6 +154,8 @@ class World {
     std::uint64_t starts = 0;
     bool fresh = true;    // nothing on its disk yet
     bool doomed = false;  // its fatal handler ran: dies at the next event
+    bool lost = false;    // never started again
+    std::optional<Error> fatal;
     std::string open_error;
   };
   struct Client;
@@ -140,6 +163,11 @@ class World {
   node::MemberOptions member_options(NodeId id) const;
   void end(NodeId id, bool power, test::MemoryDisk::Tear tear = test::MemoryDisk::Tear::kRandom);
   void check_step();
+  void begin_end_of_epoch();
+  void drive_end_of_epoch();
+  void seal();
+  std::shared_ptr<Put> put_through(node::Service& service, NodeId id, const std::string& key, const std::string& value,
+                                   std::optional<Duration> deadline);
   void next_operation(Client& client);
   void client_put(Client& client, NodeId id);
   void client_read(Client& client, NodeId id);
@@ -158,9 +186,10 @@ class World {
   std::vector<std::unique_ptr<Client>> clients_;
   bool clients_run_ = false;
   std::map<NodeId, Term> led_;
-  std::map<NodeId, std::pair<Index, Index>> stood_;  // committed and last, as checked
+  std::map<NodeId, std::pair<Index, LogPoint>> stood_;  // committed and last, as checked
   Instant lag_checked_{};
   bool wiped_ = false;
+  bool epoch_is_to_end_ = false;
 };
 
 }  // namespace leeward::sim
