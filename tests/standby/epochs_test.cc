@@ -394,8 +394,8 @@ TEST(Epochs, AWipedMemberComesBackAsOneOfThePrimary) {
     return m.learners.contains(wiped) && r.turned(wiped);
   };
   ASSERT_TRUE(r.world.run_until([&] { return r.leader() && learner(); }, 30s)) << r.why();
-  std::optional<Result<void>> admitted;
-  r.world.service(*r.leader())->admit(wiped, r.world.client_loop(), [&](Result<void> done) { admitted = std::move(done); });
+  std::optional<Result<bool>> admitted;
+  r.world.service(*r.leader())->admit(wiped, r.world.client_loop(), [&](Result<bool> done) { admitted = std::move(done); });
   ASSERT_TRUE(r.world.run_until([&] { return admitted.has_value(); })) << r.why();
   ASSERT_TRUE(admitted->ok()) << admitted->error().message;
   r.expect_it_serves();
