@@ -389,7 +389,7 @@ TEST_F(CtlTest, TlsToAPlainPortIsSaidSo) {
   // Of any HTTP server; of a node (an alert, as server/net sends it); of one that hangs up.
   const std::pair<std::string, const char*> answers[] = {
       {"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "does not speak TLS"},
-      {std::string("\x15\x03\x01\x00\x02\x02\x46", 7), "alert protocol version"},
+      {std::string("\x15\x03\x01\x00\x02\x02\x46", 7), "the other side speaks no TLS, or no version of it that is spoken here (tlsv1 alert protocol version)"},
       {"", "cut during the TLS handshake"},
   };
   for (const auto& [answer, cause] : answers) {
