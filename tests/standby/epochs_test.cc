@@ -11,115 +11,15 @@
 #include "standby/messages.h"
 #include "standby/replication.h"
 #include "support/sanitized.h"
+#include "story.h"
 #include "world/wire.h"
 #include "world/world.h"
 
 namespace leeward::standby {
 namespace {
 
-const std::vector<NodeId> kPrimaries{NodeId(1), NodeId(2), NodeId(3)};
-const std::vector<NodeId> kStandbys{NodeId(4), NodeId(5), NodeId(6)};
-constexpr std::int64_t kSecondEpoch = 2 * region::kRevisionsOfAnEpoch;
-
-std::uint64_t number(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
-sim::WorldOptions options(std::uint64_t seed, std::uint64_t retain_log_bytes = 64_MiB, std::uint64_t checkpoint_interval = 1000) {
-  sim::WorldOptions o;
-  o.seed = seed;
-  o.standbys = 3;
-  o.stream = true;
-  o.retain_log_bytes = retain_log_bytes;
-  o.checkpoint_interval = checkpoint_interval;
-  o.log_to_stderr = std::getenv("LEEWARD_VERBOSE") != nullptr;
-  return o;
-}
-
-struct Regions {
-  explicit Regions(sim::WorldOptions o) : world(std::move(o)) {}
-  explicit Regions(std::uint64_t seed) : world(options(seed)) {}
-
-  // Both run, and the standby is armed and has everything.
-  bool ready() {
-    for (const auto id : world.ids()) world.start(id);
-    return world.run_until(
-        [&] {
-          return world.leader() && leader() && world.checkers.regions(GroupRole::kStandby).armed() && world.caught_up();
-        },
-        30s);
-  }
-  std::optional<NodeId> leader() { return world.leader(GroupRole::kStandby); }
-  std::vector<NodeId> followers() {
-    auto ids = kStandbys;
-    std::erase(ids, *leader());
-    return ids;
-  }
-  std::string why() { return world.checkers.breach() + world.standing(); }
-
-  void puts(NodeId id, int count) {
-    for (int i = 0; i < count; ++i) {
-      const auto key = "k" + std::to_string(written % 20);
-      auto put = world.client_put(id, key, std::to_string(written++) + std::string(60, 'v'));
-      ASSERT_TRUE(world.run_until([&] { return put->ended; })) << why();
-      ASSERT_EQ(put->outcome.end, node::Outcome::End::kApplied) << put->outcome.error.message << why();
-      last_revision = put->outcome.result.revision;
-    }
-  }
-  bool turned(NodeId id) {
-    auto* m = world.member(id);
-    return m && m->role() == GroupRole::kPrimary && m->epoch() == Epoch(2);
-  }
-  bool all_turned() { return std::all_of(kStandbys.begin(), kStandbys.end(), [&](NodeId id) { return turned(id); }); }
-  // Starts who is down and ends the epoch, as often as that takes.
-  bool promote(Duration limit = 30s) {
-    return world.run_until(
-        [&] {
-          for (const auto id : kStandbys)
-            if (!world.running(id)) world.start(id);
-          const auto id = leader();
-          if (id && world.checkers.regions(GroupRole::kStandby).role() == GroupRole::kStandby)
-            (void)world.propose(*id, world.change_at(*id));  // refused while one is under way
-          return all_turned() && leader().has_value();
-        },
-        limit);
-  }
-  void expect_it_serves() {
-    for (const auto id : kStandbys) {
-      puts(id, 3);
-      if (::testing::Test::HasFatalFailure()) return;
-      EXPECT_GT(last_revision.value(), kSecondEpoch);
-      auto read = world.read(id, "k" + std::to_string((written - 1) % 20));
-      ASSERT_TRUE(world.run_until([&] { return read->ended; })) << why();
-      EXPECT_TRUE(read->confirmed.ok()) << read->confirmed.error().message;
-      EXPECT_EQ(read->value, std::to_string(written - 1) + std::string(60, 'v'));
-    }
-  }
-  std::vector<region::EpochRecord> epochs(NodeId id) {
-    return region::State::history_of(world.member(id)->state().region_entries())->epochs;
-  }
-  // Of this member's own requests nothing leaves it, and nothing comes.
-  void cut_off(NodeId id) { world.network.isolate(id, world.ids()); }
-
-  sim::World world;
-  int written = 0;
-  Revision last_revision;
-};
-
-#define ASSERT_READY(r)                 \
-  ASSERT_TRUE((r).ready()) << (r).why(); \
-  (r).puts(*(r).world.leader(), 20);    \
-  ASSERT_TRUE((r).world.run_until([&] { return (r).world.caught_up(); }, 20s)) << (r).why()
-
-bool refused_by(const Result<Index>& result, const std::string& rule) {
-  if (!result.ok() && result.error().code == Code::kInvalid && result.error().message.find(rule) != std::string::npos) return true;
-  ADD_FAILURE() << "wanted: " << rule << "; got: " << (result.ok() ? "appended" : result.error().message);
-  return false;
-}
-
 TEST(Epochs, TheArmedGroupBecomesPrimaryByOneEntry) {
-  Regions r(1);
+  Story r(1);
   ASSERT_READY(r);
   r.world.lose(GroupRole::kPrimary);
   const auto id = *r.leader();
@@ -163,7 +63,7 @@ struct Lease {
   }
 };
 
-bool run_command(Regions& r, NodeId id, Command command) {
+bool run_command(Story& r, NodeId id, Command command) {
   bool ended = false, applied = false;
   r.world.service(id)->propose(std::move(command), std::nullopt, r.world.client_loop(), [&](node::Outcome o) {
     ended = true;
@@ -173,7 +73,7 @@ bool run_command(Regions& r, NodeId id, Command command) {
 }
 
 TEST(Epochs, LeasesBeginAnewInFull) {
-  Regions r(2);
+  Story r(2);
   ASSERT_READY(r);
   ASSERT_TRUE(run_command(r, *r.world.leader(), Lease::grant(7, 20)));
   ASSERT_TRUE(run_command(r, *r.world.leader(), Lease::put("leased", 7)));
@@ -195,7 +95,7 @@ TEST(Epochs, LeasesBeginAnewInFull) {
 }
 
 TEST(Epochs, AKeepAliveIsAnsweredByTheNewPrimary) {
-  Regions r(3);
+  Story r(3);
   ASSERT_READY(r);
   ASSERT_TRUE(run_command(r, *r.world.leader(), Lease::grant(7, 20)));
   ASSERT_TRUE(r.world.run_until([&] { return r.world.caught_up(); })) << r.why();
@@ -215,7 +115,7 @@ TEST(Epochs, PowerThatFailsAtAnyStepOfTheChangeLeavesItWholeOrNotThere) {
   int cut = 0;
   for (std::uint64_t step = 0; step < 36; step += test::kSanitized ? 9 : 1) {
     SCOPED_TRACE("power for " + std::to_string(step) + " more disk operations");
-    Regions r(100 + step);
+    Story r(100 + step);
     ASSERT_READY(r);
     r.world.lose(GroupRole::kPrimary);
     // One member of three, or all of them.
@@ -240,7 +140,7 @@ TEST(Epochs, PowerThatFailsAtAnyStepOfTheChangeLeavesItWholeOrNotThere) {
 TEST(Epochs, AChangeThatOnlyALostLeaderHadIsNotThere) {
   for (const bool comes_back : {false, true}) {
     SCOPED_TRACE(comes_back ? "it is cut off for some time" : "its power fails");
-    Regions r(5);
+    Story r(5);
     ASSERT_READY(r);
     r.world.lose(GroupRole::kPrimary);
     const auto old = *r.leader();
@@ -270,7 +170,7 @@ TEST(Epochs, AChangeThatOnlyALostLeaderHadIsNotThere) {
 
 // It was in this very process's log, and judged: what was cut off counts no more.
 TEST(Epochs, ALeaderThatLostItsChangeAndLeadsAgainMayAppendAnother) {
-  Regions r(11);
+  Story r(11);
   ASSERT_READY(r);
   r.world.lose(GroupRole::kPrimary);
   const auto old = *r.leader();
@@ -294,7 +194,7 @@ TEST(Epochs, ALeaderThatLostItsChangeAndLeadsAgainMayAppendAnother) {
 }
 
 TEST(Epochs, AChangeThatAMajorityHoldsIsThereThoughItsLeaderNeverKnew) {
-  Regions r(6);
+  Story r(6);
   ASSERT_READY(r);
   r.world.lose(GroupRole::kPrimary);
   const auto old = *r.leader();
@@ -323,7 +223,7 @@ TEST(Epochs, AChangeThatAMajorityHoldsIsThereThoughItsLeaderNeverKnew) {
 }
 
 TEST(Epochs, ItHoldsThroughARestartThatReplaysTheLogOverIt) {
-  Regions r(7);
+  Story r(7);
   ASSERT_READY(r);
   r.world.lose(GroupRole::kPrimary);
   ASSERT_TRUE(r.promote()) << r.why();
@@ -351,7 +251,7 @@ TEST(Epochs, ItHoldsThroughARestartThatReplaysTheLogOverIt) {
 TEST(Epochs, AMemberThatWasAwayTakesItFromTheLogOrWithASnapshot) {
   for (const bool snapshot : {false, true}) {
     SCOPED_TRACE(snapshot ? "the log no longer reaches down to it" : "the log reaches down to it");
-    Regions r(snapshot ? options(8, 4_KiB, 40) : options(8));
+    Story r(snapshot ? options(8, 4_KiB, 40) : options(8));
     ASSERT_READY(r);
     r.world.lose(GroupRole::kPrimary);
     const auto away = r.followers()[0];
@@ -382,7 +282,7 @@ TEST(Epochs, AMemberThatWasAwayTakesItFromTheLogOrWithASnapshot) {
 }
 
 TEST(Epochs, AWipedMemberComesBackAsOneOfThePrimary) {
-  Regions r(9);
+  Story r(9);
   ASSERT_READY(r);
   r.world.lose(GroupRole::kPrimary);
   ASSERT_TRUE(r.promote()) << r.why();
@@ -406,7 +306,7 @@ TEST(Epochs, AWipedMemberComesBackAsOneOfThePrimary) {
 // Entries about the group are acted on before the state takes them: while the
 // state finds no space they are acted on once, however often that is tried.
 TEST(Epochs, WhatAFullDiskHoldsBackIsTakenInOnce) {
-  Regions r(10);
+  Story r(10);
   ASSERT_READY(r);
   r.world.lose(GroupRole::kPrimary);
   const auto full = r.followers()[0];
@@ -436,7 +336,7 @@ TEST(Epochs, WhatAFullDiskHoldsBackIsTakenInOnce) {
 // --- what is refused ---
 
 TEST(EpochRules, AGroupThatIsNotArmedEndsNoEpoch) {
-  Regions r(20);
+  Story r(20);
   for (const auto id : r.world.ids()) r.world.start(id);
   ASSERT_TRUE(r.world.run_until([&] { return r.leader().has_value(); }, 30s)) << r.why();
   ASSERT_FALSE(r.world.checkers.armed());
@@ -444,7 +344,7 @@ TEST(EpochRules, AGroupThatIsNotArmedEndsNoEpoch) {
 }
 
 TEST(EpochRules, AGroupThatResignedEndsNoEpoch) {
-  Regions r(21);
+  Story r(21);
   ASSERT_READY(r);
   const auto id = *r.leader();
   const auto arming = r.world.checkers.regions(GroupRole::kStandby).armed()->arming;
@@ -455,7 +355,7 @@ TEST(EpochRules, AGroupThatResignedEndsNoEpoch) {
 }
 
 TEST(EpochRules, TheNextEpochBeginsAtTheLogsEndAndAtALeader) {
-  Regions r(22);
+  Story r(22);
   ASSERT_READY(r);
   const auto id = *r.leader();
   auto change = r.world.change_at(id);
@@ -478,7 +378,7 @@ TEST(EpochRules, TheNextEpochBeginsAtTheLogsEndAndAtALeader) {
 // The primary lives and writes on: nothing of the old epoch may follow, and
 // nobody is to take that for damage.
 TEST(EpochRules, BehindAnUncommittedChangeNothingOfTheOldEpochIsAppended) {
-  Regions r(23);
+  Story r(23);
   ASSERT_READY(r);
   const auto id = *r.leader();
   const auto followers = r.followers();
@@ -521,7 +421,7 @@ TEST(EpochRules, WhatALeaderAppendsAgainstTheRulesEndsWhoeverAppliesIt) {
   auto o = options(24);
   o.plants.arming_forged = true;
   const auto liar = NodeId(5);
-  Regions r(o);
+  Story r(o);
   ASSERT_READY(r);
   const auto arming = r.world.checkers.regions(GroupRole::kStandby).armed()->arming;
   ASSERT_TRUE(r.world.propose(*r.leader(), EntryKind::kResigned, Epoch(), encode(region::Resigned{arming, Epoch(1)})).ok());
@@ -552,7 +452,7 @@ TEST(EpochRules, WhatALeaderAppendsAgainstTheRulesEndsWhoeverAppliesIt) {
 // --- a planned end ---
 
 TEST(EpochRules, APlannedEndLosesNothingAndTheRevisionsGoOn) {
-  Regions r(25);
+  Story r(25);
   ASSERT_READY(r);
   ASSERT_TRUE(run_command(r, *r.world.leader(), Lease::grant(7, 20)));
   const auto primary = *r.world.leader(), id = *r.leader();
@@ -604,7 +504,7 @@ TEST(EpochRules, APlannedEndLosesNothingAndTheRevisionsGoOn) {
 }
 
 TEST(EpochRules, AnUnsealedPrimaryServesOnInItsEpoch) {
-  Regions r(26);
+  Story r(26);
   ASSERT_READY(r);
   const auto primary = *r.world.leader(), id = *r.leader();
   const auto armed = *r.world.checkers.regions(GroupRole::kStandby).armed();
@@ -634,7 +534,7 @@ TEST(EpochRules, AnUnsealedPrimaryServesOnInItsEpoch) {
 TEST(EpochTurn, AMemberServesItsClientsItselfFromTheEntryOn) {
   for (const auto at : kStandbys) {
     SCOPED_TRACE("node " + std::to_string(at.value()));
-    Regions r(30 + at.value());
+    Story r(30 + at.value());
     ASSERT_READY(r);
     const auto id = *r.leader();
     ASSERT_TRUE(r.world.propose(id, r.world.change_at(id)).ok());
@@ -661,7 +561,7 @@ TEST(EpochTurn, AMemberServesItsClientsItselfFromTheEntryOn) {
 // A read that asked the old primary is neither answered from the new history
 // nor left waiting.
 TEST(EpochTurn, AReadThatAskedTheOldPrimaryEnds) {
-  Regions r(40);
+  Story r(40);
   ASSERT_READY(r);
   const auto id = *r.leader(), at = r.followers()[0];
   bool drop = false;
@@ -684,7 +584,7 @@ TEST(EpochTurn, AReadThatAskedTheOldPrimaryEnds) {
 // The primary has confirmed a commit that this member waits to apply; the epoch
 // ends below it. What stands at that index then is other history.
 TEST(EpochTurn, AReadThatWaitsForALostTailIsNotAnsweredFromTheNewHistory) {
-  Regions r(41);
+  Story r(41);
   ASSERT_READY(r);
   const auto id = *r.leader(), at = r.followers()[0];
   // The tail does not come over.
@@ -706,7 +606,7 @@ TEST(EpochTurn, AReadThatWaitsForALostTailIsNotAnsweredFromTheNewHistory) {
 // A region that is behind fetches a state when its operator ends the epoch: what
 // it fetched is of a history that is over.
 TEST(EpochTurn, NoStateIsAdoptedBehindAChange) {
-  Regions r(options(42, 4_KiB, 60));
+  Story r(options(42, 4_KiB, 60));
   ASSERT_READY(r);
   for (const auto id : kStandbys) r.world.crash(id);
   r.puts(*r.world.leader(), 400);
@@ -729,7 +629,7 @@ TEST(EpochTurn, NoStateIsAdoptedBehindAChange) {
 
 // Its group took over a state and then ended the epoch, while it was away.
 TEST(EpochTurn, AMemberThatWaitsForAStateMeetsTheChangeBehindIt) {
-  Regions r(options(43, 4_KiB, 60));
+  Story r(options(43, 4_KiB, 60));
   ASSERT_READY(r);
   for (const auto id : kStandbys) r.world.crash(id);
   r.puts(*r.world.leader(), 400);
@@ -760,7 +660,7 @@ TEST(Epochs, AmongRandomFaultsThePrimaryIsLostAndTheStandbyGoesOn) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     auto o = seed % 2 ? options(seed) : options(seed, 4_KiB, 40);
     o.end_epoch = true;
-    Regions r(o);
+    Story r(o);
     ASSERT_TRUE(r.world.torment(20s)) << r.why();
     EXPECT_TRUE(r.all_turned());
     EXPECT_GT(r.world.acknowledged(), 100u);
