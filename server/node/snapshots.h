@@ -1,8 +1,8 @@
 // Checkpoints of the state, and their way to members that need one.
 //
 // The leader offers a manifest; the receiver fetches the files piece by piece,
-// by (file, offset), from whoever holds that manifest, checks each piece and
-// each whole file, and hands the complete directory back. It may begin, stop
+// by (file, offset), from who offered it, checks each piece and each whole
+// file, and hands the complete directory back. It may begin, stop
 // and go on at any piece; a crash throws away what was not installed.
 //
 // Core loop. What a transfer writes runs as tasks of the wal loop; checkpoints
