@@ -22,6 +22,8 @@ Promoter::Promoter(node::Group& group, Outbox& outbox, PromotionOptions options,
 
 Promoter::~Promoter() { *alive_ = false; }
 
+Promoter::Promotion::Promotion() = default;
+
 Error Promoter::not_leader() const {
   const auto leader = group_.leader();
   if (!leader) return {Code::kUnavailable, "leeward: this group has no leader"};

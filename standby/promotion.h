@@ -60,6 +60,7 @@ class Promoter final : public Recovery {
   };
   enum class Step { kSurvey, kCut, kLease, kChange };
   struct Promotion {
+    Promotion();
     PromotionRequest request;
     Step step = Step::kSurvey;
     Instant step_begun, gives_up;
