@@ -143,7 +143,7 @@ std::vector<std::string> node_seeds() {
   node::SnapshotChunk chunk{"abcd", 1, 4096, 7, Bytes(std::string("data"))};
   seeds.push_back(with_type(FrameType::kSnapshotChunk, node::encode_chunk_head(chunk) + "data"));
   node::GroupState group;
-  group.group = GroupId(5);
+  group.control.group = GroupId(5);
   group.admitted[NodeId(1)] = Incarnation(8);
   seeds.push_back(with_type(FrameType::kSnapshotGone, encode(group)));
   seeds.push_back(with_type(FrameType::kSnapshotDone, encode(node::SnapshotDone{"abcd", true, Index(9)})));
@@ -201,7 +201,9 @@ std::vector<std::string> standby_seeds() {
       Progress{"west", GroupId(9), some_position(5), 12},
       Presence{true, 40, false, "why"},
       Forward{8, Call::kPropose, 5000, command, -3},
-      ForwardReply{}};
+      ForwardReply{},
+      Survey{7},
+      SurveyReply{7, true, Stamp{Epoch(1), Term(2), 3}, {}, 40, Epoch(2), "why"}};
   std::vector<std::string> seeds;
   for (const auto& body : bodies)
     for (const bool compress : {false, true}) seeds.emplace_back(encode(header, body, {compress}).view());
