@@ -39,9 +39,7 @@ std::string unknown_loss(const object& plan) {
 }
 
 void print_plan(const object& plan, std::ostream& out) {
-  const auto line = [&](const char* key, const std::string& text) {
-    out << key << std::string(14 - std::string_view(key).size(), ' ') << text << "\n";
-  };
+  const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
   line("promotion", true_of(plan, "allowed") ? "allowed" : "refused");
   for (const object& refusal : list_of(plan, "refusals"))
     line("", text_of(refusal, "rule") + ": " + text_of(refusal, "detail"));

@@ -48,9 +48,7 @@ void print_standbys(const std::vector<object>& standbys, std::ostream& out) {
 void print_replica(const object& answer, std::ostream& out) {
   const auto* value = answer.if_contains("member");
   const object member = value && value->is_object() ? value->as_object() : object();
-  const auto line = [&](const char* key, const std::string& text) {
-    out << key << std::string(14 - std::string_view(key).size(), ' ') << text << "\n";
-  };
+  const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
   line("member", text_of(member, "id") + " " + text_of(member, "name"));
   line("place", or_dash(text_of(member, "region")) + " / " + or_dash(text_of(member, "zone")));
   line("role", text_of(member, "role") + ", " + text_of(member, "state") + (true_of(member, "voter") ? ", votes" : ", does not vote") +

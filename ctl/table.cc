@@ -31,4 +31,9 @@ std::string Table::text() const {
   return out;
 }
 
+void print_line(std::ostream& out, std::string_view key, const std::string& text) {
+  constexpr std::size_t kKeyWidth = 14;
+  out << key << std::string(kKeyWidth - key.size(), ' ') << text << "\n";
+}
+
 }  // namespace leeward::ctl

@@ -1,7 +1,9 @@
 // Columns of text, aligned, two blanks between them.
 #pragma once
 
+#include <ostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace leeward::ctl {
@@ -22,6 +24,9 @@ class Table {
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+// One line of a list of keys and what stands for them, one below the other.
+void print_line(std::ostream& out, std::string_view key, const std::string& text);
 
 // Characters of UTF-8 text: what a terminal shows for it, nearly.
 std::size_t width(const std::string& text);

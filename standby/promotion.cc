@@ -15,6 +15,21 @@ std::string rules_of(const PromotionPlan& plan) {
   return out;
 }
 
+// How long after a Cut no stamp of before can count any more.
+Duration wait_after_cut(const region::Armed& armed, double margin) {
+  return armed.lease + std::chrono::duration_cast<Duration>(armed.lease * margin);
+}
+
+// What is asked on any thread is answered on the asker's executor.
+template <class T>
+Function<void(Result<T>)> answer_on(Executor& reply, Function<void(Result<T>)> done) {
+  return [&reply, done = std::move(done)](Result<T> result) mutable {
+    reply.post([result = std::move(result), done = std::move(done)]() mutable { done(std::move(result)); });
+  };
+}
+
+const Error kStopping{Code::kUnavailable, "this node is stopping"};
+
 }  // namespace
 
 Promoter::Promoter(node::Group& group, Outbox& outbox, PromotionOptions options, Surroundings around)
@@ -34,21 +49,15 @@ Error Promoter::not_leader() const {
 }
 
 void Promoter::plan(Executor& reply, Function<void(Result<PromotionPlan>)> done) {
-  group_.loop().post([this, alive = alive_, &reply, done = std::move(done)]() mutable {
-    auto answer = [&reply, done = std::move(done)](Result<PromotionPlan> plan) mutable {
-      reply.post([plan = std::move(plan), done = std::move(done)]() mutable { done(std::move(plan)); });
-    };
-    if (!*alive) return answer(Error{Code::kUnavailable, "this node is stopping"});
+  group_.loop().post([this, alive = alive_, answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kStopping);
     inquire(false, std::move(answer));
   });
 }
 
 void Promoter::promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) {
-  group_.loop().post([this, alive = alive_, request = std::move(request), &reply, done = std::move(done)]() mutable {
-    auto answer = [&reply, done = std::move(done)](Result<PromotionRecord> record) mutable {
-      reply.post([record = std::move(record), done = std::move(done)]() mutable { done(std::move(record)); });
-    };
-    if (!*alive) return answer(Error{Code::kUnavailable, "this node is stopping"});
+  group_.loop().post([this, alive = alive_, request = std::move(request), answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kStopping);
     begin(std::move(request), std::move(answer));
   });
 }
@@ -63,7 +72,6 @@ void Promoter::inquire(bool whole, Function<void(Result<PromotionPlan>)> done) {
   const auto now = group_.clock().now();
   Inquiry inquiry;
   inquiry.id = group_.random() | 1;
-  inquiry.begun = now;
   inquiry.until = now + options_.survey;
   inquiry.gives_up = now + options_.confirm_limit;
   inquiry.whole = whole;
@@ -195,8 +203,7 @@ void Promoter::surveyed(Result<PromotionPlan> plan) {
   next_step(lease ? Step::kCut : Step::kChange, "survey");
   if (!lease) return change();
   p.arming = armed->arming;
-  p.lease_over = {};
-  p.gives_up += armed->lease + std::chrono::duration_cast<Duration>(armed->lease * options_.lease_margin);
+  p.gives_up += wait_after_cut(*armed, options_.lease_margin);
   cut();
 }
 
@@ -277,7 +284,7 @@ void Promoter::tick(Instant now) {
     const auto armed = group_.regions_of_log() ? group_.regions_of_log()->armed() : std::nullopt;
     if (!armed || armed->arming != p.arming) return end(Error{Code::kRefused, "not_armed: the arming has ended"});
     next_step(Step::kLease, "cut");
-    p.lease_over = now + armed->lease + std::chrono::duration_cast<Duration>(armed->lease * options_.lease_margin);
+    p.lease_over = now + wait_after_cut(*armed, options_.lease_margin);
   }
   if (p.step == Step::kLease && now >= p.lease_over) {
     next_step(Step::kChange, "lease");
@@ -289,7 +296,7 @@ void Promoter::tick(Instant now) {
 
 void Promoter::stopping() {
   stopping_ = true;
-  for (auto& i : std::exchange(inquiries_, {})) i.done(Error{Code::kUnavailable, "this node is stopping"});
+  for (auto& i : std::exchange(inquiries_, {})) i.done(kStopping);
   if (promotion_) end(Error{Code::kUnknown, "this node is stopping"});
 }
 

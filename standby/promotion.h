@@ -52,7 +52,7 @@ class Promoter final : public Recovery {
  private:
   struct Inquiry {
     std::uint64_t id = 0;
-    Instant begun, until, gives_up;
+    Instant until, gives_up;
     bool whole = false;      // waits out its time: somebody may yet hear the primary
     bool confirmed = false;
     std::map<NodeId, Testimony> said;

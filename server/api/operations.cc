@@ -57,6 +57,12 @@ void fill(pb::MemberInfo& out, const MemberStatus& member, const NodeStatus& sta
     out.set_lag_entries(*member.lag.entries);
 }
 
+void fill(pb::Check& out, const NamedCheck& check) {
+  out.set_check(check.check);
+  out.set_ok(check.ok);
+  out.set_detail(check.detail);
+}
+
 void fill(pb::StandbyInfo& out, const MemberStatus& member) {
   out.set_id(member.id.value());
   out.set_region(member.region);
@@ -70,10 +76,7 @@ void fill(pb::StandbyInfo& out, const MemberStatus& member) {
   // No verdict is no eligibility.
   bool eligible = !member.eligibility.empty();
   for (const auto& check : member.eligibility) {
-    auto* reason = out.add_reasons();
-    reason->set_check(check.check);
-    reason->set_ok(check.ok);
-    reason->set_detail(check.detail);
+    fill(*out.add_reasons(), check);
     eligible &= check.ok;
   }
   out.set_promotion_eligible(eligible);
@@ -111,12 +114,7 @@ void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
     out.set_unknown_since(rfc3339(now - std::chrono::duration_cast<WallTime::duration>(*plan.unknown_for)));
     out.set_unknown_since_ms_ago(to_ms(*plan.unknown_for));
   }
-  for (const auto& check : plan.checks) {
-    auto* to = out.add_checks();
-    to->set_check(check.check);
-    to->set_ok(check.ok);
-    to->set_detail(check.detail);
-  }
+  for (const auto& check : plan.checks) fill(*out.add_checks(), check);
   out.set_sealed(plan.sealed);
 }
 

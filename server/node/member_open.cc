@@ -19,10 +19,10 @@ Incarnation new_incarnation(Random& random) {
 
 // What is damaged beyond this member's means comes back from its peers. A store
 // whose files are missing is damaged too.
-Error unusable(Error error, const MemberOptions& o) {
+Error unusable(Error error, const MemberOptions& o, const char* then = "; ") {
   if (error.code != Code::kCorrupt && error.code != Code::kNotFound) return error;
   error.code = Code::kCorrupt;
-  error.message += (error.message.ends_with("it is lost") ? ", empty " : "; empty ") + o.data_dir + (o.wal_dir.starts_with(o.data_dir + "/") ? "" : " and " + o.wal_dir) +
+  error.message += std::string(then) + "empty " + o.data_dir + (o.wal_dir.starts_with(o.data_dir + "/") ? "" : " and " + o.wal_dir) +
                    " and let this member be refilled by its peers, then admit it (leewardctl member admit); leewardctl storage "
                    "verify --full-scan names all that is damaged";
   return error;
@@ -61,11 +61,9 @@ Result<void> Member::open_storage() {
   // A directory that never had a start has no log, or one that a crash left
   // half made.
   auto log = context_.ports.open_log(o.wal_dir, context_.incarnation, superblock_data_.starts == 0);
-  if (!log.ok()) {
-    auto error = log.error();
-    if (error.code == Code::kNotFound) error.message += "; if it lies elsewhere, name the place: node.wal_dir; if it is lost";
-    return unusable(std::move(error), o);
-  }
+  if (!log.ok() && log.error().code == Code::kNotFound)
+    return unusable(log.error(), o, "; if it lies elsewhere, name the place: node.wal_dir; if it is lost, ");
+  if (!log.ok()) return unusable(log.error(), o);
   context_.log = std::move(*log);
   superblock_data_.starts += 1;
   superblock_data_.clean_shutdown = false;

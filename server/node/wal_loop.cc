@@ -1,6 +1,5 @@
 #include "node/wal_loop.h"
 
-
 namespace leeward::node {
 namespace {
 
