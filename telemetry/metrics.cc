@@ -107,6 +107,8 @@ void add_identity(Page& page, const MetricsSources& from, const NodeStatus& s) {
       .sample(1.0, {{"version", from.version}, {"revision", from.revision}});
   page.gauge("node_info", "Id, zone and role of this node.")
       .sample(1.0, {{"node", decimal(s.self)}, {"zone", from.zone}, {"role", name(s.role)}});
+  page.gauge("lineage_created_timestamp_seconds", "When the first cluster of this history began; 0: not yet.")
+      .sample(s.lineage.known() ? std::chrono::duration<double>(s.lineage.created().time_since_epoch()).count() : 0.0);
   page.gauge("epoch", "Which group is primary, counted from 1.").sample(s.epoch.value());
   page.gauge("term_in_epoch", "Raft term of this node's group.").sample(s.term.value());
   page.gauge("is_leader", "1 when this node leads its group and may serve.").sample(s.state == MemberState::kLeader && s.leader_ready);

@@ -23,6 +23,21 @@ void (*check_handler)(const char*, int, const char*) = nullptr;
 
 }  // namespace
 
+Lineage Lineage::make(std::uint64_t random, std::uint64_t more_random, WallTime now) {
+  Lineage lineage;
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
+  for (int i = 0; i < 8; ++i) lineage.bytes[i] = static_cast<std::uint8_t>(random >> 8 * i);
+  for (int i = 0; i < 2; ++i) lineage.bytes[8 + i] = static_cast<std::uint8_t>(more_random >> 8 * i);
+  for (int i = 0; i < 6; ++i) lineage.bytes[15 - i] = static_cast<std::uint8_t>(ms >> 8 * i);
+  return lineage;
+}
+
+WallTime Lineage::created() const {
+  std::int64_t ms = 0;
+  for (int i = 10; i < 16; ++i) ms = ms << 8 | bytes[i];
+  return WallTime(std::chrono::milliseconds(ms));
+}
+
 std::string Lineage::hex() const { return to_hex(bytes.data(), bytes.size()); }
 std::string Hash::hex() const { return to_hex(bytes.data(), bytes.size()); }
 

@@ -8,6 +8,8 @@
 #include <functional>
 #include <string>
 
+#include "base/units.h"
+
 namespace leeward {
 
 // A counter with an order: terms, indexes, epochs, revisions. Adding a number
@@ -54,10 +56,13 @@ using NodeId = Id<struct NodeIdTag>;            // 1..2^32-1; 0 is "nobody"
 using GroupId = Id<struct GroupIdTag>;          // random, made by a group's first entry
 using Incarnation = Id<struct IncarnationTag>;  // random, made with an empty data directory
 
-// 128 random bits, made once when the first cluster starts, the same for ever
-// in every region. All zero means "not known yet".
+// Made once when the first cluster starts, the same for ever in every region:
+// 80 random bits, then in 48 the milliseconds since 1970 when it was made, big
+// endian. All zero means "not known yet".
 struct Lineage {
   std::array<std::uint8_t, 16> bytes{};
+  static Lineage make(std::uint64_t random, std::uint64_t more_random, WallTime now);
+  WallTime created() const;  // by the clock of whoever made it
   auto operator<=>(const Lineage&) const = default;
   bool known() const { return *this != Lineage{}; }
   std::string hex() const;

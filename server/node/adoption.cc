@@ -11,12 +11,10 @@ namespace {
 
 constexpr std::string_view kHeldPrefix = "held-";
 constexpr std::string_view kPart = ".part";
-constexpr std::size_t kPiecesInFlight = 8;
 constexpr std::size_t kMostHeld = 3;
 constexpr Duration kAskAgain = 2s;
 constexpr Duration kOfferAgain = 1s;
 constexpr Duration kRenew = 5s;   // asks the source to keep what is fetched from it
-constexpr Duration kGiveUp = 20s;
 constexpr Duration kPursued = 3s;  // without pursue(): nobody wants it any more
 
 // Not the id itself: a peer made that, and this is a file name.
@@ -34,49 +32,6 @@ Result<void> write_held(Disk& disk, const Path& pool, const Manifest& manifest) 
   }
   LEEWARD_TRY(disk.rename(part, path));
   return disk.sync_dir(pool);
-}
-
-// How much of each file is there: all of a whole one, else the pieces in front.
-Result<std::vector<std::uint64_t>> look_over(Disk& disk, const Path& pool, const std::vector<StateFile>& files,
-                                             std::uint64_t chunk) {
-  LEEWARD_TRY(disk.make_dirs(pool));
-  std::vector<std::uint64_t> starts;
-  std::set<std::string> seen;
-  for (const auto& f : files) {
-    const auto path = pool + "/" + f.hash.hex();
-    if (!seen.insert(path).second || disk.exists(path)) {
-      starts.push_back(f.size);
-      continue;
-    }
-    auto file = disk.open(path + std::string(kPart), OpenMode::kCreateOrOpen);
-    if (!file.ok()) return file.error();
-    auto size = (*file)->size();
-    if (!size.ok()) return size.error();
-    starts.push_back(*size >= f.size ? f.size : *size / chunk * chunk);
-  }
-  return starts;
-}
-
-// Checked and durable: from here on it has its own name.
-Result<void> complete_file(Disk& disk, const Path& pool, const StateFile& f) {
-  const auto path = pool + "/" + f.hash.hex(), part = path + std::string(kPart);
-  if (disk.exists(path)) return {};
-  if (auto checked = check_received(disk, part, f); !checked.ok()) {
-    if (checked.error().code == Code::kCorrupt) (void)disk.remove(part);  // what stays fails again, and is removed then
-    return checked;
-  }
-  return disk.rename(part, path);
-}
-
-Result<void> copy_file(Disk& disk, const Path& from, const Path& to, std::uint64_t size) {
-  auto source = disk.open(from, OpenMode::kRead);
-  if (!source.ok()) return source.error();
-  auto copy = disk.open(to, OpenMode::kCreateOrOpen);
-  if (!copy.ok()) return copy.error();
-  LEEWARD_TRY(for_each_piece(**source, size, [&](std::uint64_t offset, std::string_view piece) {
-    return (*copy)->write(offset, piece);
-  }));
-  return (*copy)->sync();
 }
 
 // Whether the log leaps to this state. What is asked of the log is a few points.
@@ -103,7 +58,18 @@ bool majority(const Ids& ids, const std::function<bool(NodeId)>& yes) {
 }  // namespace
 
 Adoption::Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, MayAdopt may, OnFailed failed)
-    : context_(context), snapshots_(snapshots), lowest_(std::move(lowest)), may_(std::move(may)), failed_(std::move(failed)) {}
+    : context_(context),
+      snapshots_(snapshots),
+      lowest_(std::move(lowest)),
+      may_(std::move(may)),
+      failed_(std::move(failed)),
+      fetch_(
+          context, pool(), [this](Manifest manifest, NodeId) { fetched(std::move(manifest)); },
+          [this](const Manifest&, NodeId, const Error* error) {
+            if (!error) return;
+            context_.ports.log.warn("a state to adopt could not be fetched", {{"error", error->message}});
+            if (error->code == Code::kIo) failed_(*error);
+          }) {}
 
 Result<void> Adoption::load() {
   auto& disk = context_.ports.disk;
@@ -114,7 +80,7 @@ Result<void> Adoption::load() {
     if (!name.starts_with(kHeldPrefix) || name.ends_with(kPart)) continue;
     auto manifest = read_manifest(disk, pool() + "/" + name);
     const bool whole = manifest.ok() && std::all_of(manifest->files.begin(), manifest->files.end(), [&](const auto& f) {
-                         return disk.exists(pool() + "/" + f.hash.hex());
+                         return disk.exists(pooled(pool(), f));
                        });
     if (whole) {
       held_.emplace(manifest->id, *manifest);
@@ -123,24 +89,6 @@ Result<void> Adoption::load() {
     }
   }
   return {};
-}
-
-// Table files are never written again and may be shared; a store appends to
-// others of its files, so it gets copies of them.
-Result<void> Adoption::lay_out(Disk& disk, const Path& data_dir, const Manifest& manifest, const Path& directory) {
-  LEEWARD_TRY(disk.remove_all(directory));
-  LEEWARD_TRY(disk.make_dirs(directory));
-  for (const auto& f : manifest.files) {
-    if (!plain_file_name(f.name)) return Error{Code::kCorrupt, "a manifest names the file '" + f.name + "'"};
-    const auto from = data_dir + "/adopt/" + f.hash.hex(), to = directory + "/" + f.name;
-    if (f.name.ends_with(".sst")) {
-      LEEWARD_TRY(disk.link(from, to));
-    } else {
-      LEEWARD_TRY(copy_file(disk, from, to, f.size));
-    }
-  }
-  LEEWARD_TRY(disk.sync_dir(directory));
-  return disk.sync_dir(data_dir);
 }
 
 // --- the leader of a following group ---
@@ -175,11 +123,11 @@ void Adoption::drive_pursuit() {
   if (p.proposed) return;
   const auto* held = candidate();
   if (!held) {
-    if (fetch_ && !stale()) {
+    if (!fetch_.stale()) {
       if (p.source && now - p.asked > kRenew) {
         p.asked = now;
         context_.send(p.source, Lane::kBulk, FrameType::kAdoptAsk,
-                      encode(AdoptAsk{context_.core->last().position.index, fetch_->manifest.id}));
+                      encode(AdoptAsk{context_.core->last().position.index, fetch_.manifest().id}));
       }
       return;
     }
@@ -206,7 +154,7 @@ void Adoption::ask_source() {
   p.asked = now;
   p.source = p.sources[p.turn++ % p.sources.size()];
   context_.send(p.source, Lane::kBulk, FrameType::kAdoptAsk,
-                encode(AdoptAsk{context_.core->last().position.index, fetch_ ? fetch_->manifest.id : ""}));
+                encode(AdoptAsk{context_.core->last().position.index, fetch_.active() ? fetch_.manifest().id : ""}));
 }
 
 void Adoption::offer(const Manifest& manifest) {
@@ -276,10 +224,8 @@ void Adoption::on_manifest(NodeId from, const Frame& frame) {
   if (manifest->state.point.position.index <= context_.core->last().position.index ||
       manifest->state.epoch != context_.state->applied().epoch)
     return;
-  if (fetch_ && (fetch_->manifest.id == manifest->id || !stale())) {
-    if (fetch_->manifest.id == manifest->id && stale()) fetch_->from = from;
-    return;
-  }
+  if (!fetch_.stale()) return;
+  if (fetch_.fetches(manifest->id)) return fetch_.go_on_from(from);
   begin(std::move(*manifest), from);
 }
 
@@ -288,13 +234,8 @@ void Adoption::on_offer(NodeId from, const Frame& frame) {
   if (!manifest.ok()) return;
   const bool passed = context_.state->applied().point.position.index >= manifest->state.point.position.index;
   if (passed || held_.contains(manifest->id)) return tell_held(from, *manifest);
-  if (fetch_) {
-    if (!stale()) return;
-    if (fetch_->manifest.id == manifest->id) {
-      fetch_->from = from;  // another holder goes on where the last one stopped
-      return;
-    }
-  }
+  if (!fetch_.stale()) return;
+  if (fetch_.fetches(manifest->id)) return fetch_.go_on_from(from);
   begin(std::move(*manifest), from);
 }
 
@@ -311,146 +252,30 @@ void Adoption::on_held(NodeId from, const Frame& frame) {
 
 void Adoption::on_gone(NodeId from, const Frame& frame) {
   const auto gone = decode_snapshot_done(frame.body);
-  if (!gone.ok() || !fetch_ || fetch_->from != from || fetch_->manifest.id != gone->id) return;
-  fetch_->progressed = context_.now() - kGiveUp - kAskAgain;  // another holder is looked for
+  if (gone.ok() && fetch_.gone(from, gone->id)) fetch_.sender_is_gone();  // another holder is looked for
 }
 
 std::optional<Path> Adoption::file(const std::string& id, std::uint32_t place) const {
   const auto it = held_.find(id);
   if (it == held_.end() || place >= it->second.files.size()) return std::nullopt;
-  return pool() + "/" + it->second.files[place].hash.hex();
+  return pooled(pool(), it->second.files[place]);
 }
 
 // --- fetching ---
 
-bool Adoption::stale() const {
-  return !fetch_ || (fetch_->on_disk == 0 && context_.now() - fetch_->progressed > 2 * kAskAgain);
-}
-
-void Adoption::begin(Manifest manifest, NodeId from) {
-  fetch_ = Fetch();
-  auto& f = *fetch_;
-  f.manifest = std::move(manifest);
-  f.from = from;
-  f.progressed = context_.now();
-  for (const auto& file : f.manifest.files) f.total += file.size;
-  f.on_disk = 1;
-  ++generation_;
-  context_.ports.log.info("fetches a state to adopt", {{"history_index", f.manifest.state.point.position.index},
-                                                       {"from", from}, {"bytes", f.total}});
-  context_.run_on_files([this, generation = generation_, files = f.manifest.files]() -> Function<void()> {
-    auto starts = look_over(context_.ports.disk, pool(), files, context_.options.storage.chunk_bytes);
-    return [this, generation, starts = std::move(starts)]() mutable {
-      if (generation != generation_ || !fetch_) return;
-      --fetch_->on_disk;
-      if (!starts.ok()) return give_up(starts.error());
-      fetch_->starts = std::move(*starts);
-      for (const auto start : fetch_->starts) fetch_->have += start;
-      fetch_->next = {0, fetch_->starts.empty() ? 0 : fetch_->starts[0]};
-      fetch_->ready = true;
-      ask_for_more();
-    };
-  });
-}
-
-void Adoption::ask_for_more() {
-  auto& f = *fetch_;
-  const auto& files = f.manifest.files;
-  while (f.next.file < files.size() && f.asked.size() + f.on_disk < kPiecesInFlight) {
-    if (f.next.offset >= files[f.next.file].size) {
-      ++f.next.file;
-      f.next.offset = f.next.file < files.size() ? f.starts[f.next.file] : 0;
-      continue;
-    }
-    f.asked.insert(f.next);
-    ask(f.next);
-    f.next.offset += context_.options.storage.chunk_bytes;
-  }
-  if (f.next.file >= files.size() && f.asked.empty() && f.on_disk == 0) check_file(0);
-}
-
-void Adoption::ask(const Piece& piece) {
-  const auto& f = *fetch_;
-  const auto left = f.manifest.files[piece.file].size - piece.offset;
-  const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, context_.options.storage.chunk_bytes));
-  context_.send(f.from, Lane::kBulk, FrameType::kSnapshotFetch,
-                encode(SnapshotFetch{f.manifest.id, piece.file, piece.offset, length}));
-}
-
-bool Adoption::on_chunk(NodeId, const Frame& frame) {
-  if (!fetch_) return false;
-  auto chunk = decode_snapshot_chunk(frame.body);
-  if (!chunk.ok() || chunk->id != fetch_->manifest.id) return false;
-  auto& f = *fetch_;
-  const Piece piece{chunk->file, chunk->offset};
-  if (!f.asked.contains(piece)) return true;
-  const auto expected = std::min<std::uint64_t>(f.manifest.files[chunk->file].size - chunk->offset,
-                                                context_.options.storage.chunk_bytes);
-  if (chunk->data.size() != expected) return true;
-  f.asked.erase(piece);
-  f.progressed = context_.now();
-  f.have += expected;
-  ++f.on_disk;
-  const auto path = pool() + "/" + f.manifest.files[chunk->file].hash.hex() + std::string(kPart);
-  context_.run_on_files([this, path, generation = generation_, chunk = std::move(*chunk)]() -> Function<void()> {
-    Result<void> result;
-    if (auto file = context_.ports.disk.open(path, OpenMode::kCreateOrOpen); file.ok()) {
-      result = (*file)->write(chunk.offset, chunk.data.view());
-    } else {
-      result = file.error();
-    }
-    return [this, result, generation] {
-      if (generation != generation_ || !fetch_) return;
-      --fetch_->on_disk;
-      if (!result.ok()) return give_up(result.error());
-      ask_for_more();
-    };
-  });
-  return true;
-}
-
-void Adoption::check_file(std::size_t place) {
-  if (place == fetch_->manifest.files.size()) return hold();
-  fetch_->on_disk = 1;
-  context_.run_on_files([this, generation = generation_, place, file = fetch_->manifest.files[place]]() -> Function<void()> {
-    const auto result = complete_file(context_.ports.disk, pool(), file);
-    return [this, result, generation, place] {
-      if (generation != generation_ || !fetch_) return;
-      fetch_->on_disk = 0;
-      fetch_->progressed = context_.now();
-      if (!result.ok()) return give_up(result.error());
-      check_file(place + 1);
-    };
-  });
-}
-
 // The manifest is written when the names of all its files are durable.
-void Adoption::hold() {
-  fetch_->on_disk = 1;
-  context_.run_on_files([this, generation = generation_, manifest = fetch_->manifest]() -> Function<void()> {
-    auto result = context_.ports.disk.sync_dir(pool());
-    if (result.ok()) result = write_held(context_.ports.disk, pool(), manifest);
-    return [this, result, generation] {
-      if (generation != generation_ || !fetch_) return;
-      fetch_->on_disk = 0;
-      if (!result.ok()) return give_up(result.error());
-      auto f = std::move(*fetch_);
-      fetch_.reset();
-      context_.ports.log.info("holds a state to adopt", {{"history_index", f.manifest.state.point.position.index}});
-      const auto it = held_.insert_or_assign(f.manifest.id, std::move(f.manifest)).first;
-      if (const auto leader = context_.leader(); leader && leader != context_.options.self)
-        tell_held(leader, it->second);
-      context_.wake();
-    };
-  });
+void Adoption::begin(Manifest manifest, NodeId from) {
+  fetch_.begin(
+      std::move(manifest), from,
+      [this](const Manifest& m) { return write_held(context_.ports.disk, pool(), m); }, "a state to adopt");
 }
 
-// Another piece or another holder may do better; a disk that fails may not.
-void Adoption::give_up(const Error& error) {
-  context_.ports.log.warn("a state to adopt could not be fetched", {{"error", error.message}});
-  fetch_.reset();
-  ++generation_;
-  if (error.code == Code::kIo) failed_(error);
+void Adoption::fetched(Manifest manifest) {
+  context_.ports.log.info("holds a state to adopt", {{"history_index", manifest.state.point.position.index}});
+  const auto id = manifest.id;
+  const auto it = held_.insert_or_assign(id, std::move(manifest)).first;
+  if (const auto leader = context_.leader(); leader && leader != context_.options.self) tell_held(leader, it->second);
+  context_.wake();
 }
 
 // --- what apply waits for ---
@@ -463,7 +288,7 @@ void Adoption::need(const Manifest& manifest) {
 // Any member may hold it: those of this group are asked first, then the others.
 void Adoption::drive_need() {
   if (held_.contains(need_->id)) return;
-  if (fetch_ && !stale()) return;
+  if (!fetch_.stale()) return;
   std::vector<NodeId> own, others;
   const auto& members = context_.core->membership();
   for (const auto& n : context_.options.nodes)
@@ -471,12 +296,7 @@ void Adoption::drive_need() {
   own.insert(own.end(), others.begin(), others.end());
   if (own.empty()) return;
   const auto from = own[need_turn_++ % own.size()];
-  if (fetch_ && fetch_->manifest.id == need_->id && fetch_->ready) {
-    fetch_->from = from;
-    fetch_->progressed = context_.now();
-    for (const auto& piece : fetch_->asked) ask(piece);
-    return;
-  }
+  if (fetch_.fetches(need_->id)) return fetch_.go_on_from(from);
   begin(*need_, from);
 }
 
@@ -484,22 +304,8 @@ void Adoption::drive() {
   if (!context_.core) return;
   if (pursuit_) drive_pursuit();
   if (need_) drive_need();
-  if (fetch_) drive_fetch();
+  fetch_.drive();
   if (!held_.empty()) drop_old();
-}
-
-void Adoption::drive_fetch() {
-  auto& f = *fetch_;
-  const auto now = context_.now();
-  if (f.on_disk > 0) return;
-  if (now - f.progressed > kGiveUp) {
-    fetch_.reset();
-    ++generation_;
-    return;
-  }
-  if (now - std::max(f.progressed, f.asked_again) < kAskAgain) return;
-  f.asked_again = now;
-  for (const auto& piece : f.asked) ask(piece);
 }
 
 bool Adoption::holds_for(Index adopted) const {
@@ -535,27 +341,20 @@ void Adoption::drop_old() {
     removed.push_back(held_name(id));
     held_.erase(id);
   }
-  std::set<std::string> keep;
-  for (const auto& [id, m] : held_)
-    for (const auto& f : m.files) keep.insert(f.hash.hex());
-  if (fetch_)
-    for (const auto& f : fetch_->manifest.files) keep.insert({f.hash.hex(), f.hash.hex() + std::string(kPart)});
-  context_.run_on_files([&disk = context_.ports.disk, pool = pool(), removed, keep]() -> Function<void()> {
+  std::vector<Manifest> kept;
+  for (const auto& [id, m] : held_) kept.push_back(m);
+  if (fetch_.active()) kept.push_back(fetch_.manifest());
+  context_.run_on_files([&disk = context_.ports.disk, pool = pool(), removed, kept]() -> Function<void()> {
     // The manifests first, for good: one that comes back must find its files.
     for (const auto& name : removed) (void)disk.remove(pool + "/" + name);
-    if (!disk.sync_dir(pool).ok()) return {};
-    const auto names = disk.list(pool);
-    if (!names.ok()) return {};
-    for (const auto& name : *names)
-      if (!name.starts_with(kHeldPrefix) && !keep.contains(name))
-        (void)disk.remove(pool + "/" + name);  // what stays goes with the next ones
+    if (disk.sync_dir(pool).ok()) drop_from_pool(disk, pool, kept, kHeldPrefix);
     return {};
   });
 }
 
 std::string Adoption::progress() const {
-  if (fetch_)
-    return "fetching a copy of state: " + human_size(fetch_->have) + " of " + human_size(fetch_->total);
+  if (fetch_.active())
+    return "fetching a copy of state: " + human_size(fetch_.have()) + " of " + human_size(fetch_.total());
   if (need_) return held_.contains(need_->id) ? "installing a copy of state" : "waiting for a copy of state";
   if (!pursuit_) return {};
   if (pursuit_->proposed) return "adopting a copy of state";

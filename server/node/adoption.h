@@ -6,10 +6,8 @@
 // them from it. When a majority of the voters has them durable it proposes
 // kAdopt; Member installs them where that entry is applied.
 //
-// Files lie by their hash in data_dir/adopt, whole ones under it, others as
-// ".part": what is there is not fetched again, after a restart neither, nor for
-// another manifest that names the same file. A manifest is written beside them
-// when the last of its files is durable: only then it is held.
+// The files lie in a pool (state_fetch.h), data_dir/adopt. A manifest is written
+// beside them when the last of its files is durable: only then it is held.
 //
 // Core loop. File work runs on the files loop.
 #pragma once
@@ -24,6 +22,7 @@
 
 #include "node/context.h"
 #include "node/snapshots.h"
+#include "node/state_fetch.h"
 
 namespace leeward::node {
 
@@ -48,12 +47,12 @@ class Adoption {
   void need(const Manifest& manifest);
   void need_no_more() { need_.reset(); }
   bool holds(const std::string& id) const { return held_.contains(id); }
-  // Makes `directory` the state that a held manifest describes, durable. Files loop.
-  static Result<void> lay_out(Disk& disk, const Path& data_dir, const Manifest& manifest, const Path& directory);
+  // What a held manifest is made of; see lay_out_state().
+  static Path pool(const Path& data_dir) { return data_dir + "/adopt"; }
 
   void on_frame(NodeId from, const Frame& frame);
   // True: it was for a fetch of this.
-  bool on_chunk(NodeId from, const Frame& frame);
+  bool on_chunk(const Frame& frame) { return fetch_.on_chunk(frame); }
   // Whether what the entry at this index adopts is held.
   bool holds_for(Index adopted) const;
   // Where a file of a held manifest lies.
@@ -63,22 +62,6 @@ class Adoption {
   std::string progress() const;
 
  private:
-  struct Piece {
-    std::uint32_t file = 0;
-    std::uint64_t offset = 0;
-    auto operator<=>(const Piece&) const = default;
-  };
-  struct Fetch {
-    Manifest manifest;
-    NodeId from;
-    std::vector<std::uint64_t> starts;  // of each file: what is there already
-    Piece next;
-    std::set<Piece> asked;
-    std::size_t on_disk = 0;  // tasks at the files loop
-    bool ready = false;       // `starts` is known
-    std::uint64_t have = 0, total = 0;
-    Instant progressed{}, asked_again{};
-  };
   struct Pursuit {
     std::vector<NodeId> sources;
     Instant wanted{}, asked{}, offered{};
@@ -90,10 +73,9 @@ class Adoption {
     Term term;
   };
 
-  Path pool() const { return context_.options.data_dir + "/adopt"; }
+  Path pool() const { return pool(context_.options.data_dir); }
   void drive_pursuit();
   void drive_need();
-  void drive_fetch();
   void ask_source();
   void offer(const Manifest& manifest);
   bool enough_hold(const std::string& id) const;
@@ -108,15 +90,9 @@ class Adoption {
   void tell_held(NodeId to, const Manifest& manifest);
 
   void begin(Manifest manifest, NodeId from);
-  void ask_for_more();
-  void ask(const Piece& piece);
-  // Checks the files from this one on, one a task, then the whole is held.
-  void check_file(std::size_t place);
-  void hold();
-  void give_up(const Error& error);
+  void fetched(Manifest manifest);
   void drop_old();
   const Manifest* least_needed() const;
-  bool stale() const;
 
   Context& context_;
   Snapshots& snapshots_;
@@ -126,8 +102,7 @@ class Adoption {
   std::map<std::string, Manifest> held_;  // by id
   std::optional<Manifest> need_;
   std::size_t need_turn_ = 0;
-  std::optional<Fetch> fetch_;
-  std::uint64_t generation_ = 0;  // of the fetch: late disk work of another is ignored
+  StateFetch fetch_;
   std::optional<Pursuit> pursuit_;
 };
 

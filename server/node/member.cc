@@ -222,7 +222,7 @@ void Member::propose_first_entry() {
     bootstrap_->knock(true);
     return;
   } else {
-    for (auto& byte : state.lineage.bytes) byte = static_cast<std::uint8_t>(random());
+    state.lineage = Lineage::make(random(), random(), context_.ports.clock.wall());
   }
   waiting_for_.clear();
   state.control.group = GroupId(random() | 1);

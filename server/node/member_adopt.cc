@@ -85,7 +85,7 @@ void Member::install_adopted() {
 
 Result<std::shared_ptr<StateMachine>> Member::make_adopted(const Path& directory, const Manifest& manifest,
                                                            const Entry& entry, std::string group_state) {
-  LEEWARD_TRY(Adoption::lay_out(context_.ports.disk, context_.options.data_dir, manifest, directory));
+  LEEWARD_TRY(lay_out_state(context_.ports.disk, Adoption::pool(context_.options.data_dir), manifest, directory));
   auto opened = context_.ports.open_state(directory);
   if (!opened.ok()) return opened.error();
   std::shared_ptr<StateMachine> state = std::move(*opened);
@@ -172,7 +172,7 @@ void Member::on_foreign_bulk(NodeId from, const Frame& frame) {
       if (role() == GroupRole::kPrimary) adoption_->on_frame(from, frame);
       return;
     case FrameType::kSnapshotFetch: return snapshots_->on_frame(from, frame);
-    case FrameType::kSnapshotChunk: (void)adoption_->on_chunk(from, frame); return;  // late, or unasked
+    case FrameType::kSnapshotChunk: (void)adoption_->on_chunk(frame); return;  // late, or unasked
     case FrameType::kAdoptManifest:
     case FrameType::kSnapshotGone: return adoption_->on_frame(from, frame);
     default: return;
@@ -185,7 +185,7 @@ void Member::on_bulk(NodeId from, const Frame& frame) {
     case FrameType::kAdoptHeld: return adoption_->on_frame(from, frame);
     case FrameType::kSnapshotGone: adoption_->on_frame(from, frame); break;
     case FrameType::kSnapshotChunk:
-      if (adoption_->on_chunk(from, frame)) return;
+      if (adoption_->on_chunk(frame)) return;
       break;
     default: break;
   }

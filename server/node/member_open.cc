@@ -95,7 +95,7 @@ Result<void> Member::open_storage() {
   lessor_ = std::make_unique<Lessor>(o.limits.lease_revokes_per_second);
   bootstrap_ = std::make_unique<Bootstrap>(context_);
   snapshots_ = std::make_unique<Snapshots>(
-      context_, *wal_, [this](Snapshots::Received received) { install(std::move(received)); },
+      context_, [this](Snapshots::Received received) { install(std::move(received)); },
       [this](NodeId to, bool ok, Index index) {
         if (context_.core) context_.core->snapshot_sent(context_.now(), to, ok, index);
         if (ok) context_.probe.snapshots_sent.add();

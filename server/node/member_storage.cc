@@ -158,12 +158,7 @@ void Member::install(Snapshots::Received received) {
 
 // Nobody needs it: the member that offered it may replicate again.
 void Member::drop_received(const Snapshots::Received& received) {
-  wal_->run([&disk = context_.ports.disk, directory = context_.options.data_dir + "/" + received.state_dir]()
-                -> Function<void()> {
-    (void)disk.remove_all(directory);  // what stays is removed at the next start
-    return {};
-  });
-  snapshots_->finished(received, !leads());
+  snapshots_->dropped(received, !leads());
 }
 
 // Once nothing is on its way to the log: note the new state in the superblock,
@@ -230,7 +225,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   context_.ports.log.info("a snapshot was installed", {{"index", committed_.index}, {"from", received.from}});
   publish_gate();
   reads_->applied();
-  snapshots_->finished(received, true);
+  snapshots_->installed(received);
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
   wake();
 }

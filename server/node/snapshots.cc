@@ -2,20 +2,17 @@
 
 #include <algorithm>
 
-#include "base/check.h"
 #include "base/crc32c.h"
-#include "ports/file_hash.h"
 
 namespace leeward::node {
 namespace {
 
 constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 constexpr std::string_view kManifestName = "leeward-manifest";
-constexpr std::size_t kPiecesInFlight = 4;
 constexpr Duration kOfferAgain = 1s;
-constexpr Duration kAskAgain = 2s;
 constexpr Duration kGiveUp = 20s;
 constexpr Duration kTryAgain = 1s;
+constexpr Duration kPoolKept = 10min;   // of a snapshot whose fetching was broken off
 constexpr Duration kServedLately = 60s;  // a checkpoint someone reads from is kept this long
 
 std::string padded(std::uint64_t n) {
@@ -43,37 +40,19 @@ bool is_whole(Disk& disk, const Path& directory, const Manifest& manifest) {
 
 }  // namespace
 
-Result<Manifest> read_manifest(Disk& disk, const Path& path) {
-  auto file = disk.open(path, OpenMode::kRead);
-  if (!file.ok()) return file.error();
-  std::string bytes;
-  auto read = (*file)->read(0, 64_MiB, bytes);
-  if (!read.ok()) return read.error();
-  return decode_manifest_file(bytes);
-}
-
-Result<void> check_received(Disk& disk, const Path& path, const StateFile& expected) {
-  auto file = disk.open(path, OpenMode::kReadWrite);
-  if (!file.ok()) return file.error();
-  LEEWARD_TRY((*file)->sync());
-  auto size = (*file)->size();
-  if (!size.ok()) return size.error();
-  auto hash = hash_file(**file, *size);
-  if (!hash.ok()) return hash.error();
-  if (*size != expected.size || *hash != expected.hash)
-    return Error{Code::kCorrupt, "the received file " + expected.name + " is not what the manifest names"};
-  return {};
-}
-
-Snapshots::Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent, OnFailed failed)
+Snapshots::Snapshots(Context& context, OnReceived received, OnSent sent, OnFailed failed)
     : context_(context),
-      wal_(wal),
       received_(std::move(received)),
       sent_(std::move(sent)),
-      failed_(std::move(failed)) {}
+      failed_(std::move(failed)),
+      fetch_(
+          context, pool(),
+          [this](Manifest manifest, NodeId from) { received_({std::move(manifest), state_dir_, from}); },
+          [this](const Manifest& manifest, NodeId from, const Error* error) { given_up(manifest, from, error); }) {}
 
 Result<void> Snapshots::load() {
   auto& disk = context_.ports.disk;
+  if (auto left = disk.list(pool()); left.ok() && !left->empty()) pool_used_ = context_.now();
   const auto& root = context_.options.snapshot_dir;
   auto names = disk.list(root);
   if (!names.ok()) return names.error();
@@ -280,7 +259,7 @@ void Snapshots::on_frame(NodeId from, const Frame& frame) {
   switch (frame.header.type) {
     case FrameType::kSnapshotOffer: return on_offer(from, frame);
     case FrameType::kSnapshotFetch: return on_fetch(from, frame);
-    case FrameType::kSnapshotChunk: return on_chunk(from, frame);
+    case FrameType::kSnapshotChunk: (void)fetch_.on_chunk(frame); return;
     case FrameType::kSnapshotGone: return on_gone(from, frame);
     case FrameType::kSnapshotDone: return on_done(from, frame);
     default: return;
@@ -340,153 +319,73 @@ void Snapshots::on_done(NodeId from, const Frame& frame) {
 void Snapshots::on_offer(NodeId from, const Frame& frame) {
   auto manifest = decode_manifest(frame.body.view());
   if (!manifest.ok()) return;
-  const auto now = context_.now();
-  if (manifest->state.point.index <= context_.core->commit()) {
-    context_.send(from, Lane::kBulk, FrameType::kSnapshotDone,
-                  encode(SnapshotDone{manifest->id, true, manifest->state.point.index}));
+  if (manifest->state.point.index <= context_.core->commit()) return tell_done(from, *manifest, true);
+  if (fetch_.fetches(manifest->id)) {
+    if (fetch_.from() != from) fetch_.go_on_from(from);
     return;
   }
-  if (receiver_) {
-    if (receiver_->manifest.id == manifest->id) {
-      receiver_->from = from;  // another holder goes on where the last one stopped
-      return;
-    }
-    if (now - receiver_->progressed < kAskAgain * 2) return;
-    abandon();
+  if (fetch_.active()) {
+    if (!fetch_.stale()) return;
+    tell_done(fetch_.from(), fetch_.manifest(), false);
   }
-  begin_receiving(from, std::move(*manifest));
+  begin(from, std::move(*manifest));
 }
 
-void Snapshots::begin_receiving(NodeId from, Manifest manifest) {
-  Receiver r;
-  r.from = from;
-  r.manifest = std::move(manifest);
-  r.progressed = context_.now();
-  ++generation_;
-  r.state_dir = new_state_dir(r.manifest.state.point.index);
-  receiver_ = std::move(r);
-  context_.ports.log.info("fetches a snapshot",
-                          {{"index", receiver_->manifest.state.point.index}, {"from", from}});
-  const auto directory = context_.options.data_dir + "/" + receiver_->state_dir;
-  wal_.run([this, directory, generation = generation_, files = receiver_->manifest.files]() -> Function<void()> {
-    auto& disk = context_.ports.disk;
-    auto result = disk.remove_all(directory);
-    if (result.ok()) result = disk.make_dirs(directory);
-    for (const auto& f : files) {
-      if (!result.ok()) break;
-      if (auto file = disk.open(directory + "/" + f.name, OpenMode::kCreateOrOpen); !file.ok()) result = file.error();
-    }
-    return [this, result, generation] {
-      if (generation != generation_ || !receiver_) return;
-      if (!result.ok()) return give_up(result.error());
-      ask_for_more();
-    };
+// The files of this one that an earlier attempt left are taken over; the others
+// would only take space.
+void Snapshots::begin(NodeId from, Manifest manifest) {
+  state_dir_ = new_state_dir(manifest.state.point.index);
+  pool_used_ = context_.now();
+  context_.run_on_files([&disk = context_.ports.disk, pool = pool(), manifest]() -> Function<void()> {
+    drop_from_pool(disk, pool, {manifest});
+    return {};
   });
-}
-
-void Snapshots::ask_for_more() {
-  auto& r = *receiver_;
-  const auto& files = r.manifest.files;
-  while (r.file < files.size() && r.asked.size() + r.writing < kPiecesInFlight) {
-    if (r.offset >= files[r.file].size) {
-      ++r.file;
-      r.offset = 0;
-      continue;
-    }
-    r.asked.insert({r.file, r.offset});
-    ask(r.file, r.offset);
-    r.offset += context_.options.storage.chunk_bytes;
-  }
-  if (r.file >= files.size() && r.asked.empty() && r.writing == 0) verify_files();
-}
-
-void Snapshots::ask(std::uint32_t file, std::uint64_t offset) {
-  const auto& r = *receiver_;
-  const auto left = r.manifest.files[file].size - offset;
-  const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, context_.options.storage.chunk_bytes));
-  context_.send(r.from, Lane::kBulk, FrameType::kSnapshotFetch, encode(SnapshotFetch{r.manifest.id, file, offset, length}));
-}
-
-void Snapshots::on_chunk(NodeId, const Frame& frame) {
-  auto chunk = decode_snapshot_chunk(frame.body);
-  if (!chunk.ok() || !receiver_ || chunk->id != receiver_->manifest.id) return;
-  auto& r = *receiver_;
-  if (!r.asked.contains({chunk->file, chunk->offset})) return;
-  const auto expected = std::min<std::uint64_t>(r.manifest.files[chunk->file].size - chunk->offset,
-                                                context_.options.storage.chunk_bytes);
-  if (chunk->data.size() != expected) return;
-  r.asked.erase({chunk->file, chunk->offset});
-  r.progressed = context_.now();
-  ++r.writing;
-  const auto path = context_.options.data_dir + "/" + r.state_dir + "/" + r.manifest.files[chunk->file].name;
-  wal_.run([this, path, generation = generation_, chunk = std::move(*chunk)]() -> Function<void()> {
-    auto file = context_.ports.disk.open(path, OpenMode::kReadWrite);
-    Result<void> result;
-    if (!file.ok()) {
-      result = file.error();
-    } else {
-      result = (*file)->write(chunk.offset, chunk.data.view());
-    }
-    return [this, result, generation] {
-      if (generation != generation_ || !receiver_) return;
-      --receiver_->writing;
-      if (!result.ok()) return give_up(result.error());
-      ask_for_more();
-    };
-  });
-}
-
-// Each file whole and durable, then their directory: only then is it a state.
-void Snapshots::verify_files() {
-  auto& r = *receiver_;
-  const auto directory = context_.options.data_dir + "/" + r.state_dir;
-  r.writing = 1;  // nothing more is asked for
-  wal_.run([this, directory, generation = generation_, files = r.manifest.files]() -> Function<void()> {
-    auto& disk = context_.ports.disk;
-    Result<void> result;
-    for (const auto& f : files) {
-      result = check_received(disk, directory + "/" + f.name, f);
-      if (!result.ok()) break;
-    }
-    if (result.ok()) result = disk.sync_dir(directory);
-    if (result.ok()) result = disk.sync_dir(context_.options.data_dir);
-    return [this, generation, result] {
-      if (generation != generation_ || !receiver_) return;
-      if (!result.ok()) return give_up(result.error());
-      auto r = std::move(*receiver_);
-      receiver_.reset();
-      received_({std::move(r.manifest), std::move(r.state_dir), r.from});
-    };
-  });
+  fetch_.begin(
+      std::move(manifest), from,
+      [this, directory = context_.options.data_dir + "/" + state_dir_](const Manifest& m) {
+        return lay_out_state(context_.ports.disk, pool(), m, directory);
+      },
+      "a snapshot");
 }
 
 void Snapshots::on_gone(NodeId from, const Frame& frame) {
   const auto gone = decode_snapshot_done(frame.body);
-  if (gone.ok() && receiver_ && receiver_->from == from && receiver_->manifest.id == gone->id) abandon();
+  if (!gone.ok() || !fetch_.gone(from, gone->id)) return;
+  tell_done(from, fetch_.manifest(), false);
+  fetch_.stop();
 }
 
-// Another piece or another holder may do better; a disk that fails may not.
-void Snapshots::give_up(const Error& error) {
-  context_.ports.log.warn("a snapshot is thrown away", {{"error", error.message}});
-  abandon();
-  if (error.code == Code::kIo) failed_(error);
+// What is there stays for the next attempt, but on a full disk.
+void Snapshots::given_up(const Manifest& manifest, NodeId from, const Error* error) {
+  tell_done(from, manifest, false);
+  remove_on_files(context_.options.data_dir + "/" + state_dir_);
+  if (!error) return;
+  context_.ports.log.warn("a snapshot could not be fetched", {{"error", error->message}});
+  if (error->code == Code::kNoSpace) clear_pool();
+  if (error->code == Code::kIo) failed_(*error);
 }
 
-void Snapshots::abandon() {
-  const auto r = std::move(*receiver_);
-  receiver_.reset();
-  ++generation_;
-  context_.send(r.from, Lane::kBulk, FrameType::kSnapshotDone, encode(SnapshotDone{r.manifest.id, false, Index()}));
-  wal_.run([&disk = context_.ports.disk, directory = context_.options.data_dir + "/" + r.state_dir]()
-               -> Function<void()> {
-    (void)disk.remove_all(directory);  // what stays is removed at the next start
+void Snapshots::tell_done(NodeId to, const Manifest& manifest, bool ok) {
+  context_.send(to, Lane::kBulk, FrameType::kSnapshotDone, encode(SnapshotDone{manifest.id, ok, manifest.state.point.index}));
+}
+
+void Snapshots::installed(const Received& received) {
+  clear_pool();
+  tell_done(received.from, received.manifest, true);
+}
+
+void Snapshots::dropped(const Received& received, bool ok) {
+  remove_on_files(context_.options.data_dir + "/" + received.state_dir);
+  clear_pool();
+  tell_done(received.from, received.manifest, ok);
+}
+
+void Snapshots::clear_pool() {
+  pool_used_.reset();
+  context_.run_on_files([&disk = context_.ports.disk, pool = pool()]() -> Function<void()> {
+    drop_from_pool(disk, pool, {});
     return {};
   });
-}
-
-void Snapshots::finished(const Received& received, bool ok) {
-  const auto index = received.manifest.state.point.index;
-  context_.send(received.from, Lane::kBulk, FrameType::kSnapshotDone, encode(SnapshotDone{received.manifest.id, ok, index}));
 }
 
 void Snapshots::drive() {
@@ -504,16 +403,10 @@ void Snapshots::drive() {
     transfers_.erase(to);
     sent_(to, false, Index());
   }
-  if (!receiver_) return;
-  if (receiver_->writing > 0) {  // its own disk is at it: a large file takes long to be checked
-    receiver_->progressed = now;
-    return;
-  }
-  if (now - receiver_->progressed > kGiveUp) return abandon();
-  // Asking is no progress: who is never answered must give up, or take another's.
-  if (now - std::max(receiver_->progressed, receiver_->asked_again) < kAskAgain) return;
-  receiver_->asked_again = now;
-  for (const auto& [file, offset] : receiver_->asked) ask(file, offset);
+  if (fetch_.active()) pool_used_ = now;
+  fetch_.drive();
+  // Nobody offered it again: the log led on.
+  if (pool_used_ && now - *pool_used_ > kPoolKept) clear_pool();
 }
 
 }  // namespace leeward::node

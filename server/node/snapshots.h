@@ -1,31 +1,23 @@
 // Checkpoints of the state, and their way to members that need one.
 //
-// The leader offers a manifest; the receiver fetches the files piece by piece,
-// by (file, offset), from who offered it, checks each piece and each whole
-// file, and hands the complete directory back. It may begin, stop
-// and go on at any piece; a crash throws away what was not installed.
+// The leader offers a manifest; the receiver fetches its files from who offered
+// it (state_fetch.h) into data_dir/incoming and hands the complete directory
+// back. It goes on where it stopped, after a restart too.
 //
-// Core loop. What a transfer writes runs as tasks of the wal loop; checkpoints
-// are made, read from and removed on the files loop, where they may take long.
+// Core loop. Checkpoints are made, read from and removed, and what is received
+// is written, on the files loop, where it may take long.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "node/context.h"
-#include "node/wal_loop.h"
+#include "node/state_fetch.h"
 
 namespace leeward::node {
-
-// From the file that encode_manifest_file() filled. Errors: kNotFound, kIo, kCorrupt.
-Result<Manifest> read_manifest(Disk& disk, const Path& path);
-// Makes a received file durable and holds it against what its manifest says.
-// Errors: kCorrupt when it is another, kIo.
-Result<void> check_received(Disk& disk, const Path& path, const StateFile& expected);
 
 class Snapshots {
  public:
@@ -41,7 +33,7 @@ class Snapshots {
   // This member's own disk failed: the process must not go on.
   using OnFailed = Function<void(const Error&)>;
 
-  Snapshots(Context& context, WalLoop& wal, OnReceived received, OnSent sent, OnFailed failed);
+  Snapshots(Context& context, OnReceived received, OnSent sent, OnFailed failed);
 
   // At start: which checkpoints are complete. Removes the others.
   Result<void> load();
@@ -86,9 +78,11 @@ class Snapshots {
   void on_frame(NodeId from, const Frame& frame);
   // Offers again, asks again, gives up.
   void drive();
-  // The receiver's directory was installed, or could not be.
-  void finished(const Received& received, bool ok);
-  bool receiving() const { return receiver_.has_value(); }
+  // What was received was installed (its directory is in use), or is not wanted
+  // and is removed; `ok`: the sender may replicate from its index on.
+  void installed(const Received& received);
+  void dropped(const Received& received, bool ok);
+  bool receiving() const { return fetch_.active(); }
 
  private:
   struct Checkpoint {
@@ -101,17 +95,6 @@ class Snapshots {
     Index index;
     Instant offered{}, progressed{};
   };
-  struct Receiver {
-    Manifest manifest;
-    NodeId from;
-    std::string state_dir;
-    std::uint32_t file = 0;     // next piece to ask for
-    std::uint64_t offset = 0;
-    std::set<std::pair<std::uint32_t, std::uint64_t>> asked;
-    std::size_t writing = 0;    // pieces on the wal loop
-    Instant progressed{}, asked_again{};
-  };
-
   // What a checkpoint is made of, on the files loop.
   static Result<Manifest> write_checkpoint(Disk& disk, const Path& root, const Path& directory, StateMachine& state);
   void made(Result<Manifest> manifest, const Path& directory, bool still_current);
@@ -122,19 +105,16 @@ class Snapshots {
   const Checkpoint* find(const std::string& id) const;
   void on_offer(NodeId from, const Frame& frame);
   void on_fetch(NodeId from, const Frame& frame);
-  void on_chunk(NodeId from, const Frame& frame);
   void on_gone(NodeId from, const Frame& frame);
   void on_done(NodeId from, const Frame& frame);
-  void begin_receiving(NodeId from, Manifest manifest);
-  void ask_for_more();
-  void ask(std::uint32_t file, std::uint64_t offset);
-  void verify_files();
-  void abandon();
-  void give_up(const Error& error);
+  Path pool() const { return context_.options.data_dir + "/incoming"; }
+  void begin(NodeId from, Manifest manifest);
+  void given_up(const Manifest& manifest, NodeId from, const Error* error);
+  void tell_done(NodeId to, const Manifest& manifest, bool ok);
+  void clear_pool();
   void send_offer(NodeId to, Transfer& transfer);
 
   Context& context_;
-  WalLoop& wal_;
   OnReceived received_;
   OnSent sent_;
   OnFailed failed_;
@@ -145,8 +125,9 @@ class Snapshots {
   Instant made_{};                           // when the last attempt ended
   std::map<NodeId, Index> offers_waiting_;   // for the checkpoint that is being made
   std::map<NodeId, Transfer> transfers_;
-  std::optional<Receiver> receiver_;
-  std::uint64_t generation_ = 0;  // of the receiver: late disk work of an abandoned one is ignored
+  StateFetch fetch_;
+  std::optional<Instant> pool_used_;         // when it was, if it may hold something
+  std::string state_dir_;                    // that what is fetched will be
   std::uint64_t next_dir_ = 0;
 };
 

@@ -19,6 +19,14 @@ TEST(Crc32c, CanBeContinued) {
   EXPECT_EQ(crc32c("6789", crc32c("12345")), crc32c("123456789"));
 }
 
+TEST(Ids, ALineageTellsWhenItWasMade) {
+  const WallTime now{1'795'285'080'123ms};
+  const auto lineage = Lineage::make(~0ull, ~0ull, now);
+  EXPECT_EQ(lineage.created(), now);
+  EXPECT_EQ(lineage.hex(), "ffffffffffffffffffff01a1ff54583b");
+  EXPECT_NE(lineage, Lineage::make(~0ull - 1, ~0ull, now));
+}
+
 TEST(Codec, VarintsComeBackAtEveryBorder) {
   for (std::uint64_t v : {0ull, 1ull, 127ull, 128ull, 16383ull, 16384ull, ~0ull >> 1, ~0ull}) {
     std::string out;

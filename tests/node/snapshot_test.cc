@@ -56,6 +56,69 @@ TEST_F(Snapshot, AMemberWhoseSenderIsGoneForGoodTakesThatOfTheNextLeader) {
   ASSERT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+// How much of a snapshot is asked for, by whom.
+struct Fetching : Fixture {
+  std::uint64_t asked = 0, whole = 0;  // bytes; of the newest that was offered
+  NodeId late;
+
+  // `late` is away until only a snapshot helps; what it then asks for is counted.
+  void make_late() {
+    make();
+    w().adjust = [](node::MemberOptions& m) { m.storage.chunk_bytes = 1_KiB; };
+    start_all();
+    late = follower();
+    w().crash(late);
+    puts(1200);
+    w().run_for(3s);
+    w().network.tamper = [this](NodeId from, NodeId to, Lane lane, Bytes bytes) -> Bytes {
+      const auto frame = decode_frame(bytes);
+      if (lane == Lane::kBulk && frame.ok()) count(from, to, *frame);
+      return bytes;
+    };
+  }
+  void count(NodeId from, NodeId to, const Frame& frame) {
+    if (from == late && frame.header.type == FrameType::kSnapshotFetch) asked += decode_snapshot_fetch(frame.body)->length;
+    if (to != late || frame.header.type != FrameType::kSnapshotOffer) return;
+    whole = 0;
+    for (const auto& f : decode_manifest(frame.body.view())->files) whole += f.size;
+  }
+  bool received() { return w().run_until([&] { return w().member(late)->probe().snapshots_received.get() > 0; }); }
+};
+
+TEST_F(Fetching, GoesOnAfterARestartOfTheReceiver) {
+  make_late();
+  w().start(late);
+  ASSERT_TRUE(w().run_until([&] { return asked > 0 && asked > whole / 2; })) << w().checkers.breach();
+  w().kill(late);
+  const auto before = asked;
+  EXPECT_LT(before, whole);
+  w().start(late);
+  ASSERT_TRUE(received()) << w().checkers.breach();
+  EXPECT_LT(asked, whole + 16_KiB) << "of " << whole << ", " << before << " before the restart";
+  w().network.tamper = nullptr;
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
+  w().run_for(1s);
+  for (const auto& path : w().disk(late).files()) EXPECT_FALSE(path.starts_with("/data/incoming/")) << path;
+}
+
+// What the next leader has differs; he who began goes on giving his.
+TEST_F(Fetching, GoesOnUnderAnotherLeader) {
+  make_late();
+  const auto before = *w().leader();
+  w().start(late);
+  ASSERT_TRUE(w().run_until([&] { return asked > 0 && asked > whole / 2; })) << w().checkers.breach();
+  const auto first = whole;
+  NodeId other;
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != late && id != before) other = id;
+  static_cast<Group*>(w().member(before))->transfer_leadership(other);
+  ASSERT_TRUE(received()) << w().checkers.breach();
+  EXPECT_EQ(w().leader(), other);
+  EXPECT_LT(asked, first + 16_KiB);
+  w().network.tamper = nullptr;
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
+}
+
 // A large state takes long to be checked, and a slow disk to take it.
 TEST_F(Snapshot, OneIsNotGivenUpWhileTheDiskIsBusyWithIt) {
   make();
@@ -178,18 +241,14 @@ struct Overtaken : Fixture {
     ASSERT_EQ(w().leader(), kOne);
     w().start(kThree);
   }
-  // Until the received files are checked. The first sync after they were laid
-  // out is that of the check.
-  Instant run_until_checked() {
-    bool laid_out = false;
-    auto syncs = w().disk(kThree).syncs();
+  // Until the received files are checked, and a state is made of them.
+  Instant run_until_laid_out() {
     EXPECT_TRUE(w().run_until(
         [&] {
-          if (laid_out) return w().disk(kThree).syncs() > syncs;
-          for (const auto& path : w().disk(kThree).files())
-            laid_out |= path.starts_with("/data/state-") && !path.starts_with("/data/state-1/");
-          syncs = w().disk(kThree).syncs();
-          return false;
+          const auto files = w().disk(kThree).files();
+          return std::any_of(files.begin(), files.end(), [](const auto& path) {
+            return path.starts_with("/data/state-") && !path.starts_with("/data/state-1/");
+          });
         },
         10s))
         << w().checkers.breach();
@@ -227,11 +286,11 @@ TEST_F(Overtaken, EntriesThatArriveAsASnapshotIsCompleteAreNotResetAway) {
   for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     begin(seed);
     if (HasFailure()) return;
-    const auto checked = run_until_checked();
+    const auto laid_out = run_until_laid_out();
     for (const auto before : {60us, 40us, 20us, 5us}) {
       begin(seed);  // the same again, up to here
       if (HasFailure()) return;
-      w().run_for(checked - before - w().scheduler.now());
+      w().run_for(laid_out - before - w().scheduler.now());
       w().network.weather.delay_low = w().network.weather.delay_high = Duration(0);
       w().network.carry(kOne, kThree, Lane::kConsensus, append_of_the_rest());
       Index reached;

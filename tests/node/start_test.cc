@@ -232,7 +232,9 @@ TEST_F(Start, ADirectoryWhoseSuperblockIsGoneIsRefusedAndNotMadeNew) {
   start_all();
   w().stop(kOne);
   for (const auto& path : w().disk(kOne).files())
-    if (path.find("superblock") != std::string::npos) ASSERT_TRUE(w().disk(kOne).remove(path).ok());
+    if (path.find("superblock") != std::string::npos) {
+      ASSERT_TRUE(w().disk(kOne).remove(path).ok());
+    }
   for (int i = 0; i < 2; ++i) {
     w().start(kOne);
     EXPECT_FALSE(w().running(kOne));

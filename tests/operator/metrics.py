@@ -2,6 +2,7 @@
 import math
 import os
 import subprocess
+import time
 
 from leeward.claims import equal, expect
 from leeward.cluster import bench, wait_for
@@ -10,7 +11,7 @@ from common import page, shared
 # What the contract names and what exists now: name -> (type, {label: closed set or None})
 CONTRACT = {
     "build_info": ("gauge", {"version": None, "revision": None}), "node_info": ("gauge", {"node": None, "zone": None, "role": None}),
-    "epoch": ("gauge", {}), "term_in_epoch": ("gauge", {}), "is_leader": ("gauge", {}), "has_leader": ("gauge", {}),
+    "lineage_created_timestamp_seconds": ("gauge", {}), "epoch": ("gauge", {}), "term_in_epoch": ("gauge", {}), "is_leader": ("gauge", {}), "has_leader": ("gauge", {}),
     "is_primary": ("gauge", {}), "is_fenced": ("gauge", {}), "member_admitted": ("gauge", {}), "restart_pending": ("gauge", {}),
     "cluster_members": ("gauge", {"role": {"unknown", "primary", "standby", "observer", "fenced"},
                                   "status": {"down", "starting", "follower", "candidate", "leader", "learner", "snapshot",
@@ -143,6 +144,7 @@ def figures_agree_with_what_leewardctl_says():
         equal(metrics("leases"), 1, f"{node.name} leases")
         equal(metrics("is_leader"), float(m["state"] == "leader"), f"{node.name} is_leader")
         equal(metrics("is_primary"), float(not node.standby), f"{node.name} is_primary")
+        expect(0 < time.time() - metrics("lineage_created_timestamp_seconds") < 300, "lineage_created_timestamp_seconds")
         equal((metrics("has_leader"), metrics("member_admitted"), metrics("dr_armed")), (1, 1, 1))
         equal(metrics("cluster_members", role="primary", status="follower"), 2, node.name)
         expect(metrics("leader_changes_total") >= 1, "leader_changes_total")

@@ -121,7 +121,7 @@ TEST_F(MetricsTest, EverySeriesOfAClosedSetExistsFromTheStart) {
   const Parsed p = page();
   for (const char* series : {
            "leeward_build_info{version=\"0.1.0\",revision=\"abc\"}", "leeward_node_info{node=\"1\",zone=\"a\",role=\"primary\"}",
-           "leeward_epoch", "leeward_term_in_epoch", "leeward_is_leader", "leeward_has_leader", "leeward_is_primary",
+           "leeward_lineage_created_timestamp_seconds", "leeward_epoch", "leeward_term_in_epoch", "leeward_is_leader", "leeward_has_leader", "leeward_is_primary",
            "leeward_is_fenced", "leeward_member_admitted", "leeward_restart_pending", "process_start_time_seconds",
            "process_resident_memory_bytes", "process_open_fds", "process_max_fds",
            "leeward_cluster_members{role=\"observer\",status=\"isolated\"}",
