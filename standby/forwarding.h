@@ -25,9 +25,7 @@ struct ForwardingOptions {
 };
 
 inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
-// On these texts etcd's Go client repeats a write at its next endpoint; it does
-// so for no other (clientv3, isSafeRetryMutableRPC).
-inline constexpr const char* kTryNextEndpoint = "there is no connection available";
+using node::kTryNextEndpoint;
 
 class ForwardingService final : public node::Service, public ForwardHandler {
  public:

@@ -26,13 +26,19 @@ struct SlowLines {
 };
 thread_local SlowLines slow_lines;
 
+std::string fenced_text(const NodeStatus& node) {
+  return "epoch " + std::to_string(node.newest_epoch.value()) + " is served by " +
+         (node.serving_region.empty() ? "another region" : "region " + node.serving_region) +
+         "; this one answers serializable reads only";
+}
+
 // Why a node outside the primary group refuses: a word for programs, then a
 // sentence. The message itself may be a text that etcd's clients match.
 std::string refusal_reason(const StatusView& view, const std::string& message) {
   const NodeStatus& node = view.status;
   const MemberStatus* self = view.self();
   const std::string region = self ? "region " + self->region : "this region";
-  if (node.role == GroupRole::kFenced) return "fenced: " + region + " is fenced; a newer epoch is served elsewhere";
+  if (node.role == GroupRole::kFenced) return "fenced: " + fenced_text(node);
   if (!node.primary_heard || message == kTryNextEndpoint)
     return "no_primary: " + region + " is a standby and hears no primary; only serializable reads are served here";
   return "standby: " + region + " is a standby; the call ended with: " + message;
@@ -46,7 +52,7 @@ void add_trailers(const Core& core, RpcStatus& status) {
   const auto lag = view->lag_high(core.clock.now());
   status.trailers.emplace_back("leeward-lag-high-ms", lag ? milliseconds(*lag) : "unknown");
   if (status.code != GrpcCode::kUnavailable) return;
-  status.trailers.emplace_back("leeward-epoch", std::to_string(node.epoch.value()));
+  status.trailers.emplace_back("leeward-epoch", std::to_string(node.newest_epoch.value()));
   status.trailers.emplace_back("leeward-reason", refusal_reason(*view, status.message));
 }
 

@@ -9,6 +9,8 @@
 namespace leeward::api {
 namespace {
 
+constexpr Duration kStandingInterval = std::chrono::milliseconds(500);
+
 constexpr MethodEntry kTable[] = {
     {"/etcdserverpb.KV/Range", Method::kRange, kv::range, nullptr, true},
     {"/etcdserverpb.KV/Put", Method::kPut, kv::put},
@@ -85,6 +87,14 @@ RpcStatus unknown_method(std::string_view path) {
   return unimplemented("unknown service " + service);
 }
 
+// What an old primary's streams end with: their clients go to another endpoint.
+std::optional<RpcStatus> fenced(const Core& core) {
+  const auto view = core.status();
+  if (view->status.role != GroupRole::kFenced) return std::nullopt;
+  return RpcStatus{GrpcCode::kUnavailable, "leeward: fenced: epoch " + std::to_string(view->status.newest_epoch.value()) +
+                                               " has begun in another region; ask there", {}};
+}
+
 // What must hold before any method of etcd's runs.
 const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entry) {
   const bool needs_leader = rpc.metadata("hasleader") == "true";
@@ -94,17 +104,19 @@ const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entr
   return nullptr;
 }
 
-// A stream whose client demands a leader ends when there is none for a while.
-void watch_leader(const CallPtr& call, Instant last_seen) {
+// A stream ends when its region is fenced; one whose client demands a leader,
+// when there is none for a while.
+void watch_standing(const CallPtr& call, bool needs_leader, Instant last_seen) {
   std::weak_ptr<Call> weak = call;
-  call->loop().after(std::chrono::milliseconds(500), [weak, last_seen] {
+  call->loop().after(kStandingInterval, [weak, needs_leader, last_seen] {
     const CallPtr held = weak.lock();
     if (!held || !held->open()) return;
     Core& core = held->core();
     const Instant now = core.clock.now();
-    if (core.status()->status.leader) return watch_leader(held, now);
+    if (auto why = fenced(core)) return held->finish(std::move(*why));
+    if (!needs_leader || core.status()->status.leader) return watch_standing(held, needs_leader, now);
     if (now - last_seen >= core.options.no_leader_grace) return held->fail(error::kNoLeader);
-    watch_leader(held, last_seen);
+    watch_standing(held, needs_leader, last_seen);
   });
 }
 
@@ -152,7 +164,10 @@ void Services::start(std::shared_ptr<RpcCall> rpc) {
   if (entry == nullptr) return call->finish(unknown_method(rpc->method()));
   if (const EtcdError* why = refused(*core_, *rpc, *entry)) return call->fail(*why);
   if (!streaming) return run_unary(call, entry->unary);
-  if (rpc->metadata("hasleader") == "true") watch_leader(call, core_->clock.now());
+  if (!entry->learner) {  // watches and keep-alives; a snapshot any member gives
+    if (auto why = fenced(*core_)) return call->finish(std::move(*why));
+    watch_standing(call, rpc->metadata("hasleader") == "true", core_->clock.now());
+  }
   entry->stream(call);
 }
 

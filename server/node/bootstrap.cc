@@ -8,7 +8,6 @@ namespace {
 constexpr Duration kInterval = 200ms;
 constexpr Duration kFresh = 3s;  // an older answer says nothing any more
 constexpr Duration kStrangeFor = 10s;
-constexpr std::string_view kStartedKey = "started";
 
 }  // namespace
 
@@ -154,24 +153,6 @@ bool Bootstrap::majority(const std::set<NodeId>& list, std::string& missing) con
     if (differing_.contains(id)) missing += " (has other lists)";
   }
   return answered * 2 > list.size();
-}
-
-// Records: key, value, each length-prefixed; unknown keys are kept by others.
-std::string started_record(const raft::Membership& membership) {
-  std::string out;
-  codec::put_bytes(out, kStartedKey);
-  codec::put_bytes(out, raft::encode(membership));
-  return out;
-}
-
-std::optional<raft::Membership> started_with(const std::string& extra) {
-  std::string_view in = extra, key, value;
-  while (codec::get_bytes(in, key) && codec::get_bytes(in, value)) {
-    if (key != kStartedKey) continue;
-    auto membership = raft::decode_membership(value);
-    if (membership.ok()) return std::move(*membership);
-  }
-  return std::nullopt;
 }
 
 }  // namespace leeward::node

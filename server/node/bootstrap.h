@@ -68,9 +68,4 @@ class Bootstrap {
   std::optional<Instant> knocked_;
 };
 
-// The superblock's record that this directory takes part in a group, with the
-// membership it started from, for a crash before the group's first entry.
-std::string started_record(const raft::Membership& membership);
-std::optional<raft::Membership> started_with(const std::string& superblock_extra);
-
 }  // namespace leeward::node

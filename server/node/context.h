@@ -30,6 +30,7 @@ struct Context {
   GroupState group;                    // as applied
   Incarnation incarnation;
   std::uint64_t process = 0;           // of this start; see Origin
+  Seen seen;                           // what every frame tells
 
   Function<void()> wake;               // asks for a turn of the core loop
 
@@ -41,7 +42,7 @@ struct Context {
 
   // False when the frame was dropped at once: then it surely never arrives.
   bool send(NodeId to, Lane lane, FrameType type, std::string body, Bytes tail = {}) {
-    FrameHeader header{type, group.lineage, group.control.group, incarnation, state->applied().epoch};
+    FrameHeader header{type, group.lineage, group.control.group, incarnation, seen};
     std::vector<Bytes> parts;
     parts.emplace_back(encode_header(header) + body);
     if (!tail.empty()) parts.push_back(std::move(tail));
@@ -71,6 +72,7 @@ inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space excee
 inline constexpr const char* kStateFull =
     "leeward: this member's disk has no space for what is committed: ask another member, or for a serializable read";
 inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
+inline constexpr const char* kNotPrimary = "leeward: this region is about to be no primary any more; ask again";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text

@@ -92,7 +92,8 @@ std::string encode_header(const FrameHeader& header) {
   put_array(out, header.lineage.bytes);
   put_u64(out, header.group.value());
   put_u64(out, header.incarnation.value());
-  put_varint(out, header.epoch.value());
+  put_varint(out, header.seen.epoch.value());
+  put_u64(out, header.seen.promotion);
   return out;
 }
 
@@ -105,7 +106,7 @@ Result<Frame> decode_frame(const Bytes& bytes) {
   if (version > kVersion)
     return Error{Code::kNewerFormat, "a peer speaks version " + std::to_string(version) + " of the peer protocol"};
   if (version == 0 || !get_u8(in, type) || !get_fixed(in, frame.header.lineage.bytes) || !get_u64(in, group) ||
-      !get_u64(in, incarnation) || !get_ordinal(in, frame.header.epoch))
+      !get_u64(in, incarnation) || !get_ordinal(in, frame.header.seen.epoch) || !get_u64(in, frame.header.seen.promotion))
     return malformed("peer");
   frame.header.type = static_cast<FrameType>(type);
   frame.header.group = GroupId(group);

@@ -14,6 +14,7 @@
 #include "base/command.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "node/records.h"
 #include "ports/manifest.h"
 #include "ports/status.h"
 #include "raft/types.h"
@@ -49,7 +50,7 @@ struct FrameHeader {
   Lineage lineage;          // zero before the first start is over
   GroupId group;            // 0 likewise
   Incarnation incarnation;  // of the sender
-  Epoch epoch;              // newest the sender has persisted
+  Seen seen;                // the newest epoch that the sender has applied or was told of
 };
 
 struct Frame {

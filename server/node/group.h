@@ -28,6 +28,10 @@ struct Node {
   GroupRole role = GroupRole::kUnknown;  // of its group at first start
 };
 
+// On these texts etcd's Go client repeats a write at its next endpoint; it does
+// so for no other (clientv3, isSafeRetryMutableRPC).
+inline constexpr const char* kTryNextEndpoint = "there is no connection available";
+
 class GroupObserver {
  public:
   virtual ~GroupObserver() = default;
@@ -67,7 +71,7 @@ class Group {
   virtual Lineage lineage() const = 0;
   virtual GroupId group() const = 0;
   virtual Epoch epoch() const = 0;
-  virtual GroupRole role() const = 0;         // as applied
+  virtual GroupRole role() const = 0;         // as applied; kFenced as soon as a newer epoch is proved here
   // The role that the log's end gives, uncommitted entries included, as far as
   // this member can tell: a leader that is about to be primary follows no more.
   virtual GroupRole role_at_end() { return role(); }

@@ -40,16 +40,12 @@ void Member::begin() {
 void Member::start_core(raft::Membership membership, bool first) {
   if (first) {
     starting_core_ = true;
-    superblock_data_.extra += started_record(membership);
-    wal_->run([this, data = superblock_data_, membership]() -> Function<void()> {
-      const auto written = superblock_->write(data);
-      return [this, written, membership] {
-        if (!written.ok()) return fail(written.error());
-        starting_core_ = false;
-        start_core(membership, false);
-      };
-    });
-    return;
+    return change_superblock([membership](SuperblockData& data) { set_started(data.extra, membership); },
+                             [this, membership](const Result<void>& written) {
+                               if (!written.ok()) return fail(written.error());
+                               starting_core_ = false;
+                               start_core(membership, false);
+                             });
   }
   auto options = context_.options.raft;
   options.id = self();
@@ -137,6 +133,7 @@ void Member::housekeep() {
   reads_->expire();
   drive_calls();
   heed_strangers();
+  note_epoch();
   if (failed_) return;
   if (!context_.core) try_bootstrap();
   if (context_.core && !installing_) {
@@ -177,6 +174,7 @@ void Member::lead_duties() {
   if (!context_.group.started() || !admitted()) bootstrap_->knock(true);
   if (!is_leader()) return;
   if (!context_.group.started()) return propose_first_entry();
+  propose_fenced();
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);
@@ -277,8 +275,9 @@ void Member::watch_connections() {
 
 std::optional<Error> Member::write_refusal() const {
   if (stopping_) return Error{Code::kUnavailable, text::kStopped};
-  if (role() == GroupRole::kStandby || role() == GroupRole::kObserver)
-    return Error{Code::kUnavailable, text::kStandby};
+  // With both regions in its list a client is served elsewhere; the trailers say why.
+  if (role() == GroupRole::kFenced) return Error{Code::kUnavailable, kTryNextEndpoint};
+  if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown) return role_refusal();
   // A follower whose state is full would never see the end of what it forwards.
   if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kDiskFull};
   return std::nullopt;
@@ -323,23 +322,16 @@ void Member::continue_stop() {
 void Member::finish_stop() {
   const auto flushed = context_.state->flush();
   if (!flushed.ok()) context_.ports.log.error("the state could not be flushed", {{"error", flushed.error().message}});
-  // An installation under way writes the superblock itself, before the task
-  // below: what is known here still names the old state, which the log that it
-  // begins anew does not meet.
-  const bool installing = installing_ && install_submitted_;
-  superblock_data_.clean_shutdown = flushed.ok();
-  wal_->run([this, data = superblock_data_, installing]() -> Function<void()> {
-    const auto written = installing ? Result<void>() : superblock_->write(data);
-    return [this, ok = written.ok()] {
-      if (!ok) context_.ports.log.warn("the directory could not be marked clean", {});
-      stopped_ = true;
-      failed_ = true;  // no turn after this one
-      if (tick_timer_ != 0) context_.ports.core.cancel(tick_timer_);
-      if (housekeep_timer_ != 0) context_.ports.core.cancel(housekeep_timer_);
-      context_.replies.flush();
-      if (stopped_callback_) stopped_callback_();
-    };
-  });
+  change_superblock([clean = flushed.ok()](SuperblockData& data) { data.clean_shutdown = clean; },
+                    [this](const Result<void>& written) {
+                      if (!written.ok()) context_.ports.log.warn("the directory could not be marked clean", {});
+                      stopped_ = true;
+                      failed_ = true;  // no turn after this one
+                      if (tick_timer_ != 0) context_.ports.core.cancel(tick_timer_);
+                      if (housekeep_timer_ != 0) context_.ports.core.cancel(housekeep_timer_);
+                      context_.replies.flush();
+                      if (stopped_callback_) stopped_callback_();
+                    });
 }
 
 }  // namespace leeward::node

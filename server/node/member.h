@@ -114,6 +114,8 @@ class Member final : public Service, public Group {
   bool looks_new() const;
   Result<void> finish_pending_state();
   Result<void> check_log_meets_state();
+  // On the wal loop, on what the change before it left; `then` on the core loop.
+  void change_superblock(Function<void(SuperblockData&)> change, Function<void(const Result<void>&)> then);
   void remove_stray_state_dirs();
 
   // member.cc: the turn of the core loop
@@ -174,6 +176,17 @@ class Member final : public Service, public Group {
   void drive_calls();
   void expire_leases();
 
+  // member_fence.cc
+  bool heed_epoch(NodeId from, const FrameHeader& header);
+  void note_epoch();
+  bool knows(NodeId node) const;  // it stands in the topology
+  bool superseded() const;
+  void publish_seen();
+  void end_serving();
+  std::string serving_region() const;
+  Error role_refusal() const;
+  void propose_fenced();
+
   // member_status.cc
   void send_reports();
   void publish_status();
@@ -209,7 +222,9 @@ class Member final : public Service, public Group {
   Context context_;
   std::unique_ptr<DirectoryLock> data_lock_, wal_lock_;
   std::unique_ptr<Superblock> superblock_;  // wal loop once started
-  SuperblockData superblock_data_;          // the core loop's copy of what is written
+  SuperblockData superblock_data_;          // as last written, as far as the core loop has heard
+  Seen told_, noted_;                       // the newest epoch told of; what the superblock has of that
+  bool noting_ = false;
   Inbox inbox_;
   std::unique_ptr<WalLoop> wal_;
   std::unique_ptr<RegionLog> region_log_;

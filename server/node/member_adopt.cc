@@ -101,9 +101,9 @@ Result<std::shared_ptr<StateMachine>> Member::make_adopted(const Path& directory
 
 // From the write of the superblock on it is this member's state.
 void Member::name_adopted(std::shared_ptr<StateMachine> state, const std::string& name) {
-  auto data = superblock_data_;
-  data.state_dir = name;
-  wal_->run([this, data, state = std::move(state)]() mutable -> Function<void()> {
+  wal_->run([this, name, state = std::move(state)]() mutable -> Function<void()> {
+    auto data = superblock_->data();
+    data.state_dir = name;
     const auto written = superblock_->write(data);
     return [this, written, data = std::move(data), state = std::move(state)]() mutable {
       if (failed_) return;
@@ -122,6 +122,7 @@ void Member::adopted(std::shared_ptr<StateMachine> state, SuperblockData data) {
   context_.state->exchange(std::move(state));
   context_.group = std::move(*group);  // entries behind this one apply again, in order
   if (auto loaded = region_log_->load(); !loaded.ok()) return fail(loaded.error());
+  publish_seen();
   const std::vector<Entry> entries{std::move(to_apply_.front())};
   to_apply_.erase(to_apply_.begin());
   adopting_.reset();

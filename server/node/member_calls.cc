@@ -64,7 +64,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
       context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
     };
     if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
-      return answer(Error{Code::kUnavailable, text::kStandby});
+      return answer(role_refusal());
     if (stopping_) return answer(Error{Code::kUnavailable, text::kStopped});
     reads_->arrive(deadline, std::move(answer));
   });
@@ -183,7 +183,7 @@ void Member::serve(CallKind kind, std::int64_t argument, CallDone done) {
 // After a read barrier: the leader still leads, and every grant that anybody
 // was told of is applied here.
 void Member::serve_keep_alive(std::int64_t lease, CallDone done) {
-  if (role() != GroupRole::kPrimary) return done(Error{Code::kUnavailable, text::kStandby});
+  if (role() != GroupRole::kPrimary) return done(role_refusal());
   reads_->arrive(std::nullopt, [this, lease, done = std::move(done)](Result<Index> index) mutable {
     if (!index.ok()) return done(index.error());
     if (!lessor_->leading()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
@@ -195,7 +195,7 @@ void Member::serve_keep_alive(std::int64_t lease, CallDone done) {
 }
 
 void Member::serve_lease_remaining(std::int64_t lease, CallDone done) {
-  if (role() != GroupRole::kPrimary) return done(Error{Code::kUnavailable, text::kStandby});
+  if (role() != GroupRole::kPrimary) return done(role_refusal());
   reads_->arrive(std::nullopt, [this, lease, done = std::move(done)](Result<Index> index) mutable {
     if (!index.ok()) return done(index.error());
     if (!lessor_->leading()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
@@ -260,7 +260,7 @@ void Member::serve_admit(NodeId id, CallDone done) {
 }
 
 void Member::expire_leases() {
-  if (!lessor_->leading() || !is_leader() || stopping_) return;
+  if (!lessor_->leading() || !is_leader() || stopping_ || sealed()) return;
   std::vector<WaitingWrite> revokes;
   for (const auto id : lessor_->expired(context_.now())) {
     std::string request;  // LeaseRevokeRequest{ID = id}

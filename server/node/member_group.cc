@@ -14,7 +14,10 @@ void Member::unobserve(GroupObserver* observer) { std::erase(observers_, observe
 
 // Before the group's first entry it is what the configuration says.
 GroupRole Member::role() const {
-  if (context_.group.started()) return context_.group.control.role;
+  if (context_.group.started()) {
+    const auto role = context_.group.control.role;
+    return role == GroupRole::kPrimary && superseded() ? GroupRole::kFenced : role;
+  }
   return own_list(context_.options.nodes, self()).front().role;
 }
 

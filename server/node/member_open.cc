@@ -83,6 +83,10 @@ Result<void> Member::open_storage() {
 
   region_log_ = std::make_unique<RegionLog>(context_);
   LEEWARD_TRY(region_log_->load());
+  auto seen = seen_in(superblock_data_.extra);
+  if (!seen.ok()) return seen.error();
+  told_ = noted_ = *seen;
+  publish_seen();
   committed_ = context_.state->applied().point;
   swept_ = context_.state->applied().compacted;
   opened_at_ = std::min(context_.log->hard_state().commit, context_.log->last().index);

@@ -133,6 +133,7 @@ void Member::apply_first(std::size_t count) {
 // The group's state after these entries, stored with them in one batch.
 void Member::apply_control(std::span<const Entry> entries) {
   bool changed = false;
+  const auto epoch_before = region_log_->applied().live_epoch();
   const bool before = context_.group.started();
   const auto role_before = role();
   for (const auto& e : entries) {
@@ -147,6 +148,7 @@ void Member::apply_control(std::span<const Entry> entries) {
     changed |= *result;
     if (e.kind == EntryKind::kBootstrap && *result) region_log_->begin(context_.group.control);
   }
+  if (region_log_->applied().live_epoch() != epoch_before || !before) publish_seen();
   if (!changed) return;
   if (before && role() != role_before)
     context_.ports.log.warn("the group's role has changed", {{"before", name(role_before)}, {"role", name(role())},
@@ -157,14 +159,14 @@ void Member::apply_control(std::span<const Entry> entries) {
   const auto& group = context_.group;
   context_.ports.log.info("the group has begun", {{"lineage", group.lineage.hex()}, {"group", group.control.group}});
   publish_cluster_id();
-  superblock_data_.lineage = group.lineage;
-  superblock_data_.group = group.control.group;
-  wal_->run([this, data = superblock_data_]() -> Function<void()> {
-    const auto written = superblock_->write(data);
-    return [this, written] {
-      if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
-    };
-  });
+  change_superblock(
+      [lineage = group.lineage, id = group.control.group](SuperblockData& data) {
+        data.lineage = lineage;
+        data.group = id;
+      },
+      [this](const Result<void>& written) {
+        if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
+      });
 }
 
 void Member::after_apply(std::span<const Entry> entries) {

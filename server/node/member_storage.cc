@@ -181,13 +181,13 @@ void Member::begin_install() {
     to_apply_.clear();
     adoption_->need_no_more();
   }
-  auto data = superblock_data_;
-  data.pending_state_dir = installing_->state_dir;
-  if (const auto group = decode_group_state(installing_->manifest.membership); group.ok() && group->started()) {
-    data.lineage = group->lineage;
-    data.group = group->control.group;
-  }
-  wal_->run([this, data, manifest = installing_->manifest]() mutable -> Function<void()> {
+  wal_->run([this, pending = installing_->state_dir, manifest = installing_->manifest]() -> Function<void()> {
+    auto data = superblock_->data();
+    data.pending_state_dir = pending;
+    if (const auto group = decode_group_state(manifest.membership); group.ok() && group->started()) {
+      data.lineage = group->lineage;
+      data.group = group->control.group;
+    }
     auto failed = [this](const Error& error) -> Function<void()> { return [this, error] { fail(error); }; };
     if (auto r = superblock_->write(data); !r.ok()) return failed(r.error());
     if (auto r = context_.log->reset(manifest.state.point); !r.ok()) return failed(r.error());
@@ -203,6 +203,18 @@ void Member::begin_install() {
   });
 }
 
+void Member::change_superblock(Function<void(SuperblockData&)> change, Function<void(const Result<void>&)> then) {
+  wal_->run([this, change = std::move(change), then = std::move(then)]() mutable -> Function<void()> {
+    auto data = superblock_->data();
+    change(data);
+    const auto written = superblock_->write(data);
+    return [this, written, data = superblock_->data(), then = std::move(then)]() mutable {
+      if (written.ok()) superblock_data_ = std::move(data);
+      then(written);
+    };
+  });
+}
+
 void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data) {
   old_states_.emplace_back(context_.state->current(), context_.options.data_dir + "/" + superblock_data_.state_dir);
   superblock_data_ = std::move(data);
@@ -211,6 +223,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
   context_.group = std::move(*group);
   if (auto loaded = region_log_->load(); !loaded.ok()) return fail(loaded.error());
+  publish_seen();
   snapshots_->forget_superseded();
   publish_cluster_id();
   proposals_->state_exchanged();

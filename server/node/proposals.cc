@@ -93,7 +93,7 @@ bool Proposals::cut_one() {
   const auto now = context_.now();
   if (!regions_.judge({&proposal, 1}).ok()) {
     // The log's end says that this group makes no history: it is about to know it.
-    const char* why = regions->history().seal ? text::kSealed : text::kStandby;
+    const char* why = regions->history().seal ? text::kSealed : text::kNotPrimary;
     for (auto& w : writes) refuse(w, {Code::kUnavailable, why});
     return false;
   }
@@ -231,11 +231,16 @@ void Proposals::applied_term(Term term) {
   }
 }
 
-void Proposals::state_exchanged() {
+void Proposals::end_all(const Error& error) {
+  refuse_waiting(error);
+  end_pending({Code::kUnknown, error.message});
+}
+
+void Proposals::end_pending(const Error& error) {
   for (auto& [sequence, p] : pending_) {
     Outcome outcome;
     outcome.end = Outcome::End::kUnknown;
-    outcome.error = {Code::kUnknown, text::kTimeoutLeaderFail};
+    outcome.error = error;
     answer(p.reply, std::move(p.done), std::move(outcome));
   }
   pending_.clear();

@@ -57,7 +57,10 @@ class Proposals {
   // in an older term can never be.
   void applied_term(Term term);
   // The state was exchanged for a snapshot: whose writes are in it is not known.
-  void state_exchanged();
+  void state_exchanged() { end_pending({Code::kUnknown, text::kTimeoutLeaderFail}); }
+  // Ends everything: what waits was certainly not applied, of the rest nobody
+  // here will know.
+  void end_all(const Error& error);
 
   void leader_lost() { leader_lost_ = context_.now(); }
   void expire();
@@ -86,6 +89,7 @@ class Proposals {
   void forward_all(NodeId leader);
   void remember(WaitingWrite& write, bool forwarded);
   void flush_refusals();
+  void end_pending(const Error& error);
 
   Context& context_;
   const WalLoop& wal_;

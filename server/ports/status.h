@@ -90,6 +90,8 @@ struct NodeStatus {
   Incarnation incarnation;
   bool admitted = false;
   GroupRole role = GroupRole::kUnknown;
+  Epoch newest_epoch;          // that this member knows of, its own group's or not
+  std::string serving_region;  // a fenced member: which region serves that epoch, as far as it is heard
   MemberState state = MemberState::kStarting;
   std::string waiting_for;  // why it is not serving yet, with whom it waits for; empty when it serves
   bool stopping = false;

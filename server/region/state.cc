@@ -34,6 +34,10 @@ PromotionId State::promotion(Epoch epoch) const {
   return 0;
 }
 
+bool State::superseded_by(Epoch epoch, PromotionId by) const {
+  return epoch > group_epoch() || (epoch == live_epoch() && epoch > Epoch(1) && promotion(epoch) != by);
+}
+
 std::optional<Armed> State::armed_group() const {
   if (!history_.armed || history_.armed_in != live_epoch()) return std::nullopt;
   if (history_.disarmed == history_.armed->arming) return std::nullopt;

@@ -72,6 +72,9 @@ class State {
   Epoch group_epoch() const;  // the same, or that of a newer Follow
   Epoch known_epoch() const;  // the same, or one that the group was fenced by
   PromotionId promotion(Epoch epoch) const;  // 0: not in this history
+  // Whether that epoch, proved by another group, is newer than this group's, or
+  // the same under another promotion: contested.
+  bool superseded_by(Epoch epoch, PromotionId promotion) const;
   // This group, by the arming that counts.
   std::optional<Armed> armed() const;
   // Whatever group, by the history alone: what a primary goes by.

@@ -1,0 +1,92 @@
+// A newer epoch than the group's own was proved: serving ends here, Raft goes
+// on. standby/PROTOCOL.md, "Fencing".
+#include <algorithm>
+
+#include "node/member.h"
+
+namespace leeward::node {
+
+// Every frame carries the newest epoch that its sender has applied, or was told
+// of by one who had: reports, twice a second to every node of every region,
+// are the knocking. False: this frame of the own group may not be counted yet.
+bool Member::heed_epoch(NodeId from, const FrameHeader& header) {
+  if (!context_.group.started()) return true;
+  const auto& regions = region_log_->applied();
+  const bool news = header.seen != told_ && regions.superseded_by(header.seen.epoch, header.seen.promotion) &&
+                    (header.seen.epoch > told_.epoch || !regions.superseded_by(told_.epoch, told_.promotion));
+  if (news && knows(from)) {
+    const bool served = role() == GroupRole::kPrimary;
+    told_ = header.seen;
+    publish_seen();
+    context_.ports.log.warn("a newer epoch exists", {{"epoch", told_.epoch}, {"told_by", from}, {"own_epoch", regions.group_epoch()}});
+    note_epoch();
+    if (served) end_serving();
+  }
+  return header.group != group() || role() != GroupRole::kFenced || told_ == noted_;
+}
+
+// A full disk is waited for: until then nothing of the own group is counted.
+void Member::note_epoch() {
+  if (told_ == noted_ || std::exchange(noting_, true)) return;
+  change_superblock([seen = told_](SuperblockData& data) { set_seen(data.extra, seen); },
+                    [this, seen = told_](const Result<void>& written) {
+                      noting_ = false;
+                      if (!written.ok() && written.error().code != Code::kNoSpace) return fail(written.error());
+                      if (written.ok()) noted_ = seen;
+                    });
+}
+
+bool Member::knows(NodeId node) const {
+  const auto nodes = topology();
+  return std::any_of(nodes.begin(), nodes.end(), [node](const Node& n) { return n.id == node; });
+}
+
+bool Member::superseded() const { return region_log_->applied().superseded_by(told_.epoch, told_.promotion); }
+
+// A region that is told of the other side of a contested epoch names its own.
+void Member::publish_seen() {
+  const auto& regions = region_log_->applied();
+  const auto live = regions.live_epoch();
+  context_.seen = told_.epoch > live ? told_ : Seen{live, regions.promotion(live)};
+}
+
+// What is in the log may still be committed; whether the newer epoch has it,
+// nobody here can tell.
+void Member::end_serving() {
+  const auto error = role_refusal();
+  proposals_->end_all(error);
+  reads_->end_all(error);
+  lessor_->follow();
+  publish_gate();
+  for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+  published_.reset();
+  publish_status();
+  wake();
+}
+
+std::string Member::serving_region() const {
+  for (const auto& [id, report] : reports_)
+    if (report.status.role == GroupRole::kPrimary && !membership().contains(id)) return report.status.region;
+  return {};
+}
+
+// Why a group that is not primary takes no write and confirms no read.
+Error Member::role_refusal() const {
+  if (role() != GroupRole::kFenced) return {Code::kUnavailable, text::kStandby};
+  const auto region = serving_region();
+  return {Code::kUnavailable, "leeward: this region is fenced: epoch " + std::to_string(context_.seen.epoch.value()) +
+                                  " is served by " + (region.empty() ? "another region" : "region " + region) +
+                                  "; only serializable reads are served here"};
+}
+
+// Its leader has the log say so: then every member knows, whatever it was told.
+void Member::propose_fenced() {
+  if (role() != GroupRole::kFenced || role_at_end() != GroupRole::kPrimary) return;
+  raft::Proposal fenced;
+  fenced.kind = EntryKind::kFenced;
+  fenced.payload = Bytes(region::encode(region::Fenced{told_.epoch, told_.promotion, serving_region()}));
+  const auto index = propose({&fenced, 1});
+  context_.ports.log.warn("this group is fenced", {{"epoch", told_.epoch}, {"proposed", index.ok()}});
+}
+
+}  // namespace leeward::node

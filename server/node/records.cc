@@ -1,0 +1,69 @@
+#include "node/records.h"
+
+#include "base/codec.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr std::string_view kStarted = "started";
+constexpr std::string_view kSeen = "seen";
+constexpr std::uint8_t kSeenVersion = 1;
+
+}  // namespace
+
+std::optional<std::string> find_record(const std::string& extra, std::string_view wanted) {
+  std::string_view in = extra, key, value;
+  while (codec::get_bytes(in, key) && codec::get_bytes(in, value))
+    if (key == wanted) return std::string(value);
+  return std::nullopt;
+}
+
+void set_record(std::string& extra, std::string_view wanted, const std::string& value) {
+  std::string out;
+  std::string_view in = extra, key, old;
+  while (codec::get_bytes(in, key) && codec::get_bytes(in, old)) {
+    if (key == wanted) continue;
+    codec::put_bytes(out, key);
+    codec::put_bytes(out, old);
+  }
+  codec::put_bytes(out, wanted);
+  codec::put_bytes(out, value);
+  extra = std::move(out);
+}
+
+void set_started(std::string& extra, const raft::Membership& membership) {
+  set_record(extra, kStarted, raft::encode(membership));
+}
+
+std::optional<raft::Membership> started_with(const std::string& extra) {
+  const auto value = find_record(extra, kStarted);
+  if (!value) return std::nullopt;
+  auto membership = raft::decode_membership(*value);
+  if (!membership.ok()) return std::nullopt;
+  return std::move(*membership);
+}
+
+void set_seen(std::string& extra, const Seen& seen) {
+  std::string value;
+  codec::put_u8(value, kSeenVersion);
+  codec::put_varint(value, seen.epoch.value());
+  codec::put_u64(value, seen.promotion);
+  set_record(extra, kSeen, value);
+}
+
+Result<Seen> seen_in(const std::string& extra) {
+  const auto value = find_record(extra, kSeen);
+  if (!value) return Seen();
+  std::string_view in = *value;
+  std::uint8_t version;
+  std::uint64_t epoch;
+  Seen seen;
+  if (codec::get_u8(in, version) && version > kSeenVersion)
+    return Error{Code::kNewerFormat, "the superblock's record of the newest epoch was written by a newer version"};
+  if (!codec::get_varint(in, epoch) || !codec::get_u64(in, seen.promotion) || !in.empty())
+    return Error{Code::kCorrupt, "the superblock's record of the newest epoch is malformed"};
+  seen.epoch = Epoch(epoch);
+  return seen;
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,33 @@
+// Named records in the superblock's `extra`: key, value, each length-prefixed.
+// Unknown ones are kept as they are. Any thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/ids.h"
+#include "raft/types.h"
+
+namespace leeward::node {
+
+std::optional<std::string> find_record(const std::string& extra, std::string_view key);
+void set_record(std::string& extra, std::string_view key, const std::string& value);
+
+// That this directory takes part in a group, with the membership it started
+// from, for a crash before the group's first entry.
+void set_started(std::string& extra, const raft::Membership& membership);
+std::optional<raft::Membership> started_with(const std::string& extra);
+
+// An epoch and which promotion began it. 0: none, and the first epoch's.
+struct Seen {
+  Epoch epoch;
+  std::uint64_t promotion = 0;
+  bool operator==(const Seen&) const = default;
+};
+// The newest epoch that a member of another group proved.
+void set_seen(std::string& extra, const Seen& seen);
+// Errors: kNewerFormat, kCorrupt.
+Result<Seen> seen_in(const std::string& extra);
+
+}  // namespace leeward::node
