@@ -19,6 +19,8 @@ struct Options {
   std::uint64_t id = 0;
   StoragePlace place;
   bool full_scan = false;
+  Promotion promotion;
+  bool history = false;
   std::uint64_t from = 0, to = std::numeric_limits<std::uint64_t>::max();
 };
 
@@ -131,6 +133,14 @@ class CommandLine {
                         online([this](const Server& s, const Output& o) { return standby_status(s, o, options_.id); })));
     CLI::App& dr = group("dr", "disaster recovery");
     command(dr, "plan", "what a promotion of the following region would keep and lose, and what forbids it", online(dr_plan));
+    CLI::App& promote = command(dr, "promote", "makes the following region the primary, by a plan that was read",
+                                online([this](const Server& s, const Output& o) { return dr_promote(s, o, options_.promotion); }));
+    promote.add_option("--digest", options_.promotion.digest, "of the plan, as leewardctl dr plan shows it")->required();
+    promote.add_flag("--accept-data-loss", options_.promotion.accept_data_loss, "what the plan says is lost may be lost");
+    promote.add_option("--reason", options_.promotion.reason, "kept in the history");
+    CLI::App& status = command(dr, "status", "who is primary, who may become it, and how the epochs went",
+                               online([this](const Server& s, const Output& o) { return dr_status(s, o, options_.history); }));
+    status.add_flag("--history", options_.history, "each epoch, how it began, and what was announced as lost");
     add_storage();
   }
 

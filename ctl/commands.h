@@ -25,7 +25,13 @@ Result<void> member_move_leader(const Server& server, const Output& output, std:
 Result<void> replica_status(const Server& server, const Output& output, std::uint64_t id);  // 0: who answers
 Result<void> standby_status(const Server& server, const Output& output, std::uint64_t id);  // 0: all
 
+struct Promotion {
+  std::string digest, reason;
+  bool accept_data_loss = false;
+};
 Result<void> dr_plan(const Server& server, const Output& output);
+Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion);
+Result<void> dr_status(const Server& server, const Output& output, bool history);
 
 // Offline. Take the directory's lock while they look: kInUse when a node runs on it.
 struct StoragePlace {

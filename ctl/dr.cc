@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include "ctl/commands.h"
 #include "ctl/figures.h"
@@ -9,20 +10,34 @@ namespace {
 
 using boost::json::object;
 
-Result<std::vector<Endpoint>> following_leader_first(const Server& server) {
+// The clients' addresses of the members of some groups, leaders first.
+template <class Wanted>
+Result<std::vector<Endpoint>> leaders_first(const Server& server, Wanted wanted) {
   const auto status = server.call("/v3/cluster/status");
   if (!status.ok()) return status.error();
   std::vector<Endpoint> leaders, others;
   for (const object& member : list_of(status->json, "members")) {
-    const std::string role = text_of(member, "role");
-    if (role != "standby" && role != "observer") continue;
+    if (!wanted(member)) continue;
     const auto endpoint = parse_endpoint(text_of(member, "client_url"), status->from.tls);
     if (endpoint.ok()) (text_of(member, "state") == "leader" ? leaders : others).push_back(*endpoint);
   }
-  if (leaders.empty() && others.empty()) return Error{Code::kNotFound, "no following region is configured"};
   leaders.insert(leaders.end(), others.begin(), others.end());
   return leaders;
 }
+
+bool follows(const object& member) { return text_of(member, "role") == "standby" || text_of(member, "role") == "observer"; }
+
+// The armed region is the one to be asked, where several follow.
+Result<std::vector<Endpoint>> to_ask(const Server& server) {
+  const auto status = server.call("/v3/dr/status");
+  if (!status.ok()) return status.error();
+  const std::string armed = text_of(status->json, "armed_region");
+  auto order = leaders_first(server, [&](const object& m) { return follows(m) && (armed.empty() || text_of(m, "region") == armed); });
+  if (order.ok() && order->empty()) return Error{Code::kNotFound, "no following region is configured"};
+  return order;
+}
+
+bool goes_on(const Error& error) { return exit_code(error) == kUnreachable || error.code == kCannotServe; }
 
 std::string ids(const object& answer, std::string_view name) {
   std::string out;
@@ -50,10 +65,53 @@ void print_plan(const object& plan, std::ostream& out) {
                           size_figure(plan, "known_loss_bytes"));
   line("lost, unknown", unknown_loss(plan));
   line("digest", text_of(plan, "digest"));
+  if (true_of(plan, "allowed"))
+    line("next", "leewardctl dr promote --digest " + text_of(plan, "digest") + (true_of(plan, "sealed") ? "" : " --accept-data-loss"));
   Table table({{"CHECK"}, {"OK"}, {"DETAIL"}});
   for (const object& check : list_of(plan, "checks"))
     table.add({text_of(check, "check"), yes_no(true_of(check, "ok")), or_dash(text_of(check, "detail"))});
   out << "\n" << table.text();
+}
+
+void print_promotion(const object& done, std::ostream& out) {
+  const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
+  line("promotion", true_of(done, "repeated") ? "was done already" : "done");
+  line("region", text_of(done, "region") + " is primary in epoch " + figure(done, "epoch") + ", led by node " + figure(done, "leader_id"));
+  line("history", "kept up to index " + figure(done, "fork_index") + ", revision " + figure(done, "fork_revision"));
+  line("revisions", "go on at " + figure(done, "first_revision"));
+  for (const object& step : list_of(done, "steps")) line(text_of(step, "step").c_str(), time_figure(step, "took_ms"));
+  line("next", "point clients at region " + text_of(done, "region") + "; leewardctl dr status --history shows the record");
+}
+
+void print_status(const object& s, std::ostream& out) {
+  const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
+  line("region", text_of(s, "region") + ": " + text_of(s, "role") + ", " + text_of(s, "state"));
+  const std::string serving = text_of(s, "serving_region");
+  line("epoch", figure(s, "epoch") + (text_of(s, "newest_epoch") == text_of(s, "epoch") ? "" :
+                "; epoch " + figure(s, "newest_epoch") + " is served by " + (serving.empty() ? "another region" : "region " + serving)));
+  std::string armed = or_dash(text_of(s, "armed_region"));
+  if (const auto* fencing = s.if_contains("fencing"); fencing && fencing->is_object())
+    armed += " by " + text_of(fencing->as_object(), "mode");
+  line("armed", armed);
+  if (text_of(s, "role") == "standby" || text_of(s, "role") == "observer")
+    line("primary", true_of(s, "primary_heard") ? "heard" : "silent for " + time_figure(s, "silence_ms"));
+  Table table({{"REGION"}, {"ROLE"}, {"LEADER"}, {"INDEX", Table::Align::kRight}, {"MEMBERS"}});
+  for (const object& group : list_of(s, "groups"))
+    table.add({text_of(group, "region"), text_of(group, "role"), or_dash(text_of(group, "leader_id") == "0" ? "" : text_of(group, "leader_id")),
+               figure(group, "position_index"), ids(group, "members")});
+  out << "\n" << table.text();
+}
+
+void print_history(const object& s, std::ostream& out) {
+  Table table({{"EPOCH", Table::Align::kRight}, {"REGION"}, {"TIME"}, {"HOW"}, {"FORK", Table::Align::kRight},
+               {"LOST, ANNOUNCED"}, {"BY"}, {"REASON"}, {"PROMOTION"}});
+  for (const object& e : list_of(s, "history"))
+    table.add({figure(e, "epoch"), text_of(e, "region"), text_of(e, "time"),
+               true_of(e, "planned") ? "planned" : true_of(e, "forced") ? "forced" : "unplanned", figure(e, "fork_index"),
+               figure(e, "announced_loss_writes") + " writes, " + size_figure(e, "announced_loss_bytes") +
+                   (true_of(e, "announced_loss_open") ? ", and what was not heard of" : ""),
+               or_dash(text_of(e, "operator")), or_dash(text_of(e, "reason")), text_of(e, "promotion_id")});
+  out << (list_of(s, "history").empty() ? "epoch 1: nothing was promoted yet\n" : table.text());
 }
 
 }  // namespace
@@ -61,16 +119,53 @@ void print_plan(const object& plan, std::ostream& out) {
 // Only the leader of a following group makes one: whoever is reached knows who
 // that is, or was a moment ago.
 Result<void> dr_plan(const Server& server, const Output& output) {
-  const auto order = following_leader_first(server);
+  const auto order = to_ask(server);
   if (!order.ok()) return order.error();
   Result<Answer> answer = Error{Code::kUnavailable, "no member of a following region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
     answer = server.call_at(endpoint, "/v3/dr/plan", {});
-    if (answer.ok() || (exit_code(answer.error()) != kUnreachable && answer.error().code != kCannotServe)) break;
+    if (answer.ok() || !goes_on(answer.error())) break;
   }
   if (!answer.ok()) return answer.error();
   if (output.json) output.out << answer->text << "\n";
   else print_plan(answer->json, output.out);
+  return {};
+}
+
+// The same plan promotes once: who is primary by it already says so, whoever
+// asks again and from wherever.
+Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion) {
+  auto order = leaders_first(server, follows);
+  const auto primaries = leaders_first(server, [](const object& m) { return text_of(m, "role") == "primary"; });
+  if (!order.ok()) return order.error();
+  if (primaries.ok()) order->insert(order->end(), primaries->begin(), primaries->end());
+  const object request = {{"digest", promotion.digest}, {"accept_data_loss", promotion.accept_data_loss}, {"reason", promotion.reason}};
+  std::optional<Error> refusal;
+  Error last{Code::kUnavailable, "no member of a following region was reached; name one by --endpoints"};
+  for (const Endpoint& endpoint : *order) {
+    const auto answer = server.call_at(endpoint, "/v3/dr/promote", request);
+    if (answer.ok()) {
+      if (output.json) output.out << answer->text << "\n";
+      else print_promotion(answer->json, output.out);
+      return {};
+    }
+    if (exit_code(answer.error()) == kRefused) {
+      if (!refusal) refusal = answer.error();
+    } else if (!goes_on(answer.error())) {
+      return answer.error();
+    } else {
+      last = answer.error();
+    }
+  }
+  return refusal ? *refusal : last;
+}
+
+Result<void> dr_status(const Server& server, const Output& output, bool history) {
+  const auto answer = server.call("/v3/dr/status");
+  if (!answer.ok()) return answer.error();
+  if (output.json) output.out << answer->text << "\n";
+  else if (history) print_history(answer->json, output.out);
+  else print_status(answer->json, output.out);
   return {};
 }
 

@@ -56,6 +56,7 @@ Exit exit_code(const Error& error) {
   switch (error.code) {
     case Code::kInvalid: return kUsage;
     case Code::kPermission:
+    case Code::kRefused:
     case Code::kInUse: return kRefused;
     case Code::kUnavailable:
     case Code::kDeadline: return kUnreachable;

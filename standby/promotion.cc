@@ -62,6 +62,30 @@ void Promoter::promote(PromotionRequest request, Executor& reply, Function<void(
   });
 }
 
+Result<RecoveryStatus> Promoter::status() const {
+  const auto entries = group_.state().region_entries();
+  RecoveryStatus status;
+  for (const auto& entry : entries) {
+    if (entry.kind != EntryKind::kEpochChange) continue;
+    const auto change = region::decode_epoch_change(entry.payload.view());
+    if (!change.ok()) return change.error();
+    status.history.push_back({change->epoch, change->promotion, change->region, change->ending == region::Ending::kSealed,
+                              change->ending == region::Ending::kForced, change->fork, entry.forked,
+                              region::first_revision(*change, entry.forked), WallTime(std::chrono::milliseconds(change->time_ms)),
+                              change->by, change->reason,
+                              {change->announced.writes, change->announced.entries, change->announced.bytes},
+                              change->announced.more});
+  }
+  std::sort(status.history.begin(), status.history.end(), [](const auto& a, const auto& b) { return a.epoch < b.epoch; });
+  auto history = region::State::history_of(entries);
+  if (!history.ok()) return history.error();
+  if (const auto armed = region::State({}, std::move(*history), {}).armed_group()) {
+    status.fence_mode = region::name(armed->mode);
+    if (armed->mode == region::FenceMode::kLease) status.lease = armed->lease;
+  }
+  return status;
+}
+
 // --- what is known ---
 
 void Promoter::inquire(bool whole, Function<void(Result<PromotionPlan>)> done) {
@@ -156,22 +180,24 @@ PromotionPlan Promoter::conclude(const Inquiry& inquiry) {
 // --- what is done ---
 
 // The group's own doing, found again: the command was sent twice.
-std::optional<PromotionRecord> Promoter::done_already() const {
+std::optional<PromotionRecord> Promoter::done_already(const std::string& digest) const {
   if (group_.role() != GroupRole::kPrimary) return std::nullopt;
   std::optional<PromotionRecord> record;
   for (const auto& entry : group_.state().region_entries()) {
     if (entry.kind != EntryKind::kEpochChange) continue;
     const auto change = region::decode_epoch_change(entry.payload.view());
-    if (!change.ok() || change->epoch != group_.epoch() || change->group != group_.group()) continue;
+    if (!change.ok() || change->epoch != group_.epoch() || change->group != group_.group() || change->plan != digest)
+      continue;
     record = PromotionRecord{change->epoch, change->promotion,  change->group,
                              group_.leader(), change->fork, entry.forked,
                              region::first_revision(*change, entry.forked), true, {}};
+    record->region = change->region;
   }
   return record;
 }
 
 void Promoter::begin(PromotionRequest request, Function<void(Result<PromotionRecord>)> done) {
-  if (auto record = done_already()) return done(std::move(*record));
+  if (auto record = done_already(request.digest)) return done(std::move(*record));
   if (promotion_) {
     if (promotion_->request.digest == request.digest) return promotion_->done.push_back(std::move(done));
     return done(Error{Code::kRefused, "another_promotion: a promotion by another plan is under way; ask for a new plan"});
@@ -234,6 +260,7 @@ void Promoter::change() {
   p.change.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(group_.clock().wall().time_since_epoch()).count();
   p.change.by = p.request.by;
   p.change.reason = p.request.reason;
+  p.change.plan = p.request.digest;
   raft::Proposal proposal;
   proposal.kind = EntryKind::kEpochChange;
   proposal.epoch = p.change.epoch;
@@ -261,7 +288,7 @@ void Promoter::applied(std::span<const Entry> entries) {
     if (p.step != Step::kChange || !change.ok() || change->promotion != p.change.promotion)
       return end(Error{Code::kRefused, "newer_epoch: another epoch has begun meanwhile"});
     next_step(Step::kChange, "epoch_change");
-    auto record = done_already();
+    auto record = done_already(p.request.digest);
     if (!record) return end(Error{Code::kUnknown, "leeward: the change is applied, and this group is not primary"});
     record->repeated = false;
     record->steps = p.steps;

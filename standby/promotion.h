@@ -42,6 +42,7 @@ class Promoter final : public Recovery {
   // Recovery
   void plan(Executor& reply, Function<void(Result<PromotionPlan>)> done) override;
   void promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) override;
+  Result<RecoveryStatus> status() const override;
 
   void asked(NodeId from, const Survey& survey);
   void told(NodeId from, const SurveyReply& reply);
@@ -83,7 +84,7 @@ class Promoter final : public Recovery {
   void change();
   void next_step(Step step, const char* finished);
   void end(Result<PromotionRecord> result);
-  std::optional<PromotionRecord> done_already() const;
+  std::optional<PromotionRecord> done_already(const std::string& digest) const;
   Error not_leader() const;
 
   node::Group& group_;

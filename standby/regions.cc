@@ -4,16 +4,40 @@
 
 namespace leeward::standby {
 
-Regions survey(const node::Group& group) {
+namespace {
+
+// By the newest of: what other regions prove, the history, and, in the first
+// epoch, the configuration.
+std::string primary_region(node::Group& group, const std::vector<node::Node>& nodes) {
+  if (group.newest_epoch() > group.epoch())
+    if (auto region = group.serving_region(); !region.empty()) return region;
+  std::string primary;
+  for (const auto& entry : group.state().region_entries()) {
+    if (entry.kind != EntryKind::kEpochChange) continue;
+    const auto change = region::decode_epoch_change(entry.payload.view());
+    if (change.ok() && change->epoch == group.epoch()) primary = change->region;
+  }
+  if (!primary.empty()) return primary;
+  for (const auto& node : nodes)
+    if (node.role == GroupRole::kPrimary) return node.region;
+  return {};
+}
+
+}  // namespace
+
+Regions survey(node::Group& group) {
   Regions regions;
   const auto nodes = group.topology();
   for (const auto& node : nodes)
     if (node.id == group.self()) regions.own = node.region;
+  const auto primary = primary_region(group, nodes);
   for (const auto& node : nodes) {
     regions.region_of[node.id] = node.region;
-    regions.role_of[node.region] = node.role;
-    if (node.region == regions.own) continue;
-    if (node.role == GroupRole::kPrimary) regions.primary.push_back(node.id);
+    auto& role = regions.role_of[node.region];
+    role = node.role;
+    if (node.region == primary) role = GroupRole::kPrimary;
+    else if (role == GroupRole::kPrimary) role = GroupRole::kStandby;
+    if (node.region != regions.own && role == GroupRole::kPrimary) regions.primary.push_back(node.id);
   }
   std::sort(regions.primary.begin(), regions.primary.end());
   for (const auto wanted : {GroupRole::kStandby, GroupRole::kObserver})

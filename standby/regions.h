@@ -16,10 +16,10 @@ struct Regions {
   std::vector<NodeId> primary;         // members of the primary group, when that is another one
   std::vector<std::string> following;  // other regions that follow, armed candidates first
   std::map<NodeId, std::string> region_of;
-  std::map<std::string, GroupRole> role_of;  // at first start
+  std::map<std::string, GroupRole> role_of;  // one primary; the others are standbys, or observers as they began
 };
 
-Regions survey(const node::Group& group);
+Regions survey(node::Group& group);
 
 constexpr bool follows(GroupRole role) { return role == GroupRole::kStandby || role == GroupRole::kObserver; }
 

@@ -346,7 +346,7 @@ Testimony Replication::testimony(Instant now) const {
     t.committed = newest->committed;
     t.age = now - newest->sent;
   }
-  t.newest_epoch = std::max(group_.epoch(), pinger_.newest_epoch());
+  t.newest_epoch = std::max(group_.newest_epoch(), pinger_.newest_epoch());
   t.damage = damage_;
   return t;
 }
@@ -377,7 +377,7 @@ EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& 
         older_version(f.newest_primary_version, m.version))
       f.newest_primary_version = m.version;
   f.epoch = group_.epoch();
-  f.newest_epoch = std::max(f.epoch, pinger_.newest_epoch());
+  f.newest_epoch = std::max(group_.newest_epoch(), pinger_.newest_epoch());
   f.isolated = self.state == MemberState::kIsolated;
   f.voter = group_.membership().is_voter(group_.self());
   return f;

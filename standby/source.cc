@@ -25,7 +25,9 @@ void StreamSource::hello(NodeId from, GroupId group, const Hello& hello, const R
     return refuse(from, hello.session, Refusal::kNotPrimary, "this group is not primary");
   if (region == regions.region_of.end() || region->second != hello.region || hello.region == regions.own)
     return refuse(from, hello.session, Refusal::kStranger, "the topology does not name this node in region " + hello.region);
-  if (hello.epochs.empty() || hello.epochs.back().epoch != group_.epoch())
+  // One of an older epoch goes on from where it is, if that is below the fork:
+  // the chain hash there says so.
+  if (hello.epochs.empty() || hello.epochs.back().epoch > group_.epoch())
     return refuse(from, hello.session, Refusal::kEpoch, "the primary is in epoch " + std::to_string(group_.epoch().value()));
 
   const auto commit = group_.committed();
@@ -37,6 +39,9 @@ void StreamSource::hello(NodeId from, GroupId group, const Hello& hello, const R
     const auto reason = found.error().code == Code::kCompacted ? Refusal::kBehind : Refusal::kEnded;
     return refuse(from, hello.session, reason, found.error().message, group_.log().base().position);
   }
+  if (found->position != hello.end && hello.epochs.back().epoch < group_.epoch())
+    return refuse(from, hello.session, Refusal::kEpoch, "what it holds of epoch " + std::to_string(hello.epochs.back().epoch.value()) +
+                  " is not in the history of epoch " + std::to_string(group_.epoch().value()), found->position);
   if (found->position != hello.end) {
     group_.logger().error("a following group holds other history", {{"region", hello.region}, {"node", from},
                           {"history_index", hello.end.index}, {"hash", found->position.hash.hex()},

@@ -141,11 +141,4 @@ Verdict standby_eligible(const NodeStatus& s) {
   return reasons.empty() ? Verdict{true, "eligible for promotion"} : Verdict{false, reasons};
 }
 
-const char* dr_state(const NodeStatus& s) {
-  if (s.role == GroupRole::kFenced) return "fenced";
-  if (!s.leader) return "no_quorum";
-  if (s.role == GroupRole::kPrimary) return "serving";
-  return "following";
-}
-
 }  // namespace leeward::admin

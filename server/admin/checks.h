@@ -32,7 +32,5 @@ Verdict standby_eligible(const NodeStatus& status);
 // This node's own entry in the status; null before the first one.
 const MemberStatus* self(const NodeStatus& status);
 bool follows(GroupRole role);
-// As `state` of `dr status`.
-const char* dr_state(const NodeStatus& status);
 
 }  // namespace leeward::admin

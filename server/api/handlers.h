@@ -92,6 +92,8 @@ void standby_status(CallPtr, Bytes);
 void storage_info(CallPtr, Bytes);
 void member_admit(CallPtr, Bytes);
 void dr_plan(CallPtr, Bytes);
+void dr_promote(CallPtr, Bytes);
+void dr_status(CallPtr, Bytes);
 }  // namespace operations
 
 // Shared by services: proposes `request` and answers with its result.

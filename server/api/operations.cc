@@ -118,6 +118,30 @@ void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
   out.set_sealed(plan.sealed);
 }
 
+std::string hexadecimal(std::uint64_t id) {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(id));
+  return text;
+}
+
+void fill(pb::DrStatusResponse::Epoch& out, const EpochRecorded& epoch) {
+  out.set_epoch(epoch.epoch.value());
+  out.set_promotion_id(hexadecimal(epoch.promotion));
+  out.set_region(epoch.region);
+  out.set_planned(epoch.planned);
+  out.set_forced(epoch.forced);
+  out.set_fork_index(epoch.fork.value());
+  out.set_fork_revision(epoch.fork_revision.value());
+  out.set_first_revision(epoch.first_revision.value());
+  out.set_time(rfc3339(epoch.time));
+  out.set_operator_(epoch.by);
+  out.set_reason(epoch.reason);
+  out.set_announced_loss_writes(epoch.announced.writes);
+  out.set_announced_loss_entries(epoch.announced.entries);
+  out.set_announced_loss_bytes(epoch.announced.bytes);
+  out.set_announced_loss_open(epoch.announced_open);
+}
+
 const MemberStatus* find(const NodeStatus& status, std::uint64_t id) {
   for (const auto& member : status.members)
     if (member.id.value() == id) return &member;
@@ -277,6 +301,79 @@ void dr_plan(CallPtr call, Bytes bytes) {
     fill(response, *plan, call->core().clock.wall());
     call->reply_message(response);
   });
+}
+
+void dr_promote(CallPtr call, Bytes bytes) {
+  pb::DrPromoteRequest request;
+  if (!parse(call, bytes, request) || !by_operator(call)) return;
+  if (request.digest().empty()) return call->finish(invalid("leeward: digest is empty; leewardctl dr plan shows it"));
+  Core& core = call->core();
+  if (core.recovery == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
+  const auto& peer = call->rpc().peer();
+  const std::string by = !peer.common_name.empty() ? peer.common_name : peer.unix_socket ? "the node's unix socket" : peer.address;
+  core.log.warn("promotion asked for", {{"digest", request.digest()}, {"by", by}});
+  core.recovery->promote({request.digest(), request.accept_data_loss(), by, request.reason()}, call->loop(),
+                         [call](Result<PromotionRecord> done) {
+    // Whether it will happen is not known: etcd's texts for that are about writes.
+    if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
+    if (!done.ok()) return call->fail(done.error());
+    pb::DrPromoteResponse response;
+    response.set_epoch(done->epoch.value());
+    response.set_promotion_id(hexadecimal(done->promotion));
+    response.set_region(done->region);
+    response.set_leader_id(done->leader.value());
+    response.set_fork_index(done->fork.value());
+    response.set_fork_revision(done->fork_revision.value());
+    response.set_first_revision(done->first_revision.value());
+    response.set_repeated(done->repeated);
+    for (const auto& step : done->steps) {
+      auto* to = response.add_steps();
+      to->set_step(step.name);
+      to->set_took_ms(to_ms(step.took));
+    }
+    call->reply_message(response);
+  });
+}
+
+void dr_status(CallPtr call, Bytes bytes) {
+  pb::DrStatusRequest request;
+  if (!parse(call, bytes, request)) return;
+  Core& core = call->core();
+  if (core.recovery == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
+  const auto recovery = core.recovery->status();
+  if (!recovery.ok()) return call->fail(recovery.error());
+  const NodeStatus status = core.node.status();
+  pb::DrStatusResponse response;
+  if (status.lineage.known()) response.set_lineage(status.lineage.hex());
+  response.set_epoch(status.epoch.value());
+  for (const auto& member : status.members)
+    if (member.id == status.self) response.set_region(member.region);
+  response.set_role(leeward::name(status.role));
+  response.set_state(dr_state(status));
+  response.set_armed_region(status.armed_region);
+  if (!recovery->fence_mode.empty()) {
+    response.mutable_fencing()->set_mode(recovery->fence_mode);
+    if (recovery->lease > Duration()) response.mutable_fencing()->set_lease_ms(to_ms(recovery->lease));
+  }
+  response.set_primary_heard(status.primary_heard);
+  if (status.primary_silence) response.set_silence_ms(to_ms(*status.primary_silence));
+  response.set_newest_epoch(status.newest_epoch.value());
+  response.set_serving_region(status.serving_region);
+  std::map<std::string, pb::DrStatusResponse::Group*> groups;
+  for (const auto& member : status.members) {
+    auto*& group = groups[member.region];
+    if (group == nullptr) group = response.add_groups();
+    group->set_region(member.region);
+    if (group->role().empty() || member.healthy) group->set_role(leeward::name(member.role));
+    if (member.state == MemberState::kLeader) group->set_leader_id(member.id.value());
+    group->set_position_index(std::max(group->position_index(), member.applied.position.index.value()));
+    group->add_members(member.id.value());
+  }
+  for (const auto& epoch : recovery->history) {
+    if (epoch.epoch == status.epoch) response.set_promotion_id(hexadecimal(epoch.promotion));
+    fill(*response.add_history(), epoch);
+  }
+  call->reply_message(response);
 }
 
 }  // namespace leeward::api::operations

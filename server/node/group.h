@@ -79,6 +79,10 @@ class Group {
   // linearizable read that is confirmed from there on may be answered, for
   // another region may serve already.
   virtual bool sealed() const { return false; }
+  // The newest epoch that this member applied or was told of; if it was told,
+  // the region that serves it as far as that is heard, else "".
+  virtual Epoch newest_epoch() const { return epoch(); }
+  virtual std::string serving_region() const { return {}; }
   virtual bool is_leader() const = 0;        // and an entry of its own term is committed
   virtual NodeId leader() const = 0;
   virtual Term term() const = 0;

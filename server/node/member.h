@@ -78,6 +78,8 @@ class Member final : public Service, public Group {
   GroupRole role() const override;
   GroupRole role_at_end() override;
   bool sealed() const override { return region_log_->applied().history().seal.has_value(); }
+  Epoch newest_epoch() const override { return std::max(context_.seen.epoch, told_.epoch); }
+  std::string serving_region() const override;
   bool is_leader() const override;
   bool leads() const { return context_.is_leader(); }  // ready or not
   NodeId leader() const override { return context_.leader(); }
@@ -183,7 +185,6 @@ class Member final : public Service, public Group {
   bool superseded() const;
   void publish_seen();
   void end_serving();
-  std::string serving_region() const;
   Error role_refusal() const;
   void propose_fenced();
 

@@ -65,6 +65,7 @@ void Member::end_serving() {
 }
 
 std::string Member::serving_region() const {
+  if (!superseded()) return {};
   for (const auto& [id, report] : reports_)
     if (report.status.role == GroupRole::kPrimary && !membership().contains(id)) return report.status.region;
   return {};

@@ -104,8 +104,8 @@ void Member::publish_status() {
   s.incarnation = context_.incarnation;
   s.admitted = admitted();
   s.role = role();
-  s.newest_epoch = std::max(context_.seen.epoch, told_.epoch);
-  if (s.role == GroupRole::kFenced) s.serving_region = serving_region();
+  s.newest_epoch = newest_epoch();
+  s.serving_region = serving_region();
   s.state = member_state();
   s.waiting_for = waiting_for_;
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();

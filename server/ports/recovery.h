@@ -55,14 +55,35 @@ struct PromotionRecord {
   std::uint64_t promotion = 0;
   GroupId group;
   NodeId leader;
-  HistoryIndex fork;
+  HistoryIndex fork;  // the last of the epoch before
   Revision fork_revision, first_revision;
   bool repeated = false;  // it was done already
+  std::string region = {};
   struct Step {
     std::string name;
     Duration took{};
   };
   std::vector<Step> steps;
+};
+
+// An epoch and how it began; the first has none.
+struct EpochRecorded {
+  Epoch epoch;
+  std::uint64_t promotion = 0;
+  std::string region;  // that became primary
+  bool planned = false, forced = false;
+  HistoryIndex fork;
+  Revision fork_revision, first_revision;
+  WallTime time;       // by the clock of who promoted
+  std::string by, reason;
+  KnownLoss announced;
+  bool announced_open = false;  // and whatever nobody there had heard of
+};
+
+struct RecoveryStatus {
+  std::vector<EpochRecorded> history;  // oldest first
+  std::string fence_mode;              // of who is armed: "contact", "lease"; empty: nobody is
+  Duration lease{};
 };
 
 class Recovery {
@@ -73,6 +94,8 @@ class Recovery {
   // Errors: kRefused with the rules that do, or because what the digest stands
   // for has changed; kUnavailable: certainly not begun; kUnknown: ask again.
   virtual void promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) = 0;
+  // From what is applied here. Errors: kCorrupt.
+  virtual Result<RecoveryStatus> status() const = 0;
 };
 
 }  // namespace leeward

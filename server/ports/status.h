@@ -91,7 +91,7 @@ struct NodeStatus {
   bool admitted = false;
   GroupRole role = GroupRole::kUnknown;
   Epoch newest_epoch;          // that this member knows of, its own group's or not
-  std::string serving_region;  // a fenced member: which region serves that epoch, as far as it is heard
+  std::string serving_region;  // of a newer epoch than the own group's, as far as it is heard; else empty
   MemberState state = MemberState::kStarting;
   std::string waiting_for;  // why it is not serving yet, with whom it waits for; empty when it serves
   bool stopping = false;
@@ -128,6 +128,13 @@ struct NodeStatus {
   std::vector<Peer> peers;             // leader only: its followers
   std::vector<MemberStatus> members;   // all groups, by id, this node included
 };
+
+// As `state` of `dr status` and of the health page.
+inline const char* dr_state(const NodeStatus& s) {
+  if (s.role == GroupRole::kFenced) return "fenced";
+  if (!s.leader) return "no_quorum";
+  return s.role == GroupRole::kPrimary ? "serving" : "following";
+}
 
 // Figures of a node's own loops; telemetry exports them.
 struct NodeProbe {

@@ -154,6 +154,7 @@ void fields(A& a, EpochChange& v) {
   a.signed_number(v.time_ms);
   a.text(v.by);
   a.text(v.reason);
+  a.text(v.plan);
 }
 template <class A>
 void fields(A& a, Seal& v) {

@@ -73,6 +73,7 @@ struct EpochChange {
   Loss announced;
   std::int64_t time_ms = 0;  // since 1970, of the proposer; shown only
   std::string by, reason;    // operator
+  std::string plan;          // digest of the plan that was accepted
   bool operator==(const EpochChange&) const = default;
 };
 

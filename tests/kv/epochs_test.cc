@@ -68,7 +68,7 @@ TEST_P(EpochTest, WhatMayHaveBeenGivenOutInALostTailReadsAsCompacted) {
     EXPECT_EQ(m_.run(Op::kTxn, wire(txn)).etcd_error, kCompactedText) << revision;
   }
   for (const std::int64_t revision : {std::int64_t{4}, kFirst, kFirst + 1}) EXPECT_EQ(range_error(revision), "") << revision;
-  m_->flush();
+  ASSERT_TRUE(m_->flush().ok());
   m_.crash();
   EXPECT_EQ(range_error(5), kCompactedText) << "after a restart too";
 }
