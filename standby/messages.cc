@@ -247,6 +247,18 @@ void read(Reader& r, Presence& m) {
 void write(Writer& w, const Survey& m) { w.fixed(m.id); }
 void read(Reader& r, Survey& m) { m.id = r.fixed(); }
 
+void write(Writer& w, const ColdQuestion& m) { w.fixed(m.question); }
+void read(Reader& r, ColdQuestion& m) { m.question = r.fixed(); }
+
+void write(Writer& w, const ColdAnswer& m) {
+  w.fixed(m.question);
+  w.num(m.newest.value());
+}
+void read(Reader& r, ColdAnswer& m) {
+  m.question = r.fixed();
+  m.newest = Epoch(r.num());
+}
+
 void write(Writer& w, const SurveyReply& m) {
   w.fixed(m.id);
   w.u8(m.heard);

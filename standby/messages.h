@@ -196,8 +196,18 @@ struct ForwardReply {
   std::int64_t seconds = 0;
 };
 
+// From a primary's leader after a cold start to the armed group: is there a
+// newer epoch? Answered by that group's leader, confirmed.
+struct ColdQuestion {
+  std::uint64_t question = 0;  // random, of the asking process
+};
+struct ColdAnswer {
+  std::uint64_t question = 0;
+  Epoch newest;
+};
+
 using Body = std::variant<Hello, Welcome, Refused, Entries, Idle, Ack, Bye, Ping, Pong, Progress, Presence, Forward,
-                          ForwardReply, Survey, SurveyReply>;
+                          ForwardReply, Survey, SurveyReply, ColdQuestion, ColdAnswer>;
 
 struct Frame {
   Header header;

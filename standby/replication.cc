@@ -12,6 +12,7 @@ constexpr Duration kPresenceFresh = 2s;
 constexpr std::uint64_t kHearsNowMs = 1000;
 constexpr Duration kHandOverInterval = 10s;
 constexpr Duration kReportFresh = 3s;
+constexpr Duration kColdInterval = 100ms;
 constexpr std::size_t kMaxWaitingCommits = 65536;
 
 }  // namespace
@@ -127,6 +128,10 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
     }
     void operator()(const SurveyReply& m) const {
       if (own) r.promoter_.told(from, m);
+    }
+    void operator()(const ColdQuestion& m) const { r.asked_cold(from, m.question); }
+    void operator()(const ColdAnswer& m) const {
+      if (const auto armed = r.armed(); armed && armed->group == header.group) r.group_.cold_answer(m.question, m.newest);
     }
     void operator()(Forward& m) const {
       if (r.forward_) r.forward_->forward(from, std::move(m));
@@ -285,6 +290,26 @@ void Replication::tick_primary(Instant now) {
   followers_.tick(now, regions_);
   source_.tick(now);
   arming_.tick(now, regions_);
+  ask_cold(now);
+}
+
+// All members of the armed region: only its leader answers.
+void Replication::ask_cold(Instant now) {
+  const auto question = group_.cold_question();
+  const auto armed = this->armed();
+  if (question == 0 || !armed || now - asked_cold_ < kColdInterval) return;
+  asked_cold_ = now;
+  for (const auto& [id, region] : regions_.region_of)
+    if (region == armed->region) outbox_.send(id, ColdQuestion{question});
+}
+
+void Replication::asked_cold(NodeId from, std::uint64_t question) {
+  if (!group_.is_leader() || !regions_.region_of.contains(from)) return;
+  group_.confirm([this, alive = std::weak_ptr<bool>(alive_), from, question](Result<Index> confirmed) {
+    if (alive.expired() || !confirmed.ok()) return;
+    const auto* log = group_.regions_of_log();
+    if (log) outbox_.send(from, ColdAnswer{question, std::max(log->known_epoch(), group_.newest_epoch())});
+  });
 }
 
 void Replication::tick_following(Instant now) {

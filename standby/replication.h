@@ -111,6 +111,8 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   void tick_primary(Instant now);
   void tick_following(Instant now);
   void tell_presence(Instant now);
+  void ask_cold(Instant now);
+  void asked_cold(NodeId from, std::uint64_t question);
   void remember_damage(bool streaming, const std::string& damage);
   void hand_over(Instant now);
   void ask_commit();
@@ -143,12 +145,14 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   std::vector<NamedCheck> eligibility_;  // of the group, as last shown
   std::string damage_;  // what a leader of this group found last; streaming refutes it
   Instant presence_told_{};
+  Instant asked_cold_{};
   Instant handed_over_{};
   std::vector<WaitingCommit> waiting_commits_;
   std::multimap<HistoryIndex, WaitingApply> waiting_applies_;
   Executor::TimerId timer_ = 0;
   Executor::TimerId ask_timer_ = 0;
   bool stopping_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace leeward::standby

@@ -31,6 +31,7 @@ struct Context {
   Incarnation incarnation;
   std::uint64_t process = 0;           // of this start; see Origin
   Seen seen;                           // what every frame tells
+  bool heard = false, serves = false;  // likewise
 
   Function<void()> wake;               // asks for a turn of the core loop
 
@@ -42,7 +43,7 @@ struct Context {
 
   // False when the frame was dropped at once: then it surely never arrives.
   bool send(NodeId to, Lane lane, FrameType type, std::string body, Bytes tail = {}) {
-    FrameHeader header{type, group.lineage, group.control.group, incarnation, seen};
+    FrameHeader header{type, group.lineage, group.control.group, incarnation, seen, heard, serves};
     std::vector<Bytes> parts;
     parts.emplace_back(encode_header(header) + body);
     if (!tail.empty()) parts.push_back(std::move(tail));
@@ -72,6 +73,8 @@ inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space excee
 inline constexpr const char* kStateFull =
     "leeward: this member's disk has no space for what is committed: ask another member, or for a serializable read";
 inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
+inline constexpr const char* kColdStart =
+    "leeward: this region has started anew and asks whether another one was promoted meanwhile; ask again";
 inline constexpr const char* kNotPrimary = "leeward: this region is about to be no primary any more; ask again";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";

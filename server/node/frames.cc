@@ -94,20 +94,23 @@ std::string encode_header(const FrameHeader& header) {
   put_u64(out, header.incarnation.value());
   put_varint(out, header.seen.epoch.value());
   put_u64(out, header.seen.promotion);
+  put_u8(out, static_cast<std::uint8_t>((header.heard ? 1 : 0) | (header.serves ? 2 : 0)));
   return out;
 }
 
 Result<Frame> decode_frame(const Bytes& bytes) {
   std::string_view in = bytes.view();
   Frame frame;
-  std::uint8_t version, type;
+  std::uint8_t version, type, standing;
   std::uint64_t group, incarnation;
   if (!get_u8(in, version)) return malformed("empty");
   if (version > kVersion)
     return Error{Code::kNewerFormat, "a peer speaks version " + std::to_string(version) + " of the peer protocol"};
   if (version == 0 || !get_u8(in, type) || !get_fixed(in, frame.header.lineage.bytes) || !get_u64(in, group) ||
-      !get_u64(in, incarnation) || !get_ordinal(in, frame.header.seen.epoch) || !get_u64(in, frame.header.seen.promotion))
+      !get_u64(in, incarnation) || !get_ordinal(in, frame.header.seen.epoch) || !get_u64(in, frame.header.seen.promotion) || !get_u8(in, standing) || standing > 3)
     return malformed("peer");
+  frame.header.heard = standing & 1;
+  frame.header.serves = standing & 2;
   frame.header.type = static_cast<FrameType>(type);
   frame.header.group = GroupId(group);
   frame.header.incarnation = Incarnation(incarnation);

@@ -51,6 +51,8 @@ struct FrameHeader {
   GroupId group;            // 0 likewise
   Incarnation incarnation;  // of the sender
   Seen seen;                // the newest epoch that the sender has applied or was told of
+  bool heard = false;       // since its process began the sender has heard a leader of its group that serves, or was one
+  bool serves = false;      // the sender leads a primary and serves: no cold start holds it back
 };
 
 struct Frame {

@@ -97,6 +97,12 @@ class Group {
   virtual const region::State* regions_of_log() { return nullptr; }
   virtual StateMachine& state() = 0;
 
+  // A primary's leader that serves only when the armed group has said that it
+  // knows no newer epoch: the question, a random number, else 0. The answer: to
+  // that question, confirmed by the armed group's leader, the newest epoch it knows.
+  virtual std::uint64_t cold_question() const { return 0; }
+  virtual void cold_answer(std::uint64_t /*question*/, Epoch /*newest*/) {}
+
   // Leader: appends in this group's log. Errors as raft::Core::propose.
   virtual Result<Index> propose(std::span<const raft::Proposal> proposals) = 0;
   // Confirms leadership by a round begun after the call; the commit index then.

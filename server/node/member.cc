@@ -96,6 +96,7 @@ void Member::turn() {
   if (context_.core && !installing_) {
     const auto now = context_.now();
     if (context_.core->next_tick() <= now) context_.core->tick(now);
+    judge_standing();
     proposals_->dispatch();
     reads_->dispatch();
   }
@@ -273,11 +274,12 @@ void Member::watch_connections() {
   }
 }
 
-std::optional<Error> Member::write_refusal() const {
+std::optional<Error> Member::write_refusal() {
   if (stopping_) return Error{Code::kUnavailable, text::kStopped};
   // With both regions in its list a client is served elsewhere; the trailers say why.
   if (role() == GroupRole::kFenced) return Error{Code::kUnavailable, kTryNextEndpoint};
   if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown) return role_refusal();
+  if (context_.is_leader() && context_.group.started() && !serving()) return Error{Code::kUnavailable, text::kColdStart};
   // A follower whose state is full would never see the end of what it forwards.
   if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kDiskFull};
   return std::nullopt;

@@ -80,6 +80,8 @@ class Member final : public Service, public Group {
   bool sealed() const override { return region_log_->applied().history().seal.has_value(); }
   Epoch newest_epoch() const override { return std::max(context_.seen.epoch, told_.epoch); }
   std::string serving_region() const override;
+  std::uint64_t cold_question() const override { return context_.serves ? 0 : question_; }
+  void cold_answer(std::uint64_t question, Epoch newest) override;
   bool is_leader() const override;
   bool leads() const { return context_.is_leader(); }  // ready or not
   NodeId leader() const override { return context_.leader(); }
@@ -140,7 +142,7 @@ class Member final : public Service, public Group {
   // Log or state has met a full disk; of the state's, until there is space
   // beside the reserve again: what was put aside is not for new writes.
   bool disk_full() const { return wal_->disk_full() || held_back_ > 0 || reserve_given_; }
-  std::optional<Error> write_refusal() const;
+  std::optional<Error> write_refusal();
   void fail(const Error& error);
   void continue_stop();
   void finish_stop();
@@ -187,6 +189,10 @@ class Member final : public Service, public Group {
   void end_serving();
   Error role_refusal() const;
   void propose_fenced();
+  void hear_standing(NodeId from, const FrameHeader& header);
+  void judge_standing();
+  bool may_serve();
+  bool serving();  // a leader: judged now if it was not a moment ago
 
   // member_status.cc
   void send_reports();
@@ -226,6 +232,10 @@ class Member final : public Service, public Group {
   SuperblockData superblock_data_;          // as last written, as far as the core loop has heard
   Seen told_, noted_;                       // the newest epoch told of; what the superblock has of that
   bool noting_ = false;
+  std::map<NodeId, bool> heard_by_;         // FrameHeader::heard of the others of this group
+  std::optional<Instant> cold_since_;       // this leader has waited to serve
+  std::uint64_t question_ = 0;
+  bool answered_ = false;
   Inbox inbox_;
   std::unique_ptr<WalLoop> wal_;
   std::unique_ptr<RegionLog> region_log_;

@@ -66,6 +66,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
     if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
       return answer(role_refusal());
     if (stopping_) return answer(Error{Code::kUnavailable, text::kStopped});
+    if (context_.is_leader() && context_.group.started() && !serving()) return answer(Error{Code::kUnavailable, text::kColdStart});
     reads_->arrive(deadline, std::move(answer));
   });
 }
@@ -184,6 +185,7 @@ void Member::serve(CallKind kind, std::int64_t argument, CallDone done) {
 // was told of is applied here.
 void Member::serve_keep_alive(std::int64_t lease, CallDone done) {
   if (role() != GroupRole::kPrimary) return done(role_refusal());
+  if (!serving()) return done(Error{Code::kUnavailable, text::kColdStart});
   reads_->arrive(std::nullopt, [this, lease, done = std::move(done)](Result<Index> index) mutable {
     if (!index.ok()) return done(index.error());
     if (!lessor_->leading()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
@@ -196,6 +198,7 @@ void Member::serve_keep_alive(std::int64_t lease, CallDone done) {
 
 void Member::serve_lease_remaining(std::int64_t lease, CallDone done) {
   if (role() != GroupRole::kPrimary) return done(role_refusal());
+  if (!serving()) return done(Error{Code::kUnavailable, text::kColdStart});
   reads_->arrive(std::nullopt, [this, lease, done = std::move(done)](Result<Index> index) mutable {
     if (!index.ok()) return done(index.error());
     if (!lessor_->leading()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
@@ -260,7 +263,7 @@ void Member::serve_admit(NodeId id, CallDone done) {
 }
 
 void Member::expire_leases() {
-  if (!lessor_->leading() || !is_leader() || stopping_ || sealed()) return;
+  if (!lessor_->leading() || !is_leader() || stopping_ || sealed() || !context_.serves) return;
   std::vector<WaitingWrite> revokes;
   for (const auto id : lessor_->expired(context_.now())) {
     std::string request;  // LeaseRevokeRequest{ID = id}

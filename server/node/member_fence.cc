@@ -90,4 +90,60 @@ void Member::propose_fenced() {
   context_.ports.log.warn("this group is fenced", {{"epoch", told_.epoch}, {"proposed", index.ok()}});
 }
 
+// --- cold start ---
+
+// Since the last time that a leader of this group was heard to serve, every
+// voter may have been down: long enough for the armed region to be promoted.
+// Then its leader asks before it serves. Each frame says whether its sender has
+// gone through; one that leads without serving is not heard.
+void Member::hear_standing(NodeId from, const FrameHeader& header) {
+  heard_by_[from] = header.heard;
+  if (header.serves && from == context_.leader()) context_.heard = true;
+}
+
+bool Member::may_serve() {
+  if (role() != GroupRole::kPrimary || !context_.is_leader()) return false;
+  if (context_.heard || answered_) return true;
+  const auto* log = regions_of_log();
+  if (!log) return false;
+  if (!log->armed_group()) return true;
+  if (std::any_of(heard_by_.begin(), heard_by_.end(),
+                  [this](const auto& h) { return h.second && membership().is_voter(h.first); }))
+    return true;
+  const auto now = context_.now();
+  if (!cold_since_) {
+    cold_since_ = now;
+    question_ = random() | 1;
+    context_.ports.log.warn("no member has heard a serving leader since it started: the armed region is asked whether it was promoted",
+                            {{"region", log->armed_group()->region}});
+  }
+  const auto wait = context_.options.limits.start_wait;
+  if (wait == Duration::max() || now - *cold_since_ < wait) return false;
+  context_.ports.log.error("the armed region has not answered; this one serves, as dr.start_wait says", {{"waited_s", to_s(wait)}});
+  return true;
+}
+
+void Member::judge_standing() {
+  const bool before = context_.serves;
+  context_.serves = context_.core && may_serve();
+  if (context_.serves) context_.heard = true;
+  if (!context_.is_leader() || context_.serves) {
+    cold_since_.reset();
+    question_ = 0;
+    answered_ = false;
+  }
+  if (context_.serves != before) publish_gate();
+}
+
+bool Member::serving() {
+  if (!context_.serves) judge_standing();
+  return context_.serves;
+}
+
+void Member::cold_answer(std::uint64_t question, Epoch newest) {
+  if (question == 0 || question != question_ || newest > region_log_->applied().group_epoch()) return;
+  answered_ = true;
+  judge_standing();
+}
+
 }  // namespace leeward::node

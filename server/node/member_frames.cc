@@ -30,6 +30,7 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
   }
   if (!membership().contains(from) && !bootstrap_->in_own_list(from)) return;
   if (bootstrap_->in_own_list(from)) heard_incarnation_[from] = header.incarnation;
+  hear_standing(from, header);
   if (lane == Lane::kBulk) return on_bulk(from, *frame);
   if (lane == Lane::kConsensus) return on_consensus(from, *frame);
   const auto it = lane_handlers_.find(lane);
@@ -66,6 +67,8 @@ void Member::on_consensus(NodeId from, const Frame& frame) {
         context_.ports.log.warn("a malformed Raft message was dropped", {{"peer", from}});
         return;
       }
+      // A read is not confirmed by a leader that does not serve yet.
+      if (message->type == raft::MessageType::kReadIndexReply && !frame.header.serves && role() == GroupRole::kPrimary) return;
       time_append(*message);
       context_.core->step(context_.now(), std::move(*message));
       break;

@@ -251,7 +251,7 @@ void Member::publish_gate() {
   gate.applied = context_.applied().value();
   gate.commit = context_.core->commit().value();
   gate.term = context_.core->term().value();
-  if (role() == GroupRole::kPrimary && !sealed() && context_.group.started() && context_.core->lease_read(context_.now()))
+  if (context_.serves && !sealed() && context_.group.started() && context_.core->lease_read(context_.now()))
     if (const auto until = context_.core->status().lease_until) gate.lease_until = until->time_since_epoch().count();
   gate_.publish(gate);
 }

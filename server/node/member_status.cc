@@ -108,6 +108,8 @@ void Member::publish_status() {
   s.serving_region = serving_region();
   s.state = member_state();
   s.waiting_for = waiting_for_;
+  if (s.waiting_for.empty() && cold_question() != 0) s.waiting_for = "the armed region to say that it was not promoted meanwhile";
+  s.start_wait = cold_question() != 0;
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
   if (s.waiting_for.empty() && context_.core && s.applied.point.index < opened_at_)
     s.waiting_for = "its log to be applied again: " + std::to_string(s.applied.point.index.value()) + " of " +

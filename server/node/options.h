@@ -38,6 +38,7 @@ struct Limits {
   std::size_t syncs_in_flight = 4;       // batches at the wal loop before the next entry is cut
   Duration request_timeout = 5s;         // plus two election timeouts, as etcd's 7 s
   std::uint32_t lease_revokes_per_second = 1000;
+  Duration start_wait = 30s;             // after a cold start, for the armed region's word; max(): for ever
 };
 
 struct StorageOptions {

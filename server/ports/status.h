@@ -95,6 +95,7 @@ struct NodeStatus {
   MemberState state = MemberState::kStarting;
   std::string waiting_for;  // why it is not serving yet, with whom it waits for; empty when it serves
   bool stopping = false;
+  bool start_wait = false;     // a primary's leader after a cold start, before it serves
 
   Term term;
   NodeId leader;
@@ -133,6 +134,7 @@ struct NodeStatus {
 inline const char* dr_state(const NodeStatus& s) {
   if (s.role == GroupRole::kFenced) return "fenced";
   if (!s.leader) return "no_quorum";
+  if (s.start_wait) return "start_wait";
   return s.role == GroupRole::kPrimary ? "serving" : "following";
 }
 

@@ -203,7 +203,9 @@ std::vector<std::string> standby_seeds() {
       Forward{8, Call::kPropose, 5000, command, -3},
       ForwardReply{},
       Survey{7},
-      SurveyReply{7, true, Stamp{Epoch(1), Term(2), 3}, {}, 40, Epoch(2), "why"}};
+      SurveyReply{7, true, Stamp{Epoch(1), Term(2), 3}, {}, 40, Epoch(2), "why"},
+      ColdQuestion{9},
+      ColdAnswer{9, Epoch(2)}};
   std::vector<std::string> seeds;
   for (const auto& body : bodies)
     for (const bool compress : {false, true}) seeds.emplace_back(encode(header, body, {compress}).view());

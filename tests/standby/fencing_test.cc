@@ -144,5 +144,106 @@ TEST_F(Fencing, AFullDiskDelaysTheNoteAndNotTheEndOfServing) {
   EXPECT_TRUE(s.world.run_until([&] { return fenced(s, full); }, 1s)) << s.why();
 }
 
+// --- cold start ---
+
+struct ColdStart : Fencing {
+  static void restart(Story& s, const std::vector<NodeId>& ids) {
+    for (const auto id : ids) s.world.crash(id);
+    for (const auto id : ids) s.world.start(id);
+  }
+  // How a write ends that is sent to whoever leads.
+  static std::optional<Outcome> written(Story& s) {
+    const auto leader = s.world.leader();
+    if (!leader) return std::nullopt;
+    auto put = s.world.client_put(*leader, "k", "v");
+    if (!s.world.run_until([&] { return put->ended; })) return std::nullopt;
+    return put->outcome;
+  }
+  static bool serves_within(Story& s, Duration limit) {
+    const auto until = s.world.scheduler.now() + limit;
+    while (s.world.scheduler.now() < until) {
+      if (const auto end = written(s); end && end->end == Outcome::End::kApplied) return true;
+      s.world.run_for(20ms);
+    }
+    return false;
+  }
+};
+
+// The whole region was down while the other one was promoted, and nobody can
+// tell it so.
+TEST_F(ColdStart, ARegionThatWasPromotedAwayDoesNotServeBeforeItKnows) {
+  Story s(11);
+  ASSERT_TRUE(s.ready()) << s.why();
+  cut(s);
+  for (const auto id : kPrimaries) s.world.crash(id);
+  ASSERT_TRUE(s.promote()) << s.why();
+  for (const auto id : kPrimaries) s.world.start(id);
+  EXPECT_FALSE(serves_within(s, 20s));
+  const auto leader = s.world.leader();
+  ASSERT_TRUE(leader) << s.why();
+  EXPECT_TRUE(s.world.member(*leader)->status().start_wait);
+  EXPECT_FALSE(s.world.member(*leader)->read_now());
+  s.world.network.heal();
+  EXPECT_TRUE(s.world.run_until([&] { return all_fenced(s); }, 5s)) << s.why();
+}
+
+TEST_F(ColdStart, WithTheArmedRegionsWordItServesAtOnce) {
+  Story s(12);
+  ASSERT_TRUE(s.ready()) << s.why();
+  restart(s, kPrimaries);
+  EXPECT_TRUE(serves_within(s, 5s)) << s.why();
+}
+
+// Nobody answers: after dr.start_wait an operator's patience counts.
+TEST_F(ColdStart, WithoutItServesAfterTheWait) {
+  Story s(13);
+  s.world.adjust = [](node::MemberOptions& o) { o.limits.start_wait = 10s; };
+  ASSERT_TRUE(s.ready()) << s.why();
+  s.world.lose(GroupRole::kStandby);
+  restart(s, kPrimaries);
+  EXPECT_FALSE(serves_within(s, 9s));
+  EXPECT_TRUE(serves_within(s, 5s)) << s.why();
+}
+
+// It heard the leader before, and could not have been left out of anything since.
+TEST_F(ColdStart, AMemberThatKeptRunningVouchesForItsGroup) {
+  Story s(14);
+  ASSERT_TRUE(s.ready()) << s.why();
+  s.world.lose(GroupRole::kStandby);
+  restart(s, {kPrimaries[0], kPrimaries[1]});
+  EXPECT_TRUE(serves_within(s, 5s)) << s.why();
+}
+
+// Two leaders in a row that did not serve vouch for nobody.
+TEST_F(ColdStart, ALeaderThatDoesNotServeIsNotHeard) {
+  Story s(15);
+  ASSERT_TRUE(s.ready()) << s.why();
+  cut(s);
+  for (const auto id : kPrimaries) s.world.crash(id);
+  ASSERT_TRUE(s.promote()) << s.why();
+  for (const auto id : kPrimaries) s.world.start(id);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(s.world.run_until([&] { return s.world.leader().has_value(); }, 10s)) << s.why();
+    restart(s, {*s.world.leader()});
+    EXPECT_FALSE(serves_within(s, 3s));
+  }
+}
+
+// An answer to an earlier process, or of a group that is not the armed one.
+TEST_F(ColdStart, AnotherQuestionsAnswerDoesNotCount) {
+  Story s(16);
+  ASSERT_TRUE(s.ready()) << s.why();
+  cut(s);
+  restart(s, kPrimaries);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.leader() && s.world.member(*s.world.leader())->cold_question() != 0; }, 10s)) << s.why();
+  auto* leader = s.world.member(*s.world.leader());
+  const auto question = leader->cold_question();
+  leader->cold_answer(question + 1, Epoch(1));
+  leader->cold_answer(question, Epoch(2));
+  EXPECT_EQ(leader->cold_question(), question);
+  leader->cold_answer(question, Epoch(1));
+  EXPECT_EQ(leader->cold_question(), 0u);
+}
+
 }  // namespace
 }  // namespace leeward::standby

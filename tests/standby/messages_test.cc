@@ -59,6 +59,8 @@ std::vector<Body> one_of_each() {
       reply,
       Survey{77},
       SurveyReply{77, true, Stamp{Epoch(1), Term(9), 11}, position(6), 40, Epoch(2), "why"},
+      ColdQuestion{78},
+      ColdAnswer{78, Epoch(2)},
   };
 }
 
