@@ -7,6 +7,7 @@ namespace {
 
 constexpr Duration kTick = 50ms;
 constexpr Duration kSurveyInterval = 1s;
+constexpr Duration kArmedInterval = 250ms;
 constexpr Duration kPresenceInterval = 500ms;
 constexpr Duration kPresenceFresh = 2s;
 constexpr std::uint64_t kHearsNowMs = 1000;
@@ -26,6 +27,7 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
       pinger_(group, outbox_, probe_, options.ping_interval),
       answerer_(group, outbox_, probe_),
       arming_(group, followers_, options.arming),
+      rpo_(group, followers_, options.governor),
       promoter_(group, outbox_, options.promotion,
                 {[this] { return testimony(group_.clock().now()); },
                  [this] { pinger_.ping_all(group_.clock().now(), regions_); },
@@ -228,6 +230,7 @@ void Replication::heed_role() {
   if (role_ == GroupRole::kPrimary && role != GroupRole::kPrimary) {
     source_.end_all();
     followers_.release();
+    rpo_.rest();
   }
   if (!follows(role)) client_.stop();
   role_ = role;
@@ -246,10 +249,12 @@ void Replication::role_changed() {
 
 void Replication::committed(Index) {
   if (stopping_) return;
-  if (group_.role() == GroupRole::kPrimary)
+  if (group_.role() == GroupRole::kPrimary) {
+    followers_.committed(group_.clock().now());
     source_.committed();
-  else
+  } else {
     client_.committed();
+  }
 }
 
 void Replication::applied(std::span<const Entry> entries) {
@@ -285,6 +290,11 @@ void Replication::tick_primary(Instant now) {
   followers_.tick(now, regions_);
   source_.tick(now);
   arming_.tick(now, regions_);
+  if (now - armed_at_ >= kArmedInterval || armed_at_ == Instant{}) {
+    armed_ = armed();
+    armed_at_ = now;
+  }
+  rpo_.tick(now, armed_);
 }
 
 void Replication::tick_following(Instant now) {
@@ -390,6 +400,7 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   node.armed_group = armed ? armed->group : GroupId();
   if (group_.role() == GroupRole::kPrimary) {
     node.followers = followers_.status(now);
+    node.rpo = rpo_.status();
     for (auto& f : node.followers) f.armed = armed && armed->group == f.group && f.group;
     return;
   }

@@ -82,6 +82,18 @@ void fill(pb::StandbyInfo& out, const MemberStatus& member) {
   out.set_promotion_eligible(eligible);
 }
 
+void fill(pb::RpoInfo& out, const RpoStatus& rpo) {
+  out.set_policy(leeward::name(rpo.configured));
+  out.set_active(leeward::name(rpo.active));
+  out.set_budget_ms(to_ms(rpo.budget));
+  if (rpo.lag) out.set_lag_ms(to_ms(*rpo.lag));
+  out.set_exceeded(rpo.exceeded);
+  out.set_refusing(rpo.refusing);
+  if (rpo.allowed) out.set_allowed_bytes_per_second(static_cast<std::uint64_t>(*rpo.allowed));
+  out.set_detail(rpo.detail);
+  out.set_judged(rpo.judged);
+}
+
 std::string rfc3339(WallTime time) {
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
   const auto seconds = static_cast<std::time_t>(std::chrono::duration_cast<std::chrono::seconds>(ms).count());
@@ -222,6 +234,7 @@ void standby_status(CallPtr call, Bytes bytes) {
   for (const auto& member : status.members)
     if (follows(member) && (request.id() == 0 || member.id.value() == request.id()))
       fill(*response.add_standbys(), member);
+  if (status.rpo) fill(*response.mutable_rpo(), *status.rpo);
   call->reply_message(response);
 }
 

@@ -10,6 +10,7 @@
 #include "base/function.h"
 #include "base/log_view.h"
 #include "base/result.h"
+#include "node/write_gate.h"
 #include "ports/clock.h"
 #include "ports/executor.h"
 #include "ports/log.h"
@@ -62,6 +63,8 @@ class Group {
   // One at most, nullptr takes it back; called for each NodeStatus this member
   // makes and for each report of itself that it sends.
   virtual void extend_status(StatusExtension*) {}
+  // One at most, nullptr takes it back; asked while this member leads.
+  virtual void gate_writes(WriteGate*) {}
 
   virtual NodeId self() const = 0;
   virtual Lineage lineage() const = 0;

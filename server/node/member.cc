@@ -119,7 +119,7 @@ void Member::turn() {
 void Member::arm_tick() {
   if (installing_) return;
   const auto now = context_.now();
-  const auto next = context_.core->next_tick();
+  const auto next = std::min(context_.core->next_tick(), proposals_->held_until());
   if (tick_timer_ != 0 && tick_at_ <= next && tick_at_ > now) return;  // early is harmless
   if (tick_timer_ != 0) context_.ports.core.cancel(tick_timer_);
   tick_at_ = next;

@@ -95,6 +95,7 @@ class Member final : public Service, public Group {
   void adopt(std::span<const NodeId> sources) override;
   std::string adoption() const override { return adoption_ ? adoption_->progress() : std::string(); }
   void extend_status(StatusExtension* extension) override { extension_ = extension; }
+  void gate_writes(WriteGate* gate) override { proposals_->set_gate(gate); }
 
  private:
   // A call that only a leader answers, on its way there.

@@ -270,6 +270,7 @@ void Member::expire_leases() {
     w.command.op = Op::kLeaseRevoke;
     w.command.request = Bytes(std::move(request));
     w.arrived = context_.now();
+    w.ungated = true;
     // The next leader begins every lease anew: this verdict is void for it.
     w.term = context_.core->term();
     revokes.push_back(std::move(w));
