@@ -68,6 +68,9 @@ void print_replica(const object& answer, std::ostream& out) {
   line("place", or_dash(text_of(member, "region")) + " / " + or_dash(text_of(member, "zone")));
   line("role", text_of(member, "role") + ", " + text_of(member, "state") + (true_of(member, "voter") ? ", votes" : ", does not vote") +
                    (true_of(member, "admitted") ? "" : ", not admitted: leewardctl member admit " + text_of(member, "id")));
+  if (true_of(member, "paused")) line("standing", "paused: leewardctl replica resume --id " + text_of(member, "id"));
+  if (text_of(member, "state") == "isolated")
+    line("standing", "isolated: " + text_of(member, "standing_reason") + (true_of(member, "verifying") ? "; being verified" : ""));
   line("health", real_of(member, "report_age_ms") ? std::string(true_of(member, "healthy") ? "healthy" : "unhealthy") + ", heard " +
                                                         time_figure(member, "report_age_ms") + " ago"
                                                   : "never heard");

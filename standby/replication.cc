@@ -389,6 +389,8 @@ EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& 
   f.epoch = group_.epoch();
   f.newest_epoch = std::max(f.epoch, pinger_.newest_epoch());
   f.isolated = self.state == MemberState::kIsolated;
+  f.paused = self.paused;
+  f.reason = self.standing_reason;
   f.voter = group_.membership().is_voter(group_.self());
   return f;
 }

@@ -92,6 +92,10 @@ void standby_status(CallPtr, Bytes);
 void storage_info(CallPtr, Bytes);
 void member_admit(CallPtr, Bytes);
 void dr_plan(CallPtr, Bytes);
+void replica_pause(CallPtr, Bytes);
+void replica_resume(CallPtr, Bytes);
+void replica_isolate(CallPtr, Bytes);
+void replica_rejoin(CallPtr, Bytes);
 }  // namespace operations
 
 // Shared by services: proposes `request` and answers with its result.

@@ -49,6 +49,9 @@ void fill(pb::MemberInfo& out, const MemberStatus& member, const NodeStatus& sta
   out.set_version(member.version);
   out.set_client_url(member.client_url);
   out.set_peer_address(member.peer_address);
+  out.set_paused(member.paused);
+  out.set_verifying(member.verifying);
+  out.set_standing_reason(member.standing_reason);
   if (!member.report_age) return;  // never heard: what follows is not known
   out.set_report_age_ms(to_ms(*member.report_age));
   if (!follows(member))
@@ -278,6 +281,37 @@ void member_admit(CallPtr call, Bytes bytes) {
     call->reply_message(response);
   });
 }
+
+namespace {
+
+void change_standing(const CallPtr& call, const Bytes& bytes, node::StandingChange::Kind kind, const char* what) {
+  pb::ReplicaChangeRequest request;
+  if (!parse(call, bytes, request) || !by_operator(call)) return;
+  Core& core = call->core();
+  const NodeStatus status = core.node.status();
+  const auto self = status.self.value();
+  if (request.id() != 0 && request.id() != self) {
+    const MemberStatus* member = find(status, request.id());
+    if (member == nullptr) return no_such_member(call, request.id());
+    return call->finish({GrpcCode::kFailedPrecondition, "leeward: this is member " + std::to_string(self) + "; ask member " +
+                             std::to_string(request.id()) + " itself, at " + member->client_url, {}});
+  }
+  core.log.warn("a change of this replica was asked for", {{"change", what}, {"reason", request.reason()}, {"force", request.force()},
+                                                           {"peer", call->rpc().peer().address}});
+  core.node.change_standing({kind, request.reason(), request.force()}, call->loop(), [call, self](Result<void> done) {
+    if (!done.ok()) return call->fail(done.error());
+    pb::ReplicaChangeResponse response;
+    response.set_id(self);
+    call->reply_message(response);
+  });
+}
+
+}  // namespace
+
+void replica_pause(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kPause, "pause"); }
+void replica_resume(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kResume, "resume"); }
+void replica_isolate(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kIsolate, "isolate"); }
+void replica_rejoin(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kRejoin, "rejoin"); }
 
 void dr_plan(CallPtr call, Bytes bytes) {
   pb::DrPlanRequest request;

@@ -78,6 +78,9 @@ class Group {
   // linearizable read that is confirmed from there on may be answered, for
   // another region may serve already.
   virtual bool sealed() const { return false; }
+  // An operator has paused or isolated this member: it leads nobody and sends
+  // its log and state to no other region.
+  virtual bool stands_aside() const { return false; }
   virtual bool is_leader() const = 0;        // and an entry of its own term is committed
   virtual NodeId leader() const = 0;
   virtual Term term() const = 0;

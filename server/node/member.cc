@@ -65,6 +65,7 @@ void Member::start_core(raft::Membership membership, bool first) {
       options, *context_.log, raft::InitialState{hard_state, std::move(membership), applied}, context_.now());
   update_may_vote();
   guard_adopted();
+  context_.core->set_may_lead(!stands_aside());
   waiting_for_.clear();
   publish_cluster_id();
   context_.ports.log.info("takes part in its group", {{"term", hard_state.term}, {"applied", applied}});
@@ -142,6 +143,7 @@ void Member::housekeep() {
   if (context_.core && !installing_) {
     watch_disk();
     watch_connections();
+    heed_standings();
     lead_duties();
     expire_leases();
     checkpoint_when_due();
@@ -261,7 +263,7 @@ void Member::watch_disk() {
 bool Member::another_has_space() const {
   return std::any_of(reports_.begin(), reports_.end(), [&](const auto& report) {
     const MemberStatus& s = report.second.status;
-    return report.first != self() && membership().is_voter(report.first) && s.healthy;
+    return report.first != self() && membership().is_voter(report.first) && s.healthy && !s.paused;
   });
 }
 

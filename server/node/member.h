@@ -29,6 +29,7 @@
 #include "node/region_log.h"
 #include "node/service.h"
 #include "node/snapshots.h"
+#include "node/standing.h"
 #include "node/wal_loop.h"
 
 namespace leeward::node {
@@ -56,6 +57,7 @@ class Member final : public Service, public Group {
   void lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
   void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override;
   void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override;
+  void change_standing(StandingChange change, Executor& reply, Function<void(Result<void>)> done) override;
   Origin next_origin() override;
   std::uint64_t cluster_id() const override { return cluster_id_.load(std::memory_order_relaxed); }
   StateMachine& state() override { return *context_.state; }
@@ -79,6 +81,7 @@ class Member final : public Service, public Group {
   GroupRole role_at_end() override;
   bool sealed() const override { return region_log_->applied().history().seal.has_value(); }
   bool is_leader() const override;
+  bool stands_aside() const override { return standing_.kind != Standing::Kind::kNone; }
   bool leads() const { return context_.is_leader(); }  // ready or not
   NodeId leader() const override { return context_.leader(); }
   Term term() const override;
@@ -174,6 +177,18 @@ class Member final : public Service, public Group {
   void serve_admit(NodeId member, CallDone done);
   void drive_calls();
   void expire_leases();
+
+  // member_standing.cc: what an operator did to this member
+  using StandingDone = Function<void(Result<void>)>;
+  void begin_standing(const StandingChange& change, StandingDone done);
+  void take_standing(Standing standing, StandingDone done);
+  void begin_rejoin(StandingDone done);
+  void end_rejoin(Result<void> verified);
+  Result<void> differs_from_others() const;
+  Result<void> majority_without_this() const;
+  std::set<NodeId> aside() const;
+  void heed_standings();
+  std::string standing_reason() const;
 
   // member_status.cc
   void send_reports();
@@ -296,6 +311,14 @@ class Member final : public Service, public Group {
   std::optional<Instant> reported_, published_, stored_, sweep_since_;
   std::optional<Instant> reserve_looked_at_, reserve_given_;
   Revision swept_;  // what logical compaction released up to here is gone
+  Standing standing_;
+  bool standing_changes_ = false, verification_running_ = false;
+  std::string verification_failure_;
+  struct StepsAside {  // a leader that hands over, and who waits for it
+    Instant since{};
+    std::vector<StandingDone> done;
+  };
+  std::optional<StepsAside> steps_aside_;
   StatusExtension* extension_ = nullptr;
   mutable std::mutex status_mutex_;
   std::shared_ptr<const NodeStatus> status_;

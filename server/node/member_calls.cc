@@ -208,6 +208,7 @@ void Member::serve_lease_remaining(std::int64_t lease, CallDone done) {
 
 void Member::serve_transfer(NodeId to, CallDone done) {
   if (to == self()) return done(std::int64_t{0});
+  if (aside().contains(to)) return done(Error{Code::kInvalid, "the target is paused or isolated by an operator"});
   const auto begun = context_.core->transfer_leadership(context_.now(), to);
   if (!begun.ok()) return done(begun.error());
   Waiter waiter;

@@ -68,6 +68,9 @@ struct MemberStatus {
   std::vector<NamedCheck> eligibility;  // standby members; empty before the first verdict
   bool stream_connected = false;
   std::string version;
+  bool paused = false;           // by an operator; an isolated one has its own state
+  bool verifying = false;        // it looks at what it holds, to rejoin
+  std::string standing_reason;   // why it is isolated, and what its last verification found
 };
 
 // A region that follows, as this member of the primary group knows it.

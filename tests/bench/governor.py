@@ -22,10 +22,10 @@ from leeward.cluster import Cluster, Failure, Node, bench, wait_for  # noqa: E40
 from relay import Relay  # noqa: E402
 
 MEASURED = 0.1  # seconds between two readings
-WIDE, NARROW = 1_000_000, 300_000  # bytes a second
+WIDE, NARROW, FAST = 250_000, 80_000, 8_000_000  # bytes a second; the load writes about 240,000
 # Name, seconds, what the link is told at its begin, the last seconds that are judged.
-PHASES = (("wide", 25, f"* rate {WIDE}", 15), ("narrow", 25, f"* rate {NARROW}", 12), ("wide again", 20, f"* rate {WIDE}", 10),
-          ("cut", 15, "* cut both", 8), ("back", 25, "* heal", 8))
+PHASES = (("wide", 20, [f"* rate {WIDE}"], 12), ("narrow", 25, [f"* rate {NARROW}"], 12), ("wide again", 15, [f"* rate {WIDE}"], 8),
+          ("cut", 15, ["* cut both"], 8), ("back, fast", 20, ["* heal", f"* rate {FAST}"], 8))
 COLOURS = {"alert": "#888888", "throttle": "#1f6fb4", "refuse": "#c4542b"}
 
 
@@ -64,18 +64,19 @@ def run(policy, options):
         leader = cluster.leader()
         wait_for("the standby region to be armed", lambda: metrics(leader)["dr_armed"] == 1)
         total = sum(phase[1] for phase in PHASES) * options.scale
-        relay.tell(PHASES[0][2])  # before the load, which would fill a link without a limit
+        relay.tell(PHASES[0][2][0])  # before the load, which would fill a link without a limit
         report = {}
 
         def load():
             report.update(bench("steady", "--endpoints", leader.client, "--rate", options.rate, "--seconds", int(total) + 1,
-                                "--value-size", options.size, "--inflight", options.inflight, "--connections", 4, timeout=600))
+                                "--inflight", options.inflight, "--connections", 4, timeout=600))
 
         loader = threading.Thread(target=load, daemon=True)
         loader.start()
         begun, samples, until = time.monotonic(), [], 0.0
-        for name, seconds, command, _ in PHASES:
-            relay.tell(command)
+        for name, seconds, commands, _ in PHASES:
+            for command in commands:
+                relay.tell(command)
             until += seconds * options.scale
             while (now := time.monotonic() - begun) < until:
                 m = metrics(leader)
@@ -124,7 +125,6 @@ def main():
     parser.add_argument("--policies", default="alert,throttle,refuse", help="separated by commas")
     parser.add_argument("--budget", type=int, default=1000, help="milliseconds")
     parser.add_argument("--rate", type=int, default=2500, help="writes a second that are asked for")
-    parser.add_argument("--size", type=int, default=1000, help="bytes of a value")
     parser.add_argument("--inflight", type=int, default=1000)
     parser.add_argument("--scale", type=float, default=1.0, help="of the phases' length")
     parser.add_argument("--svg", default="")
