@@ -17,6 +17,8 @@ struct Options {
   std::string output = "table";
   std::string timeout = "5s";
   std::uint64_t id = 0;
+  std::string reason;
+  bool force = false;
   StoragePlace place;
   bool full_scan = false;
   Promotion promotion;
@@ -128,6 +130,20 @@ class CommandLine {
     CLI::App& replica = group("replica", "one member");
     may_have_id(command(replica, "status", "all that is known of one member (default: the one that answers)",
                         online([this](const Server& s, const Output& o) { return replica_status(s, o, options_.id); })));
+    const auto change = [&](const char* what, const char* description) -> CLI::App& {
+      CLI::App& c = command(replica, what, description, online([this, what](const Server& s, const Output& o) {
+                              return replica_change(s, o, {what, options_.id, options_.reason, options_.force});
+                            }));
+      c.add_option("--id", options_.id, "of the member")->required()->check(CLI::Range(1u, 0xffffffffu));
+      return c;
+    };
+    constexpr const char* kForce = "though no healthy majority is left that may lead";
+    change("pause", "lets it lead nothing and send to no other region; it votes, applies and serves reads").add_flag("--force", options_.force, kForce);
+    change("resume", "ends a pause");
+    CLI::App& isolate = change("isolate", "distrusts it: as pause, and it is unready, ineligible and back by rejoin alone");
+    isolate.add_option("--reason", options_.reason, "why, for whoever finds it")->required();
+    isolate.add_flag("--force", options_.force, kForce);
+    change("rejoin", "ends an isolation, after the member has verified its log and state");
     CLI::App& standby = group("standby", "members of following regions");
     may_have_id(command(standby, "status", "lag, and whether each may be promoted",
                         online([this](const Server& s, const Output& o) { return standby_status(s, o, options_.id); })));

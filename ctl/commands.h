@@ -23,6 +23,13 @@ Result<void> member_list(const Server& server, const Output& output);
 Result<void> member_admit(const Server& server, const Output& output, std::uint64_t id);
 Result<void> member_move_leader(const Server& server, const Output& output, std::uint64_t id);
 Result<void> replica_status(const Server& server, const Output& output, std::uint64_t id);  // 0: who answers
+struct ReplicaChange {
+  std::string what;  // pause, resume, isolate, rejoin
+  std::uint64_t id = 0;
+  std::string reason;
+  bool force = false;
+};
+Result<void> replica_change(const Server& server, const Output& output, const ReplicaChange& change);
 Result<void> standby_status(const Server& server, const Output& output, std::uint64_t id);  // 0: all
 
 struct Promotion {

@@ -45,6 +45,21 @@ void print_standbys(const std::vector<object>& standbys, std::ostream& out) {
   out << table.text();
 }
 
+// What the leader measures is not known to who does not lead.
+void print_rpo(const object& rpo, std::ostream& out) {
+  const std::string policy = text_of(rpo, "policy"), detail = text_of(rpo, "detail");
+  std::string text = policy + (detail.empty() ? "" : ", suspended: " + detail) + "; budget " + time_figure(rpo, "budget_ms");
+  if (!true_of(rpo, "judged")) {
+    text += "; the leader measures it";
+  } else {
+    text += ", lag " + (real_of(rpo, "lag_ms") ? "at most " + time_figure(rpo, "lag_ms") : std::string("unknown"));
+    if (true_of(rpo, "exceeded")) text += ", exceeded";
+    if (true_of(rpo, "refusing")) text += "; writes are refused";
+    if (number_of(rpo, "allowed_bytes_per_second")) text += "; writes are held to " + size_figure(rpo, "allowed_bytes_per_second") + "/s";
+  }
+  out << "rpo policy: " << text << "\n";
+}
+
 void print_replica(const object& answer, std::ostream& out) {
   const auto* value = answer.if_contains("member");
   const object member = value && value->is_object() ? value->as_object() : object();
@@ -53,6 +68,9 @@ void print_replica(const object& answer, std::ostream& out) {
   line("place", or_dash(text_of(member, "region")) + " / " + or_dash(text_of(member, "zone")));
   line("role", text_of(member, "role") + ", " + text_of(member, "state") + (true_of(member, "voter") ? ", votes" : ", does not vote") +
                    (true_of(member, "admitted") ? "" : ", not admitted: leewardctl member admit " + text_of(member, "id")));
+  if (true_of(member, "paused")) line("standing", "paused: leewardctl replica resume --id " + text_of(member, "id"));
+  if (text_of(member, "state") == "isolated")
+    line("standing", "isolated: " + text_of(member, "standing_reason") + (true_of(member, "verifying") ? "; being verified" : ""));
   line("health", real_of(member, "report_age_ms") ? std::string(true_of(member, "healthy") ? "healthy" : "unhealthy") + ", heard " +
                                                         time_figure(member, "report_age_ms") + " ago"
                                                   : "never heard");
@@ -76,7 +94,11 @@ Result<void> standby_status(const Server& server, const Output& output, std::uin
   const auto answer = server.call("/v3/standby/status", id_request(id));
   if (!answer.ok()) return answer.error();
   if (output.json) output.out << answer->text << "\n";
-  else print_standbys(list_of(answer->json, "standbys"), output.out);
+  else {
+    print_standbys(list_of(answer->json, "standbys"), output.out);
+    if (const auto* rpo = answer->json.if_contains("rpo"); rpo && rpo->is_object() && !rpo->as_object().empty())
+      print_rpo(rpo->as_object(), output.out);
+  }
   return {};
 }
 

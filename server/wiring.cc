@@ -128,6 +128,12 @@ api::Options api_options(const config::Config& c) {
   return o;
 }
 
+RpoPolicy rpo_policy(const config::Config& c) {
+  return c.dr.rpo_policy == "throttle" ? RpoPolicy::kThrottle
+         : c.dr.rpo_policy == "refuse" ? RpoPolicy::kRefuse
+                                       : RpoPolicy::kAlert;
+}
+
 standby::ReplicationOptions replication_options(const config::Config& c) {
   standby::ReplicationOptions o;
   o.primary_silence = c.dr.primary_silence;
@@ -135,6 +141,8 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   o.source.compression = o.client.compression = c.dr.compression != "off";
   o.arming.mode = c.dr.self_fence == "lease" ? region::FenceMode::kLease : region::FenceMode::kContact;
   o.arming.lease = c.dr.lease;
+  o.governor.policy = rpo_policy(c);
+  o.governor.budget = c.dr.rpo_budget;
   return o;
 }
 
@@ -589,6 +597,9 @@ void Daemon::Impl::reload(const config::Loaded& fresh) {
     if (auto level = telemetry::parse_level(fresh.config.log.level); level.ok()) log_->set_level(*level);
     services_->core().set_limits(api_options(fresh.config));
     for (Port* port : {&client_, &admin_, &metrics_port_}) port->listener->set_limits(listener_limits(fresh.config));
+    core_.post([this, policy = rpo_policy(fresh.config), budget = fresh.config.dr.rpo_budget] {
+      if (replication_) replication_->set_rpo_policy(policy, budget);
+    });
     for (const std::string& key : changes.taken) log_->info("reload: a setting was taken", {{"key", key}});
     for (const std::string& key : changes.fixed)
       log_->warn("reload: a changed setting waits for the next start of this node", {{"key", key}});

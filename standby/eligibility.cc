@@ -76,7 +76,8 @@ std::vector<NamedCheck> judge(const EligibilityFacts& f, const EligibilityLimits
       disk(f, limits.max_disk_stall),
       version(f),
       epoch(f),
-      {"isolated", !f.isolated, f.isolated ? "isolated by an operator" : "no"},
+      {"isolated", !f.isolated && !f.paused,
+       f.isolated ? "isolated by an operator" + (f.reason.empty() ? "" : ": " + f.reason) : f.paused ? "paused by an operator" : "no"},
       {"voter", f.voter, f.voter ? "votes" : "does not vote; admit it with leewardctl member admit"},
   };
 }

@@ -49,7 +49,8 @@ struct EligibilityFacts {
   Epoch epoch;
   Epoch newest_epoch;             // known from anywhere
   // isolated
-  bool isolated = false;
+  bool isolated = false, paused = false;
+  std::string reason;  // for an isolation
   // voter
   bool voter = false;
 };

@@ -6,11 +6,11 @@
 namespace leeward::standby {
 namespace {
 
-constexpr Duration kAnnounceChanged = 200ms;
+constexpr Duration kAnnounceChanged = 20ms;
 constexpr Duration kAnnounceAlways = 1s;
 constexpr Duration kRetainInterval = 1s;
 constexpr Duration kConnected = 3s;
-constexpr std::size_t kTrail = 2048;
+constexpr std::size_t kTrail = 4096;
 
 std::string holder(const std::string& region) { return "standby/" + region; }
 
@@ -22,6 +22,7 @@ void Followers::acknowledged(const std::string& region, GroupId follower, const 
   f.committed = committed;
   f.heard = group_.clock().now();
   f.local = true;
+  announce(*f.heard, region, f);
 }
 
 void Followers::told(const Progress& progress) {
@@ -38,7 +39,7 @@ void Followers::told(const Progress& progress) {
 
 void Followers::tick(Instant now, const Regions& regions) {
   for (const auto& region : regions.following) followers_.try_emplace(region);
-  sample(now);
+  sample(now, Duration{});
   const bool retain_now = now >= next_retain_;
   if (retain_now) next_retain_ = now + kRetainInterval;
   for (auto& [region, follower] : followers_) {
@@ -47,14 +48,24 @@ void Followers::tick(Instant now, const Regions& regions) {
   }
 }
 
-void Followers::sample(Instant now) {
+void Followers::sample(Instant now, Duration since_last) {
   const auto committed = group_.committed().position;
   if (trail_.empty() || committed.index > trail_.back().committed.index) {
+    if (!trail_.empty() && now - trail_.back().at < since_last) return;
     trail_.push_back({now, committed});
   } else {
     trail_.back().at = now;  // still all that is committed
   }
-  if (trail_.size() > kTrail) trail_.pop_front();
+  if (trail_.size() > kTrail) thin();
+}
+
+// Every other one of the older half goes: a lag that old is known less finely,
+// and never taken for smaller than it is.
+void Followers::thin() {
+  std::deque<Sample> kept;
+  for (std::size_t i = 0; i < trail_.size(); ++i)
+    if (i >= kTrail / 2 || i % 2 == 0) kept.push_back(trail_[i]);
+  trail_ = std::move(kept);
 }
 
 void Followers::announce(Instant now, const std::string& region, Follower& f) {
@@ -88,6 +99,12 @@ void Followers::release() {
 GroupId Followers::group_of(const std::string& region) const {
   const auto it = followers_.find(region);
   return it == followers_.end() ? GroupId() : it->second.group;
+}
+
+std::optional<Followers::Held> Followers::held(const std::string& region, Instant now) const {
+  const auto it = followers_.find(region);
+  if (it == followers_.end() || !it->second.heard) return std::nullopt;
+  return Held{it->second.committed, now - *it->second.heard <= kConnected};
 }
 
 std::optional<Duration> Followers::lag(const std::string& region, Instant now) const {

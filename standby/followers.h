@@ -26,6 +26,8 @@ class Followers {
   // A member of this group told what it knows.
   void told(const Progress& progress);
   void tick(Instant now, const Regions& regions);
+  // This group has committed more.
+  void committed(Instant now) { sample(now, kSampleInterval); }
   // This group is no longer primary: nothing is kept for anybody.
   void release();
 
@@ -34,8 +36,18 @@ class Followers {
   // unknown, or longer than is remembered.
   std::optional<Duration> lag(const std::string& region, Instant now) const;
   GroupId group_of(const std::string& region) const;
+  // What that region has committed, and whether it has acknowledged lately;
+  // nullopt: it was never heard.
+  struct Held {
+    Position committed;
+    bool connected = false;
+  };
+  std::optional<Held> held(const std::string& region, Instant now) const;
 
  private:
+  static constexpr Duration kSampleInterval = 5ms;
+
+
   struct Follower {
     GroupId group;
     Position committed;
@@ -50,7 +62,8 @@ class Followers {
     Position committed;
   };
 
-  void sample(Instant now);
+  void sample(Instant now, Duration since_last);
+  void thin();
   void announce(Instant now, const std::string& region, Follower& follower);
   void retain(const std::string& region, Follower& follower);
 

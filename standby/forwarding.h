@@ -47,6 +47,9 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override {
     member_.admit(member, reply, std::move(done));
   }
+  void change_standing(node::StandingChange change, Executor& reply, Function<void(Result<void>)> done) override {
+    member_.change_standing(std::move(change), reply, std::move(done));
+  }
   Origin next_origin() override { return member_.next_origin(); }
   std::uint64_t cluster_id() const override { return member_.cluster_id(); }
   StateMachine& state() override { return member_.state(); }

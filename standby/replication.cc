@@ -7,6 +7,7 @@ namespace {
 
 constexpr Duration kTick = 50ms;
 constexpr Duration kSurveyInterval = 1s;
+constexpr Duration kArmedInterval = 250ms;
 constexpr Duration kPresenceInterval = 500ms;
 constexpr Duration kPresenceFresh = 2s;
 constexpr std::uint64_t kHearsNowMs = 1000;
@@ -27,6 +28,7 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
       pinger_(group, outbox_, probe_, options.ping_interval),
       answerer_(group, outbox_, probe_),
       arming_(group, followers_, options.arming),
+      rpo_(group, followers_, options.governor),
       promoter_(group, outbox_, options.promotion,
                 {[this] { return testimony(group_.clock().now()); },
                  [this] { pinger_.ping_all(group_.clock().now(), regions_); },
@@ -233,6 +235,7 @@ void Replication::heed_role() {
   if (role_ == GroupRole::kPrimary && role != GroupRole::kPrimary) {
     source_.end_all();
     followers_.release();
+    rpo_.rest();
   }
   if (!follows(role)) client_.stop();
   role_ = role;
@@ -251,10 +254,12 @@ void Replication::role_changed() {
 
 void Replication::committed(Index) {
   if (stopping_) return;
-  if (group_.role() == GroupRole::kPrimary)
+  if (group_.role() == GroupRole::kPrimary) {
+    followers_.committed(group_.clock().now());
     source_.committed();
-  else
+  } else {
     client_.committed();
+  }
 }
 
 void Replication::applied(std::span<const Entry> entries) {
@@ -291,6 +296,11 @@ void Replication::tick_primary(Instant now) {
   source_.tick(now);
   arming_.tick(now, regions_);
   ask_cold(now);
+  if (now - armed_at_ >= kArmedInterval || armed_at_ == Instant{}) {
+    armed_ = armed();
+    armed_at_ = now;
+  }
+  rpo_.tick(now, armed_);
 }
 
 // All members of the armed region: only its leader answers.
@@ -404,6 +414,8 @@ EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& 
   f.epoch = group_.epoch();
   f.newest_epoch = std::max(group_.newest_epoch(), pinger_.newest_epoch());
   f.isolated = self.state == MemberState::kIsolated;
+  f.paused = self.paused;
+  f.reason = self.standing_reason;
   f.voter = group_.membership().is_voter(group_.self());
   return f;
 }
@@ -415,6 +427,7 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   node.armed_group = armed ? armed->group : GroupId();
   if (group_.role() == GroupRole::kPrimary) {
     node.followers = followers_.status(now);
+    node.rpo = rpo_.status();
     for (auto& f : node.followers) f.armed = armed && armed->group == f.group && f.group;
     return;
   }

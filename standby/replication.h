@@ -22,6 +22,7 @@
 #include "standby/pings.h"
 #include "standby/promotion.h"
 #include "standby/regions.h"
+#include "standby/rpo_gate.h"
 #include "standby/source.h"
 
 namespace leeward::standby {
@@ -32,6 +33,7 @@ struct ReplicationOptions {
   ArmingOptions arming;
   PromotionOptions promotion;
   EligibilityLimits eligibility;
+  GovernorOptions governor;
   Duration ping_interval = 50ms;
   Duration primary_silence = 5s;  // dr.primary_silence
   Duration handover_after = 3s;
@@ -55,6 +57,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
 
   // Begins; the group's lineage may still be unknown.
   void start();
+  void set_rpo_policy(RpoPolicy policy, Duration budget) { rpo_.set_policy(policy, budget); }
   void set_forward_handler(ForwardHandler* handler) { forward_ = handler; }
 
   const StandbyProbe& probe() const { return probe_; }
@@ -134,11 +137,14 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   Pinger pinger_;
   PingAnswerer answerer_;
   Arming arming_;
+  RpoGate rpo_;
   Promoter promoter_;
   ForwardHandler* forward_ = nullptr;
 
   Regions regions_;
   Instant surveyed_{};
+  std::optional<region::Armed> armed_;  // as of armed_at_
+  Instant armed_at_{};
   GroupRole role_ = GroupRole::kUnknown;  // as heeded
   Epoch epoch_;                           // likewise; 0: not yet
   std::map<NodeId, Told> told_;

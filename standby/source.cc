@@ -25,6 +25,8 @@ void StreamSource::hello(NodeId from, GroupId group, const Hello& hello, const R
     return refuse(from, hello.session, Refusal::kNotPrimary, "this group is not primary");
   if (region == regions.region_of.end() || region->second != hello.region || hello.region == regions.own)
     return refuse(from, hello.session, Refusal::kStranger, "the topology does not name this node in region " + hello.region);
+  if (group_.stands_aside())
+    return refuse(from, hello.session, Refusal::kEnded, "this member is paused or isolated by an operator");
   // One of an older epoch goes on from where it is, if that is below the fork:
   // the chain hash there says so.
   if (hello.epochs.empty() || hello.epochs.back().epoch > group_.epoch())
@@ -151,6 +153,7 @@ void StreamSource::again(Duration delay) {
 }
 
 void StreamSource::tick(Instant now) {
+  if (group_.stands_aside() && !sessions_.empty()) end_all("this member is paused or isolated by an operator");
   for (auto it = sessions_.begin(); it != sessions_.end();) {
     auto& [to, session] = *it;
     if (now - session.last_ack > options_.session_timeout) {
@@ -166,9 +169,8 @@ void StreamSource::tick(Instant now) {
   pump_all();
 }
 
-void StreamSource::end_all() {
-  for (const auto& [to, session] : sessions_)
-    outbox_.send(to, Refused{session.id, Refusal::kEnded, "this group is not primary any more", {}});
+void StreamSource::end_all(const char* why) {
+  for (const auto& [to, session] : sessions_) outbox_.send(to, Refused{session.id, Refusal::kEnded, why, {}});
   sessions_.clear();
 }
 

@@ -41,8 +41,8 @@ class StreamSource {
   void bye(NodeId from, const Bye& bye);
   void committed();
   void tick(Instant now);
-  // This group is not primary (any more): all sessions are told and dropped.
-  void end_all();
+  // All sessions are told why, and dropped.
+  void end_all(const char* why = "this group is not primary any more");
 
   std::size_t sessions() const { return sessions_.size(); }
 

@@ -296,7 +296,20 @@ void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s, c
   page.gauge("dr_primary_silence_seconds", "Time since the primary's leader answered; 0 at the primary.")
       .sample(s.role == GroupRole::kPrimary ? 0.0 : seconds_or_infinity(s.primary_silence));
   page.gauge("dr_max_lag_seconds", "The lag up to which a standby is eligible.").sample(to_s(from.max_lag));
-  page.gauge("dr_rpo_budget_seconds", "The lag that the RPO policy defends.").sample(to_s(from.rpo_budget));
+  const RpoStatus rpo = s.rpo.value_or(RpoStatus{.budget = from.rpo_budget});
+  page.gauge("dr_rpo_budget_seconds", "The lag that the RPO policy defends.").sample(to_s(rpo.budget));
+  page.gauge("dr_rpo_policy_active", "1 for the RPO policy in force here; alert where none of the others is.");
+  for (const RpoPolicy policy : {RpoPolicy::kAlert, RpoPolicy::kThrottle, RpoPolicy::kRefuse})
+    page.sample(policy == rpo.active, {{"policy", name(policy)}});
+  page.gauge("dr_rpo_policy_suspended", "1 while the configured RPO policy is not in force: no region is armed, or it does not move.")
+      .sample(s.rpo && rpo.active != rpo.configured);
+  page.gauge("dr_rpo_exceeded", "At the leader, 1 while the armed region lags by more than the budget, and a moment longer.")
+      .sample(rpo.exceeded);
+  page.gauge("dr_rpo_allowed_bytes_per_second", "At the leader, what the throttle lets pass; +Inf when it holds nothing back.")
+      .sample(rpo.allowed.value_or(kInfinity));
+  page.counter("dr_throttle_seconds_total", "Time in which client writes waited here for the RPO policy.")
+      .sample(static_cast<double>(probe.gate_held_us.get()) * 1e-6);
+  page.counter("dr_refused_writes_total", "Client writes that the RPO policy refused here, as leader.").sample(probe.gate_refused.get());
   page.gauge("dr_topology_differs", "1 when the member lists of this node's configuration are not those its group has stored.")
       .sample(s.topology_differs);
   page.gauge("dr_armed", "1 when a standby region may take over.").sample(!s.armed_region.empty());

@@ -26,6 +26,13 @@ NamedCheck storage(const NodeStatus& s) {
 
 NamedCheck integrity(const NodeStatus& s) { return {"integrity", s.fault.empty(), s.fault}; }
 
+NamedCheck isolated(const NodeStatus& s) {
+  if (s.state != MemberState::kIsolated) return {"isolated", true, ""};
+  const MemberStatus* me = self(s);
+  return {"isolated", false, std::string("isolated by an operator: ") + (me ? me->standing_reason : "") +
+                                 "; leewardctl replica rejoin --id " + std::to_string(s.self.value())};
+}
+
 NamedCheck raft(const NodeStatus& s) {
   if (!s.leader) return {"raft", false, "no leader is known in term " + std::to_string(s.term.value())};
   return {"raft", true, "leader is " + std::to_string(s.leader.value())};
@@ -91,6 +98,7 @@ std::vector<NamedCheck> ready_checks(const NodeStatus& s) {
       {"stopping", !s.stopping, s.stopping ? "a graceful stop is under way" : ""},
       {"fenced", s.role != GroupRole::kFenced,
        s.role == GroupRole::kFenced ? "a newer epoch than " + std::to_string(s.epoch.value()) + " exists; stale reads only" : ""},
+      isolated(s),
       storage(s),
       integrity(s),
       raft(s),

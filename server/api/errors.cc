@@ -52,8 +52,11 @@ RpcStatus status_of(const Error& error) {
   if (table().contains(error.message)) return status_of_text(error.message);
   const EtcdError known = meaning(error.code);
   // Clients match etcd's text for the ends of a proposal; what node knows
-  // beyond it is for its own log. An unavailable node says why itself.
-  const bool fixed = !known.text.empty() && (error.code != Code::kUnavailable || error.message.empty());
+  // beyond it is for its own log. An unavailable node says why itself, and so
+  // does a bound that etcd does not have.
+  const bool own = error.code == Code::kUnavailable ? !error.message.empty()
+                                                    : error.code == Code::kOverloaded && error.message.starts_with("leeward: ");
+  const bool fixed = !known.text.empty() && !own;
   return {known.code, fixed ? std::string(known.text) : error.message, {}};
 }
 

@@ -79,6 +79,10 @@ constexpr Route kRoutes[] = {
     {"/v3/dr/status", "/leeward.v1.Operations/DrStatus", true},
     {"/v3/storage/info", "/leeward.v1.Operations/StorageInfo", true},
     {"/v3/member/admit", "/leeward.v1.Operations/MemberAdmit"},
+    {"/v3/replica/pause", "/leeward.v1.Operations/ReplicaPause"},
+    {"/v3/replica/resume", "/leeward.v1.Operations/ReplicaResume"},
+    {"/v3/replica/isolate", "/leeward.v1.Operations/ReplicaIsolate"},
+    {"/v3/replica/rejoin", "/leeward.v1.Operations/ReplicaRejoin"},
 };
 
 const Route* find_route(std::string_view path) {

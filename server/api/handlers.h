@@ -94,6 +94,10 @@ void member_admit(CallPtr, Bytes);
 void dr_plan(CallPtr, Bytes);
 void dr_promote(CallPtr, Bytes);
 void dr_status(CallPtr, Bytes);
+void replica_pause(CallPtr, Bytes);
+void replica_resume(CallPtr, Bytes);
+void replica_isolate(CallPtr, Bytes);
+void replica_rejoin(CallPtr, Bytes);
 }  // namespace operations
 
 // Shared by services: proposes `request` and answers with its result.

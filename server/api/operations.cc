@@ -49,6 +49,9 @@ void fill(pb::MemberInfo& out, const MemberStatus& member, const NodeStatus& sta
   out.set_version(member.version);
   out.set_client_url(member.client_url);
   out.set_peer_address(member.peer_address);
+  out.set_paused(member.paused);
+  out.set_verifying(member.verifying);
+  out.set_standing_reason(member.standing_reason);
   if (!member.report_age) return;  // never heard: what follows is not known
   out.set_report_age_ms(to_ms(*member.report_age));
   if (!follows(member))
@@ -80,6 +83,18 @@ void fill(pb::StandbyInfo& out, const MemberStatus& member) {
     eligible &= check.ok;
   }
   out.set_promotion_eligible(eligible);
+}
+
+void fill(pb::RpoInfo& out, const RpoStatus& rpo) {
+  out.set_policy(leeward::name(rpo.configured));
+  out.set_active(leeward::name(rpo.active));
+  out.set_budget_ms(to_ms(rpo.budget));
+  if (rpo.lag) out.set_lag_ms(to_ms(*rpo.lag));
+  out.set_exceeded(rpo.exceeded);
+  out.set_refusing(rpo.refusing);
+  if (rpo.allowed) out.set_allowed_bytes_per_second(static_cast<std::uint64_t>(*rpo.allowed));
+  out.set_detail(rpo.detail);
+  out.set_judged(rpo.judged);
 }
 
 std::string rfc3339(WallTime time) {
@@ -246,6 +261,7 @@ void standby_status(CallPtr call, Bytes bytes) {
   for (const auto& member : status.members)
     if (follows(member) && (request.id() == 0 || member.id.value() == request.id()))
       fill(*response.add_standbys(), member);
+  if (status.rpo) fill(*response.mutable_rpo(), *status.rpo);
   call->reply_message(response);
 }
 
@@ -289,6 +305,37 @@ void member_admit(CallPtr call, Bytes bytes) {
     call->reply_message(response);
   });
 }
+
+namespace {
+
+void change_standing(const CallPtr& call, const Bytes& bytes, node::StandingChange::Kind kind, const char* what) {
+  pb::ReplicaChangeRequest request;
+  if (!parse(call, bytes, request) || !by_operator(call)) return;
+  Core& core = call->core();
+  const NodeStatus status = core.node.status();
+  const auto self = status.self.value();
+  if (request.id() != 0 && request.id() != self) {
+    const MemberStatus* member = find(status, request.id());
+    if (member == nullptr) return no_such_member(call, request.id());
+    return call->finish({GrpcCode::kFailedPrecondition, "leeward: this is member " + std::to_string(self) + "; ask member " +
+                             std::to_string(request.id()) + " itself, at " + member->client_url, {}});
+  }
+  core.log.warn("a change of this replica was asked for", {{"change", what}, {"reason", request.reason()}, {"force", request.force()},
+                                                           {"peer", call->rpc().peer().address}});
+  core.node.change_standing({kind, request.reason(), request.force()}, call->loop(), [call, self](Result<void> done) {
+    if (!done.ok()) return call->fail(done.error());
+    pb::ReplicaChangeResponse response;
+    response.set_id(self);
+    call->reply_message(response);
+  });
+}
+
+}  // namespace
+
+void replica_pause(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kPause, "pause"); }
+void replica_resume(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kResume, "resume"); }
+void replica_isolate(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kIsolate, "isolate"); }
+void replica_rejoin(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kRejoin, "rejoin"); }
 
 void dr_plan(CallPtr call, Bytes bytes) {
   pb::DrPlanRequest request;

@@ -75,6 +75,10 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/DrStatus", Method::kDrStatus, operations::dr_status, nullptr, true},
     {"/leeward.v1.Operations/StorageInfo", Method::kStorageInfo, operations::storage_info, nullptr, true},
     {"/leeward.v1.Operations/MemberAdmit", Method::kMemberAdmit, operations::member_admit},
+    {"/leeward.v1.Operations/ReplicaPause", Method::kReplicaPause, operations::replica_pause, nullptr, true},
+    {"/leeward.v1.Operations/ReplicaResume", Method::kReplicaResume, operations::replica_resume, nullptr, true},
+    {"/leeward.v1.Operations/ReplicaIsolate", Method::kReplicaIsolate, operations::replica_isolate, nullptr, true},
+    {"/leeward.v1.Operations/ReplicaRejoin", Method::kReplicaRejoin, operations::replica_rejoin, nullptr, true},
 };
 
 // As grpc says it.

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/codec.h"
 #include "base/crc32c.h"
+#include "kv/offline.h"
 #include "kv/txn.h"
 #include "ports/file_hash.h"
 
@@ -444,6 +445,13 @@ Result<StateMachine::KvHash> MvccStateMachine::hash_kv(Revision revision) {
     out.hash = crc32c(row, out.hash);
   }));
   return out;
+}
+
+Result<void> MvccStateMachine::verify() const {
+  StateReport report;
+  LEEWARD_TRY(check_rows(*published_->get()->snapshot, "the state", report));
+  if (report.sound()) return {};
+  return Error{Code::kCorrupt, report.faults.front().file + ": " + report.faults.front().what};
 }
 
 Result<Hash> MvccStateMachine::recompute_state_hash() const {

@@ -66,6 +66,7 @@ class MvccStateMachine final : public StateMachine {
   std::uint64_t watch_backlog() const override;
   Result<void> defragment() override;
 
+  Result<void> verify() const override;
   // The state hash computed anew from all rows: what state_hash() must equal.
   // Any thread; reads everything.
   Result<Hash> recompute_state_hash() const;

@@ -345,7 +345,7 @@ std::string encode(const MemberStatus& s) {
   put_u8(out, static_cast<std::uint8_t>(s.role));
   put_u8(out, static_cast<std::uint8_t>(s.state));
   put_u8(out, static_cast<std::uint8_t>((s.voter ? 1 : 0) | (s.admitted ? 2 : 0) | (s.healthy ? 4 : 0) |
-                                        (s.stream_connected ? 8 : 0)));
+                                        (s.stream_connected ? 8 : 0) | (s.paused ? 16 : 0) | (s.verifying ? 32 : 0)));
   put_varint(out, s.term.value());
   put_varint(out, s.leader.value());
   put_point(out, s.applied);
@@ -364,6 +364,7 @@ std::string encode(const MemberStatus& s) {
     put_u8(out, c.ok ? 1 : 0);
     put_bytes(out, c.detail);
   }
+  put_bytes(out, s.standing_reason);
   return out;
 }
 
@@ -392,6 +393,9 @@ Result<MemberStatus> decode_member_status(const Bytes& body) {
     if (!get_string(in, c.check) || !get_bool(in, c.ok) || !get_string(in, c.detail)) return malformed("report");
     s.eligibility.push_back(std::move(c));
   }
+  s.paused = (flags & 16) != 0;
+  s.verifying = (flags & 32) != 0;
+  if (!get_string(in, s.standing_reason)) return malformed("report");
   return s;
 }
 

@@ -10,6 +10,7 @@
 #include "base/function.h"
 #include "base/log_view.h"
 #include "base/result.h"
+#include "node/write_gate.h"
 #include "ports/clock.h"
 #include "ports/executor.h"
 #include "ports/log.h"
@@ -66,6 +67,8 @@ class Group {
   // One at most, nullptr takes it back; called for each NodeStatus this member
   // makes and for each report of itself that it sends.
   virtual void extend_status(StatusExtension*) {}
+  // One at most, nullptr takes it back; asked while this member leads.
+  virtual void gate_writes(WriteGate*) {}
 
   virtual NodeId self() const = 0;
   virtual Lineage lineage() const = 0;
@@ -83,6 +86,9 @@ class Group {
   // the region that serves it as far as that is heard, else "".
   virtual Epoch newest_epoch() const { return epoch(); }
   virtual std::string serving_region() const { return {}; }
+  // An operator has paused or isolated this member: it leads nobody and sends
+  // its log and state to no other region.
+  virtual bool stands_aside() const { return false; }
   virtual bool is_leader() const = 0;        // and an entry of its own term is committed
   virtual NodeId leader() const = 0;
   virtual Term term() const = 0;

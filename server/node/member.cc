@@ -61,6 +61,7 @@ void Member::start_core(raft::Membership membership, bool first) {
       options, *context_.log, raft::InitialState{hard_state, std::move(membership), applied}, context_.now());
   update_may_vote();
   guard_adopted();
+  context_.core->set_may_lead(!stands_aside());
   waiting_for_.clear();
   publish_cluster_id();
   context_.ports.log.info("takes part in its group", {{"term", hard_state.term}, {"applied", applied}});
@@ -96,7 +97,7 @@ void Member::turn() {
   if (context_.core && !installing_) {
     const auto now = context_.now();
     if (context_.core->next_tick() <= now) context_.core->tick(now);
-    judge_standing();
+    judge_serving();
     proposals_->dispatch();
     reads_->dispatch();
   }
@@ -116,7 +117,7 @@ void Member::turn() {
 void Member::arm_tick() {
   if (installing_) return;
   const auto now = context_.now();
-  const auto next = context_.core->next_tick();
+  const auto next = std::min(context_.core->next_tick(), proposals_->held_until());
   if (tick_timer_ != 0 && tick_at_ <= next && tick_at_ > now) return;  // early is harmless
   if (tick_timer_ != 0) context_.ports.core.cancel(tick_timer_);
   tick_at_ = next;
@@ -140,6 +141,7 @@ void Member::housekeep() {
   if (context_.core && !installing_) {
     watch_disk();
     watch_connections();
+    heed_standings();
     lead_duties();
     expire_leases();
     checkpoint_when_due();
@@ -260,7 +262,7 @@ void Member::watch_disk() {
 bool Member::another_has_space() const {
   return std::any_of(reports_.begin(), reports_.end(), [&](const auto& report) {
     const MemberStatus& s = report.second.status;
-    return report.first != self() && membership().is_voter(report.first) && s.healthy;
+    return report.first != self() && membership().is_voter(report.first) && s.healthy && !s.paused;
   });
 }
 

@@ -29,6 +29,7 @@
 #include "node/region_log.h"
 #include "node/service.h"
 #include "node/snapshots.h"
+#include "node/standing.h"
 #include "node/wal_loop.h"
 
 namespace leeward::node {
@@ -56,6 +57,7 @@ class Member final : public Service, public Group {
   void lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
   void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override;
   void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override;
+  void change_standing(StandingChange change, Executor& reply, Function<void(Result<void>)> done) override;
   Origin next_origin() override;
   std::uint64_t cluster_id() const override { return cluster_id_.load(std::memory_order_relaxed); }
   StateMachine& state() override { return *context_.state; }
@@ -83,6 +85,7 @@ class Member final : public Service, public Group {
   std::uint64_t cold_question() const override { return context_.serves ? 0 : question_; }
   void cold_answer(std::uint64_t question, Epoch newest) override;
   bool is_leader() const override;
+  bool stands_aside() const override { return standing_.kind != Standing::Kind::kNone; }
   bool leads() const { return context_.is_leader(); }  // ready or not
   NodeId leader() const override { return context_.leader(); }
   Term term() const override;
@@ -99,6 +102,7 @@ class Member final : public Service, public Group {
   void adopt(std::span<const NodeId> sources) override;
   std::string adoption() const override { return adoption_ ? adoption_->progress() : std::string(); }
   void extend_status(StatusExtension* extension) override { extension_ = extension; }
+  void gate_writes(WriteGate* gate) override { proposals_->set_gate(gate); }
 
  private:
   // A call that only a leader answers, on its way there.
@@ -189,10 +193,21 @@ class Member final : public Service, public Group {
   void end_serving();
   Error role_refusal() const;
   void propose_fenced();
-  void hear_standing(NodeId from, const FrameHeader& header);
-  void judge_standing();
+  void hear_start(NodeId from, const FrameHeader& header);
+  void judge_serving();
   bool may_serve();
   bool serving();  // a leader: judged now if it was not a moment ago
+  // member_standing.cc: what an operator did to this member
+  using StandingDone = Function<void(Result<void>)>;
+  void begin_standing(const StandingChange& change, StandingDone done);
+  void take_standing(Standing standing, StandingDone done);
+  void begin_rejoin(StandingDone done);
+  void end_rejoin(Result<void> verified);
+  Result<void> differs_from_others() const;
+  Result<void> majority_without_this() const;
+  std::set<NodeId> aside() const;
+  void heed_standings();
+  std::string standing_reason() const;
 
   // member_status.cc
   void send_reports();
@@ -321,6 +336,14 @@ class Member final : public Service, public Group {
   std::optional<Instant> reported_, published_, stored_, sweep_since_;
   std::optional<Instant> reserve_looked_at_, reserve_given_;
   Revision swept_;  // what logical compaction released up to here is gone
+  Standing standing_;
+  bool standing_changes_ = false, verification_running_ = false;
+  std::string verification_failure_;
+  struct StepsAside {  // a leader that hands over, and who waits for it
+    Instant since{};
+    std::vector<StandingDone> done;
+  };
+  std::optional<StepsAside> steps_aside_;
   StatusExtension* extension_ = nullptr;
   mutable std::mutex status_mutex_;
   std::shared_ptr<const NodeStatus> status_;

@@ -170,7 +170,7 @@ void Member::on_foreign_bulk(NodeId from, const Frame& frame) {
   if (std::none_of(nodes.begin(), nodes.end(), [from](const Node& n) { return n.id == from; })) return;
   switch (frame.header.type) {
     case FrameType::kAdoptAsk:
-      if (role() == GroupRole::kPrimary) adoption_->on_frame(from, frame);
+      if (role() == GroupRole::kPrimary && !stands_aside()) adoption_->on_frame(from, frame);
       return;
     case FrameType::kSnapshotFetch: return snapshots_->on_frame(from, frame);
     case FrameType::kSnapshotChunk: (void)adoption_->on_chunk(frame); return;  // late, or unasked

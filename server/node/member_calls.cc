@@ -211,6 +211,7 @@ void Member::serve_lease_remaining(std::int64_t lease, CallDone done) {
 
 void Member::serve_transfer(NodeId to, CallDone done) {
   if (to == self()) return done(std::int64_t{0});
+  if (aside().contains(to)) return done(Error{Code::kInvalid, "the target is paused or isolated by an operator"});
   const auto begun = context_.core->transfer_leadership(context_.now(), to);
   if (!begun.ok()) return done(begun.error());
   Waiter waiter;
@@ -273,6 +274,7 @@ void Member::expire_leases() {
     w.command.op = Op::kLeaseRevoke;
     w.command.request = Bytes(std::move(request));
     w.arrived = context_.now();
+    w.ungated = true;
     // The next leader begins every lease anew: this verdict is void for it.
     w.term = context_.core->term();
     revokes.push_back(std::move(w));

@@ -96,7 +96,7 @@ void Member::propose_fenced() {
 // voter may have been down: long enough for the armed region to be promoted.
 // Then its leader asks before it serves. Each frame says whether its sender has
 // gone through; one that leads without serving is not heard.
-void Member::hear_standing(NodeId from, const FrameHeader& header) {
+void Member::hear_start(NodeId from, const FrameHeader& header) {
   heard_by_[from] = header.heard;
   if (header.serves && from == context_.leader()) context_.heard = true;
 }
@@ -123,7 +123,7 @@ bool Member::may_serve() {
   return true;
 }
 
-void Member::judge_standing() {
+void Member::judge_serving() {
   const bool before = context_.serves;
   context_.serves = context_.core && may_serve();
   if (context_.serves) context_.heard = true;
@@ -136,14 +136,14 @@ void Member::judge_standing() {
 }
 
 bool Member::serving() {
-  if (!context_.serves) judge_standing();
+  if (!context_.serves) judge_serving();
   return context_.serves;
 }
 
 void Member::cold_answer(std::uint64_t question, Epoch newest) {
   if (question == 0 || question != question_ || newest > region_log_->applied().group_epoch()) return;
   answered_ = true;
-  judge_standing();
+  judge_serving();
 }
 
 }  // namespace leeward::node

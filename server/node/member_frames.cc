@@ -30,7 +30,7 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
   }
   if (!membership().contains(from) && !bootstrap_->in_own_list(from)) return;
   if (bootstrap_->in_own_list(from)) heard_incarnation_[from] = header.incarnation;
-  hear_standing(from, header);
+  hear_start(from, header);
   if (lane == Lane::kBulk) return on_bulk(from, *frame);
   if (lane == Lane::kConsensus) return on_consensus(from, *frame);
   const auto it = lane_handlers_.find(lane);

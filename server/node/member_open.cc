@@ -152,6 +152,7 @@ Result<void> Member::open_superblock() {
     return Error{Code::kLineage, o.data_dir + " belongs to node " + std::to_string(d.node.value()) + ", not " +
                                      std::to_string(o.self.value())};
   context_.incarnation = d.incarnation;
+  standing_ = standing_in(d.extra);
   return {};
 }
 

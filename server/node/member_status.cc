@@ -49,6 +49,7 @@ Lineage Member::own_lineage() const {
 
 MemberState Member::member_state() const {
   if (!context_.core) return running_ ? MemberState::kWaiting : MemberState::kStarting;
+  if (standing_.is_isolated()) return MemberState::kIsolated;
   if (installing_ || adopting_ || snapshots_->receiving()) return MemberState::kSnapshot;
   switch (context_.core->role()) {
     case raft::Role::kLeader: return MemberState::kLeader;
@@ -76,7 +77,7 @@ MemberStatus Member::own_status() const {
   s.state = member_state();
   s.voter = membership().is_voter(self());
   s.admitted = admitted();
-  s.healthy = !failed_ && context_.core && context_.leader() && !disk_full() && !context_.core->status().fault;
+  s.healthy = !failed_ && !standing_.is_isolated() && context_.core && context_.leader() && !disk_full() && !context_.core->status().fault;
   s.report_age = Duration(0);
   s.term = term();
   s.leader = context_.leader();
@@ -86,6 +87,9 @@ MemberStatus Member::own_status() const {
   s.db_bytes = context_.state->db_bytes();
   s.db_bytes_in_use = context_.state->db_bytes_in_use();
   s.version = context_.options.version;
+  s.paused = standing_.kind == Standing::Kind::kPaused;
+  s.verifying = verification_running_;
+  s.standing_reason = standing_reason();
   return s;
 }
 

@@ -1,21 +1,52 @@
 #include "node/proposals.h"
 
+#include <algorithm>
+#include <limits>
+#include <utility>
+
 #include "base/check.h"
 
 namespace leeward::node {
+namespace {
+
+constexpr double kLeastQueue = 65536;  // bytes that may wait behind a gate, however slow
+constexpr auto kUnlimited = std::numeric_limits<std::size_t>::max();
+
+}  // namespace
 
 void Proposals::arrive(std::vector<WaitingWrite> writes, const std::optional<Error>& refusal) {
   const auto now = context_.now();
+  const auto gate = gate_refusal();
   for (auto& w : writes) {
     if (w.deadline && *w.deadline <= now) {
       refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
     } else if (refusal) {
       refuse(w, *refusal);
+    } else if (w.ungated) {
+      waiting_bytes_ += w.bytes();
+      ungated_.push_back(std::move(w));
+    } else if (gate) {
+      context_.probe.gate_refused.add();
+      refuse(w, *gate);
+    } else if (waits_too_long()) {
+      refuse(w, {Code::kOverloaded, text::kTooManyRequests});
     } else {
       waiting_bytes_ += w.bytes();
       waiting_.push_back(std::move(w));
     }
   }
+}
+
+std::optional<Error> Proposals::gate_refusal() {
+  return gate_ && context_.is_leader() ? gate_->refusal() : std::nullopt;
+}
+
+// Behind a gate a queue is a time: who would wait for most of the time that a
+// request has is told at once, instead of having its write done too late.
+bool Proposals::waits_too_long() const {
+  if (gate_rate_ <= 0) return false;
+  const auto passes = gate_rate_ * to_s(context_.options.limits.request_timeout) / 2;
+  return static_cast<double>(waiting_bytes_) > std::max(passes, kLeastQueue);
 }
 
 void Proposals::arrive(NodeId from, Forward forward, const std::optional<Error>& refusal) {
@@ -53,14 +84,30 @@ void Proposals::refused(const ForwardRefused& refused) {
 }
 
 void Proposals::dispatch() {
-  if (!waiting_.empty() && context_.core) {
+  held_until_ = Instant::max();
+  if (!context_.is_leader()) gate_rate_ = 0;
+  if (!nothing_waits() && context_.core) {
     if (context_.is_leader()) {
       cut_entries();
     } else if (const auto leader = context_.leader()) {
       forward_all(leader);
     }
   }
+  note_held(held_until_ != Instant::max());
   flush_refusals();
+}
+
+void Proposals::note_held(bool held) {
+  const auto now = context_.now();
+  if (held_since_) context_.probe.gate_held_us.add(static_cast<std::uint64_t>((now - *held_since_) / 1us));
+  held_since_.reset();
+  if (held) held_since_ = now;
+}
+
+std::optional<WriteGate::Allowance> Proposals::allowance() {
+  const auto allowed = gate_ ? gate_->allowance(context_.now()) : std::nullopt;
+  gate_rate_ = allowed ? allowed->rate : 0;
+  return allowed;
 }
 
 // A few batches may be at the wal loop; beyond them, waiting makes the next
@@ -69,8 +116,15 @@ void Proposals::cut_entries() {
   if (!context_.group.started()) return;  // the group's first entry comes first
   if (context_.core->commit() - context_.applied() > context_.options.limits.apply_backlog)
     return refuse_waiting({Code::kOverloaded, text::kTooManyRequests});
+  if (const auto why = gate_refusal()) {
+    context_.probe.gate_refused.add(waiting_.size());
+    for (auto& w : std::exchange(waiting_, {})) {
+      waiting_bytes_ -= w.bytes();
+      refuse(w, *why);
+    }
+  }
   std::size_t cut = 0;
-  while (!waiting_.empty() && wal_.batches_in_flight() + cut < context_.options.limits.syncs_in_flight) {
+  while (!nothing_waits() && wal_.batches_in_flight() + cut < context_.options.limits.syncs_in_flight) {
     if (!cut_one()) return;
     ++cut;
   }
@@ -79,7 +133,9 @@ void Proposals::cut_entries() {
 bool Proposals::cut_one() {
   const auto* regions = regions_.prefix();
   if (!regions) return false;
-  auto writes = take(context_.options.limits.batch_bytes, context_.options.limits.batch_writes);
+  const auto allowed = allowance();
+  if (allowed && allowed->bytes == 0 && !waiting_.empty()) held_until_ = context_.now() + allowed->again;
+  auto writes = take(allowed ? allowed->bytes : kUnlimited);
   if (writes.empty()) return false;
   std::vector<Command> commands;
   commands.reserve(writes.size());
@@ -113,7 +169,7 @@ bool Proposals::cut_one() {
   // may wait for who leads next.
   for (auto it = writes.rbegin(); it != writes.rend(); ++it) {
     waiting_bytes_ += it->bytes();
-    waiting_.push_front(std::move(*it));
+    (it->ungated ? ungated_ : waiting_).push_front(std::move(*it));
   }
   return false;
 }
@@ -121,8 +177,8 @@ bool Proposals::cut_one() {
 void Proposals::forward_all(NodeId leader) {
   const bool connected = context_.ports.link.connected(leader);
   if (!connected) return;  // held, until it is or another one leads
-  while (!waiting_.empty()) {
-    auto writes = take(context_.options.limits.batch_bytes, context_.options.limits.batch_writes);
+  while (!nothing_waits()) {
+    auto writes = take(kUnlimited);
     Forward forward;
     forward.term = context_.core->term();
     for (auto& w : writes) {
@@ -146,31 +202,40 @@ void Proposals::forward_all(NodeId leader) {
   }
 }
 
-std::vector<WaitingWrite> Proposals::take(std::size_t max_bytes, std::uint32_t max_writes) {
+// As much as makes one entry: what a leader proposes by itself first, and of the
+// others what the gate allows, of which one may be larger than that.
+std::vector<WaitingWrite> Proposals::take(std::size_t allowed) {
+  const auto& limits = context_.options.limits;
   std::vector<WaitingWrite> writes;
-  std::size_t bytes = 0;
-  const auto now = context_.now();
-  while (!waiting_.empty() && writes.size() < max_writes) {
-    auto& w = waiting_.front();
-    if (w.deadline && *w.deadline <= now) {
-      waiting_bytes_ -= w.bytes();
-      refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
-      waiting_.pop_front();
-      continue;
+  std::size_t bytes = 0, gated = 0;
+  for (auto* queue : {&ungated_, &waiting_}) {
+    while (!queue->empty() && writes.size() < limits.batch_writes) {
+      if (queue == &waiting_ && gated >= allowed) break;
+      auto& w = queue->front();
+      if (still_wanted(w)) {
+        if (!writes.empty() && bytes + w.bytes() > limits.batch_bytes) break;
+        bytes += w.bytes();
+        if (queue == &waiting_) gated += w.bytes();
+        waiting_bytes_ -= w.bytes();
+        writes.push_back(std::move(w));
+      } else {
+        waiting_bytes_ -= w.bytes();
+      }
+      queue->pop_front();
     }
-    if (w.term != Term() && w.term != context_.core->term()) {
-      waiting_bytes_ -= w.bytes();
-      refuse(w, {Code::kUnavailable, text::kLeaderChanged});
-      waiting_.pop_front();
-      continue;
-    }
-    if (!writes.empty() && bytes + w.bytes() > max_bytes) break;
-    bytes += w.bytes();
-    waiting_bytes_ -= w.bytes();
-    writes.push_back(std::move(w));
-    waiting_.pop_front();
   }
   return writes;
+}
+
+// False: it was refused, for its time or its term is over.
+bool Proposals::still_wanted(WaitingWrite& w) {
+  if (w.deadline && *w.deadline <= context_.now()) {
+    refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
+    return false;
+  }
+  if (w.term == Term() || w.term == context_.core->term()) return true;
+  refuse(w, {Code::kUnavailable, text::kLeaderChanged});
+  return false;
 }
 
 void Proposals::remember(WaitingWrite& w, bool forwarded) {
@@ -269,27 +334,27 @@ void Proposals::expire() {
     answer(p.reply, std::move(p.done), std::move(outcome));
     it = pending_.erase(it);
   }
-  std::deque<WaitingWrite> keep;
   waiting_bytes_ = 0;
-  for (auto& w : waiting_) {
-    if (w.deadline && *w.deadline <= now) {
-      refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
-    } else if (w.arrived + context_.patience() <= now) {
-      refuse(w, {Code::kUnavailable, text::kNoLeader});
-    } else {
-      waiting_bytes_ += w.bytes();
-      keep.push_back(std::move(w));
+  const Error over{Code::kUnavailable, held_since_ ? text::kTimeout : text::kNoLeader};
+  for (auto* queue : {&ungated_, &waiting_}) {
+    for (auto& w : std::exchange(*queue, {})) {
+      if (w.deadline && *w.deadline <= now) {
+        refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
+      } else if (w.arrived + context_.patience() <= now) {
+        refuse(w, over);
+      } else {
+        waiting_bytes_ += w.bytes();
+        queue->push_back(std::move(w));
+      }
     }
   }
-  waiting_ = std::move(keep);
   flush_refusals();
 }
 
 void Proposals::refuse_waiting(const Error& error) {
-  auto writes = std::move(waiting_);
-  waiting_.clear();
   waiting_bytes_ = 0;
-  for (auto& w : writes) refuse(w, error);
+  for (auto* queue : {&ungated_, &waiting_})
+    for (auto& w : std::exchange(*queue, {})) refuse(w, error);
   flush_refusals();
 }
 

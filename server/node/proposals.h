@@ -18,6 +18,7 @@
 #include "node/context.h"
 #include "node/service.h"
 #include "node/region_log.h"
+#include "node/write_gate.h"
 #include "node/wal_loop.h"
 
 namespace leeward::node {
@@ -31,6 +32,7 @@ struct WaitingWrite {
   Instant arrived{};
   NodeId via;                         // the follower that forwarded it; 0: our own
   Term term;                          // the only one in which it may be proposed; 0: any
+  bool ungated = false;               // a leader's own: no gate holds it
   std::size_t bytes() const { return command.request.size() + 64; }
 };
 
@@ -38,6 +40,10 @@ class Proposals {
  public:
   Proposals(Context& context, const WalLoop& wal, RegionLog& regions)
       : context_(context), wal_(wal), regions_(regions) {}
+
+  void set_gate(WriteGate* gate) { gate_ = gate; }
+  // When the gate will let some of what waits pass; max(): it holds nothing.
+  Instant held_until() const { return held_until_; }
 
   // `refusal`: why no write is taken at present, or nullopt.
   void arrive(std::vector<WaitingWrite> writes, const std::optional<Error>& refusal);
@@ -68,7 +74,7 @@ class Proposals {
   void refuse_waiting(const Error& error);
 
   std::size_t waiting_bytes() const { return waiting_bytes_; }
-  bool idle() const { return waiting_.empty() && pending_.empty(); }
+  bool idle() const { return nothing_waits() && pending_.empty(); }
 
  private:
   struct Pending {
@@ -80,10 +86,16 @@ class Proposals {
     Term term;  // its entry has this term or does not exist
   };
 
+  bool nothing_waits() const { return waiting_.empty() && ungated_.empty(); }
+  std::optional<WriteGate::Allowance> allowance();
+  std::optional<Error> gate_refusal();
+  bool waits_too_long() const;
+  void note_held(bool held);
   void refuse(WaitingWrite& write, const Error& error);
   void answer(Executor* reply, Function<void(Outcome)> done, Outcome outcome);
   void count(const Outcome& outcome);
-  std::vector<WaitingWrite> take(std::size_t max_bytes, std::uint32_t max_writes);
+  std::vector<WaitingWrite> take(std::size_t allowed);
+  bool still_wanted(WaitingWrite& write);
   void cut_entries();
   bool cut_one();
   void forward_all(NodeId leader);
@@ -95,7 +107,12 @@ class Proposals {
   const WalLoop& wal_;
   RegionLog& regions_;
   std::deque<WaitingWrite> waiting_;
-  std::size_t waiting_bytes_ = 0;
+  std::deque<WaitingWrite> ungated_;  // proposed before those
+  std::size_t waiting_bytes_ = 0;     // of both
+  WriteGate* gate_ = nullptr;
+  double gate_rate_ = 0;              // as last said; 0: without limit
+  Instant held_until_ = Instant::max();
+  std::optional<Instant> held_since_;
   std::map<std::uint64_t, Pending> pending_;  // by sequence of the origin
   std::vector<std::vector<std::uint64_t>> applying_;  // sequences of ours, by entry and command; 0: not ours
   std::map<std::pair<NodeId, std::uint64_t>, ForwardRefused> refusals_;  // by follower and its process

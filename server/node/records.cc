@@ -18,7 +18,7 @@ std::optional<std::string> find_record(const std::string& extra, std::string_vie
   return std::nullopt;
 }
 
-void set_record(std::string& extra, std::string_view wanted, const std::string& value) {
+void drop_record(std::string& extra, std::string_view wanted) {
   std::string out;
   std::string_view in = extra, key, old;
   while (codec::get_bytes(in, key) && codec::get_bytes(in, old)) {
@@ -26,9 +26,13 @@ void set_record(std::string& extra, std::string_view wanted, const std::string& 
     codec::put_bytes(out, key);
     codec::put_bytes(out, old);
   }
-  codec::put_bytes(out, wanted);
-  codec::put_bytes(out, value);
   extra = std::move(out);
+}
+
+void set_record(std::string& extra, std::string_view key, const std::string& value) {
+  drop_record(extra, key);
+  codec::put_bytes(extra, key);
+  codec::put_bytes(extra, value);
 }
 
 void set_started(std::string& extra, const raft::Membership& membership) {

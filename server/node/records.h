@@ -13,6 +13,7 @@ namespace leeward::node {
 
 std::optional<std::string> find_record(const std::string& extra, std::string_view key);
 void set_record(std::string& extra, std::string_view key, const std::string& value);
+void drop_record(std::string& extra, std::string_view key);
 
 // That this directory takes part in a group, with the membership it started
 // from, for a crash before the group's first entry.

@@ -32,6 +32,14 @@ struct Outcome {
   Term term;  // of the entry, when applied
 };
 
+// What an operator does to one member; standing.h says what each means.
+struct StandingChange {
+  enum class Kind { kPause, kResume, kIsolate, kRejoin };
+  Kind kind = Kind::kPause;
+  std::string reason;  // of isolate
+  bool force = false;  // though no healthy majority is left to lead
+};
+
 class Service : public StatusSource {
  public:
   // Applies one command through the log. A follower forwards it to its leader
@@ -59,6 +67,13 @@ class Service : public StatusSource {
   // Admits a member that came back with empty storage: one change of one
   // member. True: it was admitted already, and nothing was changed.
   virtual void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) = 0;
+
+  // Of this member. Done when it is durable and leadership is handed over; a
+  // rejoin when its verification has begun, whose end status() tells. Errors:
+  // kRefused (the message names the rule), kInvalid, kUnavailable.
+  virtual void change_standing(StandingChange, Executor& reply, Function<void(Result<void>)> done) {
+    reply.post([done = std::move(done)]() mutable { done(Error{Code::kUnimplemented, "this node has no standing"}); });
+  }
 
   // This process's origin for Command::origin, with the next sequence number.
   virtual Origin next_origin() = 0;

@@ -29,6 +29,7 @@ class StateHandle : public StateMachine {
   void set_group_state(std::string bytes) override { current()->set_group_state(std::move(bytes)); }
   std::string group_state() const override { return current()->group_state(); }
   Result<void> flush() override { return current()->flush(); }
+  Result<void> verify() const override { return current()->verify(); }
   Result<Manifest> checkpoint(const std::string& directory) override { return current()->checkpoint(directory); }
   Result<bool> compact_step(std::size_t max) override { return current()->compact_step(max); }
   AppliedState applied() const override { return current()->applied(); }

@@ -125,6 +125,11 @@ class StateMachine {
  public:
   virtual ~StateMachine() = default;
 
+  // Reads all that is stored and compares it with itself: the rows with one
+  // another, the state hash with what they give. Any thread; takes as long as
+  // that takes. Errors: kCorrupt, kIo.
+  virtual Result<void> verify() const { return Error{Code::kUnimplemented, "this state cannot verify itself"}; }
+
   // --- apply side: the core loop ---
 
   // Applies committed entries in order, history and control alike (control

@@ -68,6 +68,9 @@ struct MemberStatus {
   std::vector<NamedCheck> eligibility;  // standby members; empty before the first verdict
   bool stream_connected = false;
   std::string version;
+  bool paused = false;           // by an operator; an isolated one has its own state
+  bool verifying = false;        // it looks at what it holds, to rejoin
+  std::string standing_reason;   // why it is isolated, and what its last verification found
 };
 
 // A region that follows, as this member of the primary group knows it.
@@ -79,6 +82,26 @@ struct FollowerStatus {
   bool armed = false;
   std::uint64_t lag_writes = 0, lag_entries = 0, lag_bytes = 0;  // behind this member's commit
   std::optional<Duration> lag;  // at most, since this member committed what the region lacks; nullopt: unknown
+};
+
+// What is done about a standby region that lags (`dr.rpo_policy`).
+enum class RpoPolicy : std::uint8_t { kAlert, kThrottle, kRefuse };
+inline const char* name(RpoPolicy policy) {
+  constexpr const char* kNames[] = {"alert", "throttle", "refuse"};
+  return kNames[static_cast<int>(policy)];
+}
+
+// As the primary's leader has it; other members of the primary know the policy alone.
+struct RpoStatus {
+  RpoPolicy configured = RpoPolicy::kAlert;
+  RpoPolicy active = RpoPolicy::kAlert;  // alert while no group is armed, or a throttle has let go
+  Duration budget{};
+  bool judged = false;                   // this member leads and a group is armed: what follows is measured
+  std::optional<Duration> lag;           // at most, of what the armed group has committed; nullopt: unknown
+  bool exceeded = false;                 // the budget is passed and was not met for a while since
+  bool refusing = false;
+  std::optional<double> allowed;         // bytes a second of client writes; nullopt: without limit
+  std::string detail;                    // why a policy is not active; empty: it is
 };
 
 struct NodeStatus {
@@ -119,6 +142,7 @@ struct NodeStatus {
   std::string armed_region;            // of the newest Armed of this epoch; empty: none
   GroupId armed_group;
   std::vector<FollowerStatus> followers;  // primary groups
+  std::optional<RpoStatus> rpo;           // primary groups
 
   struct Peer {
     NodeId id;
@@ -145,6 +169,8 @@ struct NodeProbe {
   Counter syncs, sync_bytes;
   Counter snapshots_sent, snapshots_received;
   Counter leases_expired;
+  Counter gate_held_us;        // microseconds in which a client write waited for the write gate, here as leader
+  Counter gate_refused;        // client writes that it refused, likewise
   Histogram commit_duration;   // propose to applied, at the leader
   Histogram fsync_duration;
   Histogram compaction_duration;  // from the command until what it released is swept here

@@ -287,6 +287,8 @@ void Core::restored(Instant now, const LogPoint& point, Membership membership) {
 void Core::snapshot_sent(Instant now, NodeId to, bool ok, Index index) { impl_->snapshot_sent(now, to, ok, index); }
 void Core::unreachable(NodeId peer) { impl_->unreachable(peer); }
 void Core::set_may_vote(bool may) { impl_->set_may_vote(may); }
+void Core::set_may_lead(bool may) { impl_->set_may_lead(may); }
+void Core::set_passed_over(std::set<NodeId> ids) { impl_->set_passed_over(std::move(ids)); }
 void Core::set_replication_floor(Index floor) { impl_->set_replication_floor(floor); }
 void Core::set_serving(bool serving) { impl_->set_serving(serving); }
 Ready Core::take_ready() { return impl_->take_ready(); }

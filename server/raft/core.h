@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -178,6 +179,13 @@ class Core {
   // A member whose storage came back empty forgot its votes: until its group has
   // admitted it, it neither votes nor campaigns. True at first.
   void set_may_vote(bool may);
+
+  // An operator's word: a member that may not lead campaigns never, also when a
+  // leader asks it to; it votes and replicates as before, and a leader goes on
+  // until it hands over or steps down. True at first.
+  void set_may_lead(bool may);
+  // To whom leadership is not handed when no target is named.
+  void set_passed_over(std::set<NodeId> ids);
 
   // Leader: who needs the log from below this index is sent a snapshot, though
   // the log reaches down. 0: the log decides alone.

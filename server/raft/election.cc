@@ -91,7 +91,7 @@ bool Core::Impl::up_to_date(const Message& m) const {
 }
 
 bool Core::Impl::may_campaign() const {
-  return members_.may_be_voter(options_.id, commit_) && may_vote_ && !fault_ && (now_ >= votes_from_ || sole_voter());
+  return members_.may_be_voter(options_.id, commit_) && may_vote_ && may_lead_ && !fault_ && (now_ >= votes_from_ || sole_voter());
 }
 
 // And nobody else can be one: while the change that left it alone is not

@@ -60,6 +60,8 @@ class Core::Impl {
   Result<std::vector<Entry>> read(Index from, Index to, std::size_t max_bytes) const { return log_.read(from, to, max_bytes); }
   Index commit() const { return commit_; }
   void set_may_vote(bool may) { may_vote_ = may; }
+  void set_may_lead(bool may) { may_lead_ = may; }
+  void set_passed_over(std::set<NodeId> ids) { passed_over_ = std::move(ids); }
   void set_replication_floor(Index floor) { replication_floor_ = floor; }
   void set_serving(bool serving) { serving_ = serving; }
 
@@ -181,7 +183,8 @@ class Core::Impl {
   std::optional<Instant> heard_leader_;  // outlives roles and terms: a lease may stand on it
   bool heard_serving_ = false;
   bool serving_ = true;
-  bool may_vote_ = true;
+  bool may_vote_ = true, may_lead_ = true;
+  std::set<NodeId> passed_over_;
   Index replication_floor_;
   std::optional<std::string> fault_;
   std::uint64_t forward_sequence_;

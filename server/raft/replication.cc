@@ -335,7 +335,7 @@ NodeId Core::Impl::best_successor() const {
   Index most;
   for (const auto& [id, progress] : std::get<Leader>(role_).peers) {
     const bool alive = progress.heard() + options_.election_timeout > now_;
-    if (!alive || !membership().voters.contains(id) || (best && progress.match() <= most)) continue;
+    if (!alive || !membership().voters.contains(id) || passed_over_.contains(id) || (best && progress.match() <= most)) continue;
     best = id;
     most = progress.match();
   }

@@ -393,10 +393,20 @@ TEST(Reload, TakesLimitsAndLogLevelAndNamesTheRest) {
   EXPECT_TRUE(again.taken.empty());
 }
 
+// A policy that refuses all writes must be ended without a restart.
+TEST(Reload, TakesTheRpoPolicyAndItsBudget) {
+  Loaded running = with("[dr]\nrpo_policy = \"refuse\"\n");
+  const Loaded fresh = with("[dr]\nrpo_policy = \"throttle\"\nrpo_budget = \"250ms\"\nmax_lag = \"2s\"\n");
+  const Changes changes = take_reloadable(running, fresh);
+  EXPECT_EQ(changes.taken, (std::vector<std::string>{"dr.rpo_policy", "dr.rpo_budget"}));
+  EXPECT_EQ(changes.fixed, std::vector<std::string>{"dr.max_lag"});
+  EXPECT_EQ(running.config.dr.rpo_budget, 250ms);
+}
+
 TEST(Warnings, APolicyThatNothingKeepsIsSaid) {
-  const Loaded loaded = with("[dr]\nrpo_policy = \"refuse\"\n[limits]\nrate = 100\n");
+  const Loaded loaded = with("[dr]\nauto_rejoin = true\n[limits]\nrate = 100\n");
   EXPECT_TRUE(loaded.ok()) << joined(loaded.problems);
-  EXPECT_NE(joined(loaded.warnings).find("dr.rpo_policy: this version reads this key and does not act on it yet"), std::string::npos)
+  EXPECT_NE(joined(loaded.warnings).find("dr.auto_rejoin: this version reads this key and does not act on it yet"), std::string::npos)
       << joined(loaded.warnings);
   EXPECT_NE(joined(loaded.warnings).find("limits.rate"), std::string::npos);
   EXPECT_EQ(joined(with("").warnings).find("does not act"), std::string::npos);

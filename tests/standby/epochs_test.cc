@@ -134,7 +134,7 @@ TEST(Epochs, PowerThatFailsAtAnyStepOfTheChangeLeavesItWholeOrNotThere) {
     ASSERT_TRUE(r.world.settle()) << r.why();
     for (const auto member : kStandbys) EXPECT_EQ(r.epochs(member).size(), 1u);
   }
-  EXPECT_GT(cut, test::kSanitized ? 0 : 10);
+  EXPECT_GT(cut, test::kSanitized ? 0 : 5);
 }
 
 TEST(Epochs, AChangeThatOnlyALostLeaderHadIsNotThere) {

@@ -30,6 +30,7 @@ class Network {
 
   Weather weather;  // within a region
   Weather wan;      // between two
+  std::uint64_t wan_bandwidth = 0;  // bytes a second of all that goes from one region to another; 0: no limit
   bool corrupts = false;  // `tamper` changes what members hold true: they are right to say so
   // May change a frame, or drop it by returning an empty one; for planted bugs.
   std::function<Bytes(NodeId from, NodeId to, Lane lane, Bytes frame)> tamper;
@@ -58,6 +59,8 @@ class Network {
   // Puts a frame on its way, as if `from` had sent it.
   void carry(NodeId from, NodeId to, Lane lane, Bytes frame);
   std::uint64_t delivered() const { return delivered_; }
+  // What waits for the link between their regions, of all nodes.
+  std::size_t queued(NodeId from, NodeId to) const;
 
  private:
   const std::string& region_of(NodeId id) const {
@@ -73,6 +76,7 @@ class Network {
   std::set<std::pair<NodeId, NodeId>> cut_;
   std::set<std::pair<std::string, std::string>> cut_regions_;
   std::uint64_t delivered_ = 0;
+  std::map<std::pair<std::string, std::string>, Instant> link_free_;  // between regions, with a bandwidth
   std::map<std::pair<NodeId, NodeId>, Instant> stream_;  // when the last frame of Lane::kStream arrives
 };
 
@@ -95,7 +99,7 @@ class SimLink final : public PeerLink {
     network_.carry(self_, to, lane, Bytes(std::move(whole)));
     return true;
   }
-  std::size_t queued(NodeId, Lane) const override { return 0; }
+  std::size_t queued(NodeId to, Lane) const override { return network_.queued(self_, to); }
   bool connected(NodeId to) const override { return network_.reaches(self_, to) && network_.reaches(to, self_); }
 
   void arrive(NodeId from, Lane lane, Bytes frame) {
@@ -113,6 +117,12 @@ class SimLink final : public PeerLink {
   std::shared_ptr<Handler> handler_;
 };
 
+inline std::size_t Network::queued(NodeId from, NodeId to) const {
+  const auto free = link_free_.find({region_of(from), region_of(to)});
+  if (wan_bandwidth == 0 || free == link_free_.end() || free->second <= scheduler_.now()) return 0;
+  return static_cast<std::size_t>(to_s(free->second - scheduler_.now()) * static_cast<double>(wan_bandwidth));
+}
+
 inline void Network::carry(NodeId from, NodeId to, Lane lane, Bytes frame) {
   if (tamper) {
     frame = tamper(from, to, lane, std::move(frame));
@@ -121,6 +131,11 @@ inline void Network::carry(NodeId from, NodeId to, Lane lane, Bytes frame) {
   const auto& w = region_of(from) == region_of(to) ? weather : wan;
   if (dice_.chance(w.loss)) return;
   auto delay = dice_.between(w.delay_low, w.delay_high);
+  if (wan_bandwidth != 0 && region_of(from) != region_of(to)) {
+    auto& free = link_free_[{region_of(from), region_of(to)}];
+    free = std::max(free, scheduler_.now()) + Duration(frame.size() * 1'000'000'000 / wan_bandwidth);
+    delay += free - scheduler_.now();
+  }
   if (dice_.chance(w.straggler)) delay += dice_.between(Duration(0), w.straggle);
   if (lane == Lane::kStream) {
     // In order while a connection lives; what Raft sends may overtake, since

@@ -103,6 +103,7 @@ WorldOptions varied(std::uint64_t seed, int regions) {
     o.checkpoint_interval = 40;
   }
   o.end_epoch = seed / 2 % 5 == 4;
+  if (seed / 2 % 7 == 3) o.governor = {.policy = RpoPolicy::kThrottle, .budget = 200ms};
   return o;
 }
 
@@ -190,7 +191,7 @@ void World::start(NodeId id) {
   auto& p = *n.process;
   node::MemberPorts ports{*n.clock, *n.disk, p.core, p.wal, p.files, p.random, p.link, p.log, {}, {}, {}, {}};
   ports.open_state = [this, &n, &p](const Path& dir) -> Result<std::unique_ptr<StateMachine>> {
-    auto store = kv::open_memory_store(*n.disk, dir, {.flush_every = 20});
+    auto store = kv::open_memory_store(*n.disk, dir, {.flush_every = options_.flush_every});
     if (!store.ok()) return store.error();
     auto state = kv::MvccStateMachine::open(std::move(*store), *n.disk, *n.clock, p.log);
     if (!state.ok()) return state.error();
@@ -250,7 +251,9 @@ void World::start(NodeId id) {
     if (options_.plants.answered_without_round && primary) p.planted = std::make_unique<ConfirmsAlone>(*p.member);
     if (options_.plants.stream_unchecked && !primary) p.planted = std::make_unique<ProposesUnchecked>(*p.member);
     node::Group& group = p.planted ? static_cast<node::Group&>(*p.planted) : *p.member;
-    p.stream = std::make_unique<standby::Replication>(group, standby::ReplicationOptions{});
+    standby::ReplicationOptions replication;
+    replication.governor = options_.governor;
+    p.stream = std::make_unique<standby::Replication>(group, replication);
     p.service = std::make_unique<standby::ForwardingService>(*p.member, group, *p.stream, standby::ForwardingOptions{});
     p.core.post([stream = p.stream.get()] { stream->start(); });
   }

@@ -44,9 +44,11 @@ struct WorldOptions {
   int clients = 4;
   std::uint64_t checkpoint_interval = 200;  // writes; small, so that snapshots happen
   std::uint64_t retain_log_bytes = 64_KiB;
+  std::uint64_t flush_every = 20;             // batches, of the state; each flush writes all of it
   bool stream = false;  // the standbys follow the primaries, and clients ask both
   bool end_epoch = false;  // a torment loses the primary region for good, and the standby ends the epoch
   Network::Weather weather, wan;
+  standby::GovernorOptions governor;
   Plants plants;
   bool log_to_stderr = false;
 };
