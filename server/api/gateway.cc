@@ -77,6 +77,8 @@ constexpr Route kRoutes[] = {
     {"/v3/dr/plan", "/leeward.v1.Operations/DrPlan"},
     {"/v3/storage/info", "/leeward.v1.Operations/StorageInfo", true},
     {"/v3/member/admit", "/leeward.v1.Operations/MemberAdmit"},
+    {"/v3/member/change", "/leeward.v1.Operations/MemberChange"},
+    {"/v3/member/sync", "/leeward.v1.Operations/MemberSync"},
 };
 
 const Route* find_route(std::string_view path) {

@@ -21,7 +21,7 @@ namespace leeward::api {
   X(RoleAdd) X(RoleGet) X(RoleList) X(RoleDelete) X(RoleGrantPermission) X(RoleRevokePermission)                     \
   X(Lock) X(Unlock) X(Campaign) X(Proclaim) X(Leader) X(Observe) X(Resign)                                           \
   X(HealthCheck) X(HealthWatch) X(ServerReflection)                                                                  \
-  X(ClusterStatus) X(Topology) X(ReplicaStatus) X(StandbyStatus) X(StorageInfo) X(MemberAdmit) X(DrPlan)                       \
+  X(ClusterStatus) X(Topology) X(ReplicaStatus) X(StandbyStatus) X(StorageInfo) X(MemberAdmit) X(MemberChange) X(MemberSync) X(DrPlan)                       \
   X(Other)
 
 enum class Method : std::uint8_t {

@@ -22,10 +22,10 @@ constexpr MethodEntry kTable[] = {
     {"/etcdserverpb.Lease/LeaseTimeToLive", Method::kLeaseTimeToLive, lease::time_to_live},
     {"/etcdserverpb.Lease/LeaseLeases", Method::kLeaseLeases, lease::leases},
     {"/etcdserverpb.Cluster/MemberList", Method::kMemberList, cluster::member_list, nullptr, true},
-    {"/etcdserverpb.Cluster/MemberAdd", Method::kMemberAdd, cluster::member_change},
-    {"/etcdserverpb.Cluster/MemberRemove", Method::kMemberRemove, cluster::member_change},
-    {"/etcdserverpb.Cluster/MemberUpdate", Method::kMemberUpdate, cluster::member_change},
-    {"/etcdserverpb.Cluster/MemberPromote", Method::kMemberPromote, cluster::member_change},
+    {"/etcdserverpb.Cluster/MemberAdd", Method::kMemberAdd, cluster::member_add},
+    {"/etcdserverpb.Cluster/MemberRemove", Method::kMemberRemove, cluster::member_remove},
+    {"/etcdserverpb.Cluster/MemberUpdate", Method::kMemberUpdate, cluster::member_update},
+    {"/etcdserverpb.Cluster/MemberPromote", Method::kMemberPromote, cluster::member_promote},
     {"/etcdserverpb.Maintenance/Alarm", Method::kAlarm, maintenance::alarm},
     {"/etcdserverpb.Maintenance/Status", Method::kStatus, maintenance::status, nullptr, true},
     {"/etcdserverpb.Maintenance/Defragment", Method::kDefragment, maintenance::defragment, nullptr, true},
@@ -71,6 +71,8 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/DrPlan", Method::kDrPlan, operations::dr_plan},
     {"/leeward.v1.Operations/StorageInfo", Method::kStorageInfo, operations::storage_info, nullptr, true},
     {"/leeward.v1.Operations/MemberAdmit", Method::kMemberAdmit, operations::member_admit},
+    {"/leeward.v1.Operations/MemberChange", Method::kMemberChange, operations::member_change},
+    {"/leeward.v1.Operations/MemberSync", Method::kMemberSync, operations::member_sync, nullptr, true},
 };
 
 // As grpc says it.
@@ -85,10 +87,17 @@ RpcStatus unknown_method(std::string_view path) {
   return unimplemented("unknown service " + service);
 }
 
+// A member that its group has removed serves nobody: what it holds grows old.
+// Its operator may ask it what it is.
+bool answers_when_removed(std::string_view path) {
+  return path.starts_with("/leeward.v1.") || path.starts_with("/grpc.") || path == "/etcdserverpb.Maintenance/Status";
+}
+
 // What must hold before any method of etcd's runs.
 const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entry) {
   const bool needs_leader = rpc.metadata("hasleader") == "true";
   const auto view = core.status();
+  if (view->status.state == MemberState::kRemoved && !answers_when_removed(entry.path)) return &kMemberRemoved;
   if (needs_leader && !view->status.leader) return &error::kNoLeader;
   if (view->status.state == MemberState::kLearner && !entry.learner) return &error::kNotSupportedForLearner;
   return nullptr;

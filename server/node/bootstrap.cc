@@ -97,11 +97,15 @@ Bootstrap::Verdict Bootstrap::verdict() const {
     if (heard.answer.admitted == context_.incarnation && membership->contains(self)) return {*membership, ""};
     if (!membership->is_voter(self) && membership->contains(self)) return {*membership, ""};
     const auto named = std::to_string(self.value());
+    if (!membership->contains(self))
+      return {std::nullopt, "node " + std::to_string(id.value()) + " says the group runs without this node: waiting to be added"
+                            " (leewardctl member add " + named + ")"};
     return {std::nullopt, "node " + std::to_string(id.value()) + " says the group runs: waiting to be admitted"
                           " (leewardctl member admit " + named + ")"};
   }
   if (context_.options.bootstrap == BootstrapMode::kJoin)
-    return {std::nullopt, "a running group that has this node as a member (cluster.bootstrap = \"join\")"};
+    return {std::nullopt, "a running group that has this node as a member (leewardctl member add " +
+                              std::to_string(self.value()) + ")"};
   if (context_.options.bootstrap == BootstrapMode::kForce)
     return {membership_of(own_list(context_.options.nodes, self)), ""};
   return new_group();

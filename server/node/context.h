@@ -30,13 +30,14 @@ struct Context {
   GroupState group;                    // as applied
   Incarnation incarnation;
   std::uint64_t process = 0;           // of this start; see Origin
+  bool removed = false;                // from its group: the core, if there is one, stands still for good
 
   Function<void()> wake;               // asks for a turn of the core loop
 
   Instant now() const { return ports.clock.now(); }
   Index applied() const { return state->applied().point.index; }
-  NodeId leader() const { return core ? core->leader() : NodeId(); }
-  bool is_leader() const { return core && core->role() == raft::Role::kLeader; }
+  NodeId leader() const { return core && !removed ? core->leader() : NodeId(); }
+  bool is_leader() const { return core && !removed && core->role() == raft::Role::kLeader; }
   Duration patience() const { return options.limits.request_timeout + 2 * options.raft.election_timeout; }
 
   // False when the frame was dropped at once: then it surely never arrives.
@@ -71,6 +72,8 @@ inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space excee
 inline constexpr const char* kStateFull =
     "leeward: this member's disk has no space for what is committed: ask another member, or for a serializable read";
 inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
+inline constexpr const char* kRemoved =
+    "leeward: this member was removed from its group; ask another one (leewardctl member list shows them)";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text

@@ -19,19 +19,22 @@ void Member::start() {
 }
 
 void Member::begin() {
-  running_ = true;
-  std::vector<PeerAddress> peers;
-  for (const auto& n : topology())
-    if (n.id != self()) peers.push_back({n.id, n.peer_address});
   context_.ports.link.set_handler([this](NodeId from, Lane lane, Bytes bytes) { on_frame(from, lane, std::move(bytes)); });
   context_.ports.link.set_stranger_handler(
       [this](NodeId peer, const Lineage& theirs) { bootstrap_->hear_stranger(peer, theirs); });
-  context_.ports.link.set_peers(std::move(peers));
-  if (context_.group.started()) {
-    start_core(context_.group.membership, false);
-  } else if (auto membership = started_with(superblock_data_.extra)) {
-    start_core(std::move(*membership), false);
+  if (const auto at = removed_at(superblock_data_.extra)) {
+    context_.removed = true;
+    context_.ports.log.error("this member was removed from its group and does not serve: empty its directories and let it be "
+                             "added again (leewardctl member add), or stop it", {{"index", *at}});
+  } else {
+    refresh_peers();
+    if (context_.group.started()) {
+      start_core(context_.group.membership, false);
+    } else if (auto membership = started_with(superblock_data_.extra)) {
+      start_core(std::move(*membership), false);
+    }
   }
+  running_ = true;
   housekeep();
 }
 
@@ -97,13 +100,13 @@ void Member::turn() {
   auto inbox = inbox_.take();
   for (auto& task : inbox.tasks) task();
   if (!inbox.writes.empty()) proposals_->arrive(std::move(inbox.writes), write_refusal());
-  if (context_.core && !installing_) {
+  if (context_.core && !installing_ && !context_.removed) {
     const auto now = context_.now();
     if (context_.core->next_tick() <= now) context_.core->tick(now);
     proposals_->dispatch();
     reads_->dispatch();
   }
-  if (context_.core) {
+  if (context_.core && !context_.removed) {
     handle_ready();
     apply_committed();
     publish_gate();
@@ -135,7 +138,15 @@ void Member::housekeep() {
   housekeep_timer_ = context_.ports.core.after(kHousekeeping, [this] { housekeep(); });
   proposals_->expire();
   reads_->expire();
+  if (context_.removed) {
+    publish_status();
+    wake();
+    return;
+  }
   drive_calls();
+  drive_changes();
+  tell_removed();
+  refresh_peers();
   heed_strangers();
   if (failed_) return;
   if (!context_.core) try_bootstrap();
@@ -177,6 +188,8 @@ void Member::lead_duties() {
   if (!context_.group.started() || !admitted()) bootstrap_->knock(true);
   if (!is_leader()) return;
   if (!context_.group.started()) return propose_first_entry();
+  leave_joint();
+  spread_list();
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);
@@ -277,6 +290,7 @@ void Member::watch_connections() {
 
 std::optional<Error> Member::write_refusal() const {
   if (stopping_) return Error{Code::kUnavailable, text::kStopped};
+  if (context_.removed) return Error{Code::kUnavailable, text::kRemoved};
   if (role() == GroupRole::kStandby || role() == GroupRole::kObserver)
     return Error{Code::kUnavailable, text::kStandby};
   // A follower whose state is full would never see the end of what it forwards.

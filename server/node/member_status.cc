@@ -48,6 +48,7 @@ Lineage Member::own_lineage() const {
 }
 
 MemberState Member::member_state() const {
+  if (context_.removed) return MemberState::kRemoved;
   if (!context_.core) return running_ ? MemberState::kWaiting : MemberState::kStarting;
   if (installing_ || adopting_ || snapshots_->receiving()) return MemberState::kSnapshot;
   switch (context_.core->role()) {
@@ -74,9 +75,9 @@ MemberStatus Member::own_status() const {
   s.id = self();
   s.role = role();
   s.state = member_state();
-  s.voter = membership().is_voter(self());
+  s.voter = !context_.removed && membership().is_voter(self());
   s.admitted = admitted();
-  s.healthy = !failed_ && context_.core && context_.leader() && !disk_full() && !context_.core->status().fault;
+  s.healthy = !failed_ && !context_.removed && context_.core && context_.leader() && !disk_full() && !context_.core->status().fault;
   s.report_age = Duration(0);
   s.term = term();
   s.leader = context_.leader();
@@ -106,6 +107,9 @@ void Member::publish_status() {
   s.role = role();
   s.state = member_state();
   s.waiting_for = waiting_for_;
+  if (context_.removed)
+    s.waiting_for = "this member was removed from its group; empty its directories and let it be added again"
+                    " (leewardctl member add), or stop it";
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
   if (s.waiting_for.empty() && context_.core && s.applied.point.index < opened_at_)
     s.waiting_for = "its log to be applied again: " + std::to_string(s.applied.point.index.value()) + " of " +
@@ -136,6 +140,7 @@ void Member::publish_status() {
   auto own = own_status();
   std::map<NodeId, MemberStatus> members;
   for (const auto& n : topology()) {
+    if (context_.removed) break;  // nobody speaks to it: it knows of nobody
     auto& m = members[n.id];
     m.id = n.id;
     m.name = n.name;
@@ -147,7 +152,10 @@ void Member::publish_status() {
     m.voter = membership().is_voter(n.id);
     const auto it = reports_.find(n.id);
     if (it == reports_.end()) continue;
+    const bool own = context_.group.membership.contains(n.id);
     m = it->second.status;
+    // Of its own group each member has applied who votes.
+    if (own) m.voter = context_.group.membership.is_voter(n.id);
     m.report_age = now - it->second.at;
     if (*m.report_age > kHealthyAge)
       unheard(m);

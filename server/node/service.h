@@ -13,6 +13,7 @@
 #include "base/function.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "node/membership.h"
 #include "ports/executor.h"
 #include "ports/state_machine.h"
 #include "ports/status.h"
@@ -59,6 +60,15 @@ class Service : public StatusSource {
   // Admits a member that came back with empty storage: one change of one
   // member. True: it was admitted already, and nothing was changed.
   virtual void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) = 0;
+
+  // Changes who the members of this group are; answered when it is applied, a
+  // joint one when it is over. Errors: kRefused by a rule, "rule: why"
+  // (membership.h); kNotFound, kExists, kInvalid; kUnavailable (not made);
+  // kUnknown (made or not: who the members are tells).
+  virtual void change_members(MemberChange change, Executor& reply, Function<void(Result<Index>)> done) = 0;
+  // How many committed entries a member that is in sync lacks, by its leader.
+  // Errors: kRefused by in_sync, with how far it is; kNotFound; kUnavailable.
+  virtual void member_sync(NodeId member, Executor& reply, Function<void(Result<std::uint64_t>)> done) = 0;
 
   // This process's origin for Command::origin, with the next sequence number.
   virtual Origin next_origin() = 0;
