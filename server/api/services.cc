@@ -162,7 +162,31 @@ void Services::start(std::shared_ptr<RpcCall> rpc) {
   if (const EtcdError* why = refused(*core_, *rpc, *entry)) return call->fail(*why);
   if (!streaming) return run_unary(call, entry->unary);
   if (rpc->metadata("hasleader") == "true") watch_leader(call, core_->clock.now());
+  note_stream(call);
   entry->stream(call);
+}
+
+// Those that have ended go when there are twice as many as were left last time.
+void Services::note_stream(const CallPtr& call) {
+  std::lock_guard lock(streams_mutex_);
+  if (streams_.size() >= forget_at_) {
+    std::erase_if(streams_, [](const auto& stream) { return stream.expired(); });
+    forget_at_ = std::max(kStreamsKept, 2 * streams_.size());
+  }
+  streams_.push_back(call);
+}
+
+void Services::end_streams(const EtcdError& why) {
+  std::vector<std::weak_ptr<Call>> streams;
+  {
+    std::lock_guard lock(streams_mutex_);
+    streams.swap(streams_);
+  }
+  for (const auto& stream : streams)
+    if (const CallPtr call = stream.lock())
+      call->loop().post([call, why] {
+        if (call->open()) call->fail(why);
+      });
 }
 
 }  // namespace leeward::api

@@ -158,7 +158,7 @@ struct KnockAnswer {
   Lineage lineage;                  // known to the answerer
   bool same_group = false;          // asker and answerer stand in one list
   Incarnation admitted;             // of the asker, as the group has it; 0: still open
-  std::string membership;           // raft::encode, empty before the group's first entry
+  std::string membership;           // raft::encode with a MembershipNote of all nodes; empty before the group's first entry
 };
 std::string encode(const KnockAnswer& answer);
 Result<KnockAnswer> decode_knock_answer(const Bytes& body);

@@ -190,6 +190,7 @@ void Member::lead_duties() {
   if (!context_.group.started()) return propose_first_entry();
   leave_joint();
   spread_list();
+  call_added();
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);

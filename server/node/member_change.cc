@@ -56,6 +56,7 @@ void Member::member_sync(NodeId member, Executor& reply, Function<void(Result<st
 
 bool Member::answers(NodeId id) const {
   if (id == self()) return true;
+  if (!context_.ports.link.connected(id)) return false;  // known before an election timeout is over
   const auto peers = context_.core->status().peers;
   // Right after its election a leader takes everybody for alive.
   return std::any_of(peers.begin(), peers.end(), [&](const auto& p) { return p.id == id && p.active && p.rtt; });
@@ -287,6 +288,18 @@ void Member::refresh_peers() {
   std::vector<PeerAddress> peers;
   for (const auto& [id, address] : wanted) peers.push_back({id, address});
   context_.ports.link.set_peers(std::move(peers));
+}
+
+// One that was added may know nobody who still is a member: it is told of the
+// group as if it had knocked.
+void Member::call_added() {
+  const auto now = context_.now();
+  if (added_called_ && now - *added_called_ < kTellAgain) return;
+  added_called_ = now;
+  for (const auto id : context_.group.named) {
+    const auto admitted = context_.group.admitted.find(id);
+    if (admitted != context_.group.admitted.end() && !admitted->second) bootstrap_->answer(id, {}, {});
+  }
 }
 
 // --- the other groups ---

@@ -150,12 +150,16 @@ void Member::publish_status() {
     m.client_url = n.client_url;
     m.role = n.role;
     m.voter = membership().is_voter(n.id);
+    const MemberStatus listed = m;
     const auto it = reports_.find(n.id);
     if (it == reports_.end()) continue;
     const bool own = context_.group.membership.contains(n.id);
     m = it->second.status;
-    // Of its own group each member has applied who votes.
+    // Of its own group each member has applied who votes, and of all where they are.
     if (own) m.voter = context_.group.membership.is_voter(n.id);
+    for (const auto text : {&MemberStatus::name, &MemberStatus::region, &MemberStatus::zone, &MemberStatus::peer_address,
+                            &MemberStatus::client_url})
+      if ((m.*text).empty()) m.*text = listed.*text;
     m.report_age = now - it->second.at;
     if (*m.report_age > kHealthyAge)
       unheard(m);

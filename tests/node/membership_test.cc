@@ -331,6 +331,34 @@ TEST_F(Members, ARemovedIdComesBackOnAnEmptyDiskOnlyWhenItIsAddedAgain) {
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+TEST_F(Members, ANewMemberFindsALeaderThatItsFileDoesNotName) {
+  const auto fourth = voter();
+  auto removed = remove(*w().leader());
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  for (int i = 0; i < 5 && *w().leader() != fourth; ++i) {
+    w().member(fourth)->transfer_leadership(fourth);
+    w().member(*w().leader())->transfer_leadership(fourth);
+    ASSERT_TRUE(w().run_until([&] { return w().leader() == fourth; }, 5s) || w().leader());
+  }
+  ASSERT_EQ(*w().leader(), fourth);
+  const auto fifth = learner();
+  EXPECT_TRUE(in_sync(fifth)) << sync(fifth).error().message;
+}
+
+TEST_F(Members, ANewMemberWhoseFileNamesNobodyWhoIsOneStillIsCalledByItsGroup) {
+  std::set<NodeId> fresh = {learner(), learner(), learner()};
+  MemberChange all{.remove = {kOne, kTwo, kThree}};
+  for (const auto id : fresh) {
+    ASSERT_TRUE(in_sync(id));
+    all.promote.push_back(id);
+  }
+  (void)change(all);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && fresh.contains(*w().leader()); })) << w().checkers.breach();
+  for (const auto id : {kOne, kTwo, kThree}) w().crash(id);
+  const auto next = learner();
+  EXPECT_TRUE(in_sync(next)) << w().member(next)->status().waiting_for;
+}
+
 TEST_F(Members, ANewMemberThatIsFarBehindComesBySnapshot) {
   for (int round = 0; round < 30; ++round) puts(20);
   w().run_for(2s);

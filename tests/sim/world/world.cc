@@ -322,7 +322,7 @@ bool World::counts(NodeId id) {
 bool World::removed_are_quiet() {
   if (!members_change_) return true;
   for (const auto role : {GroupRole::kPrimary, GroupRole::kStandby}) {
-    if (role == GroupRole::kStandby && options_.standbys == 0) continue;
+    if (role == GroupRole::kStandby ? options_.standbys == 0 : nodes_.at(NodeId(1)).lost) continue;
     const auto leading = leader(role);
     if (!leading || member(*leading)->membership().joint()) return false;
   }
@@ -788,7 +788,7 @@ void World::fault_between_regions() {
 
 void World::fault() {
   if (two_regions() && dice.chance(0.4)) return fault_between_regions();
-  const auto id = NodeId(1 + dice.below(static_cast<std::uint64_t>(options_.primaries + options_.standbys)));
+  const auto id = NodeId(1 + dice.below(members_change_ ? nodes_.size() : static_cast<std::uint64_t>(options_.primaries + options_.standbys)));
   auto& n = nodes_.at(id);
   switch (dice.below(15)) {
     case 0: case 1: return crash(id);
@@ -821,7 +821,7 @@ void World::fault() {
 // One change of the primary's members, through any of its nodes. Whoever is in
 // the way of it refuses it.
 void World::change_members() {
-  constexpr std::size_t kMostNodes = 12;
+  constexpr std::size_t kMostNodes = 14;
   const auto leading = leader();
   std::vector<NodeId> up;
   for (const auto& [id, n] : nodes_)
@@ -832,20 +832,20 @@ void World::change_members() {
   const auto any = [this](const std::vector<NodeId>& ids) { return ids[dice.below(ids.size())]; };
   node::MemberChange change;
   std::string what;
-  switch (dice.below(4)) {
-    case 0:
+  switch (dice.below(6)) {
+    case 0: case 1:
       if (nodes_.size() >= kMostNodes || voters.size() + learners.size() > 6) return;
       what = "add";
       change.add.push_back(join());
       start(change.add.back().id);
       up.push_back(*leading);
       break;
-    case 1:
+    case 2: case 3:
       if (learners.empty() || voters.size() > 4) return;
       what = "promote";
       change.promote.push_back(any(learners));
       break;
-    case 2:
+    case 4:
       if (voters.size() < 3 && learners.empty()) return;
       what = "remove";
       change.remove.push_back(dice.chance(0.3) && !learners.empty() ? any(learners) : any(voters));
@@ -864,6 +864,7 @@ void World::change_members() {
 }
 
 bool World::torment(Duration time) {
+  members_change_ = members_change_ || options_.change_members;
   for (const auto id : ids()) start(id);
   if (!run_until([this] { return leader().has_value(); })) {
     checkers.report("no leader at the start");
@@ -877,7 +878,7 @@ bool World::torment(Duration time) {
   while (scheduler.now() < until && checkers.breach().empty()) {
     run_for(dice.between(50ms, 2500ms));
     try {
-      if (options_.change_members && dice.chance(0.5)) change_members();
+      if (options_.change_members && dice.chance(0.8)) change_members();
       if (dice.chance(0.7)) fault();
       if (dice.chance(0.4)) network.heal();
       for (auto& [id, n] : nodes_)
