@@ -18,7 +18,10 @@ struct Options {
   std::string timeout = "5s";
   std::uint64_t id = 0;
   std::string reason;
+  NewMember member;
+  std::vector<std::uint64_t> pairs;
   bool force = false;
+  std::string wait = "10m";
   StoragePlace place;
   bool full_scan = false;
   Promotion promotion;
@@ -123,6 +126,7 @@ class CommandLine {
     const auto with_id = [this](CLI::App& c, const char* text) { c.add_option("id", options_.id, text)->required()->check(CLI::Range(1u, 0xffffffffu)); };
     with_id(command(member, "admit", "lets a member that came back with empty storage vote again",
                     online([this](const Server& s, const Output& o) { return member_admit(s, o, options_.id); })), "id of the member, decimal");
+    add_member_changes(member, with_id);
     with_id(command(member, "move-leader", "hands leadership to another member",
                     online([this](const Server& s, const Output& o) { return member_move_leader(s, o, options_.id); })), "id of the new leader, decimal");
 
@@ -158,6 +162,47 @@ class CommandLine {
                                online([this](const Server& s, const Output& o) { return dr_status(s, o, options_.history); }));
     status.add_flag("--history", options_.history, "each epoch, how it began, and what was announced as lost");
     add_storage();
+  }
+
+  void add_member_changes(CLI::App& member, const std::function<void(CLI::App&, const char*)>& with_id) {
+    const auto ids = CLI::Range(1u, 0xffffffffu);
+    const auto described = [this, ids](CLI::App& c) -> CLI::App& {
+      c.add_option("id", options_.member.id, "id of the member, decimal")->required()->check(ids);
+      c.add_option("--client-url", options_.member.client_url, "where clients reach it: http://host:2379");
+      return c;
+    };
+    CLI::App& add = described(command(member, "add", "takes a new member in, as a learner: it follows and does not vote",
+                                      online([this](const Server& s, const Output& o) { return member_add(s, o, options_.member); })));
+    add.add_option("--peer-url", options_.member.peer_address, "where members reach it: host:2380")->required();
+    add.add_option("--name", options_.member.name, "default: node-ID");
+    add.add_option("--region", options_.member.region, "default: that of the answering node's group");
+    add.add_option("--zone", options_.member.zone, "availability zone");
+    CLI::App& update = described(command(member, "update", "says where a member is reached from now on",
+                                         online([this](const Server& s, const Output& o) { return member_update(s, o, options_.member); })));
+    update.add_option("--peer-url", options_.member.peer_address, "where members reach it: host:2380");
+
+    CLI::App& wait = command(member, "wait-sync", "waits until a learner has caught up, and says how far it is",
+                             online([this](const Server& s, const Output& o) -> Result<void> {
+                               const auto limit = parse_duration(options_.wait);
+                               if (!limit.ok() || *limit <= 0ns)
+                                 return Error{Code::kInvalid, "--timeout " + options_.wait + ": expected a duration such as 10m"};
+                               return member_wait_sync(s, o, options_.id, *limit);
+                             }));
+    with_id(wait, "id of the member, decimal");
+    wait.add_option("--timeout", options_.wait, "how long")->capture_default_str();
+    with_id(command(member, "promote", "makes a learner that is in sync a voter",
+                    online([this](const Server& s, const Output& o) { return member_promote(s, o, options_.id); })), "id of the member, decimal");
+    const auto with_force = [this](CLI::App& c) {
+      c.add_flag("--force", options_.force, "even if what remains has no healthy majority: the group stops until it has one");
+    };
+    CLI::App& remove = command(member, "remove", "takes a member out of the group",
+                               online([this](const Server& s, const Output& o) { return member_remove(s, o, options_.id, options_.force); }));
+    with_id(remove, "id of the member, decimal");
+    with_force(remove);
+    CLI::App& replace = command(member, "replace", "in one step: learners that are in sync vote, others are removed",
+                                online([this](const Server& s, const Output& o) { return member_replace(s, o, options_.pairs, options_.force); }));
+    replace.add_option("pairs", options_.pairs, "OLD NEW [OLD NEW ...]: ids, decimal")->required()->check(ids);
+    with_force(replace);
   }
 
   void add_storage() {

@@ -5,6 +5,7 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "ctl/server.h"
 #include "ports/disk.h"
@@ -21,6 +22,19 @@ Result<void> cluster_status(const Server& server, const Output& output);
 Result<void> cluster_topology(const Server& server, const Output& output);
 Result<void> member_list(const Server& server, const Output& output);
 Result<void> member_admit(const Server& server, const Output& output, std::uint64_t id);
+
+struct NewMember {
+  std::uint64_t id = 0;
+  std::string name, region, zone, peer_address, client_url;
+};
+Result<void> member_add(const Server& server, const Output& output, const NewMember& member);
+Result<void> member_update(const Server& server, const Output& output, const NewMember& member);
+// Asks twice a second until the member is in sync, and says what it waits for.
+Result<void> member_wait_sync(const Server& server, const Output& output, std::uint64_t id, Duration limit);
+Result<void> member_promote(const Server& server, const Output& output, std::uint64_t id);
+Result<void> member_remove(const Server& server, const Output& output, std::uint64_t id, bool force);
+// `pairs`: old, new, old, new, ...; all in one step.
+Result<void> member_replace(const Server& server, const Output& output, const std::vector<std::uint64_t>& pairs, bool force);
 Result<void> member_move_leader(const Server& server, const Output& output, std::uint64_t id);
 Result<void> replica_status(const Server& server, const Output& output, std::uint64_t id);  // 0: who answers
 struct ReplicaChange {

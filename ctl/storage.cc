@@ -30,6 +30,7 @@ const char* kind_name(EntryKind kind) {
     case EntryKind::kUncut: return "uncut";
     case EntryKind::kReclaimed: return "reclaimed";
     case EntryKind::kResigned: return "resigned";
+    case EntryKind::kOtherMembers: return "other-members";
   }
   return "other";
 }

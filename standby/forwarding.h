@@ -50,6 +50,12 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   void change_standing(node::StandingChange change, Executor& reply, Function<void(Result<void>)> done) override {
     member_.change_standing(std::move(change), reply, std::move(done));
   }
+  void change_members(node::MemberChange change, Executor& reply, Function<void(Result<Index>)> done) override {
+    member_.change_members(std::move(change), reply, std::move(done));
+  }
+  void member_sync(NodeId member, Executor& reply, Function<void(Result<std::uint64_t>)> done) override {
+    member_.member_sync(member, reply, std::move(done));
+  }
   Origin next_origin() override { return member_.next_origin(); }
   std::uint64_t cluster_id() const override { return member_.cluster_id(); }
   StateMachine& state() override { return member_.state(); }

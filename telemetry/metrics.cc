@@ -30,7 +30,8 @@ constexpr GroupRole kRoles[] = {GroupRole::kUnknown, GroupRole::kPrimary, GroupR
                                 GroupRole::kFenced};
 constexpr MemberState kStates[] = {MemberState::kDown, MemberState::kStarting, MemberState::kFollower,
                                    MemberState::kCandidate, MemberState::kLeader, MemberState::kLearner,
-                                   MemberState::kSnapshot, MemberState::kWaiting, MemberState::kIsolated};
+                                   MemberState::kSnapshot, MemberState::kWaiting, MemberState::kIsolated,
+                                   MemberState::kRemoved};
 
 std::uint64_t value_of(const Counter* counter) { return counter ? counter->get() : 0; }
 double seconds_or_infinity(const std::optional<Duration>& d) { return d ? to_s(*d) : kInfinity; }
@@ -116,6 +117,7 @@ void add_identity(Page& page, const MetricsSources& from, const NodeStatus& s) {
   page.gauge("is_primary", "1 when this node's group is the primary.").sample(s.role == GroupRole::kPrimary);
   page.gauge("is_fenced", "1 when a newer epoch exists that this node's group is not part of.").sample(s.role == GroupRole::kFenced);
   page.gauge("dr_start_wait_active", "1 while this leader waits, after a cold start, for the armed region's word.").sample(s.start_wait);
+  page.gauge("member_removed", "1 when this node's group has removed it: it serves nobody any more.").sample(s.state == MemberState::kRemoved);
   page.gauge("member_admitted", "0 when this node came with empty storage and waits for member admit.").sample(s.admitted);
   std::map<std::pair<GroupRole, MemberState>, std::uint64_t> counts;
   for (const MemberStatus& member : s.members) ++counts[{member.role, member.state}];

@@ -85,6 +85,10 @@ LEEWARD_ETCD_ERRORS(LEEWARD_DECLARE)
 #undef LEEWARD_DECLARE
 }  // namespace error
 
+// Said by a member that its group has removed: etcd's process ends there.
+inline constexpr EtcdError kMemberRemoved{
+    "leeward: this member was removed from its group; ask another one (leewardctl member list shows them)", GrpcCode::kUnavailable};
+
 // Reasons of a cancelled watch, which etcd sends without its prefix.
 inline constexpr std::string_view kDuplicateWatchId = "mvcc: duplicate watch ID provided on the WatchStream";
 inline constexpr std::string_view kEmptyWatchRange = "mvcc: watcher range is empty";

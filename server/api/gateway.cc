@@ -83,6 +83,8 @@ constexpr Route kRoutes[] = {
     {"/v3/replica/resume", "/leeward.v1.Operations/ReplicaResume"},
     {"/v3/replica/isolate", "/leeward.v1.Operations/ReplicaIsolate"},
     {"/v3/replica/rejoin", "/leeward.v1.Operations/ReplicaRejoin"},
+    {"/v3/member/change", "/leeward.v1.Operations/MemberChange"},
+    {"/v3/member/sync", "/leeward.v1.Operations/MemberSync"},
 };
 
 const Route* find_route(std::string_view path) {

@@ -44,7 +44,10 @@ void leases(CallPtr, Bytes);
 
 namespace cluster {
 void member_list(CallPtr, Bytes);
-void member_change(CallPtr, Bytes);
+void member_add(CallPtr, Bytes);
+void member_remove(CallPtr, Bytes);
+void member_update(CallPtr, Bytes);
+void member_promote(CallPtr, Bytes);
 }  // namespace cluster
 
 namespace maintenance {
@@ -91,6 +94,8 @@ void replica_status(CallPtr, Bytes);
 void standby_status(CallPtr, Bytes);
 void storage_info(CallPtr, Bytes);
 void member_admit(CallPtr, Bytes);
+void member_change(CallPtr, Bytes);
+void member_sync(CallPtr, Bytes);
 void dr_plan(CallPtr, Bytes);
 void dr_promote(CallPtr, Bytes);
 void dr_status(CallPtr, Bytes);
@@ -100,6 +105,9 @@ void replica_isolate(CallPtr, Bytes);
 void replica_rejoin(CallPtr, Bytes);
 }  // namespace operations
 
+// True when the caller may change members, replicas and disaster recovery; else
+// the call is ended.
+bool by_operator(const CallPtr& call);
 // Shared by services: proposes `request` and answers with its result.
 void propose(const CallPtr& call, Op op, Bytes request);
 // Runs `then` when a linearizable read may be served here, or ends the call.

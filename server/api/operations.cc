@@ -168,15 +168,6 @@ void no_such_member(const CallPtr& call, std::uint64_t id) {
                                          "; leewardctl cluster status lists all of them", {}});
 }
 
-// True when the caller may change things; else the call is ended.
-bool by_operator(const CallPtr& call) {
-  if (call->core().is_operator(call->rpc().peer())) return true;
-  call->finish(permission_denied(
-      "leeward: this call needs an operator: a client certificate whose common name is in [admin] operators, the "
-      "node's unix socket, or [admin] insecure = true"));
-  return false;
-}
-
 }  // namespace
 
 void cluster_status(CallPtr call, Bytes bytes) {
@@ -288,22 +279,6 @@ void storage_info(CallPtr call, Bytes bytes) {
   response.set_disk_full(status.disk_full);
   if (status.disk_stall) response.set_disk_stall_ms(to_ms(*status.disk_stall));
   call->reply_message(response);
-}
-
-void member_admit(CallPtr call, Bytes bytes) {
-  pb::MemberAdmitRequest request;
-  if (!parse(call, bytes, request) || !by_operator(call)) return;
-  if (request.id() == 0 || request.id() > UINT32_MAX) return call->finish(invalid("leeward: id is not a member's id"));
-  Core& core = call->core();
-  if (!core.status()->status.leader) return call->fail(error::kNoLeader);
-  core.log.info("member admit asked for", {{"member", request.id()}, {"peer", call->rpc().peer().address}});
-  core.node.admit(NodeId(request.id()), call->loop(), [call, id = request.id()](Result<bool> done) {
-    if (!done.ok()) return call->fail(done.error());
-    pb::MemberAdmitResponse response;
-    response.set_id(id);
-    response.set_already(*done);
-    call->reply_message(response);
-  });
 }
 
 namespace {

@@ -21,8 +21,8 @@ namespace leeward::api {
   X(RoleAdd) X(RoleGet) X(RoleList) X(RoleDelete) X(RoleGrantPermission) X(RoleRevokePermission)                     \
   X(Lock) X(Unlock) X(Campaign) X(Proclaim) X(Leader) X(Observe) X(Resign)                                           \
   X(HealthCheck) X(HealthWatch) X(ServerReflection)                                                                  \
-  X(ClusterStatus) X(Topology) X(ReplicaStatus) X(StandbyStatus) X(StorageInfo) X(MemberAdmit) X(DrPlan)             \
-  X(ReplicaPause) X(ReplicaResume) X(ReplicaIsolate) X(ReplicaRejoin) X(DrPromote) X(DrStatus)                                           \
+  X(ClusterStatus) X(Topology) X(ReplicaStatus) X(StandbyStatus) X(StorageInfo) X(MemberAdmit) X(DrPlan) X(MemberChange) \
+  X(ReplicaPause) X(ReplicaResume) X(ReplicaIsolate) X(ReplicaRejoin) X(DrPromote) X(DrStatus) X(MemberSync) \
   X(Other)
 
 enum class Method : std::uint8_t {

@@ -24,10 +24,10 @@ constexpr MethodEntry kTable[] = {
     {"/etcdserverpb.Lease/LeaseTimeToLive", Method::kLeaseTimeToLive, lease::time_to_live},
     {"/etcdserverpb.Lease/LeaseLeases", Method::kLeaseLeases, lease::leases},
     {"/etcdserverpb.Cluster/MemberList", Method::kMemberList, cluster::member_list, nullptr, true},
-    {"/etcdserverpb.Cluster/MemberAdd", Method::kMemberAdd, cluster::member_change},
-    {"/etcdserverpb.Cluster/MemberRemove", Method::kMemberRemove, cluster::member_change},
-    {"/etcdserverpb.Cluster/MemberUpdate", Method::kMemberUpdate, cluster::member_change},
-    {"/etcdserverpb.Cluster/MemberPromote", Method::kMemberPromote, cluster::member_change},
+    {"/etcdserverpb.Cluster/MemberAdd", Method::kMemberAdd, cluster::member_add},
+    {"/etcdserverpb.Cluster/MemberRemove", Method::kMemberRemove, cluster::member_remove},
+    {"/etcdserverpb.Cluster/MemberUpdate", Method::kMemberUpdate, cluster::member_update},
+    {"/etcdserverpb.Cluster/MemberPromote", Method::kMemberPromote, cluster::member_promote},
     {"/etcdserverpb.Maintenance/Alarm", Method::kAlarm, maintenance::alarm},
     {"/etcdserverpb.Maintenance/Status", Method::kStatus, maintenance::status, nullptr, true},
     {"/etcdserverpb.Maintenance/Defragment", Method::kDefragment, maintenance::defragment, nullptr, true},
@@ -79,6 +79,8 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/ReplicaResume", Method::kReplicaResume, operations::replica_resume, nullptr, true},
     {"/leeward.v1.Operations/ReplicaIsolate", Method::kReplicaIsolate, operations::replica_isolate, nullptr, true},
     {"/leeward.v1.Operations/ReplicaRejoin", Method::kReplicaRejoin, operations::replica_rejoin, nullptr, true},
+    {"/leeward.v1.Operations/MemberChange", Method::kMemberChange, operations::member_change},
+    {"/leeward.v1.Operations/MemberSync", Method::kMemberSync, operations::member_sync, nullptr, true},
 };
 
 // As grpc says it.
@@ -101,10 +103,17 @@ std::optional<RpcStatus> fenced(const Core& core) {
                                                " has begun in another region; ask there", {}};
 }
 
+// A member that its group has removed serves nobody: what it holds grows old.
+// Its operator may ask it what it is.
+bool answers_when_removed(std::string_view path) {
+  return path.starts_with("/leeward.v1.") || path.starts_with("/grpc.") || path == "/etcdserverpb.Maintenance/Status";
+}
+
 // What must hold before any method of etcd's runs.
 const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entry) {
   const bool needs_leader = rpc.metadata("hasleader") == "true";
   const auto view = core.status();
+  if (view->status.state == MemberState::kRemoved && !answers_when_removed(entry.path)) return &kMemberRemoved;
   if (needs_leader && !view->status.leader) return &error::kNoLeader;
   if (view->status.state == MemberState::kLearner && !entry.learner) return &error::kNotSupportedForLearner;
   return nullptr;
@@ -174,7 +183,31 @@ void Services::start(std::shared_ptr<RpcCall> rpc) {
     if (auto why = fenced(*core_)) return call->finish(std::move(*why));
     watch_standing(call, rpc->metadata("hasleader") == "true", core_->clock.now());
   }
+  note_stream(call);
   entry->stream(call);
+}
+
+// Those that have ended go when there are twice as many as were left last time.
+void Services::note_stream(const CallPtr& call) {
+  std::lock_guard lock(streams_mutex_);
+  if (streams_.size() >= forget_at_) {
+    std::erase_if(streams_, [](const auto& stream) { return stream.expired(); });
+    forget_at_ = std::max(kStreamsKept, 2 * streams_.size());
+  }
+  streams_.push_back(call);
+}
+
+void Services::end_streams(const EtcdError& why) {
+  std::vector<std::weak_ptr<Call>> streams;
+  {
+    std::lock_guard lock(streams_mutex_);
+    streams.swap(streams_);
+  }
+  for (const auto& stream : streams)
+    if (const CallPtr call = stream.lock())
+      call->loop().post([call, why] {
+        if (call->open()) call->fail(why);
+      });
 }
 
 }  // namespace leeward::api

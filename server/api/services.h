@@ -6,12 +6,17 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "api/core.h"
+#include "api/errors.h"
 #include "api/probe.h"
 #include "ports/rpc.h"
 
 namespace leeward::api {
+
+class Call;
 
 class Services final : public RpcHandler {
  public:
@@ -23,7 +28,16 @@ class Services final : public RpcHandler {
 
   Core& core() { return *core_; }
 
+  // Ends every stream that is open. Any thread.
+  void end_streams(const EtcdError& why);
+
  private:
+  static constexpr std::size_t kStreamsKept = 64;
+  void note_stream(const std::shared_ptr<Call>& call);
+
+  std::mutex streams_mutex_;
+  std::vector<std::weak_ptr<Call>> streams_;  // under streams_mutex_, as is forget_at_
+  std::size_t forget_at_ = kStreamsKept;
   std::unique_ptr<Core> core_;
 };
 

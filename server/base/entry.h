@@ -40,7 +40,7 @@ enum class EntryKind : std::uint8_t {
   // Control: one group's own.
   kNoop = 64,        // a new leader's first entry
   kBootstrap = 65,   // the first entry of a group, see node/bootstrap
-  kMembership = 66,  // raft::Membership after it
+  kMembership = 66,  // raft::Membership after it, with a node::MembershipNote
   kAlarm = 67,
   kAdmit = 68,
   kFenced = 69,
@@ -50,6 +50,7 @@ enum class EntryKind : std::uint8_t {
   kUncut = 73,
   kReclaimed = 74,
   kResigned = 75,
+  kOtherMembers = 76,  // the members of another group, as that group says, see node/membership.h
 };
 
 constexpr bool is_history(EntryKind kind) { return static_cast<std::uint8_t>(kind) < 64; }

@@ -28,7 +28,7 @@ enum class Code {
   kDeadline,
   kPermission,
   kUnimplemented,
-  kRefused,        // a rule that keeps data safe forbids it now; the message names it
+  kRefused,        // a rule that keeps data safe forbids it now; the message names it. Last: members send it as a number
 };
 
 const char* name(Code code);

@@ -1,5 +1,7 @@
 #include "node/bootstrap.h"
 
+#include <algorithm>
+
 #include "base/codec.h"
 
 namespace leeward::node {
@@ -36,7 +38,8 @@ void Bootstrap::answer(NodeId from, const FrameHeader&, const Knock&) {
   answer.same_group = own_.contains(from) || context_.group.membership.contains(from);
   const auto it = context_.group.admitted.find(from);
   if (it != context_.group.admitted.end()) answer.admitted = it->second;
-  if (context_.group.started()) answer.membership = raft::encode(context_.group.membership);
+  if (context_.group.started())
+    answer.membership = raft::encode(context_.group.membership, encode(MembershipNote{context_.group.topology}));
   context_.send(from, Lane::kControl, FrameType::kKnockAnswer, encode(answer));
 }
 
@@ -50,6 +53,19 @@ void Bootstrap::hear(NodeId from, const FrameHeader& header, const KnockAnswer& 
     differing_.erase(from);
   }
   heard_[from] = {answer, header.incarnation, context_.now()};
+  std::string_view carried;
+  if (!answer.same_group || !raft::decode_membership(answer.membership, &carried).ok()) return;
+  if (auto note = decode_membership_note(carried); note.ok()) told_ = std::move(note->nodes);
+}
+
+std::vector<Node> Bootstrap::nodes() const {
+  auto nodes = context_.options.nodes;
+  for (const auto& told : told_) {
+    const auto listed = std::find_if(nodes.begin(), nodes.end(), [&](const Node& n) { return n.id == told.id; });
+    if (listed == nodes.end()) nodes.push_back(told);
+    else if (own_.contains(told.id) && told.id != context_.options.self) *listed = told;
+  }
+  return nodes;
 }
 
 void Bootstrap::hear_stranger(NodeId from, const Lineage& theirs) { strangers_[from] = {theirs, context_.now()}; }
@@ -96,11 +112,15 @@ Bootstrap::Verdict Bootstrap::verdict() const {
     if (heard.answer.admitted == context_.incarnation && membership->contains(self)) return {*membership, ""};
     if (!membership->is_voter(self) && membership->contains(self)) return {*membership, ""};
     const auto named = std::to_string(self.value());
+    if (!membership->contains(self))
+      return {std::nullopt, "node " + std::to_string(id.value()) + " says the group runs without this node: waiting to be added"
+                            " (leewardctl member add " + named + ")"};
     return {std::nullopt, "node " + std::to_string(id.value()) + " says the group runs: waiting to be admitted"
                           " (leewardctl member admit " + named + ")"};
   }
   if (context_.options.bootstrap == BootstrapMode::kJoin)
-    return {std::nullopt, "a running group that has this node as a member (cluster.bootstrap = \"join\")"};
+    return {std::nullopt, "a running group that has this node as a member (leewardctl member add " +
+                              std::to_string(self.value()) + ")"};
   if (context_.options.bootstrap == BootstrapMode::kForce)
     return {membership_of(own_list(context_.options.nodes, self)), ""};
   return new_group();

@@ -41,6 +41,10 @@ class Bootstrap {
   std::optional<Error> wrong_directory(const Lineage& ours) const;
   std::string strangers() const;
 
+  // Who there is before this group's log says it: those of the file, and those
+  // that a member of the running group told, whose word counts for its own.
+  std::vector<Node> nodes() const;
+
   // The lineage that members of other lists name.
   std::optional<Lineage> lineage_elsewhere() const;
   const std::set<NodeId>& own_ids() const { return own_; }
@@ -59,6 +63,7 @@ class Bootstrap {
   Hash list_hash_;
   std::set<NodeId> own_, active_;
   std::map<NodeId, Heard> heard_;
+  std::vector<Node> told_;
   struct Stranger {
     Lineage lineage;
     Instant at{};

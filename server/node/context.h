@@ -32,13 +32,14 @@ struct Context {
   std::uint64_t process = 0;           // of this start; see Origin
   Seen seen;                           // what every frame tells
   bool heard = false, serves = false;  // likewise
+  bool removed = false;                // from its group: the core, if there is one, stands still for good
 
   Function<void()> wake;               // asks for a turn of the core loop
 
   Instant now() const { return ports.clock.now(); }
   Index applied() const { return state->applied().point.index; }
-  NodeId leader() const { return core ? core->leader() : NodeId(); }
-  bool is_leader() const { return core && core->role() == raft::Role::kLeader; }
+  NodeId leader() const { return core && !removed ? core->leader() : NodeId(); }
+  bool is_leader() const { return core && !removed && core->role() == raft::Role::kLeader; }
   Duration patience() const { return options.limits.request_timeout + 2 * options.raft.election_timeout; }
 
   // False when the frame was dropped at once: then it surely never arrives.
@@ -76,6 +77,8 @@ inline constexpr const char* kSealed = "leeward: a switchover to another region 
 inline constexpr const char* kColdStart =
     "leeward: this region has started anew and asks whether another one was promoted meanwhile; ask again";
 inline constexpr const char* kNotPrimary = "leeward: this region is about to be no primary any more; ask again";
+inline constexpr const char* kRemoved =
+    "leeward: this member was removed from its group; ask another one (leewardctl member list shows them)";
 inline constexpr const char* kStandby =
     "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text

@@ -163,7 +163,7 @@ Result<ForwardRefused> decode_forward_refused(const Bytes& body) {
   ForwardRefused refused;
   std::uint8_t code;
   std::uint64_t count;
-  if (!get_u64(in, refused.process) || !get_u8(in, code) || code > static_cast<std::uint8_t>(Code::kUnimplemented) ||
+  if (!get_u64(in, refused.process) || !get_u8(in, code) || code > static_cast<std::uint8_t>(Code::kRefused) ||
       !get_string(in, refused.error.message) || !get_varint(in, count) || count > in.size())
     return malformed("refusal");
   refused.error.code = static_cast<Code>(code);
@@ -180,6 +180,7 @@ std::string encode(const Call& call) {
   put_u64(out, call.id);
   put_u8(out, static_cast<std::uint8_t>(call.kind));
   put_u64(out, static_cast<std::uint64_t>(call.argument));
+  put_bytes(out, call.body);
   return out;
 }
 
@@ -188,7 +189,8 @@ Result<Call> decode_call(const Bytes& body) {
   Call call;
   std::uint8_t kind;
   std::uint64_t argument;
-  if (!get_u64(in, call.id) || !get_u8(in, kind) || kind < 1 || kind > 4 || !get_u64(in, argument))
+  if (!get_u64(in, call.id) || !get_u8(in, kind) || kind < 1 || kind > 6 || !get_u64(in, argument) ||
+      !get_string(in, call.body))
     return malformed("call");
   call.kind = static_cast<CallKind>(kind);
   call.argument = static_cast<std::int64_t>(argument);
@@ -221,10 +223,26 @@ Result<CallAnswer> decode_call_answer(const Bytes& body) {
   }
   std::uint8_t code;
   std::string text;
-  if (!get_u8(in, code) || code > static_cast<std::uint8_t>(Code::kUnimplemented) || !get_string(in, text))
+  if (!get_u8(in, code) || code > static_cast<std::uint8_t>(Code::kRefused) || !get_string(in, text))
     return malformed("answer");
   answer.result = Error{static_cast<Code>(code), text};
   return answer;
+}
+
+std::string encode(const RemovedNotice& notice) {
+  std::string out;
+  put_u64(out, notice.incarnation.value());
+  put_varint(out, notice.index.value());
+  return out;
+}
+
+Result<RemovedNotice> decode_removed_notice(const Bytes& body) {
+  std::string_view in = body.view();
+  RemovedNotice notice;
+  std::uint64_t incarnation;
+  if (!get_u64(in, incarnation) || !get_ordinal(in, notice.index) || !in.empty()) return malformed("notice of removal");
+  notice.incarnation = Incarnation(incarnation);
+  return notice;
 }
 
 std::string encode(const SnapshotFetch& fetch) {
@@ -376,7 +394,7 @@ Result<MemberStatus> decode_member_status(const Bytes& body) {
   if (!get_ordinal(in, s.id) || !get_string(in, s.name) || !get_string(in, s.region) || !get_string(in, s.zone) ||
       !get_string(in, s.peer_address) || !get_string(in, s.client_url) || !get_string(in, s.version) ||
       !get_u8(in, role) || role > static_cast<std::uint8_t>(GroupRole::kFenced) || !get_u8(in, state) ||
-      state > static_cast<std::uint8_t>(MemberState::kIsolated) || !get_u8(in, flags) || !get_ordinal(in, s.term) ||
+      state > static_cast<std::uint8_t>(MemberState::kRemoved) || !get_u8(in, flags) || !get_ordinal(in, s.term) ||
       !get_ordinal(in, s.leader) || !get_point(in, s.applied) || !get_fixed(in, s.state_hash.bytes) ||
       !get_ordinal(in, s.durable) || !get_varint(in, s.db_bytes) || !get_varint(in, s.db_bytes_in_use) ||
       !get_optional(in, s.lag.writes) || !get_optional(in, s.lag.entries) || !get_optional(in, s.lag.bytes) ||

@@ -43,6 +43,8 @@ enum class FrameType : std::uint8_t {
   kKnock = 32,
   kKnockAnswer = 33,
   kReport = 34,
+  kRemoved = 35,       // member -> one that is none any more
+  kGroupList = 36,     // leader -> members of other groups: who its members are
 };
 
 struct FrameHeader {
@@ -80,11 +82,12 @@ std::string encode(const ForwardRefused& refused);
 Result<ForwardRefused> decode_forward_refused(const Bytes& body);
 
 // What only a leader answers.
-enum class CallKind : std::uint8_t { kKeepAlive = 1, kLeaseRemaining = 2, kTransfer = 3, kAdmit = 4 };
+enum class CallKind : std::uint8_t { kKeepAlive = 1, kLeaseRemaining = 2, kTransfer = 3, kAdmit = 4, kChange = 5, kSync = 6 };
 struct Call {
   std::uint64_t id = 0;
   CallKind kind = CallKind::kKeepAlive;
   std::int64_t argument = 0;  // lease or node id
+  std::string body;           // kChange: encode(MemberChange)
 };
 std::string encode(const Call& call);
 Result<Call> decode_call(const Bytes& body);
@@ -95,6 +98,14 @@ struct CallAnswer {
 };
 std::string encode(const CallAnswer& answer);
 Result<CallAnswer> decode_call_answer(const Bytes& body);
+
+// "This life of yours was removed by the entry at `index`."
+struct RemovedNotice {
+  Incarnation incarnation;  // 0: whichever
+  Index index;
+};
+std::string encode(const RemovedNotice& notice);
+Result<RemovedNotice> decode_removed_notice(const Bytes& body);
 
 struct SnapshotFetch {
   std::string id;
@@ -150,7 +161,7 @@ struct KnockAnswer {
   Lineage lineage;                  // known to the answerer
   bool same_group = false;          // asker and answerer stand in one list
   Incarnation admitted;             // of the asker, as the group has it; 0: still open
-  std::string membership;           // raft::encode, empty before the group's first entry
+  std::string membership;           // raft::encode with a MembershipNote of all nodes; empty before the group's first entry
 };
 std::string encode(const KnockAnswer& answer);
 Result<KnockAnswer> decode_knock_answer(const Bytes& body);

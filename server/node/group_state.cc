@@ -7,7 +7,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint8_t kGroupStateVersion = 3;  // 1 and 2 were of no release
+constexpr std::uint8_t kGroupStateVersion = 4;  // 1 to 3 were of no release
 const Error kMalformed{Code::kCorrupt, "the group's state is malformed"};
 
 void put_node(std::string& out, const Node& n) {
@@ -35,7 +35,159 @@ bool get_node(std::string_view& in, Node& n) {
   return true;
 }
 
+// What has changed since the first start.
+bool get_changes(std::string_view& in, GroupState& state) {
+  std::uint64_t count, id, index, incarnation;
+  if (!codec::get_varint(in, count)) return false;
+  for (; count > 0; --count) {
+    if (!codec::get_varint(in, id)) return false;
+    state.named.insert(NodeId(id));
+  }
+  if (!codec::get_varint(in, count)) return false;
+  for (; count > 0; --count) {
+    Removed removed;
+    if (!codec::get_varint(in, id) || !codec::get_u64(in, incarnation) || !codec::get_varint(in, index) ||
+        !get_text(in, removed.peer_address))
+      return false;
+    removed.incarnation = Incarnation(incarnation);
+    removed.index = Index(index);
+    state.removed[NodeId(id)] = std::move(removed);
+  }
+  if (!codec::get_varint(in, index) || !codec::get_varint(in, count)) return false;
+  state.listed = Index(index);
+  for (; count > 0; --count) {
+    if (!codec::get_u64(in, id) || !codec::get_varint(in, index)) return false;
+    state.others_listed[GroupId(id)] = Index(index);
+  }
+  return true;
+}
+
+void put_nodes(std::string& out, const std::vector<Node>& nodes) {
+  codec::put_varint(out, nodes.size());
+  for (const auto& n : nodes) put_node(out, n);
+}
+
+bool get_nodes(std::string_view& in, std::vector<Node>& nodes) {
+  std::uint64_t count;
+  if (!codec::get_varint(in, count)) return false;
+  for (; count > 0; --count) {
+    Node n;
+    if (!get_node(in, n)) return false;
+    nodes.push_back(std::move(n));
+  }
+  return true;
+}
+
+std::set<NodeId> all_of(const raft::Membership& m) {
+  std::set<NodeId> ids;
+  for (const auto* set : {&m.voters, &m.outgoing, &m.learners, &m.learners_next}) ids.insert(set->begin(), set->end());
+  return ids;
+}
+
+void name_node(GroupState& state, const Node& node) {
+  const auto known = std::find_if(state.topology.begin(), state.topology.end(), [&](const Node& n) { return n.id == node.id; });
+  if (known == state.topology.end()) state.topology.push_back(node);
+  else *known = node;
+  state.named.insert(node.id);
+}
+
+void remove_node(GroupState& state, NodeId id, Index index) {
+  const auto known = std::find_if(state.topology.begin(), state.topology.end(), [&](const Node& n) { return n.id == id; });
+  const auto admitted = state.admitted.find(id);
+  state.removed[id] = {admitted == state.admitted.end() ? Incarnation() : admitted->second, index,
+                       known == state.topology.end() ? std::string() : known->peer_address};
+  if (admitted != state.admitted.end()) state.admitted.erase(admitted);
+  if (known != state.topology.end()) state.topology.erase(known);
+  state.named.erase(id);
+  if (state.removed.size() <= GroupState::kMostRemoved) return;
+  state.removed.erase(std::min_element(state.removed.begin(), state.removed.end(), [](const auto& a, const auto& b) {
+    return a.second.index < b.second.index;
+  }));
+}
+
+Result<void> change_members(const Entry& entry, GroupState& state) {
+  std::string_view carried;
+  auto membership = raft::decode_membership(entry.payload.view(), &carried);
+  if (!membership) return membership.error();
+  auto note = decode_membership_note(carried);
+  if (!note) return note.error();
+  const auto before = all_of(state.membership);
+  state.membership = std::move(*membership);
+  if (!state.started()) return {};  // the first entry brings the lists
+  for (const auto& node : note->nodes) name_node(state, node);
+  if (!note->nodes.empty()) state.listed = entry.index;
+  for (const auto id : all_of(state.membership))
+    if (!before.contains(id)) state.admitted[id] = Incarnation();  // open: the first to knock fills it
+  for (const auto id : before) {
+    if (state.membership.contains(id)) continue;
+    remove_node(state, id, entry.index);
+    state.listed = entry.index;
+  }
+  return {};
+}
+
+Result<void> take_list(const Entry& entry, GroupState& state) {
+  auto list = decode_group_list(entry.payload.view());
+  if (!list) return list.error();
+  // Its own members a group knows better, whoever says what of them.
+  const bool ours = std::any_of(state.topology.begin(), state.topology.end(), [&](const Node& n) {
+    return state.membership.contains(n.id) && same_list(n, list->nodes.front());
+  });
+  if (ours || list->group == state.control.group) return {};
+  auto& known = state.others_listed[list->group];
+  if (list->listed <= known) return {};
+  known = list->listed;
+  std::erase_if(state.topology, [&](const Node& n) {
+    const bool theirs = same_list(n, list->nodes.front());
+    if (theirs) state.named.erase(n.id);
+    return theirs;
+  });
+  for (const auto& node : list->nodes) {
+    // An id of this group's own is not theirs to name.
+    if (!state.membership.contains(node.id)) name_node(state, node);
+  }
+  return {};
+}
+
 }  // namespace
+
+bool same_list(const Node& a, const Node& b) {
+  return a.role == b.role && (a.role != GroupRole::kObserver || a.region == b.region);
+}
+
+std::string encode(const MembershipNote& note) {
+  std::string out;
+  put_nodes(out, note.nodes);
+  return out;
+}
+
+Result<MembershipNote> decode_membership_note(std::string_view in) {
+  MembershipNote note;
+  if (!in.empty() && (!get_nodes(in, note.nodes) || !in.empty()))
+    return Error{Code::kCorrupt, "a membership's note is malformed"};
+  return note;
+}
+
+std::string encode(const GroupList& list) {
+  std::string out;
+  codec::put_u64(out, list.group.value());
+  codec::put_varint(out, list.listed.value());
+  put_nodes(out, list.nodes);
+  return out;
+}
+
+Result<GroupList> decode_group_list(std::string_view in) {
+  const Error malformed{Code::kCorrupt, "a list of another group's members is malformed"};
+  GroupList list;
+  std::uint64_t group, listed;
+  if (!codec::get_u64(in, group) || !codec::get_varint(in, listed) || !get_nodes(in, list.nodes) || !in.empty() || list.nodes.empty())
+    return malformed;
+  for (const auto& n : list.nodes)
+    if (!same_list(n, list.nodes.front())) return malformed;
+  list.group = GroupId(group);
+  list.listed = Index(listed);
+  return list;
+}
 
 std::string encode(const GroupState& state) {
   std::string out;
@@ -48,9 +200,23 @@ std::string encode(const GroupState& state) {
     codec::put_varint(out, id.value());
     codec::put_u64(out, incarnation.value());
   }
-  codec::put_varint(out, state.topology.size());
-  for (const auto& n : state.topology) put_node(out, n);
+  put_nodes(out, state.topology);
   codec::put_varint(out, state.adopted.value());
+  codec::put_varint(out, state.named.size());
+  for (const auto id : state.named) codec::put_varint(out, id.value());
+  codec::put_varint(out, state.removed.size());
+  for (const auto& [id, removed] : state.removed) {
+    codec::put_varint(out, id.value());
+    codec::put_u64(out, removed.incarnation.value());
+    codec::put_varint(out, removed.index.value());
+    codec::put_bytes(out, removed.peer_address);
+  }
+  codec::put_varint(out, state.listed.value());
+  codec::put_varint(out, state.others_listed.size());
+  for (const auto& [group, index] : state.others_listed) {
+    codec::put_u64(out, group.value());
+    codec::put_varint(out, index.value());
+  }
   return out;
 }
 
@@ -76,13 +242,8 @@ Result<GroupState> decode_group_state(std::string_view in) {
     if (!codec::get_varint(in, id) || !codec::get_u64(in, incarnation)) return kMalformed;
     state.admitted[NodeId(id)] = Incarnation(incarnation);
   }
-  if (!codec::get_varint(in, count)) return kMalformed;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    Node n;
-    if (!get_node(in, n)) return kMalformed;
-    state.topology.push_back(std::move(n));
-  }
-  if (!codec::get_varint(in, adopted) || !in.empty()) return kMalformed;
+  if (!get_nodes(in, state.topology)) return kMalformed;
+  if (!codec::get_varint(in, adopted) || !get_changes(in, state) || !in.empty()) return kMalformed;
   state.adopted = Index(adopted);
   return state;
 }
@@ -113,12 +274,12 @@ Result<bool> apply_to_group(const Entry& entry, GroupState& state) {
       state = std::move(*made);
       return true;
     }
-    case EntryKind::kMembership: {
-      auto membership = raft::decode_membership(entry.payload.view());
-      if (!membership) return membership.error();
-      state.membership = std::move(*membership);
+    case EntryKind::kMembership:
+      LEEWARD_TRY(change_members(entry, state));
       return true;
-    }
+    case EntryKind::kOtherMembers:
+      LEEWARD_TRY(take_list(entry, state));
+      return true;
     case EntryKind::kAdmit: {
       auto admission = decode_admission(entry.payload.view());
       if (!admission) return admission.error();
@@ -138,7 +299,7 @@ std::vector<Node> own_list(const std::vector<Node>& nodes, NodeId self) {
   std::vector<Node> list;
   if (me == nodes.end()) return list;
   for (const auto& n : nodes)
-    if (n.role == me->role && (n.role != GroupRole::kObserver || n.region == me->region)) list.push_back(n);
+    if (same_list(n, *me)) list.push_back(n);
   return list;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,16 @@
 
 namespace leeward::node {
 
+struct Removed {
+  Incarnation incarnation;  // 0: nobody had filled that id
+  Index index;              // of the entry that removed it
+  std::string peer_address; // where it may be told
+  bool operator==(const Removed&) const = default;
+};
+
 struct GroupState {
+  static constexpr std::size_t kMostRemoved = 64;
+
   Lineage lineage;
   region::State::Control control;  // who the group is among the regions; its id and role
   raft::Membership membership;
@@ -24,6 +34,14 @@ struct GroupState {
   // once filled changes by kAdmit only.
   std::map<NodeId, Incarnation> admitted;
   std::vector<Node> topology;  // all regions
+  // Nodes that the log has named since the first start: where they are reached
+  // is the log's to say, not a file's.
+  std::set<NodeId> named;
+  // Who was a member and is none: that incarnation never comes back. The newest
+  // kMostRemoved are kept.
+  std::map<NodeId, Removed> removed;
+  Index listed;  // where this group's own list changed last; 0: it is that of the first start
+  std::map<GroupId, Index> others_listed;  // likewise of other groups, as far as known here
   // The newest kAdopt: what lies before it leads to another state than this
   // group's. 0: none.
   Index adopted;
@@ -35,6 +53,27 @@ struct GroupState {
 std::string encode(const GroupState& state);
 // Errors: kCorrupt, kNewerFormat. Empty bytes give an empty state.
 Result<GroupState> decode_group_state(std::string_view bytes);
+
+// Of the groups of one lineage, each by the role and region of its first start.
+bool same_list(const Node& a, const Node& b);
+
+// What a membership entry says beside the sets: nodes that come, or are reached
+// elsewhere from now on. Who goes, the sets say.
+struct MembershipNote {
+  std::vector<Node> nodes;
+};
+std::string encode(const MembershipNote& note);
+Result<MembershipNote> decode_membership_note(std::string_view bytes);
+
+// The members of one group, told to the others; the payload of a kOtherMembers.
+struct GroupList {
+  GroupId group;
+  Index listed;  // in that group's log: a higher one is newer
+  std::vector<Node> nodes;
+};
+std::string encode(const GroupList& list);
+// Errors: kCorrupt, also for a list that is empty or of more than one group.
+Result<GroupList> decode_group_list(std::string_view bytes);
 
 struct Admission {
   NodeId id;

@@ -19,19 +19,22 @@ void Member::start() {
 }
 
 void Member::begin() {
-  running_ = true;
-  std::vector<PeerAddress> peers;
-  for (const auto& n : topology())
-    if (n.id != self()) peers.push_back({n.id, n.peer_address});
   context_.ports.link.set_handler([this](NodeId from, Lane lane, Bytes bytes) { on_frame(from, lane, std::move(bytes)); });
   context_.ports.link.set_stranger_handler(
       [this](NodeId peer, const Lineage& theirs) { bootstrap_->hear_stranger(peer, theirs); });
-  context_.ports.link.set_peers(std::move(peers));
-  if (context_.group.started()) {
-    start_core(context_.group.membership, false);
-  } else if (auto membership = started_with(superblock_data_.extra)) {
-    start_core(std::move(*membership), false);
+  if (const auto at = removed_at(superblock_data_.extra)) {
+    context_.removed = true;
+    context_.ports.log.error("this member was removed from its group and does not serve: empty its directories and let it be "
+                             "added again (leewardctl member add), or stop it", {{"index", *at}});
+  } else {
+    refresh_peers();
+    if (context_.group.started()) {
+      start_core(context_.group.membership, false);
+    } else if (auto membership = started_with(superblock_data_.extra)) {
+      start_core(std::move(*membership), false);
+    }
   }
+  running_ = true;
   housekeep();
 }
 
@@ -94,14 +97,14 @@ void Member::turn() {
   auto inbox = inbox_.take();
   for (auto& task : inbox.tasks) task();
   if (!inbox.writes.empty()) proposals_->arrive(std::move(inbox.writes), write_refusal());
-  if (context_.core && !installing_) {
+  if (context_.core && !installing_ && !context_.removed) {
     const auto now = context_.now();
     if (context_.core->next_tick() <= now) context_.core->tick(now);
     judge_serving();
     proposals_->dispatch();
     reads_->dispatch();
   }
-  if (context_.core) {
+  if (context_.core && !context_.removed) {
     handle_ready();
     apply_committed();
     publish_gate();
@@ -133,7 +136,15 @@ void Member::housekeep() {
   housekeep_timer_ = context_.ports.core.after(kHousekeeping, [this] { housekeep(); });
   proposals_->expire();
   reads_->expire();
+  if (context_.removed) {
+    publish_status();
+    wake();
+    return;
+  }
   drive_calls();
+  drive_changes();
+  tell_removed();
+  refresh_peers();
   heed_strangers();
   note_epoch();
   if (failed_) return;
@@ -178,6 +189,9 @@ void Member::lead_duties() {
   if (!is_leader()) return;
   if (!context_.group.started()) return propose_first_entry();
   propose_fenced();
+  leave_joint();
+  spread_list();
+  call_added();
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);
@@ -278,6 +292,7 @@ void Member::watch_connections() {
 
 std::optional<Error> Member::write_refusal() {
   if (stopping_) return Error{Code::kUnavailable, text::kStopped};
+  if (context_.removed) return Error{Code::kUnavailable, text::kRemoved};
   // With both regions in its list a client is served elsewhere; the trailers say why.
   if (role() == GroupRole::kFenced) return Error{Code::kUnavailable, kTryNextEndpoint};
   if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown) return role_refusal();

@@ -22,6 +22,7 @@
 #include "node/group.h"
 #include "node/inbox.h"
 #include "node/lessor.h"
+#include "node/membership.h"
 #include "node/options.h"
 #include "node/proposals.h"
 #include "node/published.h"
@@ -58,6 +59,8 @@ class Member final : public Service, public Group {
   void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override;
   void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override;
   void change_standing(StandingChange change, Executor& reply, Function<void(Result<void>)> done) override;
+  void change_members(MemberChange change, Executor& reply, Function<void(Result<Index>)> done) override;
+  void member_sync(NodeId member, Executor& reply, Function<void(Result<std::uint64_t>)> done) override;
   Origin next_origin() override;
   std::uint64_t cluster_id() const override { return cluster_id_.load(std::memory_order_relaxed); }
   StateMachine& state() override { return *context_.state; }
@@ -175,8 +178,8 @@ class Member final : public Service, public Group {
 
   // member_calls.cc
   void post_task(Function<void()> task);
-  void call(CallKind kind, std::int64_t argument, CallDone done);
-  void serve(CallKind kind, std::int64_t argument, CallDone done);
+  void call(Call call, CallDone done);
+  void serve(Call call, CallDone done);
   void serve_keep_alive(std::int64_t lease, CallDone done);
   void serve_lease_remaining(std::int64_t lease, CallDone done);
   void serve_transfer(NodeId to, CallDone done);
@@ -208,6 +211,24 @@ class Member final : public Service, public Group {
   std::set<NodeId> aside() const;
   void heed_standings();
   std::string standing_reason() const;
+  // member_change.cc: changes of the members
+  void serve_change(std::string body, CallDone done);
+  void serve_sync(NodeId member, CallDone done);
+  bool answers(NodeId id) const;
+  Result<std::uint64_t> entries_behind(NodeId id) const;
+  std::vector<Node> own_members() const;
+  NodeId successor(const MemberChange& change) const;
+  std::optional<Result<std::int64_t>> answered_by_removal(const PendingCall& pending) const;
+  void leave_joint();
+  void drive_changes();
+  bool tell_if_removed(NodeId from, Incarnation incarnation, bool took_part);
+  void tell_removed();
+  void hear_removed(NodeId from, const Frame& frame);
+  void retire(Index removed_by);
+  void refresh_peers();
+  void spread_list();
+  void call_added();
+  void hear_list(NodeId from, const Frame& frame);
 
   // member_status.cc
   void send_reports();
@@ -303,6 +324,26 @@ class Member final : public Service, public Group {
   };
   std::vector<Waiter> transfers_, admissions_;
 
+  // A change that this leader has proposed, until it is applied to its end.
+  struct PendingChange {
+    raft::Membership target;
+    Index index;
+    Instant gives_up{};
+    CallDone done;
+  };
+  std::vector<PendingChange> changes_;
+  // One that removes this leader: it goes to the next one.
+  struct Handover {
+    MemberChange change;
+    Instant gives_up{};
+    CallDone done;
+  };
+  std::vector<Handover> handovers_;
+  std::map<NodeId, std::string> peers_;       // as the link was told
+  std::map<NodeId, Instant> told_removed_;    // of those removed
+  std::optional<Instant> list_spread_, list_proposed_, added_called_;
+  Index list_spread_of_;
+
   Function<void()> stopped_callback_;
   Instant stop_deadline_{};
   bool transfer_on_stop_ = false, finishing_ = false;
@@ -348,5 +389,10 @@ class Member final : public Service, public Group {
   mutable std::mutex status_mutex_;
   std::shared_ptr<const NodeStatus> status_;
 };
+
+// The superblock's record that the group has removed this incarnation, by the
+// entry at that index.
+std::string removed_record(Index index);
+std::optional<Index> removed_at(const std::string& superblock_extra);
 
 }  // namespace leeward::node

@@ -63,6 +63,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
       else if (sealed()) result = Error{Code::kUnavailable, text::kSealed};
       context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
     };
+    if (context_.removed) return answer(Error{Code::kUnavailable, text::kRemoved});
     if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
       return answer(role_refusal());
     if (stopping_) return answer(Error{Code::kUnavailable, text::kStopped});
@@ -73,7 +74,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
 
 void Member::keep_alive(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) {
   post_task([this, lease, &reply, done = std::move(done)]() mutable {
-    call(CallKind::kKeepAlive, lease, [this, &reply, done = std::move(done)](Result<std::int64_t> result) mutable {
+    call({0, CallKind::kKeepAlive, lease, {}}, [this, &reply, done = std::move(done)](Result<std::int64_t> result) mutable {
       context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
     });
   });
@@ -81,7 +82,7 @@ void Member::keep_alive(std::int64_t lease, Executor& reply, Function<void(Resul
 
 void Member::lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) {
   post_task([this, lease, &reply, done = std::move(done)]() mutable {
-    call(CallKind::kLeaseRemaining, lease,
+    call({0, CallKind::kLeaseRemaining, lease, {}},
          [this, &reply, done = std::move(done)](Result<std::int64_t> result) mutable {
            context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
          });
@@ -90,7 +91,7 @@ void Member::lease_remaining(std::int64_t lease, Executor& reply, Function<void(
 
 void Member::transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) {
   post_task([this, to, &reply, done = std::move(done)]() mutable {
-    call(CallKind::kTransfer, to.value(), [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
+    call({0, CallKind::kTransfer, static_cast<std::int64_t>(to.value()), {}}, [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
       Result<void> result;
       if (!r.ok()) result = r.error();
       context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
@@ -100,7 +101,7 @@ void Member::transfer_leadership(NodeId to, Executor& reply, Function<void(Resul
 
 void Member::admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) {
   post_task([this, member, &reply, done = std::move(done)]() mutable {
-    call(CallKind::kAdmit, member.value(), [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
+    call({0, CallKind::kAdmit, static_cast<std::int64_t>(member.value()), {}}, [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
       Result<bool> result = r.ok() ? Result<bool>(*r == kAdmittedAlready) : Result<bool>(r.error());
       context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
     });
@@ -109,11 +110,12 @@ void Member::admit(NodeId member, Executor& reply, Function<void(Result<bool>)> 
 
 // --- core loop ---
 
-void Member::call(CallKind kind, std::int64_t argument, CallDone done) {
+void Member::call(Call call, CallDone done) {
   if (stopping_) return done(Error{Code::kUnavailable, text::kStopped});
-  if (context_.is_leader()) return serve(kind, argument, std::move(done));
-  const auto id = ++next_call_;
-  calls_[id] = {{id, kind, argument}, std::move(done), context_.now() + context_.patience(), NodeId()};
+  if (context_.removed) return done(Error{Code::kUnavailable, text::kRemoved});
+  if (context_.is_leader()) return serve(std::move(call), std::move(done));
+  call.id = ++next_call_;
+  calls_[call.id] = {call, std::move(done), context_.now() + context_.patience(), NodeId()};
   drive_calls();
 }
 
@@ -122,6 +124,7 @@ void Member::drive_calls() {
   const auto now = context_.now();
   const auto leader = context_.leader();
   std::vector<CallDone> late;
+  std::vector<std::pair<CallDone, Result<std::int64_t>>> ended;
   std::vector<PendingCall> ours;
   for (auto it = calls_.begin(); it != calls_.end();) {
     auto& pending = it->second;
@@ -130,8 +133,14 @@ void Member::drive_calls() {
       it = calls_.erase(it);
       continue;
     }
+    if (const auto end = answered_by_removal(pending)) {
+      ended.emplace_back(std::move(pending.done), *end);
+      it = calls_.erase(it);
+      continue;
+    }
     // Keep-alives and questions may be asked again, changes not.
-    const bool again = pending.call.kind == CallKind::kKeepAlive || pending.call.kind == CallKind::kLeaseRemaining;
+    const auto kind = pending.call.kind;
+    const bool again = kind == CallKind::kKeepAlive || kind == CallKind::kLeaseRemaining || kind == CallKind::kSync;
     const bool fresh = !pending.sent_to || (again && pending.sent_to != leader);
     if (fresh && leader == self()) {
       ours.push_back(std::move(pending));
@@ -143,9 +152,10 @@ void Member::drive_calls() {
       pending.sent_to = leader;
     ++it;
   }
-  for (auto& p : ours) serve(p.call.kind, p.call.argument, std::move(p.done));
+  for (auto& p : ours) serve(std::move(p.call), std::move(p.done));
   const Error error{Code::kUnavailable, leader ? text::kTimeout : text::kNoLeader};
   for (auto& done : late) done(error);
+  for (auto& [done, result] : ended) done(std::move(result));
 
   auto end = [](std::vector<Waiter>& list, auto&& verdict) {
     std::vector<std::pair<CallDone, Result<std::int64_t>>> over;
@@ -170,12 +180,14 @@ void Member::drive_calls() {
   });
 }
 
-void Member::serve(CallKind kind, std::int64_t argument, CallDone done) {
+void Member::serve(Call call, CallDone done) {
   if (!context_.is_leader()) return done(Error{Code::kUnavailable, text::kLeaderChanged});
-  const auto id = NodeId(static_cast<std::uint64_t>(argument));
-  switch (kind) {
-    case CallKind::kKeepAlive: return serve_keep_alive(argument, std::move(done));
-    case CallKind::kLeaseRemaining: return serve_lease_remaining(argument, std::move(done));
+  const auto id = NodeId(static_cast<std::uint64_t>(call.argument));
+  switch (call.kind) {
+    case CallKind::kKeepAlive: return serve_keep_alive(call.argument, std::move(done));
+    case CallKind::kLeaseRemaining: return serve_lease_remaining(call.argument, std::move(done));
+    case CallKind::kChange: return serve_change(std::move(call.body), std::move(done));
+    case CallKind::kSync: return serve_sync(id, std::move(done));
     case CallKind::kTransfer: return serve_transfer(id, std::move(done));
     case CallKind::kAdmit: return serve_admit(id, std::move(done));
   }

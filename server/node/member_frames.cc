@@ -4,7 +4,7 @@
 namespace leeward::node {
 
 void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
-  if (failed_ || stopped_) return;
+  if (failed_ || stopped_ || context_.removed) return;
   if (lane == Lane::kStream) {
     const auto it = lane_handlers_.find(lane);
     if (it != lane_handlers_.end()) it->second(from, lane, std::move(bytes));
@@ -28,8 +28,9 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
     if (lane == Lane::kBulk) on_foreign_bulk(from, *frame);
     return;
   }
+  if (tell_if_removed(from, header.incarnation, true)) return;
   if (!membership().contains(from) && !bootstrap_->in_own_list(from)) return;
-  if (bootstrap_->in_own_list(from)) heard_incarnation_[from] = header.incarnation;
+  heard_incarnation_[from] = header.incarnation;
   hear_start(from, header);
   if (lane == Lane::kBulk) return on_bulk(from, *frame);
   if (lane == Lane::kConsensus) return on_consensus(from, *frame);
@@ -88,7 +89,7 @@ void Member::on_consensus(NodeId from, const Frame& frame) {
     case FrameType::kCall: {
       const auto call = decode_call(frame.body);
       if (!call.ok()) return;
-      serve(call->kind, call->argument, [this, from, id = call->id](Result<std::int64_t> result) {
+      serve(*call, [this, from, id = call->id](Result<std::int64_t> result) {
         context_.send(from, Lane::kConsensus, FrameType::kCallAnswer, encode(CallAnswer{id, std::move(result)}));
       });
       break;
@@ -113,7 +114,7 @@ void Member::on_control(NodeId from, const Frame& frame) {
   switch (frame.header.type) {
     case FrameType::kKnock: {
       const auto knock = decode_knock(frame.body);
-      if (!knock.ok()) return;
+      if (!knock.ok() || tell_if_removed(from, frame.header.incarnation, knock->started)) return;
       if (knock->cluster_name != context_.options.cluster_name)
         context_.ports.log.warn("a node of another cluster knocks", {{"peer", from}, {"name", knock->cluster_name}});
       else if (bootstrap_->in_own_list(from) || context_.group.membership.contains(from))
@@ -126,7 +127,12 @@ void Member::on_control(NodeId from, const Frame& frame) {
       return;
     }
     case FrameType::kReport:
+      if (tell_if_removed(from, frame.header.incarnation, true)) return;
       return on_report(from, frame);
+    case FrameType::kRemoved:
+      return hear_removed(from, frame);
+    case FrameType::kGroupList:
+      return hear_list(from, frame);
     default: {
       const auto it = lane_handlers_.find(Lane::kControl);
       if (it != lane_handlers_.end()) it->second(from, Lane::kControl, frame.body);

@@ -34,12 +34,13 @@ const raft::Membership& Member::membership() const {
   return context_.core ? context_.core->membership() : no_membership_;
 }
 
-// Who there is, the log says; where this node reaches them, its own file: the
-// way to another region may differ from node to node.
+// Who there is, the log says; where this node reaches those of the first start,
+// its own file: the way to another region may differ from node to node.
 std::vector<Node> Member::topology() const {
-  if (context_.group.topology.empty()) return context_.options.nodes;
+  if (context_.group.topology.empty()) return bootstrap_ ? bootstrap_->nodes() : context_.options.nodes;
   auto nodes = context_.group.topology;
   for (auto& n : nodes) {
+    if (context_.group.named.contains(n.id)) continue;
     for (const auto& mine : context_.options.nodes) {
       if (mine.id != n.id) continue;
       n.peer_address = mine.peer_address;

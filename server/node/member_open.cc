@@ -65,6 +65,7 @@ Result<void> Member::open_storage() {
     return unusable(log.error(), o, "; if it lies elsewhere, name the place: node.wal_dir; if it is lost, ");
   if (!log.ok()) return unusable(log.error(), o);
   context_.log = std::move(*log);
+  context_.removed = removed_at(superblock_data_.extra).has_value();
   superblock_data_.starts += 1;
   superblock_data_.clean_shutdown = false;
   LEEWARD_TRY(superblock_->write(superblock_data_));

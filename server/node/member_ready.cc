@@ -83,6 +83,7 @@ void Member::send_messages(std::vector<raft::Message>& messages) {
 void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_persist) {
   if (failed_) return;
   context_.core->persisted(context_.now(), token);
+  if (context_.removed) return;
   send_messages(after_persist);
   wake();
 }

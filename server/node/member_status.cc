@@ -48,6 +48,7 @@ Lineage Member::own_lineage() const {
 }
 
 MemberState Member::member_state() const {
+  if (context_.removed) return MemberState::kRemoved;
   if (!context_.core) return running_ ? MemberState::kWaiting : MemberState::kStarting;
   if (standing_.is_isolated()) return MemberState::kIsolated;
   if (installing_ || adopting_ || snapshots_->receiving()) return MemberState::kSnapshot;
@@ -75,9 +76,10 @@ MemberStatus Member::own_status() const {
   s.id = self();
   s.role = role();
   s.state = member_state();
-  s.voter = membership().is_voter(self());
+  s.voter = !context_.removed && membership().is_voter(self());
   s.admitted = admitted();
-  s.healthy = !failed_ && !standing_.is_isolated() && context_.core && context_.leader() && !disk_full() && !context_.core->status().fault;
+  s.healthy = !failed_ && !context_.removed && !standing_.is_isolated() && context_.core && context_.leader() && !disk_full() &&
+              !context_.core->status().fault;
   s.report_age = Duration(0);
   s.term = term();
   s.leader = context_.leader();
@@ -112,6 +114,9 @@ void Member::publish_status() {
   s.serving_region = serving_region();
   s.state = member_state();
   s.waiting_for = waiting_for_;
+  if (context_.removed)
+    s.waiting_for = "this member was removed from its group; empty its directories and let it be added again"
+                    " (leewardctl member add), or stop it";
   if (s.waiting_for.empty() && cold_question() != 0) s.waiting_for = "the armed region to say that it was not promoted meanwhile";
   s.start_wait = cold_question() != 0;
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
@@ -144,6 +149,7 @@ void Member::publish_status() {
   auto own = own_status();
   std::map<NodeId, MemberStatus> members;
   for (const auto& n : topology()) {
+    if (context_.removed) break;  // nobody speaks to it: it knows of nobody
     auto& m = members[n.id];
     m.id = n.id;
     m.name = n.name;
@@ -153,9 +159,16 @@ void Member::publish_status() {
     m.client_url = n.client_url;
     m.role = n.role;
     m.voter = membership().is_voter(n.id);
+    const MemberStatus listed = m;
     const auto it = reports_.find(n.id);
     if (it == reports_.end()) continue;
+    const bool own = context_.group.membership.contains(n.id);
     m = it->second.status;
+    // Of its own group each member has applied who votes, and of all where they are.
+    if (own) m.voter = context_.group.membership.is_voter(n.id);
+    for (const auto text : {&MemberStatus::name, &MemberStatus::region, &MemberStatus::zone, &MemberStatus::peer_address,
+                            &MemberStatus::client_url})
+      if ((m.*text).empty()) m.*text = listed.*text;
     m.report_age = now - it->second.at;
     if (*m.report_age > kHealthyAge)
       unheard(m);

@@ -13,6 +13,7 @@
 #include "base/function.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "node/membership.h"
 #include "ports/executor.h"
 #include "ports/state_machine.h"
 #include "ports/status.h"
@@ -74,6 +75,14 @@ class Service : public StatusSource {
   virtual void change_standing(StandingChange, Executor& reply, Function<void(Result<void>)> done) {
     reply.post([done = std::move(done)]() mutable { done(Error{Code::kUnimplemented, "this node has no standing"}); });
   }
+  // Changes who the members of this group are; answered when it is applied, a
+  // joint one when it is over. Errors: kRefused by a rule, "rule: why"
+  // (membership.h); kNotFound, kExists, kInvalid; kUnavailable (not made);
+  // kUnknown (made or not: who the members are tells).
+  virtual void change_members(MemberChange change, Executor& reply, Function<void(Result<Index>)> done) = 0;
+  // How many committed entries a member that is in sync lacks, by its leader.
+  // Errors: kRefused by in_sync, with how far it is; kNotFound; kUnavailable.
+  virtual void member_sync(NodeId member, Executor& reply, Function<void(Result<std::uint64_t>)> done) = 0;
 
   // This process's origin for Command::origin, with the next sequence number.
   virtual Origin next_origin() = 0;

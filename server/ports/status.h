@@ -25,11 +25,11 @@ inline const char* name(GroupRole role) {
 
 // As `state` of `cluster status`.
 enum class MemberState : std::uint8_t {
-  kDown, kStarting, kFollower, kCandidate, kLeader, kLearner, kSnapshot, kWaiting, kIsolated
+  kDown, kStarting, kFollower, kCandidate, kLeader, kLearner, kSnapshot, kWaiting, kIsolated, kRemoved
 };
 inline const char* name(MemberState state) {
   constexpr const char* kNames[] = {"down",    "starting", "follower", "candidate", "leader",
-                                    "learner", "snapshot", "waiting",  "isolated"};
+                                    "learner", "snapshot", "waiting",  "isolated",  "removed"};
   return kNames[static_cast<int>(state)];
 }
 

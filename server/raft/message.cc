@@ -8,6 +8,7 @@ namespace leeward::raft {
 namespace {
 
 constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kMembershipWithNote = 2;
 
 enum Flag : std::uint8_t { kReject = 1, kTransfer = 2, kHeardServing = 4, kHasHash = 8, kKnownFlags = 15 };
 
@@ -30,8 +31,8 @@ bool get_ids(std::string_view& in, std::set<NodeId>& ids) {
   return true;
 }
 
-Error format_error(std::uint8_t format, const char* what) {
-  if (format > kFormat) return {Code::kNewerFormat, std::string(what) + " has a newer format; upgrade this member"};
+Error format_error(std::uint8_t format, const char* what, std::uint8_t newest = kFormat) {
+  if (format > newest) return {Code::kNewerFormat, std::string(what) + " has a newer format; upgrade this member"};
   return {Code::kCorrupt, std::string(what) + " has an unknown format"};
 }
 
@@ -63,24 +64,29 @@ void assign(const Fields& f, std::uint8_t flags, Message& m) {
 
 }  // namespace
 
-std::string encode(const Membership& membership) {
+std::string encode(const Membership& membership, std::string_view note) {
   std::string out;
-  codec::put_u8(out, kFormat);
+  codec::put_u8(out, note.empty() ? kFormat : kMembershipWithNote);
   for (const auto* ids : {&membership.voters, &membership.outgoing, &membership.learners, &membership.learners_next}) {
     put_ids(out, *ids);
   }
+  if (!note.empty()) codec::put_bytes(out, note);
   return out;
 }
 
-Result<Membership> decode_membership(std::string_view in) {
+Result<Membership> decode_membership(std::string_view in, std::string_view* note) {
   Membership membership;
   std::uint8_t format = 0;
   if (!codec::get_u8(in, format)) return Error{Code::kCorrupt, "a membership is empty"};
-  if (format != kFormat) return format_error(format, "a membership");
+  if (format != kFormat && format != kMembershipWithNote) return format_error(format, "a membership", kMembershipWithNote);
   for (auto* ids : {&membership.voters, &membership.outgoing, &membership.learners, &membership.learners_next}) {
     if (!get_ids(in, *ids)) return Error{Code::kCorrupt, "a membership is cut short or malformed"};
   }
+  std::string_view carried;
+  if (format == kMembershipWithNote && (!codec::get_bytes(in, carried) || carried.empty()))
+    return Error{Code::kCorrupt, "a membership's note is cut short or missing"};
   if (!in.empty()) return Error{Code::kCorrupt, "a membership is followed by other bytes"};
+  if (note) *note = carried;
   return membership;
 }
 

@@ -28,8 +28,11 @@ struct Membership {
   bool operator==(const Membership&) const = default;
 };
 
-std::string encode(const Membership& membership);
-Result<Membership> decode_membership(std::string_view bytes);
+// `note` is the proposer's own and rides along unread: what its state machine
+// has to know of the change, in the one entry that makes it.
+std::string encode(const Membership& membership, std::string_view note = {});
+// Errors: kCorrupt, kNewerFormat. `note` stays valid as long as `bytes`.
+Result<Membership> decode_membership(std::string_view bytes, std::string_view* note = nullptr);
 
 enum class Role : std::uint8_t { kFollower, kPreCandidate, kCandidate, kLeader, kLearner };
 const char* name(Role role);

@@ -241,6 +241,15 @@ class FakeNode : public node::Service {
     auto held = std::make_shared<Function<void(Result<bool>)>>(std::move(done));
     reply.post([held, already] { (*held)(already); });
   }
+  void change_members(node::MemberChange change, Executor& reply, Function<void(Result<Index>)> done) override {
+    changes.push_back(std::move(change));
+    auto held = std::make_shared<Function<void(Result<Index>)>>(std::move(done));
+    reply.post([held, answer = change_failure ? Result<Index>(*change_failure) : Result<Index>(Index(77))] { (*held)(answer); });
+  }
+  void member_sync(NodeId, Executor& reply, Function<void(Result<std::uint64_t>)> done) override {
+    auto held = std::make_shared<Function<void(Result<std::uint64_t>)>>(std::move(done));
+    reply.post([held, answer = change_failure ? Result<std::uint64_t>(*change_failure) : Result<std::uint64_t>(std::uint64_t{3})] { (*held)(answer); });
+  }
   Origin next_origin() override { return {info.self, Incarnation(1), ++sequence_, 42}; }
   std::uint64_t cluster_id() const override { return 0xc0ffee; }
   StateMachine& state() override { return state_; }
@@ -261,6 +270,8 @@ class FakeNode : public node::Service {
   std::string last_request;
   std::optional<Instant> last_deadline;
   NodeId admitted;
+  std::vector<node::MemberChange> changes;
+  std::optional<Error> change_failure;  // of changes and of how far a member is
 
  private:
   void answer_lease(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) {

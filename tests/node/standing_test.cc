@@ -54,12 +54,15 @@ TEST(Standing, IsARecordBesideOthersInTheSuperblock) {
   std::string extra;
   extra += std::string("\x03") + "abc" + std::string("\x02") + "xy";
   const Standing isolated{Standing::Kind::kIsolated, "why not"};
-  const auto with = with_standing(extra, isolated);
+  auto with = extra;
+  set_standing(with, isolated);
   EXPECT_EQ(standing_in(with), isolated);
   EXPECT_TRUE(with.starts_with(extra));
-  const auto again = with_standing(with, {Standing::Kind::kPaused, ""});
+  auto again = with;
+  set_standing(again, {Standing::Kind::kPaused, ""});
   EXPECT_EQ(standing_in(again).kind, Standing::Kind::kPaused);
-  EXPECT_EQ(with_standing(again, {}), extra);
+  set_standing(again, {});
+  EXPECT_EQ(again, extra);
   EXPECT_EQ(standing_in(extra), Standing());
   EXPECT_EQ(standing_in("\xff\xff"), Standing());
   EXPECT_FALSE(check_reason("").ok());

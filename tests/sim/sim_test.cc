@@ -109,5 +109,18 @@ TEST(Sim, NoSeedOfManyBreaksAnInvariant) {
   EXPECT_GT(adoptions, 0u);
 }
 
+TEST(Sim, MembersThatComeAndGoBreakNoInvariant) {
+  std::map<std::string, int> changes;
+  for (std::uint64_t seed = 1; seed <= 24; ++seed) {
+    auto o = varied(seed);
+    o.change_members = true;
+    World w(o);
+    EXPECT_TRUE(w.torment(20s)) << "scripts/sim --members --seed " << seed << ": " << w.checkers.breach() << w.standing();
+    for (const auto& [what, count] : w.changes()) changes[what] += count;
+    if (HasFailure()) break;
+  }
+  for (const std::string what : {"add", "promote", "remove", "replace"}) EXPECT_GT(changes[what], 5) << what;
+}
+
 }  // namespace
 }  // namespace leeward::sim

@@ -255,6 +255,7 @@ TEST(Rpo, WithoutAnArmedRegionNoPolicyIsInForce) {
 // What a new leader does not know it does not take for nothing.
 TEST(Rpo, ANewLeaderRefusesWhileItDoesNotKnowWhatTheRegionHolds) {
   Tale t(with(RpoPolicy::kRefuse));
+  t.world.adjust = [](node::MemberOptions& o) { o.limits.start_wait = Duration(0); };
   ASSERT_READY(t);
   t.cut_regions();
   (void)t.put_now("a");

@@ -13,11 +13,15 @@ int main(int argc, char** argv) {
   std::uint64_t seed = 1, runs = 0;
   int regions = 0;
   double minutes = 0;
-  bool verbose = false, seed_given = false;
+  bool verbose = false, seed_given = false, members = false;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     if (flag == "--verbose") {
       verbose = true;
+      continue;
+    }
+    if (flag == "--members") {
+      members = true;
       continue;
     }
     if (i + 1 >= argc) {
@@ -51,6 +55,7 @@ int main(int argc, char** argv) {
   for (; more(); ++done, ++seed) {
     auto options = sim::varied(seed, regions);
     options.log_to_stderr = verbose;
+    options.change_members = members;
     sim::World world(options);
     const auto began = world.scheduler.now();
     const bool good = world.torment(Duration(30s));
@@ -66,7 +71,7 @@ int main(int argc, char** argv) {
                   static_cast<unsigned long long>(world.acknowledged()));
     if (!good) {
       std::printf("%s\n", world.standing().c_str() + 1);
-      std::printf("replay: scripts/sim --seed %llu%s --verbose\n", static_cast<unsigned long long>(seed),
+      std::printf("replay: scripts/sim --seed %llu%s%s --verbose\n", static_cast<unsigned long long>(seed), members ? " --members" : "",
                   regions == 0 ? "" : regions == 1 ? " --regions 1" : " --regions 2");
       return 1;
     }

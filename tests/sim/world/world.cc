@@ -172,7 +172,9 @@ node::MemberOptions World::member_options(NodeId id) const {
   node::MemberOptions o;
   o.self = id;
   o.cluster_name = "sim";
-  for (const auto& [other, n] : nodes_) o.nodes.push_back(n.spec);
+  for (const auto& [other, n] : nodes_)
+    if (!n.late || other == id) o.nodes.push_back(n.spec);
+  if (nodes_.at(id).late) o.bootstrap = node::BootstrapMode::kJoin;
   o.data_dir = kData;
   o.wal_dir = kWal;
   o.snapshot_dir = kSnapshots;
@@ -293,6 +295,46 @@ void World::wipe(NodeId id) {
   n.fresh = true;
 }
 
+node::Node World::join(GroupRole group) {
+  members_change_ = true;
+  const auto i = nodes_.rbegin()->first.value() + 1;
+  Node n;
+  n.late = true;
+  n.spec.id = NodeId(i);
+  n.spec.name = "n" + std::to_string(i);
+  n.spec.region = group == GroupRole::kPrimary ? kEast : kWest;
+  network.place(n.spec.id, n.spec.region);
+  n.spec.peer_address = "10.0.0." + std::to_string(i) + ":2380";
+  n.spec.role = group;
+  n.disk = std::make_unique<test::MemoryDisk>();
+  n.clock = std::make_unique<SimClock>(scheduler);
+  const auto spec = n.spec;
+  nodes_.emplace(spec.id, std::move(n));
+  return spec;
+}
+
+bool World::counts(NodeId id) {
+  const auto& n = nodes_.at(id);
+  if (n.lost) return false;
+  if (!members_change_) return true;
+  const auto leading = leader(n.spec.role);
+  return !leading || member(*leading)->membership().contains(id);
+}
+
+// Who is no member of its group hears no leader and leads nobody.
+bool World::removed_are_quiet() {
+  if (!members_change_) return true;
+  for (const auto role : {GroupRole::kPrimary, GroupRole::kStandby}) {
+    if (role == GroupRole::kStandby ? options_.standbys == 0 : nodes_.at(NodeId(1)).lost) continue;
+    const auto leading = leader(role);
+    if (!leading || member(*leading)->membership().joint()) return false;
+  }
+  return std::all_of(nodes_.begin(), nodes_.end(), [this](const auto& it) {
+    auto* m = member(it.first);
+    return counts(it.first) || !m || m->leader() == NodeId();
+  });
+}
+
 void World::lose(GroupRole group) {
   for (auto& [id, n] : nodes_) {
     if (n.spec.role != group) continue;
@@ -361,7 +403,7 @@ std::optional<NodeId> World::leader(GroupRole group) const {
 bool World::caught_up() {
   std::optional<Position> first;
   for (auto& [id, n] : nodes_) {
-    if (n.lost) continue;
+    if (!counts(id)) continue;
     if (!n.process || !n.process->member || !n.process->member->lineage().known()) return false;
     const auto position = n.process->member->state().applied().point.position;
     if (!first) first = position;
@@ -509,8 +551,9 @@ void World::next_operation(Client& client) {
   // A node may die with the request: then nobody ever answers.
   scheduler.after(9s, [this, &client, operation] { finish(client, operation, 10ms); });
   const bool afar = two_regions() && (dice.chance(0.15) || nodes_.at(NodeId(1)).lost);
-  const auto id = NodeId(1 + (afar ? static_cast<std::uint64_t>(options_.primaries) : 0) +
-                         dice.below(static_cast<std::uint64_t>(afar ? options_.standbys : options_.primaries)));
+  auto id = NodeId(1 + (afar ? static_cast<std::uint64_t>(options_.primaries) : 0) +
+                   dice.below(static_cast<std::uint64_t>(afar ? options_.standbys : options_.primaries)));
+  if (members_change_ && dice.chance(0.5)) id = std::next(nodes_.begin(), static_cast<std::ptrdiff_t>(dice.below(nodes_.size())))->first;
   if (!member(id)) return finish(client, operation, 50ms);
   if (dice.chance(0.7)) {
     client_put(client, id);
@@ -572,13 +615,14 @@ void World::client_read(Client& client, NodeId id) {
 
 bool World::all_equal() {
   if (two_regions() && !caught_up()) return false;
+  if (!removed_are_quiet()) return false;
   const bool lost = nodes_.at(NodeId(1)).lost;
   if (two_regions() && !lost && (epoch_is_to_end_ || !checkers.armed())) return false;
   if (lost && checkers.regions(GroupRole::kStandby).role() != GroupRole::kPrimary) return false;
   std::optional<AppliedState> first;
   std::map<GroupRole, Index> applied;
   for (auto& [id, n] : nodes_) {
-    if (n.lost) continue;
+    if (!counts(id)) continue;
     if (!n.process || !n.process->member || !n.process->member->lineage().known()) return false;
     auto& m = *n.process->member;
     if (m.leader() == NodeId()) return false;
@@ -612,7 +656,7 @@ bool World::settle(Duration limit) {
   if (!equal) checkers.report("the members do not come to rest");
   if (!checkers.breach().empty()) return false;
   for (auto& [id, n] : nodes_) {
-    if (n.lost) continue;
+    if (!counts(id)) continue;
     checkers.log(n.spec.role, id, n.process->member->log());
     if (!two_regions()) continue;
     checkers.regions_at_rest(n.spec.role, id, n.process->member->state());
@@ -636,7 +680,7 @@ void World::check_streams(NodeId id) {
 // between an epoch's last that is kept and the next one's first.
 void World::verify_acknowledged() {
   for (auto& [id, n] : nodes_) {
-    if (n.lost || (n.spec.role != GroupRole::kPrimary && !two_regions())) continue;
+    if (!counts(id) || (n.spec.role != GroupRole::kPrimary && !two_regions())) continue;
     auto& state = n.process->member->state();
     std::vector<std::pair<Revision, Revision>> gaps;
     for (const auto& entry : state.region_entries())
@@ -747,7 +791,7 @@ void World::fault_between_regions() {
 
 void World::fault() {
   if (two_regions() && dice.chance(0.4)) return fault_between_regions();
-  const auto id = NodeId(1 + dice.below(static_cast<std::uint64_t>(options_.primaries + options_.standbys)));
+  const auto id = NodeId(1 + dice.below(members_change_ ? nodes_.size() : static_cast<std::uint64_t>(options_.primaries + options_.standbys)));
   auto& n = nodes_.at(id);
   switch (dice.below(15)) {
     case 0: case 1: return crash(id);
@@ -777,7 +821,53 @@ void World::fault() {
   }
 }
 
+// One change of the primary's members, through any of its nodes. Whoever is in
+// the way of it refuses it.
+void World::change_members() {
+  constexpr std::size_t kMostNodes = 14;
+  const auto leading = leader();
+  std::vector<NodeId> up;
+  for (const auto& [id, n] : nodes_)
+    if (n.spec.role == GroupRole::kPrimary && member(id)) up.push_back(id);
+  if (!leading || up.empty()) return;
+  const auto& now = member(*leading)->membership();
+  const std::vector<NodeId> voters(now.voters.begin(), now.voters.end()), learners(now.learners.begin(), now.learners.end());
+  const auto any = [this](const std::vector<NodeId>& ids) { return ids[dice.below(ids.size())]; };
+  node::MemberChange change;
+  std::string what;
+  switch (dice.below(6)) {
+    case 0: case 1:
+      if (nodes_.size() >= kMostNodes || voters.size() + learners.size() > 6) return;
+      what = "add";
+      change.add.push_back(join());
+      start(change.add.back().id);
+      up.push_back(*leading);
+      break;
+    case 2: case 3:
+      if (learners.empty() || voters.size() > 4) return;
+      what = "promote";
+      change.promote.push_back(any(learners));
+      break;
+    case 4:
+      if (voters.size() < 3 && learners.empty()) return;
+      what = "remove";
+      change.remove.push_back(dice.chance(0.3) && !learners.empty() ? any(learners) : any(voters));
+      break;
+    default:
+      if (learners.empty()) return;
+      what = "replace";
+      change.promote = learners;
+      change.remove.push_back(any(voters));
+      if (learners.size() > 1 && voters.size() > 1)
+        if (const auto other = any(voters); other != change.remove.front()) change.remove.push_back(other);
+  }
+  member(any(up))->change_members(std::move(change), *client_loop_, [this, what](Result<Index> done) {
+    if (done.ok()) ++changes_[what];
+  });
+}
+
 bool World::torment(Duration time) {
+  members_change_ = members_change_ || options_.change_members;
   for (const auto id : ids()) start(id);
   if (!run_until([this] { return leader().has_value(); })) {
     checkers.report("no leader at the start");
@@ -791,6 +881,7 @@ bool World::torment(Duration time) {
   while (scheduler.now() < until && checkers.breach().empty()) {
     run_for(dice.between(50ms, 2500ms));
     try {
+      if (options_.change_members && dice.chance(0.8)) change_members();
       if (dice.chance(0.7)) fault();
       if (dice.chance(0.4)) network.heal();
       for (auto& [id, n] : nodes_)

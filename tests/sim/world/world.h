@@ -46,6 +46,7 @@ struct WorldOptions {
   std::uint64_t retain_log_bytes = 64_KiB;
   std::uint64_t flush_every = 20;             // batches, of the state; each flush writes all of it
   bool stream = false;  // the standbys follow the primaries, and clients ask both
+  bool change_members = false;  // a torment adds, promotes, removes and replaces members of the primary
   bool end_epoch = false;  // a torment loses the primary region for good, and the standby ends the epoch
   Network::Weather weather, wan;
   standby::GovernorOptions governor;
@@ -71,6 +72,13 @@ class World {
   void wipe(NodeId id);            // crash, and the disk is replaced by an empty one
   void stop(NodeId id);            // graceful; runs until it is down
   void stop_some_time(NodeId id);  // graceful; goes on at once
+  // A node with an empty disk whose configuration lists the first members and
+  // itself; to be started, and for its group to add.
+  node::Node join(GroupRole group = GroupRole::kPrimary);
+  // Whether it is a member of its group, by what its leader holds. Where no change
+  // is expected all are.
+  bool counts(NodeId id);
+  void expect_changes() { members_change_ = true; }
   // All of a region crash, and are never started again.
   void lose(GroupRole group);
   bool lost(NodeId id) const { return nodes_.at(id).lost; }
@@ -131,6 +139,8 @@ class World {
   // The value at one node's state, without any barrier.
   std::optional<std::string> peek(NodeId id, const std::string& key);
   std::uint64_t acknowledged() const { return checkers.puts().size(); }
+  // How often a torment's changes of members were made, by what they were.
+  const std::map<std::string, int>& changes() const { return changes_; }
 
   // --- ends ---
   // Heals everything, starts all nodes, waits until all are equal (two regions:
@@ -157,6 +167,7 @@ class World {
     bool fresh = true;    // nothing on its disk yet
     bool doomed = false;  // its fatal handler ran: dies at the next event
     bool lost = false;    // never started again
+    bool late = false;    // of no list of the first start
     std::optional<Error> fatal;
     std::string open_error;
   };
@@ -177,6 +188,8 @@ class World {
   bool all_equal();
   void verify_acknowledged();
   void fault();
+  void change_members();
+  bool removed_are_quiet();
   void fault_between_regions();
   void check_streams(NodeId id);
   void check_lag();
@@ -190,7 +203,8 @@ class World {
   std::map<NodeId, Term> led_;
   std::map<NodeId, std::pair<Index, LogPoint>> stood_;  // committed and last, as checked
   Instant lag_checked_{};
-  bool wiped_ = false;
+  bool wiped_ = false, members_change_ = false;
+  std::map<std::string, int> changes_;
   bool epoch_is_to_end_ = false;
 };
 

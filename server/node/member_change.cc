@@ -1,0 +1,342 @@
+// Changes of the group's members: what its leader does, what one that was
+// removed is told, and what the other regions' groups are told (membership.h).
+#include <algorithm>
+
+#include "base/codec.h"
+#include "node/member.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr Duration kTellAgain = 1s;
+constexpr Duration kListInterval = 2s;
+constexpr std::string_view kRemovedKey = "removed";
+
+bool holds(const std::vector<NodeId>& ids, NodeId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+
+}  // namespace
+
+std::string removed_record(Index index) {
+  std::string out, at;
+  codec::put_varint(at, index.value());
+  codec::put_bytes(out, kRemovedKey);
+  codec::put_bytes(out, at);
+  return out;
+}
+
+std::optional<Index> removed_at(const std::string& superblock_extra) {
+  std::string_view in = superblock_extra, key, value;
+  while (codec::get_bytes(in, key) && codec::get_bytes(in, value))
+    if (std::uint64_t index; key == kRemovedKey && codec::get_varint(value, index)) return Index(index);
+  return std::nullopt;
+}
+
+// --- any thread ---
+
+void Member::change_members(MemberChange change, Executor& reply, Function<void(Result<Index>)> done) {
+  post_task([this, body = encode(change), &reply, done = std::move(done)]() mutable {
+    call({0, CallKind::kChange, 0, std::move(body)}, [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
+      Result<Index> result = r.ok() ? Result<Index>(Index(static_cast<std::uint64_t>(*r))) : Result<Index>(r.error());
+      context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+    });
+  });
+}
+
+void Member::member_sync(NodeId member, Executor& reply, Function<void(Result<std::uint64_t>)> done) {
+  post_task([this, member, &reply, done = std::move(done)]() mutable {
+    call({0, CallKind::kSync, static_cast<std::int64_t>(member.value()), {}},
+         [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
+           Result<std::uint64_t> result = r.ok() ? Result<std::uint64_t>(static_cast<std::uint64_t>(*r)) : Result<std::uint64_t>(r.error());
+           context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+         });
+  });
+}
+
+// --- the leader ---
+
+bool Member::answers(NodeId id) const {
+  if (id == self()) return true;
+  if (!context_.ports.link.connected(id)) return false;  // known before an election timeout is over
+  const auto peers = context_.core->status().peers;
+  // Right after its election a leader takes everybody for alive.
+  return std::any_of(peers.begin(), peers.end(), [&](const auto& p) { return p.id == id && p.active && p.rtt; });
+}
+
+Result<std::uint64_t> Member::entries_behind(NodeId id) const {
+  const auto name = "member " + std::to_string(id.value());
+  if (!membership().contains(id)) return Error{Code::kNotFound, name + " is not one of this group"};
+  if (id == self()) return std::uint64_t{0};
+  const auto raft = context_.core->status();
+  const auto peer = std::find_if(raft.peers.begin(), raft.peers.end(), [&](const auto& p) { return p.id == id; });
+  if (!answers(id) || !heard_incarnation_.contains(id))
+    return refusal(rule::kInSync, name + " does not answer the leader; start it, and see its /readyz");
+  if (peer->snapshot) return refusal(rule::kInSync, name + " is being sent a snapshot; wait for it (leewardctl member wait-sync)");
+  const auto behind = raft.commit - std::min(raft.commit, peer->match);
+  if (behind > kInSyncEntries)
+    return refusal(rule::kInSync, name + " is " + std::to_string(behind) + " entries behind the leader's commit, at most " +
+                                      std::to_string(kInSyncEntries) + " are allowed; wait for it (leewardctl member wait-sync)");
+  // Its log may hold the newest Adopt and its disk nothing of what that needs.
+  const auto report = reports_.find(id);
+  if (context_.group.adopted != Index() && (report == reports_.end() || report->second.status.applied.index < context_.group.adopted))
+    return refusal(rule::kInSync, name + " still waits for a copy of state; wait for it (leewardctl member wait-sync)");
+  return behind;
+}
+
+std::vector<Node> Member::own_members() const {
+  auto nodes = topology();
+  std::erase_if(nodes, [&](const Node& n) { return !context_.group.membership.contains(n.id); });
+  return nodes;
+}
+
+void Member::serve_sync(NodeId id, CallDone done) {
+  const auto behind = entries_behind(id);
+  if (!behind.ok()) return done(behind.error());
+  done(static_cast<std::int64_t>(*behind));
+}
+
+// A voter that goes on, to lead instead of this member; 0: none that could.
+NodeId Member::successor(const MemberChange& change) const {
+  NodeId best;
+  Index most;
+  for (const auto& peer : context_.core->status().peers) {
+    const bool can = peer.active && peer.rtt && membership().voters.contains(peer.id) && !holds(change.remove, peer.id);
+    if (!can || (best && peer.match <= most)) continue;
+    best = peer.id;
+    most = peer.match;
+  }
+  return best;
+}
+
+void Member::serve_change(std::string body, CallDone done) {
+  auto change = decode_member_change(body);
+  if (!change.ok()) return done(change.error());
+  if (!is_leader() || !context_.group.started())
+    return done(Error{Code::kUnavailable, "leeward: the leader has not committed an entry of its term yet; try again"});
+  const MemberFacts facts{membership(), context_.group, own_members(), [this](NodeId id) { return answers(id); },
+                          [this](NodeId id) { return entries_behind(id); }};
+  const auto planned = plan(*change, facts);
+  if (!planned.ok()) return done(planned.error());
+  if (holds(change->remove, self()) && successor(*change)) {
+    context_.ports.log.info("hands leadership over: it is to be removed", {{"successor", successor(*change)}});
+    handovers_.push_back({std::move(*change), context_.now() + context_.patience(), std::move(done)});
+    return;
+  }
+  std::vector<raft::Proposal> proposals;
+  for (const auto id : change->promote) {
+    const auto admitted = context_.group.admitted.find(id);
+    const auto lives = heard_incarnation_.at(id);  // else it is not in sync
+    if (admitted == context_.group.admitted.end() || admitted->second != lives)
+      proposals.push_back({EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}});
+  }
+  const auto note = planned->nodes.empty() ? std::string() : encode(MembershipNote{planned->nodes});
+  proposals.push_back({EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(planned->first, note)), {}, {}});
+  const auto first = context_.core->propose(context_.now(), proposals);
+  if (!first.ok())
+    return done(first.error().code == Code::kExists ? refusal(rule::kChangeUnderWay, first.error().message) : first.error());
+  const auto index = *first + (proposals.size() - 1);
+  context_.ports.log.info("changes the group's members", {{"index", index}, {"voters", planned->last.voters.size()},
+                                                          {"learners", planned->last.learners.size()},
+                                                          {"joint", planned->first.joint()}, {"forced", change->force}});
+  changes_.push_back({planned->last, index, context_.now() + context_.patience(), std::move(done)});
+  wake();
+}
+
+// Out of a joint membership as soon as its entry is committed, whoever began it.
+void Member::leave_joint() {
+  if (!is_leader() || !membership().joint()) return;
+  const raft::Proposal leave{EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(left(membership()))), {}, {}};
+  // Refused until then: tried again in a moment.
+  if (const auto index = context_.core->propose(context_.now(), {&leave, 1}); index.ok())
+    context_.ports.log.info("leaves the joint membership", {{"index", *index}});
+}
+
+void Member::drive_changes() {
+  const auto now = context_.now();
+  std::vector<std::pair<CallDone, Result<std::int64_t>>> over;
+  std::erase_if(changes_, [&](PendingChange& c) {
+    const bool applied = context_.applied() >= c.index;
+    const bool there = applied && context_.group.membership == c.target;
+    if (there)
+      over.emplace_back(std::move(c.done), static_cast<std::int64_t>(c.index.value()));
+    else if (c.gives_up <= now || (applied && !context_.group.membership.joint()))
+      over.emplace_back(std::move(c.done), Error{Code::kUnknown, text::kTimeout});
+    else
+      return false;
+    return true;
+  });
+  std::vector<Handover> to_pass;
+  std::erase_if(handovers_, [&](Handover& h) {
+    const auto leader = context_.leader();
+    if (h.gives_up <= now) {
+      over.emplace_back(std::move(h.done), Error{Code::kUnavailable, "leeward: no other member took the leadership over; try again"});
+      return true;
+    }
+    if (leader == self()) {
+      if (const auto to = successor(h.change)) (void)context_.core->transfer_leadership(now, to);  // under way already, or again
+      return false;
+    }
+    // The next leader takes changes when it has committed an entry of its term.
+    if (!leader || committed_.term != context_.core->term()) return false;
+    to_pass.push_back(std::move(h));
+    return true;
+  });
+  for (auto& h : to_pass) call({0, CallKind::kChange, 0, encode(h.change)}, std::move(h.done));
+  for (auto& [done, result] : over) done(std::move(result));
+}
+
+// A leader that was asked for a change and is removed by it speaks no more: that
+// it is gone is the answer.
+std::optional<Result<std::int64_t>> Member::answered_by_removal(const PendingCall& pending) const {
+  if (pending.call.kind != CallKind::kChange || !pending.sent_to || context_.group.membership.contains(pending.sent_to))
+    return std::nullopt;
+  const auto removed = context_.group.removed.find(pending.sent_to);
+  if (removed == context_.group.removed.end()) return std::nullopt;
+  const auto change = decode_member_change(pending.call.body);
+  if (change.ok() && holds(change->remove, pending.sent_to)) return static_cast<std::int64_t>(removed->second.index.value());
+  return Error{Code::kUnknown, text::kTimeout};
+}
+
+// --- those that were removed ---
+
+// True when that life of `from` was a member and is none any more: it is told,
+// and nothing that it says counts.
+bool Member::tell_if_removed(NodeId from, Incarnation incarnation, bool took_part) {
+  const auto it = context_.group.removed.find(from);
+  if (it == context_.group.removed.end()) return false;
+  const auto& removed = it->second;
+  const bool that = removed.incarnation ? removed.incarnation == incarnation
+                                        : took_part && !context_.group.membership.contains(from);
+  if (!that) return false;
+  auto& told = told_removed_[from];
+  if (told != Instant{} && context_.now() - told < kTellAgain) return true;
+  told = context_.now();
+  refresh_peers();
+  context_.send(from, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{incarnation, removed.index}));
+  return true;
+}
+
+void Member::tell_removed() {
+  for (const auto& [id, removed] : context_.group.removed) {
+    if (told_removed_.contains(id) || id == self()) continue;
+    if (const auto it = peers_.find(id); it == peers_.end()) continue;  // it will speak up
+    told_removed_[id] = context_.now();
+    refresh_peers();
+    context_.ports.log.info("a member was removed", {{"node", id}, {"index", removed.index}});
+    context_.send(id, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{removed.incarnation, removed.index}));
+  }
+  // One that has come back in another life may be told again when that ends.
+  std::erase_if(told_removed_, [&](const auto& told) { return !context_.group.removed.contains(told.first); });
+}
+
+void Member::hear_removed(NodeId from, const Frame& frame) {
+  const auto notice = decode_removed_notice(frame.body);
+  if (!notice.ok() || !context_.core || context_.removed) return;
+  if (!frame.header.lineage.known() || (own_lineage().known() && frame.header.lineage != own_lineage())) return;
+  if (group() && frame.header.group != group()) return;
+  if (notice->incarnation && notice->incarnation != context_.incarnation) return;
+  context_.ports.log.error("this member was removed from its group and serves no more: empty its directories and let it be "
+                           "added again (leewardctl member add), or stop it", {{"told_by", from}, {"index", notice->index}});
+  superblock_data_.extra += removed_record(notice->index);
+  wal_->run([this, data = superblock_data_]() -> Function<void()> {
+    const auto written = superblock_->write(data);
+    return [this, written] {
+      if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
+    };
+  });
+  retire(notice->index);
+}
+
+// From here on it says nothing to anybody but its operator.
+void Member::retire(Index removed_by) {
+  context_.removed = true;
+  const Error gone{Code::kUnavailable, text::kRemoved};
+  proposals_->refuse_waiting(gone);
+  proposals_->leader_lost();
+  reads_->end_all(gone);
+  lessor_->follow();
+  for (auto& [id, pending] : std::exchange(calls_, {})) {
+    // Who asked for just that is answered by it.
+    const auto change = pending.call.kind == CallKind::kChange ? decode_member_change(pending.call.body) : Result<MemberChange>(gone);
+    if (change.ok() && holds(change->remove, self())) pending.done(static_cast<std::int64_t>(removed_by.value()));
+    else pending.done(gone);
+  }
+  for (auto& change : std::exchange(changes_, {})) change.done(Error{Code::kUnknown, text::kTimeout});
+  for (auto& handover : std::exchange(handovers_, {})) handover.done(gone);
+  gate_.publish(ReadGate{});
+  peers_.clear();
+  context_.ports.link.set_peers({});
+  published_.reset();
+  for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+}
+
+// --- who is dialed ---
+
+// All of the topology, and of those that were removed whom there is something
+// to tell.
+void Member::refresh_peers() {
+  std::map<NodeId, std::string> wanted;
+  std::set<std::string> taken;
+  for (const auto& n : topology()) {
+    taken.insert(n.peer_address);
+    if (n.id != self()) wanted[n.id] = n.peer_address;
+  }
+  for (const auto& [id, removed] : context_.group.removed)
+    if (told_removed_.contains(id) && id != self() && !removed.peer_address.empty() && !taken.contains(removed.peer_address))
+      wanted.try_emplace(id, removed.peer_address);
+  if (wanted == peers_ && running_) return;
+  peers_ = wanted;
+  std::vector<PeerAddress> peers;
+  for (const auto& [id, address] : wanted) peers.push_back({id, address});
+  context_.ports.link.set_peers(std::move(peers));
+}
+
+// One that was added may know nobody who still is a member: it is told of the
+// group as if it had knocked.
+void Member::call_added() {
+  const auto now = context_.now();
+  if (added_called_ && now - *added_called_ < kTellAgain) return;
+  added_called_ = now;
+  for (const auto id : context_.group.named) {
+    const auto admitted = context_.group.admitted.find(id);
+    if (admitted != context_.group.admitted.end() && !admitted->second) bootstrap_->answer(id, {}, {});
+  }
+}
+
+// --- the other groups ---
+
+void Member::spread_list() {
+  if (!is_leader() || !context_.group.started() || context_.group.listed == Index()) return;
+  const auto now = context_.now();
+  if (list_spread_ && list_spread_of_ == context_.group.listed && now - *list_spread_ < kListInterval) return;
+  list_spread_ = now;
+  list_spread_of_ = context_.group.listed;
+  GroupList list{group(), context_.group.listed, {}};
+  for (const auto& n : context_.group.topology)
+    if (context_.group.membership.contains(n.id)) list.nodes.push_back(n);
+  if (list.nodes.empty()) return;
+  const auto body = encode(list);
+  for (const auto& n : topology())
+    if (!same_list(n, list.nodes.front())) context_.send(n.id, Lane::kControl, FrameType::kGroupList, body);
+}
+
+// What another group says of itself, this one commits: so a member that starts
+// knows where the others are.
+void Member::hear_list(NodeId from, const Frame& frame) {
+  auto list = decode_group_list(frame.body.view());
+  if (!list.ok() || !context_.core || !is_leader() || !context_.group.started()) return;
+  const auto& header = frame.header;
+  const bool theirs = std::any_of(list->nodes.begin(), list->nodes.end(), [&](const Node& n) { return n.id == from; });
+  if (header.lineage != own_lineage() || header.group != list->group || list->group == group() || !theirs) return;
+  const auto known = context_.group.others_listed.find(list->group);
+  if (known != context_.group.others_listed.end() && known->second >= list->listed) return;
+  const auto now = context_.now();
+  if (list_proposed_ && now - *list_proposed_ < kListInterval) return;
+  list_proposed_ = now;
+  const raft::Proposal take{EntryKind::kOtherMembers, Epoch(), 0, frame.body, {}, {}};
+  const auto index = context_.core->propose(now, {&take, 1});
+  context_.ports.log.info("the members of another region have changed", {{"told_by", from}, {"nodes", list->nodes.size()},
+                                                                          {"proposed", index.ok()}});
+  wake();
+}
+
+}  // namespace leeward::node

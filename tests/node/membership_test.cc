@@ -1,0 +1,435 @@
+// Members that come, go and change places.
+#include "support.h"
+
+namespace leeward::node {
+namespace {
+
+struct Members : Fixture {
+  void SetUp() override {
+    make();
+    w().expect_changes();
+    start_all();
+    puts(10);
+    w().run_for(1s);
+  }
+  Result<Index> change(NodeId through, MemberChange wanted) {
+    auto answer = std::make_shared<Answer<Index>>();
+    w().member(through)->change_members(std::move(wanted), w().client_loop(), [answer](Result<Index> r) { answer->result = r; });
+    EXPECT_TRUE(w().run_until([&] { return answer->result.has_value(); })) << w().checkers.breach();
+    return *answer->result;
+  }
+  Result<Index> change(MemberChange wanted) { return change(*w().leader(), std::move(wanted)); }
+  Result<Index> promote(NodeId id) { return change({.promote = {id}}); }
+  Result<Index> remove(NodeId id, bool force = false) { return change({.remove = {id}, .force = force}); }
+  Result<std::uint64_t> sync(NodeId id) {
+    auto answer = std::make_shared<Answer<std::uint64_t>>();
+    w().member(*w().leader())->member_sync(id, w().client_loop(), [answer](Result<std::uint64_t> r) { answer->result = r; });
+    EXPECT_TRUE(w().run_until([&] { return answer->result.has_value(); })) << w().checkers.breach();
+    return *answer->result;
+  }
+  bool in_sync(NodeId id) {
+    for (int i = 0; i < 100; ++i) {
+      if (sync(id).ok()) return true;
+      w().run_for(100ms);
+    }
+    return false;
+  }
+  // Added, started and caught up, as a learner.
+  NodeId learner(GroupRole group = GroupRole::kPrimary) {
+    const auto node = w().join(group);
+    const auto added = change(*w().leader(group), {.add = {node}});
+    EXPECT_TRUE(added.ok()) << added.error().message;
+    w().start(node.id);
+    return node.id;
+  }
+  NodeId voter() {
+    const auto id = learner();
+    EXPECT_TRUE(in_sync(id)) << sync(id).error().message;
+    const auto promoted = promote(id);
+    EXPECT_TRUE(promoted.ok()) << promoted.error().message;
+    return id;
+  }
+  std::set<NodeId> voters() { return w().member(*w().leader())->membership().voters; }
+  MemberState state(NodeId id) { return w().member(id)->status().state; }
+  bool knows(NodeId who, NodeId whom) {
+    for (const auto& m : w().member(who)->status().members)
+      if (m.id == whom) return true;
+    return false;
+  }
+  bool refused(const Result<Index>& result, const char* rule) { return !result.ok() && refused_by(result.error(), rule); }
+  bool told_removed(NodeId id) {
+    return w().run_until([&] { return state(id) == MemberState::kRemoved; });
+  }
+};
+
+TEST_F(Members, OneThatIsAddedFollowsAsALearnerAndVotesWhenItIsPromoted) {
+  const auto node = w().join();
+  ASSERT_TRUE(change(follower(), {.add = {node}}).ok());
+  for (const auto id : {kOne, kTwo, kThree})
+    EXPECT_TRUE(w().run_until([&] { return knows(id, node.id); })) << id.value();
+  EXPECT_TRUE(w().member(kOne)->membership().learners.contains(node.id));
+  w().start(node.id);
+  ASSERT_TRUE(w().run_until([&] { return state(node.id) == MemberState::kLearner && admitted(node.id); }))
+      << w().member(node.id)->status().waiting_for;
+  ASSERT_TRUE(in_sync(node.id));
+  const auto promoted = promote(node.id);
+  ASSERT_TRUE(promoted.ok()) << promoted.error().message;
+  EXPECT_TRUE(voters().contains(node.id));
+  // Its vote counts: two of the first three are not enough of four, with it they are.
+  w().crash(follower());
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, WhereANewMemberIsSurvivesARestartOfAll) {
+  const auto fourth = voter();
+  for (const auto id : w().ids()) w().crash(id);
+  // Two of the old and the new one, whom no file of theirs names.
+  start({kOne, kTwo, fourth});
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, OneThatIsNotInSyncIsNotPromotedAndTheRefusalSaysHowFarItIs) {
+  const auto node = w().join();
+  ASSERT_TRUE(change({.add = {node}}).ok());
+  const auto early = promote(node.id);
+  ASSERT_TRUE(refused(early, rule::kInSync)) << early.error().message;
+  EXPECT_NE(early.error().message.find("does not answer"), std::string::npos) << early.error().message;
+  w().start(node.id);
+  ASSERT_TRUE(in_sync(node.id));
+  w().crash(node.id);
+  w().run_for(3s);
+  EXPECT_TRUE(refused(promote(node.id), rule::kInSync));
+  EXPECT_TRUE(refused(promote(kOne), rule::kLearner));
+  EXPECT_EQ(promote(NodeId(99)).error().code, Code::kNotFound);
+}
+
+TEST_F(Members, OneThatIsRemovedIsToldAndServesNobodyNowAndAfterARestart) {
+  const auto gone = follower();
+  const auto removed = remove(gone);
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  ASSERT_TRUE(told_removed(gone));
+  EXPECT_NE(w().member(gone)->status().waiting_for.find("removed"), std::string::npos);
+  const auto outcome = put(gone, "a", "b");
+  EXPECT_EQ(outcome.end, Outcome::End::kNotApplied);
+  EXPECT_NE(outcome.error.message.find("removed"), std::string::npos) << outcome.error.message;
+  auto read = w().read(gone, "a");
+  ASSERT_TRUE(w().run_until([&] { return read->ended; }));
+  EXPECT_FALSE(read->confirmed.ok());
+  const auto term = w().member(*w().leader())->term();
+  w().kill(gone);
+  w().start(gone);
+  w().run_for(10s);
+  EXPECT_EQ(state(gone), MemberState::kRemoved);
+  EXPECT_EQ(w().member(*w().leader())->term(), term) << "it disturbs nobody";
+  EXPECT_FALSE(knows(*w().leader(), gone));
+  puts(3);
+}
+
+TEST_F(Members, OneThatWasDownWhenItWasRemovedIsToldWhenItComesBack) {
+  const auto gone = follower();
+  w().crash(gone);
+  w().run_for(3s);
+  ASSERT_TRUE(remove(gone).ok());
+  puts(5);
+  const auto term = w().member(*w().leader())->term();
+  w().start(gone);
+  ASSERT_TRUE(told_removed(gone));
+  w().run_for(5s);
+  EXPECT_EQ(w().member(*w().leader())->term(), term) << "it disturbs nobody";
+  puts(3);
+}
+
+TEST_F(Members, ALeaderThatRemovesItselfHandsItsLeadershipOverFirst) {
+  const auto leader = *w().leader();
+  const auto term = w().member(leader)->term();
+  const auto removed = change(leader, {.remove = {leader}});
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != leader; }));
+  EXPECT_EQ(w().member(*w().leader())->term(), term + 1) << "one election, which it asked for";
+  EXPECT_EQ(voters().size(), 2u);
+  ASSERT_TRUE(told_removed(leader));
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, WhoAskedForTheLeadersRemovalThroughAnotherMemberIsAnswered) {
+  const auto leader = *w().leader(), through = follower();
+  const auto removed = change(through, {.remove = {leader}});
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  const auto again = change(through, {.remove = {leader}});
+  EXPECT_EQ(again.error().code, Code::kNotFound);
+  EXPECT_TRUE(refused(change(through, {.promote = {through}}), rule::kLearner)) << "a refusal travels, too";
+}
+
+TEST_F(Members, WhatWouldLeaveNoHealthyMajorityIsRefusedUnlessForced) {
+  const auto down = follower();
+  NodeId other;
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != down && id != *w().leader()) other = id;
+  w().crash(down);
+  w().run_for(3s);
+  const auto refusal = remove(other);
+  ASSERT_TRUE(refused(refusal, rule::kQuorum)) << refusal.error().message;
+  EXPECT_NE(refusal.error().message.find("--force"), std::string::npos);
+  EXPECT_EQ(voters().size(), 3u);
+  // Removing the dead one is what helps.
+  const auto removed = remove(down);
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  puts(3);
+}
+
+// Then either set may win: who leads next may never have heard of the change.
+TEST_F(Members, AForcedRemovalHoldsTheGroupUpUntilThereIsAMajorityAgain) {
+  const auto down = follower();
+  NodeId other;
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != down && id != *w().leader()) other = id;
+  w().crash(down);
+  w().run_for(3s);
+  const auto forced = remove(other, true);
+  ASSERT_FALSE(forced.ok());
+  EXPECT_EQ(forced.error().code, Code::kUnknown) << forced.error().message;
+  EXPECT_FALSE(w().leader());
+  w().start(down);
+  ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); })) << w().checkers.breach();
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, TheLastVoterStays) {
+  ASSERT_TRUE(remove(follower()).ok());
+  for (const auto id : voters())
+    if (id != *w().leader()) {
+      const auto removed = remove(id);
+      ASSERT_TRUE(removed.ok()) << removed.error().message;
+      break;
+    }
+  ASSERT_EQ(voters().size(), 1u);
+  EXPECT_TRUE(refused(remove(*w().leader()), rule::kLastVoter));
+  puts(3);
+}
+
+TEST_F(Members, ADeadMemberIsReplacedInOneStep) {
+  const auto dead = follower();
+  w().crash(dead);
+  const auto fresh = learner();
+  ASSERT_TRUE(in_sync(fresh));
+  const auto replaced = change({.promote = {fresh}, .remove = {dead}});
+  ASSERT_TRUE(replaced.ok()) << replaced.error().message;
+  const auto now = w().member(*w().leader())->membership();
+  EXPECT_FALSE(now.joint());
+  EXPECT_EQ(now.voters.size(), 3u);
+  EXPECT_TRUE(now.voters.contains(fresh) && !now.voters.contains(dead));
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, AllAreReplacedInOneStepTheLeaderToo) {
+  const std::set<NodeId> fresh = {learner(), learner(), learner()};
+  MemberChange wanted{.remove = {kOne, kTwo, kThree}};
+  for (const auto id : fresh) {
+    ASSERT_TRUE(in_sync(id));
+    wanted.promote.push_back(id);
+  }
+  const auto replaced = change(wanted);
+  // Its old leader has nobody of the old set to hand over to: it answers, or the end is not known.
+  EXPECT_TRUE(replaced.ok() || replaced.error().code == Code::kUnknown) << replaced.error().message;
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && fresh.contains(*w().leader()) && voters() == fresh; })) << w().checkers.breach();
+  for (const auto id : {kOne, kTwo, kThree}) EXPECT_TRUE(told_removed(id)) << id.value();
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// Whoever leads next ends what was begun, and the votes of both sets count until then.
+TEST_F(Members, AJointChangeIsEndedByTheNextLeaderWhenItsLeaderDies) {
+  const auto fresh = learner();
+  ASSERT_TRUE(in_sync(fresh));
+  const auto leader = *w().leader(), old = follower();
+  w().member(leader)->change_members({.promote = {fresh}, .remove = {old}}, w().client_loop(), [](Result<Index>) {});
+  ASSERT_TRUE(w().run_until([&] { return w().member(leader)->membership().joint() &&
+                                         w().member(fresh)->membership().joint(); }));
+  w().kill(leader);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && !w().member(*w().leader())->membership().joint(); })) << w().checkers.breach();
+  w().start(leader);
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, ASecondChangeIsRefusedUntilTheFirstIsCommitted) {
+  const auto leader = *w().leader();
+  const auto one = w().join(), two = w().join();
+  // Nobody acknowledges: the first one stands uncommitted.
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != leader) w().hang_disk(id, true);
+  auto first = std::make_shared<Answer<Index>>();
+  w().member(leader)->change_members({.add = {one}}, w().client_loop(), [first](Result<Index> r) { first->result = r; });
+  ASSERT_TRUE(w().run_until([&] { return w().member(leader)->membership().contains(one.id); }));
+  const auto second = change(leader, {.add = {two}});
+  EXPECT_TRUE(refused(second, rule::kChangeUnderWay)) << second.error().message;
+  for (const auto id : {kOne, kTwo, kThree}) w().hang_disk(id, false);
+  ASSERT_TRUE(w().run_until([&] { return first->result.has_value(); }));
+  EXPECT_TRUE(first->result->ok()) << first->result->error().message;
+  EXPECT_TRUE(change({.add = {two}}).ok());
+}
+
+TEST_F(Members, ANewLeaderTakesNoChangeBeforeItHasCommittedAnEntryOfItsTerm) {
+  const auto leader = *w().leader();
+  const auto node = w().join();
+  NodeId next, third;
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != leader) (next ? third : next) = id;
+  w().kill(leader);
+  ASSERT_TRUE(w().run_until([&] {
+    for (const auto id : {next, third})
+      if (w().member(id)->leads()) return true;
+    return false;
+  }));
+  const auto led = w().member(next)->leads() ? next : third;
+  ASSERT_FALSE(w().member(led)->is_leader()) << "its first entry is not committed yet";
+  std::optional<Result<Index>> answer;
+  w().member(led)->change_members({.add = {node}}, w().client_loop(), [&](Result<Index> r) { answer = r; });
+  ASSERT_TRUE(w().run_until([&] { return answer.has_value(); }));
+  ASSERT_FALSE(answer->ok());
+  EXPECT_EQ(answer->error().code, Code::kUnavailable) << answer->error().message;
+}
+
+TEST_F(Members, AnIdAnAddressOrARegionThatIsTakenIsRefused) {
+  auto node = w().join();
+  auto wrong = node;
+  wrong.id = kTwo;
+  EXPECT_EQ(change({.add = {wrong}}).error().code, Code::kExists);
+  wrong = node;
+  wrong.peer_address = "10.0.0.2:2380";
+  EXPECT_TRUE(refused(change({.add = {wrong}}), rule::kTaken));
+  for (const std::string address : {"", "nowhere", ":2380", "host:"}) {
+    wrong.peer_address = address;
+    EXPECT_EQ(change({.add = {wrong}}).error().code, Code::kInvalid) << address;
+  }
+  EXPECT_EQ(change({.remove = {NodeId(77)}}).error().code, Code::kNotFound);
+  EXPECT_EQ(change(MemberChange{}).error().code, Code::kInvalid);
+}
+
+// The life that was removed never comes back; the id does, on an empty disk.
+TEST_F(Members, ARemovedIdComesBackOnAnEmptyDiskOnlyWhenItIsAddedAgain) {
+  const auto gone = follower();
+  w().crash(gone);
+  w().run_for(3s);
+  ASSERT_TRUE(remove(gone).ok());
+  Node again;
+  again.id = gone;
+  again.peer_address = "10.0.0." + std::to_string(gone.value()) + ":2380";
+  ASSERT_TRUE(change({.add = {again}}).ok());
+  w().start(gone);
+  ASSERT_TRUE(told_removed(gone)) << "with its old disk it is the one that was removed";
+  w().wipe(gone);
+  w().start(gone);
+  ASSERT_TRUE(in_sync(gone)) << sync(gone).error().message;
+  const auto promoted = promote(gone);
+  ASSERT_TRUE(promoted.ok()) << promoted.error().message;
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, ANewMemberFindsALeaderThatItsFileDoesNotName) {
+  const auto fourth = voter();
+  auto removed = remove(*w().leader());
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  for (int i = 0; i < 5 && *w().leader() != fourth; ++i) {
+    w().member(fourth)->transfer_leadership(fourth);
+    w().member(*w().leader())->transfer_leadership(fourth);
+    ASSERT_TRUE(w().run_until([&] { return w().leader() == fourth; }, 5s) || w().leader());
+  }
+  ASSERT_EQ(*w().leader(), fourth);
+  const auto fifth = learner();
+  EXPECT_TRUE(in_sync(fifth)) << sync(fifth).error().message;
+}
+
+TEST_F(Members, ANewMemberWhoseFileNamesNobodyWhoIsOneStillIsCalledByItsGroup) {
+  std::set<NodeId> fresh = {learner(), learner(), learner()};
+  MemberChange all{.remove = {kOne, kTwo, kThree}};
+  for (const auto id : fresh) {
+    ASSERT_TRUE(in_sync(id));
+    all.promote.push_back(id);
+  }
+  (void)change(all);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && fresh.contains(*w().leader()); })) << w().checkers.breach();
+  for (const auto id : {kOne, kTwo, kThree}) w().crash(id);
+  const auto next = learner();
+  EXPECT_TRUE(in_sync(next)) << w().member(next)->status().waiting_for;
+}
+
+TEST_F(Members, ANewMemberThatIsFarBehindComesBySnapshot) {
+  for (int round = 0; round < 30; ++round) puts(20);
+  w().run_for(2s);
+  ASSERT_GT(w().member(*w().leader())->log().base().index, Index(1)) << "the log does not reach down";
+  const auto fourth = voter();
+  EXPECT_TRUE(voters().contains(fourth));
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, AMemberIsLookedForWhereTheGroupWasToldLast) {
+  const auto moved = follower();
+  Node there;
+  there.id = moved;
+  there.peer_address = "10.1.1.9:2380";
+  ASSERT_TRUE(change({.move = {there}}).ok());
+  w().run_for(1s);
+  for (const auto id : {kOne, kTwo, kThree})
+    for (const auto& m : w().member(id)->topology())
+      if (m.id == moved) EXPECT_EQ(m.peer_address, "10.1.1.9:2380");
+}
+
+struct MembersOfTwoRegions : Members {
+  void SetUp() override {
+    WorldOptions o;
+    o.standbys = 3;
+    o.stream = true;
+    make(o);
+    start_all();
+    puts(10);
+    ASSERT_TRUE(w().run_until([&] { return w().leader(GroupRole::kStandby) && w().caught_up(); })) << w().checkers.breach();
+  }
+};
+
+TEST_F(MembersOfTwoRegions, EachRegionLearnsWhoTheMembersOfTheOtherAreAndKeepsIt) {
+  const auto active = learner(), standby = learner(GroupRole::kStandby);
+  const NodeId afar(5);
+  ASSERT_TRUE(w().run_until([&] { return knows(afar, active) && knows(kOne, standby); })) << w().checkers.breach();
+  w().crash(afar);
+  w().network.cut_regions("east", "west");
+  w().start(afar);
+  EXPECT_TRUE(w().run_until([&] { return knows(afar, active); })) << "it is in its own log";
+  w().network.heal_regions();
+  ASSERT_TRUE(w().run_until([&] { return w().caught_up(); })) << w().checkers.breach();
+  const auto removed = remove(active);
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  EXPECT_TRUE(w().run_until([&] { return !knows(afar, active); }));
+}
+
+TEST_F(MembersOfTwoRegions, AStandbyRegionGoesOnWithOtherMembersAndIsFollowedByTheOther) {
+  const GroupRole west = GroupRole::kStandby;
+  std::vector<NodeId> fresh;
+  for (int i = 0; i < 2; ++i) fresh.push_back(learner(west));
+  for (const auto id : fresh) {
+    ASSERT_TRUE(w().run_until([&] {
+      const auto promoted = change(*w().leader(west), {.promote = {id}});
+      return promoted.ok();
+    })) << w().checkers.breach();
+  }
+  EXPECT_EQ(w().member(*w().leader(west))->membership().voters.size(), 5u);
+  for (const NodeId id : {NodeId(4), NodeId(5), NodeId(6)}) {
+    const auto removed = change(*w().leader(west), {.remove = {id}});
+    ASSERT_TRUE(removed.ok()) << id.value() << ": " << removed.error().message;
+    ASSERT_TRUE(told_removed(id)) << id.value();
+    ASSERT_TRUE(w().run_until([&] { return w().leader(west).has_value(); }));
+  }
+  puts(5);
+  ASSERT_TRUE(w().run_until([&] { return w().caught_up(); })) << w().standing();
+  const auto status = w().member(*w().leader(west))->status();
+  for (const auto& check : status.group_eligibility) EXPECT_EQ(check.detail.find("of 3"), std::string::npos) << check.check << ": " << check.detail;
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+}  // namespace
+}  // namespace leeward::node
