@@ -100,7 +100,7 @@ Result<void> member_move_leader(const Server& server, const Output& output, std:
     }
     const bool elsewhere = answer.error().message.find("not leader") != std::string::npos || exit_code(answer.error()) == kUnreachable;
     if (answer.error().message.find("bad leader transferee") != std::string::npos)
-      return Error{Code::kPermission, "member " + std::to_string(id) + " cannot lead: it is no voter of this group, or not up; "
+      return Error{Code::kPermission, "member " + std::to_string(id) + " cannot lead: it is no voter of this group, not up, or was paused or isolated; "
                                       "leewardctl member list and cluster status show who is"};
     if (!elsewhere) return answer.error();
     if (exit_code(answer.error()) != kUnreachable) last = Error{Code::kOverloaded, "the leader changed meanwhile; try again"};

@@ -13,20 +13,18 @@ constexpr int kAttempts = 3;  // a log is shortened while it is read
 
 const Error kBusy{Code::kUnavailable, "leeward: another change of this member is under way; try again in a moment"};
 
-// Every entry that is kept chains on the one before it; the log's reader has
-// checked the bytes.
-Result<void> check_log(const LogView& log) {
+// Every entry that the disk holds chains on the one before it; the log's reader
+// has checked the bytes. What is not on the disk yet is no matter of it.
+Result<void> check_log(const LogStore& log) {
   for (int attempt = 1;; ++attempt) {
     const auto base = log.base();
     const auto last = log.last().index;
     auto before = base.position;
     Result<void> result;
     for (Index at = base.index + 1; at <= last && result.ok();) {
-      const auto read = log.read(at, last + 1, kReadBytes);
-      if (!read.ok() || read->empty()) {
-        result = read.ok() ? Error{Code::kCorrupt, "the log ends early"} : read.error();
-        break;
-      }
+      const auto read = log.read_stored(at, last + 1, kReadBytes);
+      if (!read.ok()) result = read.error();
+      if (!read.ok() || read->empty()) break;
       for (const auto& e : *read) {
         if (!chains(before, e)) {
           result = Error{Code::kCorrupt, "log entry " + std::to_string(e.index.value()) + " does not chain on the one before it"};
@@ -125,6 +123,9 @@ void Member::take_standing(Standing standing, StandingDone done) {
     context_.ports.log.warn(kNow[static_cast<int>(standing.kind)], {{"reason", standing.reason}});
     standing_ = std::move(standing);
     if (context_.core) context_.core->set_may_lead(!stands_aside());
+    // At once: who leads next is not to hand it back.
+    reported_.reset();
+    send_reports();
     if (stands_aside() && context_.is_leader()) {
       steps_aside_ = StepsAside{context_.now(), {}};
       steps_aside_->done.push_back(std::move(done));

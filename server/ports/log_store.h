@@ -18,6 +18,12 @@ class LogStore : public LogView {
  public:
   virtual HardState hard_state() const = 0;
 
+  // As read(), but of what the disk holds, past what is kept in memory, to find
+  // out whether it holds it. Any thread. Empty where nothing is written yet.
+  virtual Result<std::vector<Entry>> read_stored(Index from, Index to, std::size_t max_bytes) const {
+    return read(from, to, max_bytes);
+  }
+
   // Buffers entries. The first may overwrite: everything at and after its index
   // is void from then on. It must chain on the entry before it.
   virtual Result<void> append(std::span<const Entry> entries) = 0;

@@ -86,6 +86,23 @@ Result<std::vector<Entry>> SegmentedLog::read(Index from, Index to, std::size_t 
   return read_files(from, where);
 }
 
+Result<std::vector<Entry>> SegmentedLog::read_stored(Index from, Index to, std::size_t max_bytes) const {
+  std::vector<std::pair<std::shared_ptr<Segment>, Location>> where;
+  {
+    std::lock_guard lock(mutex_);
+    if (from <= base_.index) return Error{Code::kCompacted, "entry " + text(from) + " is no longer in the log"};
+    std::size_t total = 0;
+    for (Index i = from; i < to && i - base_.index - 1 < index_.size(); ++i) {
+      const Location& at = index_[i - base_.index - 1];
+      total += at.length;
+      if (total > max_bytes && !where.empty()) break;
+      where.emplace_back(segments_.at(at.segment), at);
+    }
+  }
+  if (where.empty()) return std::vector<Entry>();
+  return read_files(from, where);
+}
+
 // Reads runs of records that lie in one segment with one call each.
 Result<std::vector<Entry>> SegmentedLog::read_files(
     Index from, const std::vector<std::pair<std::shared_ptr<Segment>, Location>>& where) const {

@@ -48,6 +48,7 @@ class SegmentedLog final : public LogStore {
   LogPoint last() const override;
   Result<std::vector<Entry>> read(Index from, Index to, std::size_t max_bytes) const override;
   Result<LogPoint> point(Index index) const override;
+  Result<std::vector<Entry>> read_stored(Index from, Index to, std::size_t max_bytes) const override;
 
   HardState hard_state() const override;
   // Nothing is taken unless all chain: kCorrupt; kInvalid for an index outside

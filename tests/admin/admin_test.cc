@@ -239,11 +239,11 @@ TEST_F(AdminTest, ANodeFarBehindInApplyingIsNotReady) {
 TEST_F(AdminTest, VerboseListsEveryCheckAndExcludeLeavesSomeOut) {
   status().leader = NodeId();
   EXPECT_EQ(body("/readyz?verbose"),
-            "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]storage ok\n[+]integrity ok\n[-]raft failed: no leader is known in term 8\n"
+            "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]isolated ok\n[+]storage ok\n[+]integrity ok\n[-]raft failed: no leader is known in term 8\n"
             "[+]apply ok\nreadyz check failed\n");
   EXPECT_EQ(code("/readyz?exclude=raft"), 200);
   EXPECT_EQ(body("/readyz?verbose&exclude=raft&exclude=apply"),
-            "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]storage ok\n[+]integrity ok\n[+]raft excluded: ok\n[+]apply excluded: ok\nreadyz check passed\n");
+            "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]isolated ok\n[+]storage ok\n[+]integrity ok\n[+]raft excluded: ok\n[+]apply excluded: ok\nreadyz check passed\n");
   EXPECT_EQ(code("/health?exclude=raft"), 200);
 }
 

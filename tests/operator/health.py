@@ -38,7 +38,7 @@ def every_health_path_answers_as_its_place_asks():
 
 def verbose_exclude_and_single_checks():
     node = shared().standby[0]
-    checks = ("started", "stopping", "fenced", "storage", "integrity", "raft", "stream", "apply")
+    checks = ("started", "stopping", "fenced", "isolated", "storage", "integrity", "raft", "stream", "apply")
     for port in (node.admin, node.metrics):
         _, _, body = ask(port, "/readyz?verbose")
         for check in checks:
