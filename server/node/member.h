@@ -173,6 +173,7 @@ class Member final : public Service, public Group {
   void time_append(const raft::Message& reply);
   void on_consensus(NodeId from, const Frame& frame);
   void on_control(NodeId from, const Frame& frame);
+  bool of_own_group(NodeId from, const FrameHeader& header) const;
   bool may_speak_raft(NodeId from, const FrameHeader& header);
   void on_report(NodeId from, const Frame& frame);
 
@@ -372,6 +373,7 @@ class Member final : public Service, public Group {
   struct HeardReport {
     MemberStatus status;
     Instant at{};
+    bool same_group = false;
   };
   std::map<NodeId, HeardReport> reports_;
   std::optional<Instant> reported_, published_, stored_, sweep_since_;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr Duration kTellAgain = 1s;
 constexpr Duration kListInterval = 2s;
+constexpr Duration kHeardLately = 10s;
 constexpr std::string_view kRemovedKey = "removed";
 
 bool holds(const std::vector<NodeId>& ids, NodeId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
@@ -271,8 +272,8 @@ void Member::retire(Index removed_by) {
 
 // --- who is dialed ---
 
-// All of the topology, and of those that were removed whom there is something
-// to tell.
+// All of the topology; members that this log does not name yet, by their own
+// word; and of those that were removed whom there is something to tell.
 void Member::refresh_peers() {
   std::map<NodeId, std::string> wanted;
   std::set<std::string> taken;
@@ -280,6 +281,10 @@ void Member::refresh_peers() {
     taken.insert(n.peer_address);
     if (n.id != self()) wanted[n.id] = n.peer_address;
   }
+  for (const auto& [id, heard] : reports_)
+    if (heard.same_group && context_.now() - heard.at < kHeardLately && !heard.status.peer_address.empty() &&
+        !taken.contains(heard.status.peer_address))
+      wanted.try_emplace(id, heard.status.peer_address);
   for (const auto& [id, removed] : context_.group.removed)
     if (told_removed_.contains(id) && id != self() && !removed.peer_address.empty() && !taken.contains(removed.peer_address))
       wanted.try_emplace(id, removed.peer_address);

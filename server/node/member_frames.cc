@@ -1,4 +1,6 @@
 // What arrives from other nodes, by lane and type.
+#include <algorithm>
+
 #include "node/member.h"
 
 namespace leeward::node {
@@ -29,13 +31,22 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
     return;
   }
   if (tell_if_removed(from, header.incarnation, true)) return;
-  if (!membership().contains(from) && !bootstrap_->in_own_list(from)) return;
+  if (!of_own_group(from, header)) return;
   heard_incarnation_[from] = header.incarnation;
   hear_start(from, header);
   if (lane == Lane::kBulk) return on_bulk(from, *frame);
   if (lane == Lane::kConsensus) return on_consensus(from, *frame);
   const auto it = lane_handlers_.find(lane);
   if (it != lane_handlers_.end()) it->second(from, lane, std::move(bytes));
+}
+
+// A leader may be one that this member's log does not name yet.
+bool Member::of_own_group(NodeId from, const FrameHeader& header) const {
+  if (membership().contains(from) || bootstrap_->in_own_list(from)) return true;
+  if (group()) return header.group == group();
+  const auto nodes = topology();
+  const auto find = [&](NodeId id) { return std::find_if(nodes.begin(), nodes.end(), [id](const Node& n) { return n.id == id; }); };
+  return find(from) != nodes.end() && find(self()) != nodes.end() && same_list(*find(from), *find(self()));
 }
 
 // A voter that lost its storage has forgotten its vote and what it has
@@ -143,7 +154,7 @@ void Member::on_control(NodeId from, const Frame& frame) {
 void Member::on_report(NodeId from, const Frame& frame) {
   auto status = decode_member_status(frame.body);
   if (!status.ok() || status->id != from) return;
-  reports_[from] = {std::move(*status), context_.now()};
+  reports_[from] = {std::move(*status), context_.now(), group() && frame.header.group == group()};
 }
 
 }  // namespace leeward::node

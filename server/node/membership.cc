@@ -141,12 +141,6 @@ Result<MemberChange> decode_member_change(std::string_view in) {
   return change;
 }
 
-Error refusal(const char* rule, std::string why) { return {Code::kRefused, std::string(rule) + ": " + std::move(why)}; }
-
-bool refused_by(const Error& error, const char* rule) {
-  return error.code == Code::kRefused && error.message.starts_with(std::string(rule) + ": ");
-}
-
 raft::Membership left(const raft::Membership& joint) {
   auto after = joint;
   after.outgoing.clear();

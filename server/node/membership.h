@@ -51,8 +51,10 @@ inline constexpr const char* kTaken = "taken";        // an id or address that a
 inline constexpr const char* kRegion = "region";
 }  // namespace rule
 // Whether `error` is a refusal by that rule.
-bool refused_by(const Error& error, const char* rule);
-Error refusal(const char* rule, std::string why);
+inline bool refused_by(const Error& error, const char* rule) {
+  return error.code == Code::kRefused && error.message.starts_with(std::string(rule) + ": ");
+}
+inline Error refusal(const char* rule, const std::string& why) { return {Code::kRefused, std::string(rule) + ": " + why}; }
 
 // What a leader knows of its members.
 struct MemberFacts {

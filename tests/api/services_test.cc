@@ -470,6 +470,82 @@ TEST_F(Service, ReflectionTellsWhatIsSpoken) {
   EXPECT_TRUE(call->status && call->status->ok());
 }
 
+TEST_F(Service, ChangesOfMembersNeedTheOperatorAndReachTheMemberAsAsked) {
+  leeward::v1::MemberChangeRequest request;
+  request.add_add()->set_id(4);
+  request.mutable_add(0)->set_peer_address("http://h:2380");
+  request.add_promote(5);
+  request.add_remove(1);
+  const auto as = [&](bool socket, const leeward::v1::MemberChangeRequest& what) {
+    auto call = make("/leeward.v1.Operations/MemberChange");
+    call->identity.unix_socket = socket;
+    return run(call, what.SerializeAsString());
+  };
+  EXPECT_EQ(as(false, request)->status->code, GrpcCode::kPermissionDenied);
+  EXPECT_TRUE(node->changes.empty());
+  EXPECT_EQ(parsed<leeward::v1::MemberChangeResponse>(as(true, request)->sent.at(0)).index(), 77u);
+  ASSERT_EQ(node->changes.size(), 1u);
+  EXPECT_EQ(node->changes[0].add.at(0).peer_address, "h:2380");
+  EXPECT_EQ(node->changes[0].promote, (std::vector<NodeId>{NodeId(5)}));
+  EXPECT_EQ(node->changes[0].remove, (std::vector<NodeId>{NodeId(1)}));
+  request.add_remove(0);
+  EXPECT_EQ(as(true, request)->status->code, GrpcCode::kInvalidArgument);
+  request.clear_remove();
+  // What may have been done is not tried again elsewhere by who asked.
+  node->change_failure = Error{Code::kUnknown, "etcdserver: request timed out"};
+  EXPECT_EQ(as(true, request)->status->code, GrpcCode::kDeadlineExceeded);
+}
+
+TEST_F(Service, EtcdsChangesOfMembersAreAnsweredInItsWords) {
+  options_.insecure = true;
+  begin();
+  MemberRemoveRequest remove;
+  remove.set_id(2);
+  MemberPromoteRequest promote;
+  promote.set_id(4);
+  MemberUpdateRequest update;
+  update.set_id(3);
+  update.add_peerurls("http://h:9");
+  EXPECT_TRUE(run(make("/etcdserverpb.Cluster/MemberRemove"), remove.SerializeAsString())->status->ok());
+  EXPECT_TRUE(run(make("/etcdserverpb.Cluster/MemberPromote"), promote.SerializeAsString())->status->ok());
+  EXPECT_TRUE(run(make("/etcdserverpb.Cluster/MemberUpdate"), update.SerializeAsString())->status->ok());
+  ASSERT_EQ(node->changes.size(), 3u);
+  EXPECT_EQ(node->changes[0].remove.at(0), NodeId(2));
+  EXPECT_EQ(node->changes[1].promote.at(0), NodeId(4));
+  EXPECT_EQ(node->changes[2].move.at(0).peer_address, "h:9");
+  const auto says = [&](Error why) {
+    node->change_failure = std::move(why);
+    return run(make("/etcdserverpb.Cluster/MemberPromote"), promote.SerializeAsString())->status->message;
+  };
+  namespace rule = node::rule;
+  EXPECT_EQ(says({Code::kNotFound, "x"}), "etcdserver: member not found");
+  EXPECT_EQ(says(node::refusal(rule::kInSync, "x")), "etcdserver: can only promote a learner member which is in sync with leader");
+  EXPECT_EQ(says(node::refusal(rule::kLearner, "x")), "etcdserver: can only promote a learner member");
+  EXPECT_EQ(says(node::refusal(rule::kQuorum, "x")), "etcdserver: unhealthy cluster");
+  EXPECT_EQ(says(node::refusal(rule::kTaken, "x")), "etcdserver: Peer URLs already exists");
+  EXPECT_EQ(says(node::refusal(rule::kChangeUnderWay, "x")), "change_under_way: x");
+  update.add_peerurls("http://h:10");
+  EXPECT_EQ(run(make("/etcdserverpb.Cluster/MemberUpdate"), update.SerializeAsString())->status->message, "etcdserver: given member URLs are invalid");
+}
+
+TEST_F(Service, ARemovedMemberEndsItsStreamsAndAnswersItsOperatorOnly) {
+  auto watch = make("/etcdserverpb.Watch/Watch");
+  services->start(watch);
+  services->end_streams(kMemberRemoved);
+  loop.run();
+  ASSERT_TRUE(watch->status);
+  EXPECT_EQ(watch->status->code, GrpcCode::kUnavailable);
+  node->info.state = MemberState::kRemoved;
+  loop.advance(std::chrono::seconds(1));
+  for (const std::string method : {"/etcdserverpb.KV/Range", "/etcdserverpb.KV/Put", "/etcdserverpb.Cluster/MemberList", "/etcdserverpb.Watch/Watch"}) {
+    const auto call = run(make(method), "");
+    ASSERT_TRUE(call->status) << method;
+    EXPECT_NE(call->status->message.find("removed from its group"), std::string::npos) << method;
+  }
+  EXPECT_TRUE(run(make("/leeward.v1.Operations/ClusterStatus"), "")->status->ok());
+  EXPECT_TRUE(run(make("/etcdserverpb.Maintenance/Status"), "")->status->ok());
+}
+
 TEST_F(Service, AdmittingAMemberNeedsTheOperator) {
   leeward::v1::MemberAdmitRequest request;
   request.set_id(9);

@@ -248,6 +248,11 @@ TEST(Problems, OnlyOddGroupsOfUpToSevenStart) {
                 .find("leeward.toml:4: cluster.members: has 4 members; expected 1, 3, 5 or 7"), std::string::npos);
 }
 
+TEST(Problems, ANodeThatJoinsListsAsManyAsThereAre) {
+  for (const int count : {2, 4, 6})
+    EXPECT_TRUE(from_file("[node]\nid = 1\n[cluster]\nbootstrap = \"join\"\nmembers = " + members(count) + "\n").ok()) << count;
+}
+
 TEST(Problems, TwoStandbysAreAllowedWithAWarning) {
   const Loaded loaded = from_file("[node]\nid = 1\n[cluster]\nmembers = " + members(1) +
                                   "\n[standby]\nregion = \"west\"\nmembers = " + members(2, 11) + "\n");

@@ -191,6 +191,44 @@ TEST_F(CtlTest, OneThatIsAdmittedAlreadyIsSaidSoAndASuccess) {
   EXPECT_EQ(run({"-o", "json", "member", "admit", "3"}).out, "{\"id\":\"3\",\"admitted\":true,\"already\":true}\n");
 }
 
+TEST_F(CtlTest, ChangesOfMembersSendWhatIsAskedForInOneCall) {
+  cluster_.answers["/v3/member/change"] = {200, R"({"index":"9"})"};
+  const auto sent = [&](std::vector<std::string> words) {
+    const Ran ran = run(std::move(words));
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return cluster_.asked.back().substr(cluster_.asked.back().find('{'));
+  };
+  EXPECT_EQ(sent({"member", "add", "4", "--name", "a4", "--region", "east", "--zone", "b", "--peer-url", "h:2380", "--client-url", "http://h:2379"}),
+            R"({"add":[{"id":"4","name":"a4","region":"east","zone":"b","peer_address":"h:2380","client_url":"http://h:2379"}]})");
+  EXPECT_EQ(sent({"member", "promote", "4"}), R"({"promote":["4"]})");
+  EXPECT_EQ(sent({"member", "remove", "3"}), R"({"remove":["3"],"force":false})");
+  EXPECT_EQ(sent({"member", "remove", "3", "--force"}), R"({"remove":["3"],"force":true})");
+  EXPECT_EQ(sent({"member", "replace", "3", "4", "2", "5"}), R"({"promote":["4","5"],"remove":["3","2"],"force":false})");
+  EXPECT_EQ(sent({"member", "update", "3", "--peer-url", "h:1"}), R"({"move":[{"id":"3","peer_address":"h:1","client_url":""}]})");
+  EXPECT_EQ(run({"member", "replace", "3"}).code, 2);
+  EXPECT_EQ(run({"member", "add", "4"}).code, 2) << "without a place to reach it";
+  EXPECT_EQ(run({"-o", "json", "member", "promote", "4"}).out, "{\"index\":\"9\"}\n");
+}
+
+TEST_F(CtlTest, ARefusedChangeNamesItsRuleAndExitsWithThree) {
+  cluster_.answers["/v3/member/change"] = {400, R"({"error":"x","code":9,"message":"quorum: only 1 of the 2 voters that remain answer; override by --force"})"};
+  const Ran ran = run({"member", "remove", "3"});
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_EQ(ran.err, "leewardctl: quorum: only 1 of the 2 voters that remain answer; override by --force\n");
+}
+
+TEST_F(CtlTest, WaitSyncEndsWhenTheMemberIsInSyncAndElseSaysHowFarItIs) {
+  cluster_.answers["/v3/member/sync"] = {200, R"({"id":"4","in_sync":true,"behind_entries":"2"})"};
+  EXPECT_EQ(run({"member", "wait-sync", "4"}).out, "member 4 is in sync, 2 entries behind its leader\n");
+  cluster_.answers["/v3/member/sync"] = {200, R"({"id":"4","detail":"member 4 is 5000 entries behind the leader's commit"})"};
+  const Ran late = run({"member", "wait-sync", "4", "--timeout", "10ms"});
+  EXPECT_EQ(late.code, 1);
+  EXPECT_EQ(late.out, "member 4 is 5000 entries behind the leader's commit\n");
+  EXPECT_NE(late.err.find("is not in sync in time"), std::string::npos) << late.err;
+  cluster_.answers["/v3/member/sync"] = {404, R"({"error":"x","code":5,"message":"member 9 is not one of this group"})"};
+  EXPECT_EQ(run({"member", "wait-sync", "9"}).code, 1);
+}
+
 TEST_F(CtlTest, MoveLeaderFindsTheLeaderThoughItIsNotAmongTheEndpoints) {
   cluster_.answers["/v3/cluster/status"] = {200, kStatus};
   cluster_.answers["/v3/maintenance/transfer-leadership"] = {400, R"({"error":"etcdserver: not leader","code":9,"message":"etcdserver: not leader"})"};

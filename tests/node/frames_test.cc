@@ -3,6 +3,7 @@
 
 #include "node/frames.h"
 #include "node/group_state.h"
+#include "node/membership.h"
 #include "node/lessor.h"
 #include "world/scheduler.h"
 
@@ -76,13 +77,62 @@ TEST(Frames, ANewerVersionIsRefusedAsSuch) {
   EXPECT_EQ(frame.error().code, Code::kNewerFormat);
 }
 
+Node some_node(std::uint64_t id, GroupRole role = GroupRole::kPrimary) {
+  return {NodeId(id), "n" + std::to_string(id), "east", "a", "h" + std::to_string(id) + ":2380", "http://h:2379", role};
+}
+
+TEST(Frames, AChangeOfMembersComesBackAsItWas) {
+  MemberChange change{.add = {some_node(4)}, .promote = {NodeId(5)}, .remove = {NodeId(1), NodeId(2)}, .move = {some_node(3)}, .force = true};
+  const auto call = decode_call(Bytes(encode(Call{7, CallKind::kChange, 0, encode(change)})));
+  ASSERT_TRUE(call.ok());
+  const auto back = decode_member_change(call->body);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(encode(*back), encode(change));
+  EXPECT_EQ(back->add.front().peer_address, "h4:2380");
+  EXPECT_EQ(back->remove, change.remove);
+  EXPECT_TRUE(back->force);
+  const auto notice = decode_removed_notice(Bytes(encode(RemovedNotice{Incarnation(9), Index(77)})));
+  ASSERT_TRUE(notice.ok());
+  EXPECT_EQ(notice->index, Index(77));
+  const auto refused = decode_call_answer(Bytes(encode(CallAnswer{7, refusal(rule::kQuorum, "why")})));
+  ASSERT_TRUE(refused.ok()) << "a refusal by a rule travels";
+  EXPECT_TRUE(refused_by(refused->result.error(), rule::kQuorum));
+}
+
+TEST(Frames, AListOfOneGroupOnlyIsTaken) {
+  GroupList list{GroupId(5), Index(9), {some_node(4), some_node(5)}};
+  const auto back = decode_group_list(encode(list));
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(encode(*back), encode(list));
+  list.nodes.push_back(some_node(6, GroupRole::kStandby));
+  EXPECT_FALSE(decode_group_list(encode(list)).ok());
+  list.nodes.clear();
+  EXPECT_FALSE(decode_group_list(encode(list)).ok());
+}
+
+TEST(Frames, WhatAGroupKnowsOfItsMembersComesBackAsItWas) {
+  GroupState state;
+  state.lineage.bytes[0] = 1;
+  state.topology = {some_node(1), some_node(4)};
+  state.named = {NodeId(4)};
+  state.removed[NodeId(2)] = {Incarnation(8), Index(30), "h2:2380"};
+  state.listed = Index(30);
+  state.others_listed[GroupId(6)] = Index(12);
+  const auto back = decode_group_state(encode(state));
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(encode(*back), encode(state));
+  EXPECT_EQ(back->removed, state.removed);
+  EXPECT_EQ(back->named, state.named);
+}
+
 // Cut anywhere and changed anywhere: an error or a value, nothing else.
 TEST(Frames, AnyBytesAreTaken) {
   sim::Dice dice(42);
   std::vector<std::string> seeds = {encode(manifest()), encode(Call{1, CallKind::kAdmit, 3}),
                                     encode(Knock{"name", sha256("l"), true}), encode(KnockAnswer{"n", {}, {}, {}, true}),
                                     encode(MemberStatus{}), encode(SnapshotFetch{"i", 1, 2, 3}),
-                                    encode(GroupState{}), encode(ForwardRefused{1, {2}, {Code::kUnknown, "t"}})};
+                                    encode(GroupState{}), encode(MemberChange{.add = {some_node(4)}, .remove = {NodeId(3)}}),
+                                    encode(GroupList{GroupId(5), Index(9), {some_node(4)}}), encode(ForwardRefused{1, {2}, {Code::kUnknown, "t"}})};
   for (int i = 0; i < 20000; ++i) {
     auto text = seeds[dice.below(seeds.size())];
     for (std::uint64_t n = dice.below(4); n > 0 && !text.empty(); --n)
@@ -103,6 +153,10 @@ TEST(Frames, AnyBytesAreTaken) {
     (void)decode_member_status(bytes);
     (void)decode_group_state(text);
     (void)decode_admission(text);
+    (void)decode_member_change(text);
+    (void)decode_group_list(text);
+    (void)decode_membership_note(text);
+    (void)decode_removed_notice(bytes);
   }
 }
 

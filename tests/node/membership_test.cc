@@ -359,6 +359,24 @@ TEST_F(Members, ANewMemberWhoseFileNamesNobodyWhoIsOneStillIsCalledByItsGroup) {
   EXPECT_TRUE(in_sync(next)) << w().member(next)->status().waiting_for;
 }
 
+TEST_F(Members, OneThatWasAwayFollowsALeaderThatItsLogDoesNotName) {
+  const auto away = follower();
+  w().crash(away);
+  const auto fourth = voter(), fifth = voter();
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != away) {
+      const auto removed = remove(id);
+      ASSERT_TRUE(removed.ok()) << removed.error().message;
+      ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); }));
+      w().crash(id);
+    }
+  ASSERT_EQ(voters(), (std::set<NodeId>{away, fourth, fifth}));
+  w().start(away);
+  EXPECT_TRUE(w().run_until([&] { return w().member(away)->leader() == *w().leader(); }));
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
 TEST_F(Members, ANewMemberThatIsFarBehindComesBySnapshot) {
   for (int round = 0; round < 30; ++round) puts(20);
   w().run_for(2s);

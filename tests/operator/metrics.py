@@ -12,10 +12,11 @@ from common import page, shared
 CONTRACT = {
     "build_info": ("gauge", {"version": None, "revision": None}), "node_info": ("gauge", {"node": None, "zone": None, "role": None}),
     "lineage_created_timestamp_seconds": ("gauge", {}), "epoch": ("gauge", {}), "term_in_epoch": ("gauge", {}), "is_leader": ("gauge", {}), "has_leader": ("gauge", {}),
-    "is_primary": ("gauge", {}), "is_fenced": ("gauge", {}), "member_admitted": ("gauge", {}), "dr_start_wait_active": ("gauge", {}), "restart_pending": ("gauge", {}),
+    "is_primary": ("gauge", {}), "is_fenced": ("gauge", {}), "member_admitted": ("gauge", {}), "dr_start_wait_active": ("gauge", {}),
+    "member_removed": ("gauge", {}), "restart_pending": ("gauge", {}),
     "cluster_members": ("gauge", {"role": {"unknown", "primary", "standby", "observer", "fenced"},
                                   "status": {"down", "starting", "follower", "candidate", "leader", "learner", "snapshot",
-                                             "waiting", "isolated"}}),
+                                             "waiting", "isolated", "removed"}}),
     "rpc_requests_total": ("counter", {"method": None, "code": {
         "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied",
         "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable",

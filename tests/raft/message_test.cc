@@ -124,6 +124,22 @@ TEST(Membership, ComesBackAsItWas) {
   EXPECT_EQ(*decode_membership(encode(Membership{})), Membership{});
 }
 
+TEST(Membership, ANoteRidesAlongAndWithoutOneNothingDoes) {
+  Membership m;
+  m.voters = {NodeId(1)};
+  const auto bytes = encode(m, "who they are");
+  std::string_view note;
+  const auto back = decode_membership(bytes, &note);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(*back, m);
+  EXPECT_EQ(note, "who they are");
+  EXPECT_EQ(*decode_membership(bytes), m) << "who does not ask for it need not know of it";
+  for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_membership(bytes.substr(0, size)).ok());
+  const auto plain = encode(m);
+  ASSERT_TRUE(decode_membership(plain, &note).ok());
+  EXPECT_EQ(note, "");
+}
+
 TEST(Membership, CutsRepeatedIdsAndNewerFormatsAreRefused) {
   Membership m;
   m.voters = {NodeId(1), NodeId(2)};
