@@ -235,6 +235,8 @@ void Member::hear_removed(NodeId from, const Frame& frame) {
   if (!frame.header.lineage.known() || (own_lineage().known() && frame.header.lineage != own_lineage())) return;
   if (group() && frame.header.group != group()) return;
   if (notice->incarnation && notice->incarnation != context_.incarnation) return;
+  // A swap of states writes the superblock: no other may overtake it. It is told again.
+  if ((installing_ && install_submitted_) || (adopting_ && adopting_->submitted)) return;
   context_.ports.log.error("this member was removed from its group and serves no more: empty its directories and let it be "
                            "added again (leewardctl member add), or stop it", {{"told_by", from}, {"index", notice->index}});
   superblock_data_.extra += removed_record(notice->index);
