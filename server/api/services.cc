@@ -71,7 +71,7 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/DrPlan", Method::kDrPlan, operations::dr_plan},
     {"/leeward.v1.Operations/StorageInfo", Method::kStorageInfo, operations::storage_info, nullptr, true},
     {"/leeward.v1.Operations/MemberAdmit", Method::kMemberAdmit, operations::member_admit},
-    {"/leeward.v1.Operations/MemberChange", Method::kMemberChange, operations::member_change},
+    {"/leeward.v1.Operations/MemberChange", Method::kMemberChange, operations::member_change, nullptr, true},
     {"/leeward.v1.Operations/MemberSync", Method::kMemberSync, operations::member_sync, nullptr, true},
 };
 
