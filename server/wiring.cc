@@ -623,8 +623,7 @@ void Daemon::Impl::tick() {
     told_lineage_ = s.lineage;
     link_->set_lineage(s.lineage);
   }
-  // Their clients go to a member that still is one; new ones are refused.
-  if (s.state == MemberState::kRemoved && services_) services_->end_streams(api::kMemberRemoved);
+  if (services_) services_->heed(s);
   if (s.state != MemberState::kLeader) return;
   for (const NodeStatus::Peer& peer : s.peers)
     if (const auto found = round_trips_.find(peer.id); found != round_trips_.end() && peer.active && peer.rtt)

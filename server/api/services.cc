@@ -9,7 +9,7 @@
 namespace leeward::api {
 namespace {
 
-constexpr Duration kStandingInterval = std::chrono::milliseconds(500);
+constexpr Duration kLeaderInterval = std::chrono::milliseconds(500);
 
 constexpr MethodEntry kTable[] = {
     {"/etcdserverpb.KV/Range", Method::kRange, kv::range, nullptr, true},
@@ -79,7 +79,7 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/ReplicaResume", Method::kReplicaResume, operations::replica_resume, nullptr, true},
     {"/leeward.v1.Operations/ReplicaIsolate", Method::kReplicaIsolate, operations::replica_isolate, nullptr, true},
     {"/leeward.v1.Operations/ReplicaRejoin", Method::kReplicaRejoin, operations::replica_rejoin, nullptr, true},
-    {"/leeward.v1.Operations/MemberChange", Method::kMemberChange, operations::member_change},
+    {"/leeward.v1.Operations/MemberChange", Method::kMemberChange, operations::member_change, nullptr, true},
     {"/leeward.v1.Operations/MemberSync", Method::kMemberSync, operations::member_sync, nullptr, true},
 };
 
@@ -96,11 +96,15 @@ RpcStatus unknown_method(std::string_view path) {
 }
 
 // What an old primary's streams end with: their clients go to another endpoint.
+RpcStatus fenced_text(const NodeStatus& status) {
+  return {GrpcCode::kUnavailable, "leeward: fenced: epoch " + std::to_string(status.newest_epoch.value()) +
+                                      " has begun in another region; ask there", {}};
+}
+
 std::optional<RpcStatus> fenced(const Core& core) {
   const auto view = core.status();
   if (view->status.role != GroupRole::kFenced) return std::nullopt;
-  return RpcStatus{GrpcCode::kUnavailable, "leeward: fenced: epoch " + std::to_string(view->status.newest_epoch.value()) +
-                                               " has begun in another region; ask there", {}};
+  return fenced_text(view->status);
 }
 
 // A member that its group has removed serves nobody: what it holds grows old.
@@ -119,19 +123,17 @@ const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entr
   return nullptr;
 }
 
-// A stream ends when its region is fenced; one whose client demands a leader,
-// when there is none for a while.
-void watch_standing(const CallPtr& call, bool needs_leader, Instant last_seen) {
+// A stream whose client demands a leader ends when there is none for a while.
+void watch_leader(const CallPtr& call, Instant last_seen) {
   std::weak_ptr<Call> weak = call;
-  call->loop().after(kStandingInterval, [weak, needs_leader, last_seen] {
+  call->loop().after(kLeaderInterval, [weak, last_seen] {
     const CallPtr held = weak.lock();
     if (!held || !held->open()) return;
     Core& core = held->core();
     const Instant now = core.clock.now();
-    if (auto why = fenced(core)) return held->finish(std::move(*why));
-    if (!needs_leader || core.status()->status.leader) return watch_standing(held, needs_leader, now);
+    if (core.status()->status.leader) return watch_leader(held, now);
     if (now - last_seen >= core.options.no_leader_grace) return held->fail(error::kNoLeader);
-    watch_standing(held, needs_leader, last_seen);
+    watch_leader(held, last_seen);
   });
 }
 
@@ -179,34 +181,42 @@ void Services::start(std::shared_ptr<RpcCall> rpc) {
   if (entry == nullptr) return call->finish(unknown_method(rpc->method()));
   if (const EtcdError* why = refused(*core_, *rpc, *entry)) return call->fail(*why);
   if (!streaming) return run_unary(call, entry->unary);
-  if (!entry->learner) {  // watches and keep-alives; a snapshot any member gives
-    if (auto why = fenced(*core_)) return call->finish(std::move(*why));
-    watch_standing(call, rpc->metadata("hasleader") == "true", core_->clock.now());
-  }
-  note_stream(call);
+  // Watches and keep-alives are of a region that serves; a snapshot any member gives.
+  if (auto why = fenced(*core_); why && !entry->learner) return call->finish(std::move(*why));
+  if (rpc->metadata("hasleader") == "true") watch_leader(call, core_->clock.now());
+  note_stream(call, !entry->learner);
   entry->stream(call);
 }
 
 // Those that have ended go when there are twice as many as were left last time.
-void Services::note_stream(const CallPtr& call) {
+void Services::note_stream(const CallPtr& call, bool of_serving) {
   std::lock_guard lock(streams_mutex_);
   if (streams_.size() >= forget_at_) {
-    std::erase_if(streams_, [](const auto& stream) { return stream.expired(); });
+    std::erase_if(streams_, [](const Stream& stream) { return stream.call.expired(); });
     forget_at_ = std::max(kStreamsKept, 2 * streams_.size());
   }
-  streams_.push_back(call);
+  streams_.push_back({call, of_serving});
 }
 
-void Services::end_streams(const EtcdError& why) {
-  std::vector<std::weak_ptr<Call>> streams;
+void Services::heed(const NodeStatus& status) {
+  if (status.state == MemberState::kRemoved) return end_streams(false, api::status(kMemberRemoved));
+  if (status.role == GroupRole::kFenced) end_streams(true, fenced_text(status));
+}
+
+void Services::end_streams(bool of_serving_only, const RpcStatus& why) {
+  std::vector<std::weak_ptr<Call>> ended;
   {
     std::lock_guard lock(streams_mutex_);
-    streams.swap(streams_);
+    std::erase_if(streams_, [&](const Stream& stream) {
+      if (of_serving_only && !stream.of_serving) return false;
+      ended.push_back(stream.call);
+      return true;
+    });
   }
-  for (const auto& stream : streams)
+  for (const auto& stream : ended)
     if (const CallPtr call = stream.lock())
       call->loop().post([call, why] {
-        if (call->open()) call->fail(why);
+        if (call->open()) call->finish(why);
       });
 }
 

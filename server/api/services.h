@@ -28,15 +28,21 @@ class Services final : public RpcHandler {
 
   Core& core() { return *core_; }
 
-  // Ends every stream that is open. Any thread.
-  void end_streams(const EtcdError& why);
+  // Ends the open streams that this node must not go on with: all of a removed
+  // member's, those of a fenced one that only a serving region gives. Any thread.
+  void heed(const NodeStatus& status);
 
  private:
   static constexpr std::size_t kStreamsKept = 64;
-  void note_stream(const std::shared_ptr<Call>& call);
+  struct Stream {
+    std::weak_ptr<Call> call;
+    bool of_serving = false;  // only a region that serves gives it
+  };
+  void note_stream(const std::shared_ptr<Call>& call, bool of_serving);
+  void end_streams(bool of_serving_only, const RpcStatus& why);
 
   std::mutex streams_mutex_;
-  std::vector<std::weak_ptr<Call>> streams_;  // under streams_mutex_, as is forget_at_
+  std::vector<Stream> streams_;  // under streams_mutex_, as is forget_at_
   std::size_t forget_at_ = kStreamsKept;
   std::unique_ptr<Core> core_;
 };

@@ -394,7 +394,6 @@ class Member final : public Service, public Group {
 
 // The superblock's record that the group has removed this incarnation, by the
 // entry at that index.
-std::string removed_record(Index index);
 std::optional<Index> removed_at(const std::string& superblock_extra);
 
 }  // namespace leeward::node

@@ -17,19 +17,19 @@ bool holds(const std::vector<NodeId>& ids, NodeId id) { return std::find(ids.beg
 
 }  // namespace
 
-std::string removed_record(Index index) {
-  std::string out, at;
+void set_removed(std::string& extra, Index index) {
+  std::string at;
   codec::put_varint(at, index.value());
-  codec::put_bytes(out, kRemovedKey);
-  codec::put_bytes(out, at);
-  return out;
+  set_record(extra, kRemovedKey, at);
 }
 
 std::optional<Index> removed_at(const std::string& superblock_extra) {
-  std::string_view in = superblock_extra, key, value;
-  while (codec::get_bytes(in, key) && codec::get_bytes(in, value))
-    if (std::uint64_t index; key == kRemovedKey && codec::get_varint(value, index)) return Index(index);
-  return std::nullopt;
+  const auto record = find_record(superblock_extra, kRemovedKey);
+  if (!record) return std::nullopt;
+  std::string_view value = *record;
+  std::uint64_t index;
+  if (!codec::get_varint(value, index)) return std::nullopt;
+  return Index(index);
 }
 
 // --- any thread ---
@@ -237,13 +237,10 @@ void Member::hear_removed(NodeId from, const Frame& frame) {
   if (notice->incarnation && notice->incarnation != context_.incarnation) return;
   context_.ports.log.error("this member was removed from its group and serves no more: empty its directories and let it be "
                            "added again (leewardctl member add), or stop it", {{"told_by", from}, {"index", notice->index}});
-  superblock_data_.extra += removed_record(notice->index);
-  wal_->run([this, data = superblock_data_]() -> Function<void()> {
-    const auto written = superblock_->write(data);
-    return [this, written] {
-      if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
-    };
-  });
+  change_superblock([index = notice->index](SuperblockData& data) { set_removed(data.extra, index); },
+                    [this](const Result<void>& written) {
+                      if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
+                    });
   retire(notice->index);
 }
 

@@ -311,7 +311,7 @@ TEST_F(Standby, AnUnknownLagIsBeyondEveryBound) {
 }
 
 TEST_F(Standby, ARefusalCarriesTheEpochAndTheReason) {
-  node->info.epoch = Epoch(3);
+  node->info.epoch = node->info.newest_epoch = Epoch(3);
   node->info.members[0].region = "west";
   const auto refusal = [this] {
     std::map<std::string, std::string> trailers;
@@ -327,7 +327,11 @@ TEST_F(Standby, ARefusalCarriesTheEpochAndTheReason) {
   node->info.primary_heard = true;
   EXPECT_TRUE(refusal()["leeward-reason"].starts_with("standby: ")) << "the primary is there, the bound is not met";
   node->info.role = GroupRole::kFenced;
-  EXPECT_TRUE(refusal()["leeward-reason"].starts_with("fenced: region west"));
+  node->info.newest_epoch = Epoch(4);
+  node->info.serving_region = "east";
+  trailers = refusal();
+  EXPECT_EQ(trailers["leeward-epoch"], "4");
+  EXPECT_TRUE(trailers["leeward-reason"].starts_with("fenced: epoch 4 is served by region east")) << trailers["leeward-reason"];
 }
 
 TEST_F(Service, MemberListShowsTheOwnGroup) {

@@ -2,6 +2,7 @@
 #include "net/peer_frame.h"
 #include "node/frames.h"
 #include "node/group_state.h"
+#include "node/membership.h"
 #include "raft/types.h"
 #include "standby/messages.h"
 #include "target.h"
@@ -78,7 +79,10 @@ void node_frames(std::string_view bytes) {
     case node::FrameType::kRaft: return raft_message(body);
     case node::FrameType::kForward: return again(body, node::decode_forward);
     case node::FrameType::kForwardRefused: return again(body, node::decode_forward_refused);
-    case node::FrameType::kCall: return again(body, node::decode_call);
+    case node::FrameType::kCall:
+      if (const auto call = node::decode_call(body); call.ok())
+        again(Bytes(std::string(call->body)), [](const Bytes& b) { return node::decode_member_change(b.view()); });
+      return again(body, node::decode_call);
     case node::FrameType::kCallAnswer: return again(body, node::decode_call_answer);
     case node::FrameType::kSnapshotOffer:
     case node::FrameType::kAdoptManifest:
@@ -92,6 +96,8 @@ void node_frames(std::string_view bytes) {
     case node::FrameType::kKnock: return again(body, node::decode_knock);
     case node::FrameType::kKnockAnswer: return again(body, node::decode_knock_answer);
     case node::FrameType::kReport: return again(body, node::decode_member_status);
+    case node::FrameType::kRemoved: return again(body, node::decode_removed_notice);
+    case node::FrameType::kGroupList: return again(body, [](const Bytes& b) { return node::decode_group_list(b.view()); });
   }
 }
 
@@ -131,6 +137,12 @@ std::vector<std::string> node_seeds() {
   seeds.push_back(with_type(FrameType::kForwardRefused,
                             encode(node::ForwardRefused{9, {1, 2, 300}, {Code::kUnavailable, "no leader"}})));
   seeds.push_back(with_type(FrameType::kCall, encode(node::Call{4, node::CallKind::kKeepAlive, 77})));
+  node::MemberChange change;
+  change.add.push_back({NodeId(4), "n4", "east", "a", "h:2380", "http://h:2379", GroupRole::kPrimary});
+  change.remove = {NodeId(1), NodeId(300)};
+  seeds.push_back(with_type(FrameType::kCall, encode(node::Call{5, node::CallKind::kChange, 0, encode(change)})));
+  seeds.push_back(with_type(FrameType::kRemoved, encode(node::RemovedNotice{Incarnation(9), Index(300)})));
+  seeds.push_back(with_type(FrameType::kGroupList, encode(node::GroupList{GroupId(5), Index(300), change.add})));
   seeds.push_back(with_type(FrameType::kCallAnswer, encode(node::CallAnswer{4, std::int64_t{60}})));
   Manifest manifest;
   manifest.id = "abcd";

@@ -148,6 +148,9 @@ TEST_F(Members, ALeaderThatRemovesItselfHandsItsLeadershipOverFirst) {
   ASSERT_TRUE(removed.ok()) << removed.error().message;
   ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != leader; }));
   EXPECT_EQ(w().member(*w().leader())->term(), term + 1) << "one election, which it asked for";
+  const auto entry = w().member(*w().leader())->log().point(*removed);
+  ASSERT_TRUE(entry.ok());
+  EXPECT_EQ(entry->term, term + 1) << "the next leader's change, not its own";
   EXPECT_EQ(voters().size(), 2u);
   ASSERT_TRUE(told_removed(leader));
   puts(3);

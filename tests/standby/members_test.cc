@@ -255,6 +255,45 @@ TEST(Adopt, ARegionThatTheLogDoesNotReachAdoptsAStateAndFollowsOn) {
   r.expect_equal_states();
 }
 
+// Its log may hold the Adopt, and its disk nothing of what that needs.
+TEST(Adopt, ALearnerIsInSyncOnlyWhenItHasAppliedTheNewestOne) {
+  LeftBehind r(3);
+  ASSERT_TRUE(r.start()) << r.world.checkers.breach();
+  r.puts(20);
+  ASSERT_TRUE(r.world.run_until([&] { return r.standby_leader() && r.caught_up(); }, 30s)) << r.world.checkers.breach();
+  const auto learner = r.world.join(GroupRole::kStandby);
+  std::optional<Result<Index>> changed;
+  const auto change = [&](node::MemberChange wanted) {
+    changed.reset();
+    r.standby_leader()->change_members(std::move(wanted), r.world.client_loop(), [&](Result<Index> done) { changed = std::move(done); });
+    EXPECT_TRUE(r.world.run_until([&] { return changed.has_value(); })) << r.world.checkers.breach();
+    return changed->ok() ? std::string() : changed->error().message;
+  };
+  ASSERT_EQ(change({.add = {learner}}), "");
+  r.world.start(learner.id);
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 20s)) << r.standing();
+  auto group = kStandbys;
+  group.push_back(learner.id);
+  for (const auto id : group) r.world.crash(id);
+  r.puts(400);
+  r.world.run_for(3s);
+  r.world.network.tamper = [&](NodeId, NodeId to, Lane lane, Bytes frame) {
+    return to == learner.id && lane == Lane::kBulk ? Bytes() : frame;
+  };
+  for (const auto id : group) r.world.start(id);
+  ASSERT_TRUE(r.world.run_until([&] {
+    return r.standby_leader() && r.adopts(r.standby_leader()->self()) == 1 && r.adopts(learner.id) == 1 &&
+           r.standby_leader()->state().applied().point.position.index > HistoryIndex(300);
+  }, 60s)) << r.standing();
+  r.world.run_for(2s);
+  const auto why = change({.promote = {learner.id}});
+  EXPECT_NE(why.find("in_sync: member 7 still waits for a copy of state"), std::string::npos) << why;
+  r.world.network.tamper = nullptr;
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 60s)) << r.standing();
+  r.world.run_for(2s);
+  EXPECT_EQ(change({.promote = {learner.id}}), "");
+}
+
 TEST(Adopt, ARegionThatBeginsEmptyAdoptsWhenTheLogNoLongerReachesToTheBeginning) {
   LeftBehind r(2);
   r.begin_without_standbys();
