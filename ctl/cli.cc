@@ -60,7 +60,7 @@ class CommandLine {
       if (const std::size_t line = text.find('\n'); line != std::string::npos) text.resize(line);
       // It says that a command is missing where one was given that it does not know.
       if (const auto rest = app_.remaining(true); text.starts_with("A subcommand") && !rest.empty())
-        text = app_.got_subcommand("dr") ? "dr " + rest.front() + " is not part of this version; leewardctl dr --help lists what is"
+        text = app_.got_subcommand("dr") ? "dr " + rest.front() + " is not part of this version"
                                          : "\"" + rest.front() + "\" is not a command";
       err << "leewardctl: " << text << "; leewardctl --help lists commands and flags\n";
       return kUsage;

@@ -9,8 +9,8 @@ namespace {
 // under way then still has to get across; it aims a tenth below it, so that the
 // lag that is measured stays within; and it leaves when the lag is far below.
 constexpr double kHolds = 0.75, kAim = 0.9, kLeaves = 0.4;
-// How long a difference takes to go down to a third. Twice the budget, which is
-// at least the way there and back: no overshoot up to a delay of 0.7 budgets.
+// How long a difference takes to go down to a third: longer than what the region
+// takes is measured over, so that acknowledgements in bursts do not show.
 constexpr double kSettles = 2.0;
 // What is admitted at the least, of what the region takes: the rest catches up.
 constexpr double kShare = 0.5;

@@ -532,14 +532,34 @@ TEST_F(Service, EtcdsChangesOfMembersAreAnsweredInItsWords) {
   EXPECT_EQ(run(make("/etcdserverpb.Cluster/MemberUpdate"), update.SerializeAsString())->status->message, "etcdserver: given member URLs are invalid");
 }
 
-TEST_F(Service, ARemovedMemberEndsItsStreamsAndAnswersItsOperatorOnly) {
-  auto watch = make("/etcdserverpb.Watch/Watch");
+// They name the epoch; their clients go on elsewhere. A snapshot any member gives.
+TEST_F(Service, AFencedMemberEndsWhatOnlyAServingRegionGives) {
+  auto watch = make("/etcdserverpb.Watch/Watch"), snapshot = make("/etcdserverpb.Maintenance/Snapshot");
   services->start(watch);
-  services->end_streams(kMemberRemoved);
+  services->start(snapshot);
+  node->info.role = GroupRole::kFenced;
+  node->info.newest_epoch = Epoch(7);
+  services->heed(node->info);
   loop.run();
   ASSERT_TRUE(watch->status);
   EXPECT_EQ(watch->status->code, GrpcCode::kUnavailable);
+  EXPECT_NE(watch->status->message.find("epoch 7"), std::string::npos) << watch->status->message;
+  EXPECT_FALSE(snapshot->status && snapshot->status->message == watch->status->message);
+  clock.time += std::chrono::seconds(1);
+  auto later = make("/etcdserverpb.Lease/LeaseKeepAlive");
+  services->start(later);
+  ASSERT_TRUE(later->status);
+  EXPECT_NE(later->status->message.find("epoch 7"), std::string::npos) << later->status->message;
+}
+
+TEST_F(Service, ARemovedMemberEndsItsStreamsAndAnswersItsOperatorOnly) {
+  auto watch = make("/etcdserverpb.Watch/Watch");
+  services->start(watch);
   node->info.state = MemberState::kRemoved;
+  services->heed(node->info);
+  loop.run();
+  ASSERT_TRUE(watch->status);
+  EXPECT_EQ(watch->status->code, GrpcCode::kUnavailable);
   loop.advance(std::chrono::seconds(1));
   for (const std::string method : {"/etcdserverpb.KV/Range", "/etcdserverpb.KV/Put", "/etcdserverpb.Cluster/MemberList", "/etcdserverpb.Watch/Watch"}) {
     const auto call = run(make(method), "");

@@ -36,13 +36,21 @@ struct StandingStory : Fixture {
     puts(20);
     ASSERT_TRUE(w().run_until([&] { return all_healthy(); }));
   }
-  // Every other voter is cut off from one another but through nobody: a leader
-  // is needed and this one may not be it.
+  // A leader is needed again and again, and this one may not be it.
+  int lost_ = 0;
   void lose_leaders(NodeId id, Duration time) {
     for (const auto end = w().scheduler.now() + time; w().scheduler.now() < end;) {
+      // In turn it hands over and dies; then this one's time may be the first to run out.
       if (const auto leader = w().leader(); leader) {
         ASSERT_NE(*leader, id);
-        w().member(*leader)->give_up_leadership();
+        if (const bool dies = ++lost_ % 2 == 0; dies) {
+          w().crash(*leader);
+          w().run_for(2s);
+          ASSERT_NE(w().leader(), id);
+          w().start(*leader);
+        } else {
+          w().member(*leader)->give_up_leadership();
+        }
       }
       w().run_for(300ms);
       ASSERT_EQ(w().checkers.breach(), "");

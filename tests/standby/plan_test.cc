@@ -9,7 +9,7 @@ namespace {
 constexpr GroupId kEast(1), kWest(2);
 constexpr region::ArmingId kArming = 11;
 
-Position position(std::uint64_t i) { return {HistoryIndex(i), sha256(std::to_string(i)), i * 2, i * 300}; }
+Position point_at(std::uint64_t i) { return {HistoryIndex(i), sha256(std::to_string(i)), i * 2, i * 300}; }
 
 // West follows east up to 100 and is armed; node 5 has the newest answer.
 class Plan : public testing::Test {
@@ -18,10 +18,10 @@ class Plan : public testing::Test {
     region::State::History history;
     history.armed = region::Armed{.arming = kArming, .group = kWest, .region = "west"};
     history.armed_in = Epoch(1);
-    log_ = region::State({.group = kWest, .role = GroupRole::kStandby}, history, position(101));
+    log_ = region::State({.group = kWest, .role = GroupRole::kStandby}, history, point_at(101));
     facts_.region = "west";
     facts_.log = &log_;
-    facts_.committed = position(100);
+    facts_.committed = point_at(100);
     facts_.voters = 3;
     facts_.said = {said(4, 7, 103, 900ms), said(5, 9, 110, 700ms), said(6, 8, 105, 800ms)};
   }
@@ -29,7 +29,7 @@ class Plan : public testing::Test {
     Testimony t;
     t.voter = NodeId(voter);
     t.stamp = Stamp{Epoch(1), Term(3), counter};
-    t.committed = position(commit);
+    t.committed = point_at(commit);
     t.age = age;
     t.newest_epoch = Epoch(1);
     return t;
@@ -49,7 +49,7 @@ TEST_F(Plan, StatesWhatIsKeptAndWhatIsLostUpToTheNewestAnswerOfAnyVoter) {
   EXPECT_TRUE(plan.allowed());
   EXPECT_EQ(plan.from, Epoch(1));
   EXPECT_EQ(plan.to, Epoch(2));
-  EXPECT_EQ(plan.position, position(100)) << "what is committed, not the log's end";
+  EXPECT_EQ(plan.position, point_at(100)) << "what is committed, not the log's end";
   EXPECT_EQ(plan.loss, (KnownLoss{20, 10, 3000}));
   EXPECT_EQ(plan.unknown_for, 700ms);
 }
@@ -85,7 +85,7 @@ TEST_F(Plan, NamesEachRuleThatRefuses) {
   facts_.silent = {NodeId(5), NodeId(6)};
   EXPECT_EQ(rules(), "no_quorum");
   region::State::History other;
-  log_ = region::State({.group = kWest, .role = GroupRole::kStandby}, other, position(101));
+  log_ = region::State({.group = kWest, .role = GroupRole::kStandby}, other, point_at(101));
   EXPECT_EQ(rules(), "not_armed no_quorum");
 }
 
@@ -108,7 +108,7 @@ TEST_F(Plan, TheDigestIsOverAllThatAPromotionRestsOnAndNoTimeThatPasses) {
   EXPECT_EQ(make_plan(changed).digest, digest);
 
   changed = facts_;
-  changed.committed = position(99);
+  changed.committed = point_at(99);
   EXPECT_NE(make_plan(changed).digest, digest);
   changed = facts_;
   changed.said[1].stamp->counter = 10;
