@@ -72,7 +72,6 @@ TEST_F(JsonGateway, ErrorsHaveGrpcGatewaysBodyAndStatus) {
   EXPECT_EQ(post("/v3/kv/put", R"({"key":"Zm9v"})")->status, 503);
   EXPECT_EQ(post("/v3/auth/user/add", "{}")->status, 501);
   EXPECT_EQ(post("/v3/lock/lock", "{}")->status, 501);
-  EXPECT_EQ(post("/v3/dr/promote", "{}")->status, 501);
   EXPECT_EQ(post("/v3/kv/nothing", "{}")->status, 404);
   EXPECT_EQ(post("/elsewhere", "")->status, 404);
   EXPECT_EQ(http("GET", "/v3/kv/range", "")->status, 405);
