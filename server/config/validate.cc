@@ -264,7 +264,6 @@ void check_unbuilt(Findings& f) {
       {"storage.rocksdb.max_open_files", c.storage.rocksdb.max_open_files != kDefaults.storage.rocksdb.max_open_files},
       {"compaction.mode", c.compaction.mode != kDefaults.compaction.mode},
       {"compaction.retention", c.compaction.retention != kDefaults.compaction.retention},
-      {"dr.start_wait", c.dr.start_wait != kDefaults.dr.start_wait},
       {"dr.auto_rejoin", c.dr.auto_rejoin != kDefaults.dr.auto_rejoin},
       {"dr.switchover_timeout", c.dr.switchover_timeout != kDefaults.dr.switchover_timeout},
       {"dr.self_fence", c.dr.self_fence != kDefaults.dr.self_fence},
