@@ -168,6 +168,13 @@ void no_such_member(const CallPtr& call, std::uint64_t id) {
                                          "; leewardctl cluster status lists all of them", {}});
 }
 
+// Null where there are no regions; the call is ended then.
+Recovery* recovery_of(const CallPtr& call) {
+  Recovery* recovery = call->core().recovery;
+  if (recovery == nullptr) call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
+  return recovery;
+}
+
 }  // namespace
 
 void cluster_status(CallPtr call, Bytes bytes) {
@@ -315,9 +322,9 @@ void replica_rejoin(CallPtr call, Bytes bytes) { change_standing(call, bytes, no
 void dr_plan(CallPtr call, Bytes bytes) {
   pb::DrPlanRequest request;
   if (!parse(call, bytes, request)) return;
-  Core& core = call->core();
-  if (core.recovery == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
-  core.recovery->plan(call->loop(), [call](Result<PromotionPlan> plan) {
+  Recovery* recovery = recovery_of(call);
+  if (recovery == nullptr) return;
+  recovery->plan(call->loop(), [call](Result<PromotionPlan> plan) {
     if (!plan.ok()) return call->fail(plan.error());
     pb::DrPlanResponse response;
     fill(response, *plan, call->core().clock.wall());
@@ -329,12 +336,12 @@ void dr_promote(CallPtr call, Bytes bytes) {
   pb::DrPromoteRequest request;
   if (!parse(call, bytes, request) || !by_operator(call)) return;
   if (request.digest().empty()) return call->finish(invalid("leeward: digest is empty; leewardctl dr plan shows it"));
-  Core& core = call->core();
-  if (core.recovery == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
+  Recovery* recovery = recovery_of(call);
+  if (recovery == nullptr) return;
   const auto& peer = call->rpc().peer();
   const std::string by = !peer.common_name.empty() ? peer.common_name : peer.unix_socket ? "the node's unix socket" : peer.address;
-  core.log.warn("promotion asked for", {{"digest", request.digest()}, {"by", by}});
-  core.recovery->promote({request.digest(), request.accept_data_loss(), by, request.reason()}, call->loop(),
+  call->core().log.warn("promotion asked for", {{"digest", request.digest()}, {"by", by}});
+  recovery->promote({request.digest(), request.accept_data_loss(), by, request.reason()}, call->loop(),
                          [call](Result<PromotionRecord> done) {
     // Whether it will happen is not known: etcd's texts for that are about writes.
     if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
@@ -360,11 +367,11 @@ void dr_promote(CallPtr call, Bytes bytes) {
 void dr_status(CallPtr call, Bytes bytes) {
   pb::DrStatusRequest request;
   if (!parse(call, bytes, request)) return;
-  Core& core = call->core();
-  if (core.recovery == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
-  const auto recovery = core.recovery->status();
-  if (!recovery.ok()) return call->fail(recovery.error());
-  const NodeStatus status = core.node.status();
+  Recovery* recovery = recovery_of(call);
+  if (recovery == nullptr) return;
+  const auto told = recovery->status();
+  if (!told.ok()) return call->fail(told.error());
+  const NodeStatus status = call->core().node.status();
   pb::DrStatusResponse response;
   if (status.lineage.known()) response.set_lineage(status.lineage.hex());
   response.set_epoch(status.epoch.value());
@@ -373,9 +380,9 @@ void dr_status(CallPtr call, Bytes bytes) {
   response.set_role(leeward::name(status.role));
   response.set_state(dr_state(status));
   response.set_armed_region(status.armed_region);
-  if (!recovery->fence_mode.empty()) {
-    response.mutable_fencing()->set_mode(recovery->fence_mode);
-    if (recovery->lease > Duration()) response.mutable_fencing()->set_lease_ms(to_ms(recovery->lease));
+  if (!told->fence_mode.empty()) {
+    response.mutable_fencing()->set_mode(told->fence_mode);
+    if (told->lease > Duration()) response.mutable_fencing()->set_lease_ms(to_ms(told->lease));
   }
   response.set_primary_heard(status.primary_heard);
   if (status.primary_silence) response.set_silence_ms(to_ms(*status.primary_silence));
@@ -391,7 +398,7 @@ void dr_status(CallPtr call, Bytes bytes) {
     group->set_position_index(std::max(group->position_index(), member.applied.position.index.value()));
     group->add_members(member.id.value());
   }
-  for (const auto& epoch : recovery->history) {
+  for (const auto& epoch : told->history) {
     if (epoch.epoch == status.epoch) response.set_promotion_id(hexadecimal(epoch.promotion));
     fill(*response.add_history(), epoch);
   }

@@ -96,7 +96,7 @@ RpcStatus unknown_method(std::string_view path) {
 }
 
 // What an old primary's streams end with: their clients go to another endpoint.
-RpcStatus fenced_text(const NodeStatus& status) {
+RpcStatus end_of_serving(const NodeStatus& status) {
   return {GrpcCode::kUnavailable, "leeward: fenced: epoch " + std::to_string(status.newest_epoch.value()) +
                                       " has begun in another region; ask there", {}};
 }
@@ -104,7 +104,7 @@ RpcStatus fenced_text(const NodeStatus& status) {
 std::optional<RpcStatus> fenced(const Core& core) {
   const auto view = core.status();
   if (view->status.role != GroupRole::kFenced) return std::nullopt;
-  return fenced_text(view->status);
+  return end_of_serving(view->status);
 }
 
 // A member that its group has removed serves nobody: what it holds grows old.
@@ -200,7 +200,7 @@ void Services::note_stream(const CallPtr& call, bool of_serving) {
 
 void Services::heed(const NodeStatus& status) {
   if (status.state == MemberState::kRemoved) return end_streams(false, api::status(kMemberRemoved));
-  if (status.role == GroupRole::kFenced) end_streams(true, fenced_text(status));
+  if (status.role == GroupRole::kFenced) end_streams(true, end_of_serving(status));
 }
 
 void Services::end_streams(bool of_serving_only, const RpcStatus& why) {
