@@ -18,7 +18,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "support"), os.path.join(HERE, "..", "relay")]
-from leeward.cluster import Cluster, Failure, Node, bench, wait_for  # noqa: E402
+from leeward.cluster import Cluster, FarNode, Failure, bench, wait_for  # noqa: E402
 from relay import Relay  # noqa: E402
 
 MEASURED = 0.1  # seconds between two readings
@@ -27,17 +27,6 @@ WIDE, NARROW, FAST = 250_000, 80_000, 8_000_000  # bytes a second; the load writ
 PHASES = (("wide", 20, [f"* rate {WIDE}"], 12), ("narrow", 25, [f"* rate {NARROW}"], 12), ("wide again", 15, [f"* rate {WIDE}"], 8),
           ("cut", 15, ["* cut both"], 8), ("back, fast", 20, ["* heal", f"* rate {FAST}"], 8))
 COLOURS = {"alert": "#888888", "throttle": "#1f6fb4", "refuse": "#c4542b"}
-
-
-class FarNode(Node):
-    """Sees the members of the other region at the relay's addresses."""
-
-    def config(self):
-        text = super().config()
-        for node in self.cluster.nodes:
-            if node.standby != self.standby:
-                text = text.replace(f'peer = "{node.peer}", client', f'peer = "{node.host}:7380", client')
-        return text
 
 
 def metrics(node):

@@ -21,7 +21,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "support"), os.path.join(HERE, "..", "relay")]
-from leeward.cluster import Cluster, Failure, Node, bench, wait_for  # noqa: E402
+from leeward.cluster import Cluster, FarNode, Failure, bench, wait_for  # noqa: E402
 from relay import Relay  # noqa: E402
 
 STATES = ("following", "slow link", "slow machine", "cut off", "stopped", "killed")
@@ -30,17 +30,6 @@ FAR = "100ms"  # one way, on the slow link
 # Of a slow machine: too little for what the load asks of a standby, in slices
 # far below an election timeout, so that its group stays together.
 RUNS, STANDS = 0.002, 0.198  # seconds
-
-
-class FarNode(Node):
-    """Sees the members of the other region at the relay's addresses."""
-
-    def config(self):
-        text = super().config()
-        for node in self.cluster.nodes:
-            if node.standby != self.standby:
-                text = text.replace(f'peer = "{node.peer}", client', f'peer = "{node.host}:7380", client')
-        return text
 
 
 class SlowMachine:

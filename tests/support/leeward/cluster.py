@@ -156,6 +156,17 @@ class Node:
         return text
 
 
+class FarNode(Node):
+    """Sees the members of the other region at the relay's addresses."""
+
+    def config(self):
+        text = super().config()
+        for node in self.cluster.nodes:
+            if node.standby != self.standby:
+                text = text.replace(f'peer = "{node.peer}", client', f'peer = "{node.host}:7380", client')
+        return text
+
+
 def free_net():
     """A net whose first node's peer port nobody holds: other tests may run on the machine."""
     for _ in range(100):
