@@ -250,6 +250,23 @@ void read(Reader& r, Survey& m) { m.id = r.fixed(); }
 void write(Writer& w, const ColdQuestion& m) { w.fixed(m.question); }
 void read(Reader& r, ColdQuestion& m) { m.question = r.fixed(); }
 
+template <class Stamped>
+void write_stamp(Writer& w, const Stamped& m) {
+  w.num(m.term.value());
+  w.fixed(m.sent);
+  w.fixed(m.arming);
+}
+template <class Stamped>
+void read_stamp(Reader& r, Stamped& m) {
+  m.term = Term(r.num());
+  m.sent = r.fixed();
+  m.arming = r.fixed();
+}
+void write(Writer& w, const StampSent& m) { write_stamp(w, m); }
+void read(Reader& r, StampSent& m) { read_stamp(r, m); }
+void write(Writer& w, const StampReturned& m) { write_stamp(w, m); }
+void read(Reader& r, StampReturned& m) { read_stamp(r, m); }
+
 void write(Writer& w, const ColdAnswer& m) {
   w.fixed(m.question);
   w.num(m.newest.value());

@@ -206,8 +206,21 @@ struct ColdAnswer {
   Epoch newest;
 };
 
+// From the primary's leader to the armed group, in lease mode: an instant of its
+// own clock, returned by that group's leader (stamps.h).
+struct StampSent {
+  Term term;               // of the sender
+  std::uint64_t sent = 0;  // its CLOCK_BOOTTIME in nanoseconds
+  std::uint64_t arming = 0;
+};
+struct StampReturned {
+  Term term;
+  std::uint64_t sent = 0;
+  std::uint64_t arming = 0;
+};
+
 using Body = std::variant<Hello, Welcome, Refused, Entries, Idle, Ack, Bye, Ping, Pong, Progress, Presence, Forward,
-                          ForwardReply, Survey, SurveyReply, ColdQuestion, ColdAnswer>;
+                          ForwardReply, Survey, SurveyReply, ColdQuestion, ColdAnswer, StampSent, StampReturned>;
 
 struct Frame {
   Header header;

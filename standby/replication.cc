@@ -33,7 +33,8 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
                 {[this] { return testimony(group_.clock().now()); },
                  [this] { pinger_.ping_all(group_.clock().now(), regions_); },
                  [this] { return eligibility_; },
-                 [this] { return regions_.own; }}) {
+                 [this] { return regions_.own; }}),
+      stamps_(group, outbox_) {
   group_.on_frames(Lane::kStream, [this](NodeId from, Lane, Bytes frame) { received(from, std::move(frame)); });
   group_.observe(this);
   group_.extend_status(this);
@@ -131,6 +132,8 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
     void operator()(const SurveyReply& m) const {
       if (own) r.promoter_.told(from, m);
     }
+    void operator()(const StampSent& m) const { r.stamps_.asked(from, m); }
+    void operator()(const StampReturned& m) const { r.stamps_.returned(header.group, m); }
     void operator()(const ColdQuestion& m) const { r.asked_cold(from, m.question); }
     void operator()(const ColdAnswer& m) const {
       if (const auto armed = r.armed(); armed && armed->group == header.group) r.group_.cold_answer(m.question, m.newest);
@@ -296,6 +299,7 @@ void Replication::tick_primary(Instant now) {
   source_.tick(now);
   arming_.tick(now, regions_);
   ask_cold(now);
+  stamps_.tick(now, regions_);
   if (now - armed_at_ >= kArmedInterval || armed_at_ == Instant{}) {
     armed_ = armed();
     armed_at_ = now;

@@ -24,6 +24,7 @@
 #include "standby/regions.h"
 #include "standby/rpo_gate.h"
 #include "standby/source.h"
+#include "standby/stamps.h"
 
 namespace leeward::standby {
 
@@ -139,6 +140,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   Arming arming_;
   RpoGate rpo_;
   Promoter promoter_;
+  Stamps stamps_;
   ForwardHandler* forward_ = nullptr;
 
   Regions regions_;

@@ -76,6 +76,8 @@ inline constexpr const char* kStateFull =
 inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
 inline constexpr const char* kColdStart =
     "leeward: this region has started anew and asks whether another one was promoted meanwhile; ask again";
+inline constexpr const char* kNoStamp =
+    "leeward: the armed region does not answer, and without its word this one acknowledges nothing (dr.self_fence = \"lease\")";
 inline constexpr const char* kNotPrimary = "leeward: this region is about to be no primary any more; ask again";
 inline constexpr const char* kRemoved =
     "leeward: this member was removed from its group; ask another one (leewardctl member list shows them)";

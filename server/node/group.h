@@ -109,6 +109,13 @@ class Group {
   virtual std::uint64_t cold_question() const { return 0; }
   virtual void cold_answer(std::uint64_t /*question*/, Epoch /*newest*/) {}
 
+  // Leader of a primary in lease mode: the arming of which it needs stamps, and
+  // one that came back: sent by it in that term, at that instant of its clock.
+  virtual std::optional<region::Armed> stamp_wanted() { return std::nullopt; }
+  virtual void stamp_returned(Term, Instant /*sent*/, region::ArmingId) {}
+  // Leader: whether what it has confirmed may be told now.
+  virtual bool may_acknowledge() const { return true; }
+
   // Leader: appends in this group's log. Errors as raft::Core::propose.
   virtual Result<Index> propose(std::span<const raft::Proposal> proposals) = 0;
   // Confirms leadership by a round begun after the call; the commit index then.

@@ -101,6 +101,7 @@ void Member::turn() {
     const auto now = context_.now();
     if (context_.core->next_tick() <= now) context_.core->tick(now);
     judge_serving();
+    heed_lease();
     proposals_->dispatch();
     reads_->dispatch();
   }
@@ -297,6 +298,7 @@ std::optional<Error> Member::write_refusal() {
   if (role() == GroupRole::kFenced) return Error{Code::kUnavailable, kTryNextEndpoint};
   if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown) return role_refusal();
   if (context_.is_leader() && context_.group.started() && !serving()) return Error{Code::kUnavailable, text::kColdStart};
+  if (context_.is_leader() && warrant_->starved()) return Error{Code::kUnavailable, text::kNoStamp};
   // A follower whose state is full would never see the end of what it forwards.
   if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kDiskFull};
   return std::nullopt;

@@ -32,6 +32,7 @@
 #include "node/snapshots.h"
 #include "node/standing.h"
 #include "node/wal_loop.h"
+#include "node/warrant.h"
 
 namespace leeward::node {
 
@@ -85,6 +86,9 @@ class Member final : public Service, public Group {
   bool sealed() const override { return region_log_->applied().history().seal.has_value(); }
   Epoch newest_epoch() const override { return std::max(context_.seen.epoch, told_.epoch); }
   std::string serving_region() const override;
+  std::optional<region::Armed> stamp_wanted() override;
+  bool may_acknowledge() const override { return !warrant_->required() || warrant_->valid(); }
+  void stamp_returned(Term term, Instant sent, region::ArmingId arming) override;
   std::uint64_t cold_question() const override { return context_.serves ? 0 : question_; }
   void cold_answer(std::uint64_t question, Epoch newest) override;
   bool is_leader() const override;
@@ -200,6 +204,15 @@ class Member final : public Service, public Group {
   void hear_start(NodeId from, const FrameHeader& header);
   void judge_serving();
   bool may_serve();
+  void heed_lease();
+  // A result that was confirmed, when it may be told; an error at once.
+  template <class T, class Done>
+  void tell(Result<T> result, Done done) {
+    if (!result.ok() || !warrant_->required()) return done(std::move(result));
+    warrant_->pass([result = std::move(result), done = std::move(done)](bool may) mutable {
+      done(may ? std::move(result) : Result<T>(Error{Code::kUnavailable, text::kNoStamp}));
+    });
+  }
   bool serving();  // a leader: judged now if it was not a moment ago
   // member_standing.cc: what an operator did to this member
   using StandingDone = Function<void(Result<void>)>;
@@ -276,6 +289,7 @@ class Member final : public Service, public Group {
   Inbox inbox_;
   std::unique_ptr<WalLoop> wal_;
   std::unique_ptr<RegionLog> region_log_;
+  std::unique_ptr<Warrant> warrant_;
   std::unique_ptr<Proposals> proposals_;
   std::unique_ptr<Reads> reads_;
   std::unique_ptr<Lessor> lessor_;

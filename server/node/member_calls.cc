@@ -61,7 +61,9 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
       if (!index.ok()) result = index.error();
       // Asked after what was confirmed is applied: a Seal before it is seen.
       else if (sealed()) result = Error{Code::kUnavailable, text::kSealed};
-      context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+      tell(result, [this, &reply, done = std::move(done)](Result<void> told) mutable {
+        context_.replies.add(reply, [done = std::move(done), told = std::move(told)]() mutable { done(told); });
+      });
     };
     if (context_.removed) return answer(Error{Code::kUnavailable, text::kRemoved});
     if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
@@ -140,7 +142,8 @@ void Member::drive_calls() {
     }
     // Keep-alives and questions may be asked again, changes not.
     const auto kind = pending.call.kind;
-    const bool again = kind == CallKind::kKeepAlive || kind == CallKind::kLeaseRemaining || kind == CallKind::kSync;
+    const bool again = kind == CallKind::kKeepAlive || kind == CallKind::kLeaseRemaining || kind == CallKind::kSync ||
+                       kind == CallKind::kWarrant;
     const bool fresh = !pending.sent_to || (again && pending.sent_to != leader);
     if (fresh && leader == self()) {
       ours.push_back(std::move(pending));
@@ -188,6 +191,7 @@ void Member::serve(Call call, CallDone done) {
     case CallKind::kLeaseRemaining: return serve_lease_remaining(call.argument, std::move(done));
     case CallKind::kChange: return serve_change(std::move(call.body), std::move(done));
     case CallKind::kSync: return serve_sync(id, std::move(done));
+    case CallKind::kWarrant: return tell(Result<std::int64_t>(0), std::move(done));
     case CallKind::kTransfer: return serve_transfer(id, std::move(done));
     case CallKind::kAdmit: return serve_admit(id, std::move(done));
   }
@@ -204,7 +208,7 @@ void Member::serve_keep_alive(std::int64_t lease, CallDone done) {
     if (sealed()) return done(Error{Code::kUnavailable, text::kSealed});
     const auto ttl = lessor_->renew(context_.now(), lease);
     if (!ttl) return done(Error{Code::kNotFound, text::kLeaseNotFound});
-    done(*ttl);
+    tell(Result<std::int64_t>(*ttl), std::move(done));
   });
 }
 
@@ -217,7 +221,8 @@ void Member::serve_lease_remaining(std::int64_t lease, CallDone done) {
     if (sealed()) return done(Error{Code::kUnavailable, text::kSealed});
     const auto left = lessor_->remaining(context_.now(), lease);
     if (!left) return done(Error{Code::kNotFound, text::kLeaseNotFound});
-    done(std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::seconds>(*left).count(), 0));
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*left).count();
+    tell(Result<std::int64_t>(std::max<std::int64_t>(seconds, 0)), std::move(done));
   });
 }
 

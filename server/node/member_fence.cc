@@ -146,4 +146,30 @@ void Member::cold_answer(std::uint64_t question, Epoch newest) {
   judge_serving();
 }
 
+// --- lease mode ---
+
+// From when the Armed stands in the leader's log until its Disarmed is
+// committed, under the newest arming; at a follower by what is applied, for
+// what it answers is confirmed at or behind that.
+std::optional<region::Armed> Member::stamp_wanted() {
+  if (!context_.group.started() || role() != GroupRole::kPrimary) return std::nullopt;
+  const auto by_lease = [](const std::optional<region::Armed>& armed) { return armed && armed->mode == region::FenceMode::kLease; };
+  if (const auto* log = context_.is_leader() ? regions_of_log() : nullptr)
+    if (auto armed = log->armed_group(); by_lease(armed)) return armed;
+  auto armed = region_log_->applied().armed_group();
+  return by_lease(armed) ? armed : std::nullopt;
+}
+
+void Member::stamp_returned(Term term, Instant sent, region::ArmingId arming) {
+  if (sent > context_.now()) return;  // of another machine's or boot's clock
+  warrant_->returned(term, sent, arming);
+  wake();
+}
+
+void Member::heed_lease() {
+  const auto armed = stamp_wanted();
+  warrant_->require(armed ? std::optional(Warrant::Lease{armed->arming, armed->lease}) : std::nullopt);
+  warrant_->drive();
+}
+
 }  // namespace leeward::node

@@ -95,7 +95,9 @@ Result<void> Member::open_storage() {
       context_.ports.core, context_.ports.wal, context_.ports.clock, *context_.log, context_.probe,
       [this](std::uint64_t token, std::vector<raft::Message> messages) { persisted(token, std::move(messages)); },
       [this](const Error& error) { fail(error); });
-  proposals_ = std::make_unique<Proposals>(context_, *wal_, *region_log_);
+  warrant_ = std::make_unique<Warrant>(
+      context_, [this](CallDone done) { call(CallKind::kWarrant, 0, std::move(done)); });
+  proposals_ = std::make_unique<Proposals>(context_, *wal_, *region_log_, *warrant_);
   reads_ = std::make_unique<Reads>(context_);
   lessor_ = std::make_unique<Lessor>(o.limits.lease_revokes_per_second);
   bootstrap_ = std::make_unique<Bootstrap>(context_);

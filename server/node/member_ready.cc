@@ -253,7 +253,11 @@ void Member::publish_gate() {
   gate.commit = context_.core->commit().value();
   gate.term = context_.core->term().value();
   if (context_.serves && !sealed() && context_.group.started() && context_.core->lease_read(context_.now()))
-    if (const auto until = context_.core->status().lease_until) gate.lease_until = until->time_since_epoch().count();
+    if (auto until = context_.core->status().lease_until) {
+      // Of the two the one that ends first.
+      if (warrant_->required()) until = std::min(*until, warrant_->valid_until().value_or(Instant{}));
+      gate.lease_until = until->time_since_epoch().count();
+    }
   gate_.publish(gate);
 }
 

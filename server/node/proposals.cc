@@ -276,8 +276,16 @@ void Proposals::result(std::span<const Entry> entries, std::size_t entry, std::s
   outcome.end = Outcome::End::kApplied;
   outcome.result = std::move(result);
   outcome.term = entries[entry].term;
-  answer(it->second.reply, std::move(it->second.done), std::move(outcome));
+  auto pending = std::move(it->second);
   pending_.erase(it);
+  if (!warrant_.required()) return answer(pending.reply, std::move(pending.done), std::move(outcome));
+  warrant_.pass([this, reply = pending.reply, done = std::move(pending.done), outcome = std::move(outcome)](bool may) mutable {
+    if (!may) {
+      outcome = Outcome();
+      outcome.error = {Code::kUnknown, text::kNoStamp};
+    }
+    answer(reply, std::move(done), std::move(outcome));
+  });
 }
 
 void Proposals::applied_term(Term term) {

@@ -20,6 +20,7 @@
 #include "node/region_log.h"
 #include "node/write_gate.h"
 #include "node/wal_loop.h"
+#include "node/warrant.h"
 
 namespace leeward::node {
 
@@ -38,8 +39,8 @@ struct WaitingWrite {
 
 class Proposals {
  public:
-  Proposals(Context& context, const WalLoop& wal, RegionLog& regions)
-      : context_(context), wal_(wal), regions_(regions) {}
+  Proposals(Context& context, const WalLoop& wal, RegionLog& regions, Warrant& warrant)
+      : context_(context), wal_(wal), regions_(regions), warrant_(warrant) {}
 
   void set_gate(WriteGate* gate) { gate_ = gate; }
   // When the gate will let some of what waits pass; max(): it holds nothing.
@@ -106,6 +107,7 @@ class Proposals {
   Context& context_;
   const WalLoop& wal_;
   RegionLog& regions_;
+  Warrant& warrant_;
   std::deque<WaitingWrite> waiting_;
   std::deque<WaitingWrite> ungated_;  // proposed before those
   std::size_t waiting_bytes_ = 0;     // of both

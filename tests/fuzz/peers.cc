@@ -217,7 +217,9 @@ std::vector<std::string> standby_seeds() {
       Survey{7},
       SurveyReply{7, true, Stamp{Epoch(1), Term(2), 3}, {}, 40, Epoch(2), "why"},
       ColdQuestion{9},
-      ColdAnswer{9, Epoch(2)}};
+      ColdAnswer{9, Epoch(2)},
+      StampSent{Term(3), 5, 6},
+      StampReturned{Term(3), 5, 6}};
   std::vector<std::string> seeds;
   for (const auto& body : bodies)
     for (const bool compress : {false, true}) seeds.emplace_back(encode(header, body, {compress}).view());

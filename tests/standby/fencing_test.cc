@@ -245,5 +245,94 @@ TEST_F(ColdStart, AnotherQuestionsAnswerDoesNotCount) {
   EXPECT_EQ(leader->cold_question(), 0u);
 }
 
+// --- lease mode ---
+
+struct LeaseMode : Fencing {
+  static sim::WorldOptions leased(std::uint64_t seed) {
+    auto o = options(seed);
+    o.fence_lease = 1s;
+    return o;
+  }
+  static bool needs_stamps(Story& s) {
+    const auto leader = s.world.leader();
+    return leader && s.world.member(*leader)->stamp_wanted().has_value();
+  }
+  static Result<Index> cut_stamps(Story& s, EntryKind kind = EntryKind::kCut) {
+    const auto arming = s.world.checkers.regions(GroupRole::kStandby).armed()->arming;
+    return s.world.propose(*s.leader(), kind, Epoch(), encode(region::Cut{arming}));
+  }
+  // As promotion.h does it: the Cut, the lease with its margin, the change.
+  static bool promote(Story& s) {
+    const auto id = *s.leader();
+    const auto cut = cut_stamps(s);
+    if (!cut.ok()) return false;
+    if (!s.world.run_until([&] { return s.world.member(id)->state().applied().point.index >= *cut; }, 5s)) return false;
+    s.world.run_for(1100ms);
+    auto change = s.world.change_at(id);
+    change.cut = *cut;
+    return s.world.propose(id, change).ok() && s.world.run_until([&] { return s.turned(id); }, 5s);
+  }
+  // Whether a write sent to this member is acknowledged before `limit`.
+  static bool acknowledged(Story& s, NodeId id, Duration limit) {
+    auto put = s.world.client_put(id, "k", "v");
+    s.world.run_until([&] { return put->ended; }, limit);
+    return put->ended && put->outcome.end == Outcome::End::kApplied;
+  }
+};
+
+TEST_F(LeaseMode, WithTheLinkUpEveryMemberAcknowledges) {
+  Story s(leased(21));
+  ASSERT_TRUE(s.ready()) << s.why();
+  ASSERT_TRUE(s.world.run_until([&] { return needs_stamps(s); })) << s.why();
+  s.world.run_for(1s);
+  for (int i = 0; i < 3; ++i)
+    for (const auto id : kPrimaries) EXPECT_TRUE(acknowledged(s, id, 1s)) << id.value() << s.why();
+}
+
+// The old primary keeps its majority, and nobody can tell it: it falls silent
+// by itself before another region serves, whichever member is asked.
+TEST_F(LeaseMode, NothingIsAcknowledgedOnceAnotherRegionServes) {
+  for (const auto asked : kPrimaries) {
+    Story s(leased(22));
+    ASSERT_TRUE(s.ready()) << s.why();
+    ASSERT_TRUE(s.world.run_until([&] { return needs_stamps(s); })) << s.why();
+    s.world.run_for(1s);
+    ASSERT_TRUE(acknowledged(s, asked, 1s)) << s.why();
+    cut(s);
+    EXPECT_TRUE(acknowledged(s, asked, 500ms)) << "the newest stamp is young still" << s.why();
+    ASSERT_TRUE(promote(s)) << s.why();
+    EXPECT_TRUE(serves(s, asked)) << "it was told nothing";
+    EXPECT_FALSE(acknowledged(s, asked, 10s));
+    EXPECT_FALSE(s.world.member(*s.world.leader())->read_now());
+    s.puts(*s.leader(), 3);
+  }
+}
+
+TEST_F(LeaseMode, WritesStopWithTheLinkAndGoOnWithIt) {
+  Story s(leased(23));
+  ASSERT_TRUE(s.ready()) << s.why();
+  ASSERT_TRUE(s.world.run_until([&] { return needs_stamps(s); })) << s.why();
+  s.world.run_for(1s);
+  cut(s);
+  s.world.run_for(1100ms);
+  for (const auto id : kPrimaries) EXPECT_FALSE(acknowledged(s, id, 2s)) << id.value();
+  s.world.network.heal();
+  s.world.run_for(1s);
+  for (const auto id : kPrimaries) EXPECT_TRUE(acknowledged(s, id, 2s)) << id.value() << s.why();
+}
+
+TEST_F(LeaseMode, NoStampIsReturnedBetweenCutAndUncut) {
+  Story s(leased(24));
+  ASSERT_TRUE(s.ready()) << s.why();
+  ASSERT_TRUE(s.world.run_until([&] { return needs_stamps(s); })) << s.why();
+  s.world.run_for(1s);
+  ASSERT_TRUE(cut_stamps(s).ok());
+  s.world.run_for(1500ms);
+  EXPECT_FALSE(acknowledged(s, *s.world.leader(), 2s));
+  ASSERT_TRUE(cut_stamps(s, EntryKind::kUncut).ok());
+  s.world.run_for(1s);
+  EXPECT_TRUE(acknowledged(s, *s.world.leader(), 2s)) << s.why();
+}
+
 }  // namespace
 }  // namespace leeward::standby

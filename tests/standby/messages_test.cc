@@ -61,6 +61,8 @@ std::vector<Body> one_of_each() {
       SurveyReply{77, true, Stamp{Epoch(1), Term(9), 11}, position(6), 40, Epoch(2), "why"},
       ColdQuestion{78},
       ColdAnswer{78, Epoch(2)},
+      StampSent{Term(3), 5, 6},
+      StampReturned{Term(3), 5, 6},
   };
 }
 

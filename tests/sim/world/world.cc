@@ -255,6 +255,10 @@ void World::start(NodeId id) {
     node::Group& group = p.planted ? static_cast<node::Group&>(*p.planted) : *p.member;
     standby::ReplicationOptions replication;
     replication.governor = options_.governor;
+    if (options_.fence_lease > Duration()) {
+      replication.arming.mode = region::FenceMode::kLease;
+      replication.arming.lease = options_.fence_lease;
+    }
     p.stream = std::make_unique<standby::Replication>(group, replication);
     p.service = std::make_unique<standby::ForwardingService>(*p.member, group, *p.stream, standby::ForwardingOptions{});
     p.core.post([stream = p.stream.get()] { stream->start(); });

@@ -50,6 +50,7 @@ struct WorldOptions {
   bool end_epoch = false;  // a torment loses the primary region for good, and the standby ends the epoch
   Network::Weather weather, wan;
   standby::GovernorOptions governor;
+  Duration fence_lease{};  // 0: fencing by contact
   Plants plants;
   bool log_to_stderr = false;
 };
