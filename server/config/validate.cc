@@ -266,7 +266,6 @@ void check_unbuilt(Findings& f) {
       {"compaction.retention", c.compaction.retention != kDefaults.compaction.retention},
       {"dr.auto_rejoin", c.dr.auto_rejoin != kDefaults.dr.auto_rejoin},
       {"dr.switchover_timeout", c.dr.switchover_timeout != kDefaults.dr.switchover_timeout},
-      {"dr.self_fence", c.dr.self_fence != kDefaults.dr.self_fence},
       {"limits.rate", c.limits.rate != kDefaults.limits.rate},
       {"limits.burst", c.limits.burst != kDefaults.limits.burst},
       {"auth.token", c.auth.token != kDefaults.auth.token},
