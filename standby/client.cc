@@ -7,6 +7,7 @@ namespace leeward::standby {
 namespace {
 
 constexpr std::size_t kTimedAtOnce = 1024;  // batches
+constexpr Duration kAskForkAgain = 5s;
 
 }  // namespace
 
@@ -17,6 +18,7 @@ const char* name(StreamState state) {
     case StreamState::kGreeting: return "greeting";
     case StreamState::kStreaming: return "streaming";
     case StreamState::kResyncNeeded: return "resync needed";
+    case StreamState::kForked: return "fenced, with history that the primary does not have";
     case StreamState::kDiverged: return "diverged";
   }
   return "?";
@@ -55,6 +57,8 @@ void StreamClient::stop() {
   proposed_.clear();
   state_ = StreamState::kOff;
   damage_.clear();
+  common_.reset();
+  rejoin_ = false;
 }
 
 void StreamClient::end_session() {
@@ -102,6 +106,8 @@ NodeId StreamClient::choose(const Regions& regions) const {
 
 void StreamClient::seek(Instant now, const Regions& regions) {
   if (regions.primary.empty()) return;
+  // While an adopted state is waited for nobody knows its epochs.
+  if (group_.regions() && !group_.regions_of_log()) return;
   const auto to = choose(regions);
   if (!to) {
     behind_rounds_ = behind_ > 0 ? behind_rounds_ + 1 : 0;
@@ -125,9 +131,20 @@ void StreamClient::seek(Instant now, const Regions& regions) {
   received_ = group_.last().position;
   granted_ = options_.window;
   heard_ = now;
-  if (state_ != StreamState::kResyncNeeded) state_ = StreamState::kGreeting;
-  const Hello hello{session_, regions.own,         {{group_.epoch(), 0, {}}}, received_, group_.committed().position,
-                    granted_, options_.compression};
+  if (state_ != StreamState::kResyncNeeded && state_ != StreamState::kForked) state_ = StreamState::kGreeting;
+  Hello hello;
+  hello.session = session_;
+  hello.region = regions.own;
+  hello.epoch = group_.epoch();
+  if (const auto* log = group_.regions_of_log()) {
+    hello.epoch = log->group_epoch();
+    hello.epochs = log->history().epochs;
+  }
+  hello.way_back = goes_back();
+  hello.end = received_;
+  hello.committed = group_.committed().position;
+  hello.granted = granted_;
+  hello.compression = options_.compression;
   if (!outbox_.send(to, hello)) {
     tried_.insert(to);
     session_ = 0;
@@ -167,19 +184,70 @@ void StreamClient::refused(NodeId from, const Refused& refused) {
   // be the same, or the primary has lost what it had committed.
   const bool lost = refused.reason == Refusal::kNotYet && contradicts(refused.at);
   if (refused.reason == Refusal::kDiverged || lost) return diverged(refused.at);
+  if (refused.reason == Refusal::kFork) return forked(refused);
   if (refused.reason == Refusal::kBehind) ++behind_;
   const bool resync = state_ == StreamState::kResyncNeeded;
   fail_source(group_.clock().now(), name(refused.reason));
   if (resync) state_ = StreamState::kResyncNeeded;  // until one streams, or a state is adopted
 }
 
+bool StreamClient::goes_back() const {
+  return group_.role() == GroupRole::kFenced && group_.role_at_end() == GroupRole::kFenced;
+}
+
+Result<LogPoint> StreamClient::own_point(HistoryIndex index) const {
+  const auto* regions = group_.regions_of_log();
+  return last_point_at(group_.log(), index, regions ? regions->control().followed_at : Index(), group_.last().index);
+}
+
 bool StreamClient::contradicts(const Position& theirs) const {
-  const auto own = last_point_at(group_.log(), theirs.index, group_.last().index);
+  const auto own = own_point(theirs.index);
   return own.ok() && own->position.index == theirs.index && own->position != theirs;
 }
 
+// Beyond the common position this group alone knows what it holds. Where clients
+// may have had its word for it, an operator decides when it is put aside.
+void StreamClient::forked(const Refused& refused) {
+  const auto own = own_point(refused.at.index);
+  if (!own.ok()) {
+    damage_ = "the log does not reach down to history index " + std::to_string(refused.at.index.value()) +
+              ", where the primary's history and this group's part";
+    state_ = StreamState::kForked;
+    next_attempt_ = group_.clock().now() + kAskForkAgain;
+    return end_session();
+  }
+  const bool told = refused.at.hash != Hash{};
+  if (own->position.index != refused.at.index || (told && own->position != refused.at)) return diverged(refused.at);
+  end_session();
+  tried_.clear();
+  const auto end = group_.last().position;
+  if (goes_back() && own->position != end && !rejoin_ && !options_.auto_rejoin) {
+    if (state_ != StreamState::kForked)
+      group_.logger().warn("this group holds history that the primary does not have: leewardctl dr rejoin puts it into a ledger and follows",
+                           {{"common_history_index", own->position.index}, {"end_history_index", end.index}});
+    state_ = StreamState::kForked;
+    common_ = own->position;
+    next_attempt_ = group_.clock().now() + kAskForkAgain;
+    return;
+  }
+  raft::Proposal follow;
+  follow.kind = EntryKind::kFollow;
+  follow.payload = Bytes(region::encode(region::Follow{refused.epochs, own->position}));
+  const auto proposed = group_.propose({&follow, 1});
+  group_.logger().warn("this group goes back to the common position, to follow",
+                       {{"common_history_index", own->position.index}, {"end_history_index", end.index},
+                        {"epoch", refused.epochs.empty() ? Epoch() : refused.epochs.back().epoch},
+                        {"error", proposed.ok() ? std::string() : proposed.error().message}});
+  retry(options_.backoff_min, "it forked");
+}
+
+void StreamClient::rejoin() {
+  rejoin_ = true;
+  next_attempt_ = group_.clock().now();
+}
+
 void StreamClient::diverged(const Position& theirs) {
-  const auto own = last_point_at(group_.log(), theirs.index, group_.last().index);
+  const auto own = own_point(theirs.index);
   const auto held = own.ok() ? own->position : received_;
   probe_.divergences.add();
   state_ = StreamState::kDiverged;
@@ -305,7 +373,8 @@ void StreamClient::committed() {
 }
 
 void StreamClient::tick(Instant now, const Regions& regions) {
-  const bool leads = follows(group_.role()) && group_.is_leader() && group_.lineage().known() && follows(group_.role_at_end());
+  const bool leads = group_.is_leader() && group_.lineage().known() &&
+                     (goes_back() || (follows(group_.role()) && follows(group_.role_at_end())));
   if (!leads) return stop();
   if (state_ == StreamState::kOff) start(now);
   switch (state_) {
@@ -313,7 +382,9 @@ void StreamClient::tick(Instant now, const Regions& regions) {
     case StreamState::kDiverged:
       return;
     case StreamState::kSeeking:
-      if (now >= next_attempt_) seek(now, regions);
+    case StreamState::kForked:
+      if (session_ && now - heard_ > options_.hello_timeout) return fail_source(now, "no answer");
+      if (!session_ && now >= next_attempt_) seek(now, regions);
       return;
     case StreamState::kGreeting:
       if (now - heard_ > options_.hello_timeout) fail_source(now, "no answer");

@@ -1,6 +1,7 @@
 // Follows the primary: run by the leader of a following group. Finds a source,
 // proposes to its own group what the source sends, acknowledges what the group
-// has committed. README.md, "The stream".
+// has committed. README.md, "The stream". Of a fenced group, or one that is
+// ahead of a fork: finds out where its way back begins, and proposes the Follow.
 //
 // Core loop. Bounded: what waits here to be proposed is at most the window plus
 // one frame, since the source sends no more than was granted.
@@ -32,9 +33,12 @@ struct ClientOptions {
   // A source that does not answer may keep more log; it is waited for that often.
   int behind_rounds = 5;
   bool compression = true;
+  // A group that was primary and holds what the new one lacks goes back without
+  // being asked to.
+  bool auto_rejoin = false;
 };
 
-enum class StreamState { kOff, kSeeking, kGreeting, kStreaming, kResyncNeeded, kDiverged };
+enum class StreamState { kOff, kSeeking, kGreeting, kStreaming, kResyncNeeded, kForked, kDiverged };
 const char* name(StreamState state);
 
 class StreamClient {
@@ -54,6 +58,11 @@ class StreamClient {
   void applied();
   void tick(Instant now, const Regions& regions);
   void stop();
+
+  // A fenced group goes back, whatever it holds alone: that will be in its ledger.
+  void rejoin();
+  // Where it would go back to, while it waits for that word.
+  const std::optional<Position>& common() const { return common_; }
 
   // Hints from the answers to pings: whom not to burden, and what exists.
   void primary_leader(NodeId leader) { primary_leader_ = leader; }
@@ -75,6 +84,10 @@ class StreamClient {
   void retry(Duration delay, const char* why);
   void fail_source(Instant now, const char* why);
   void diverged(const Position& theirs);
+  void forked(const Refused& refused);
+  // A fenced group's leader looks for its way back.
+  bool goes_back() const;
+  Result<LogPoint> own_point(HistoryIndex index) const;
   // Whether the log, uncommitted included, holds other history at that position.
   bool contradicts(const Position& theirs) const;
   void end_session();
@@ -105,6 +118,8 @@ class StreamClient {
   NodeId primary_leader_;
   Position primary_committed_;
   std::string damage_;
+  std::optional<Position> common_;
+  bool rejoin_ = false;
   HistoryIndex resync_from_;  // committed when no source's log reached down
 
   // Where batches are on their way, for the stage figures alone.

@@ -81,7 +81,7 @@ void Followers::announce(Instant now, const std::string& region, Follower& f) {
 void Followers::retain(const std::string& region, Follower& f) {
   Index keep = group_.log().base().index;
   if (f.heard) {
-    const auto point = last_point_at(group_.log(), f.committed.index, group_.committed().index);
+    const auto point = point_at(group_, f.committed.index);
     if (point.ok()) keep = point->index;
   }
   if (f.retained == keep) return;

@@ -103,15 +103,34 @@ struct Reader {
   }
 };
 
+void write(Writer& w, const std::vector<region::EpochRecord>& epochs) {
+  w.num(epochs.size());
+  for (const auto& e : epochs) {
+    w.num(e.epoch.value());
+    w.fixed(e.promotion);
+    w.num(e.fork.value());
+    w.hash(e.fork_hash);
+  }
+}
+void read(Reader& r, std::vector<region::EpochRecord>& epochs) {
+  const auto count = r.num();
+  if (count > kMaxEpochs) r.fail();
+  for (std::uint64_t i = 0; r.ok && i < count; ++i) {
+    region::EpochRecord e;
+    e.epoch = Epoch(r.num());
+    e.promotion = r.fixed();
+    e.fork = HistoryIndex(r.num());
+    e.fork_hash = r.hash();
+    epochs.push_back(e);
+  }
+}
+
 void write(Writer& w, const Hello& m) {
   w.fixed(m.session);
   w.text(m.region);
-  w.num(m.epochs.size());
-  for (const auto& e : m.epochs) {
-    w.num(e.epoch.value());
-    w.fixed(e.promotion);
-    w.position(e.fork);
-  }
+  w.num(m.epoch.value());
+  write(w, m.epochs);
+  w.u8(m.way_back);
   w.position(m.end);
   w.position(m.committed);
   w.num(m.granted);
@@ -120,15 +139,9 @@ void write(Writer& w, const Hello& m) {
 void read(Reader& r, Hello& m) {
   m.session = r.fixed();
   m.region = r.text();
-  const auto count = r.num();
-  if (count > kMaxEpochs) r.fail();
-  for (std::uint64_t i = 0; r.ok && i < count; ++i) {
-    EpochStart e;
-    e.epoch = Epoch(r.num());
-    e.promotion = r.fixed();
-    e.fork = r.position();
-    m.epochs.push_back(e);
-  }
+  m.epoch = Epoch(r.num());
+  read(r, m.epochs);
+  m.way_back = r.flag();
   m.end = r.position();
   m.committed = r.position();
   m.granted = r.num();
@@ -149,12 +162,14 @@ void write(Writer& w, const Refused& m) {
   w.u8(static_cast<std::uint8_t>(m.reason));
   w.text(m.detail);
   w.position(m.at);
+  write(w, m.epochs);
 }
 void read(Reader& r, Refused& m) {
   m.session = r.fixed();
-  m.reason = r.in_range(Refusal::kNotPrimary, Refusal::kEnded);
+  m.reason = r.in_range(Refusal::kNotPrimary, Refusal::kFork);
   m.detail = r.text();
   m.at = r.position();
+  read(r, m.epochs);
 }
 
 void write(Writer& w, const Idle& m) {

@@ -17,6 +17,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "node/service.h"
+#include "region/entries.h"
 
 namespace leeward::standby {
 
@@ -42,20 +43,16 @@ struct Stamp {
   auto operator<=>(const Stamp&) const = default;
 };
 
-// An epoch of a group's history. The first has promotion 0 and begins at zero.
-struct EpochStart {
-  Epoch epoch;
-  std::uint64_t promotion = 0;
-  Position fork;
-  bool operator==(const EpochStart&) const = default;
-};
-
 // --- the stream: the leader of a following group and its source ---
 
 struct Hello {
   std::uint64_t session = 0;  // random; all frames of this stream carry it
   std::string region;
-  std::vector<EpochStart> epochs;
+  Epoch epoch;                // that the group goes with; its history may end before
+  std::vector<region::EpochRecord> epochs;  // of its history
+  // It was primary and asks where its way back begins: the answer is kFork,
+  // whatever its end is.
+  bool way_back = false;
   Position end;               // of the log, uncommitted included
   Position committed;
   std::uint64_t granted = 0;  // see Ack
@@ -73,9 +70,10 @@ enum class Refusal : std::uint8_t {
   kNotYet = 2,       // the source is behind the asker; ask another
   kBehind = 3,       // the log does not reach down to the asker's end
   kDiverged = 4,     // other history at the asker's end, `at` is the source's
-  kEpoch = 5,        // epoch histories differ
+  kEpoch = 5,        // the asker knows a newer epoch, or one is contested
   kStranger = 6,     // the topology does not name the asker
   kEnded = 7,        // the source stops serving this session
+  kFork = 8,         // the asker must go back to `at` before it can go on: the common position with `epochs`
 };
 const char* name(Refusal refusal);
 
@@ -83,7 +81,8 @@ struct Refused {
   std::uint64_t session = 0;
   Refusal reason = Refusal::kEnded;
   std::string detail;
-  Position at;
+  Position at;  // kFork: only its index is sure where the source's log does not reach down
+  std::vector<region::EpochRecord> epochs;
 };
 
 // A history entry without what belongs to one group's log.

@@ -46,22 +46,9 @@ Regions survey(node::Group& group) {
   return regions;
 }
 
-Result<LogPoint> last_point_at(const LogView& log, HistoryIndex index, Index upto) {
-  const auto base = log.base();
-  if (base.position.index > index)
-    return Error{Code::kCompacted, "the log begins at history index " + std::to_string(base.position.index.value())};
-  // Invariant: the point at `low` is at most `index`; the one at `high` is above, or beyond `upto`.
-  LogPoint low = base;
-  Index high = std::max(upto, base.index) + 1;
-  while (high - low.index > 1) {
-    const auto middle = log.point(low.index + (high - low.index) / 2);
-    if (!middle.ok()) return middle.error();
-    if (middle->position.index <= index)
-      low = *middle;
-    else
-      high = middle->index;
-  }
-  return low;
+Result<LogPoint> point_at(const node::Group& group, HistoryIndex index) {
+  const auto* regions = group.regions();
+  return last_point_at(group.log(), index, regions ? regions->control().followed_at : Index(), group.committed().index);
 }
 
 std::vector<NodeId> others(const node::Group& group) {

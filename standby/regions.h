@@ -1,5 +1,4 @@
-// The topology as the stream needs it, and where in a group's log a history
-// index stands. Pure.
+// The topology as the stream needs it. Pure.
 #pragma once
 
 #include <map>
@@ -23,10 +22,9 @@ Regions survey(node::Group& group);
 
 constexpr bool follows(GroupRole role) { return role == GroupRole::kStandby || role == GroupRole::kObserver; }
 
-// The last log point at or below `upto` whose history index is at most `index`.
-// Control entries do not move the history index, so it is searched for.
-// Errors: kCompacted when the log begins above it, and those of LogView.
-Result<LogPoint> last_point_at(const LogView& log, HistoryIndex index, Index upto);
+// Where a history index stands in what is committed of a primary's log.
+// Errors: kCompacted when the log does not reach down to it.
+Result<LogPoint> point_at(const node::Group& group, HistoryIndex index);
 
 // Every member of the group but this one.
 std::vector<NodeId> others(const node::Group& group);

@@ -240,7 +240,7 @@ void Replication::heed_role() {
     followers_.release();
     rpo_.rest();
   }
-  if (!follows(role)) client_.stop();
+  if (role == GroupRole::kPrimary) client_.stop();
   role_ = role;
   if (forward_) forward_->following(follows(role));
   if (std::exchange(epoch_, group_.epoch()) == group_.epoch()) return;
@@ -290,6 +290,8 @@ void Replication::tick() {
     tick_primary(now);
   else if (follows(role_))
     tick_following(now);
+  else if (role_ == GroupRole::kFenced)
+    client_.tick(now, regions_);
   expire_waiting(now);
   promoter_.tick(now);
 }

@@ -60,6 +60,9 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   void start();
   void set_rpo_policy(RpoPolicy policy, Duration budget) { rpo_.set_policy(policy, budget); }
   void set_forward_handler(ForwardHandler* handler) { forward_ = handler; }
+  // At the leader of a fenced group: puts what it alone holds into a ledger, and
+  // follows. Elsewhere nothing.
+  void rejoin() { client_.rejoin(); }
 
   const StandbyProbe& probe() const { return probe_; }
   StandbyProbe& probe() { return probe_; }

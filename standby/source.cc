@@ -12,10 +12,11 @@ StreamSource::~StreamSource() {
   if (timer_) group_.loop().cancel(timer_);
 }
 
-void StreamSource::refuse(NodeId to, std::uint64_t session, Refusal reason, std::string detail, Position at) {
+void StreamSource::refuse(NodeId to, std::uint64_t session, Refusal reason, std::string detail, Position at,
+                          std::vector<region::EpochRecord> epochs) {
   probe_.refusals.add();
   group_.logger().info("stream refused", {{"to", to}, {"reason", name(reason)}, {"detail", detail}});
-  outbox_.send(to, Refused{session, reason, std::move(detail), at});
+  outbox_.send(to, Refused{session, reason, std::move(detail), at, std::move(epochs)});
 }
 
 void StreamSource::hello(NodeId from, GroupId group, const Hello& hello, const Regions& regions) {
@@ -27,23 +28,19 @@ void StreamSource::hello(NodeId from, GroupId group, const Hello& hello, const R
     return refuse(from, hello.session, Refusal::kStranger, "the topology does not name this node in region " + hello.region);
   if (group_.stands_aside())
     return refuse(from, hello.session, Refusal::kEnded, "this member is paused or isolated by an operator");
-  // One of an older epoch goes on from where it is, if that is below the fork:
-  // the chain hash there says so.
-  if (hello.epochs.empty() || hello.epochs.back().epoch > group_.epoch())
-    return refuse(from, hello.session, Refusal::kEpoch, "the primary is in epoch " + std::to_string(group_.epoch().value()));
+  if (hello.epoch > group_.epoch())
+    return refuse(from, hello.session, Refusal::kEpoch, "this group is in epoch " + std::to_string(group_.epoch().value()));
+  if (forked(from, hello)) return;
 
   const auto commit = group_.committed();
   if (hello.end.index > commit.position.index)
     return refuse(from, hello.session, Refusal::kNotYet,
                   "committed here up to history index " + std::to_string(commit.position.index.value()), commit.position);
-  const auto found = last_point_at(group_.log(), hello.end.index, commit.index);
+  const auto found = point_at(group_, hello.end.index);
   if (!found.ok()) {
     const auto reason = found.error().code == Code::kCompacted ? Refusal::kBehind : Refusal::kEnded;
     return refuse(from, hello.session, reason, found.error().message, group_.log().base().position);
   }
-  if (found->position != hello.end && hello.epochs.back().epoch < group_.epoch())
-    return refuse(from, hello.session, Refusal::kEpoch, "what it holds of epoch " + std::to_string(hello.epochs.back().epoch.value()) +
-                  " is not in the history of epoch " + std::to_string(group_.epoch().value()), found->position);
   if (found->position != hello.end) {
     group_.logger().error("a following group holds other history", {{"region", hello.region}, {"node", from},
                           {"history_index", hello.end.index}, {"hash", found->position.hash.hex()},
@@ -68,6 +65,28 @@ void StreamSource::hello(NodeId from, GroupId group, const Hello& hello, const R
   followers_.acknowledged(hello.region, group, hello.committed);
   auto& kept = sessions_[from] = std::move(session);
   if (!pump(from, kept)) sessions_.erase(from);
+}
+
+// One of an older epoch goes on from where it is, if that is at or below the
+// fork: the chain hash there says so.
+bool StreamSource::forked(NodeId to, const Hello& hello) {
+  const auto* regions = group_.regions();
+  if (!regions) return false;
+  const auto& epochs = regions->history().epochs;
+  if (const auto epoch = region::contested(epochs, hello.epochs)) {
+    refuse(to, hello.session, Refusal::kEpoch, "epoch " + std::to_string(epoch->value()) + " is contested");
+    return true;
+  }
+  const auto commit = group_.committed();
+  const bool same = hello.epochs == epochs;
+  const auto common = same ? std::min(hello.end.index, commit.position.index)
+                           : region::common_index(hello.epochs, hello.end.index, epochs, commit.position.index);
+  if (!hello.way_back && (same || hello.end.index <= common)) return false;
+  Position at;
+  at.index = common;
+  if (const auto point = point_at(group_, common); point.ok()) at = point->position;
+  refuse(to, hello.session, Refusal::kFork, "the common position is " + std::to_string(common.value()), at, epochs);
+  return true;
 }
 
 void StreamSource::ack(NodeId from, const Ack& ack) {

@@ -59,7 +59,10 @@ class StreamSource {
     HistoryIndex compared;
   };
 
-  void refuse(NodeId to, std::uint64_t session, Refusal reason, std::string detail, Position at = {});
+  void refuse(NodeId to, std::uint64_t session, Refusal reason, std::string detail, Position at = {},
+              std::vector<region::EpochRecord> epochs = {});
+  // Whether the asker has to go back first, and where to; it is told then.
+  bool forked(NodeId to, const Hello& hello);
   void pump_all();
   // False: the session ended.
   bool pump(NodeId to, Session& session);

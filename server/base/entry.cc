@@ -43,33 +43,33 @@ Position extend(const Position& before, Epoch epoch, EntryKind kind, std::uint32
 }
 
 bool chains(const Position& before, const Entry& entry) {
-  if (entry.kind == EntryKind::kAdopt) {
-    const auto adopt = decode_adopt(entry.payload.view());
-    return adopt.ok() && entry.position == adopt->position;
+  if (leaps(entry.kind)) {
+    const auto leap = decode_leap(entry.payload.view());
+    return leap.ok() && entry.position == leap->position;
   }
   if (!is_history(entry.kind)) return entry.position == before;
   return entry.position == extend(before, entry.epoch, entry.kind, entry.writes, entry.payload.view());
 }
 
-std::string adopt_payload(const Position& position, std::string_view manifest) {
+std::string leap_payload(const Position& position, std::string_view rest) {
   std::string out;
   codec::put_varint(out, position.index.value());
   codec::put_varint(out, position.writes);
   codec::put_varint(out, position.bytes);
   out.append(reinterpret_cast<const char*>(position.hash.bytes.data()), position.hash.bytes.size());
-  codec::put_bytes(out, manifest);
+  codec::put_bytes(out, rest);
   return out;
 }
 
-Result<AdoptPayload> decode_adopt(std::string_view in) {
-  AdoptPayload adopt;
+Result<Leap> decode_leap(std::string_view in) {
+  Leap leap;
   std::uint64_t history = 0;
-  const bool ok = codec::get_varint(in, history) && codec::get_varint(in, adopt.position.writes) &&
-                  codec::get_varint(in, adopt.position.bytes) && codec::get_fixed(in, adopt.position.hash.bytes) &&
-                  codec::get_bytes(in, adopt.manifest) && in.empty();
-  if (!ok) return Error{Code::kCorrupt, "an Adopt entry is cut short or malformed"};
-  adopt.position.index = HistoryIndex(history);
-  return adopt;
+  const bool ok = codec::get_varint(in, history) && codec::get_varint(in, leap.position.writes) &&
+                  codec::get_varint(in, leap.position.bytes) && codec::get_fixed(in, leap.position.hash.bytes) &&
+                  codec::get_bytes(in, leap.rest) && in.empty();
+  if (!ok) return Error{Code::kCorrupt, "an Adopt or Follow entry is cut short or malformed"};
+  leap.position.index = HistoryIndex(history);
+  return leap;
 }
 
 std::size_t encoded_size(const Entry& e) {

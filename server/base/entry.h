@@ -53,6 +53,9 @@ enum class EntryKind : std::uint8_t {
   kOtherMembers = 76,  // the members of another group, as that group says, see node/membership.h
 };
 
+// The history goes on from another position than before it: further on behind a
+// kAdopt, at or before where it was behind a kFollow.
+constexpr bool leaps(EntryKind kind) { return kind == EntryKind::kAdopt || kind == EntryKind::kFollow; }
 constexpr bool is_history(EntryKind kind) { return static_cast<std::uint8_t>(kind) < 64; }
 
 struct Entry {
@@ -75,18 +78,19 @@ Position extend(const Position& before, Epoch epoch, EntryKind kind, std::uint32
                 std::string_view payload);
 
 // True when `entry` follows `before`: a history entry's position is what
-// extend() gives, a control entry's is `before`; a kAdopt, which leaps over
-// history that this group never had in its log, has the one it names.
+// extend() gives, a control entry's is `before`; that of one that leaps is the
+// one it names.
 bool chains(const Position& before, const Entry& entry);
 
-// Payload of a kAdopt: the position that the group's history goes on from, then
-// the manifest of the state there (node/frames.h). Errors: kCorrupt.
-std::string adopt_payload(const Position& position, std::string_view manifest);
-struct AdoptPayload {
+// Payload of an entry that leaps: the position that the group's history goes on
+// from, then what the kind adds: the manifest of the state there (node/frames.h),
+// or the history that is followed (region/entries.h). Errors: kCorrupt.
+std::string leap_payload(const Position& position, std::string_view rest);
+struct Leap {
   Position position;
-  std::string_view manifest;  // into the payload
+  std::string_view rest;  // into the payload
 };
-Result<AdoptPayload> decode_adopt(std::string_view payload);
+Result<Leap> decode_leap(std::string_view payload);
 
 Hash sha256(std::string_view data);
 

@@ -44,4 +44,10 @@ class LogView {
   virtual Result<LogPoint> point(Index index) const = 0;
 };
 
+// The last point within [from, upto] whose history index is at most `index`.
+// Control entries do not move the history index, so it is searched for; no
+// kFollow may stand in (from, upto]. Errors: kCompacted when the log, or that
+// part of it, begins above it, and those of LogView.
+Result<LogPoint> last_point_at(const LogView& log, HistoryIndex index, Index from, Index upto);
+
 }  // namespace leeward

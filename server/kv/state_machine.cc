@@ -171,11 +171,11 @@ Result<void> MvccStateMachine::install(std::unique_ptr<Store> store) {
 
 Result<void> MvccStateMachine::check_follows(const Entry& entry) const {
   const LogPoint& at = applier_->numbers().point;
-  if (entry.kind == EntryKind::kAdopt) {
-    // A checkpoint of another group becomes this one's state: the place in the
-    // log is the entry's, whatever it was there.
+  if (leaps(entry.kind)) {
+    // A checkpoint of another group, or an older one, becomes this one's state:
+    // the place in the log is the entry's, whatever it was there.
     if (entry.position == at.position) return {};
-    return Error{Code::kCorrupt, "apply: an Adopt of history position " + std::to_string(entry.position.index.value()) +
+    return Error{Code::kCorrupt, "apply: an Adopt or Follow of history position " + std::to_string(entry.position.index.value()) +
                                      " meets the state of " + std::to_string(at.position.index.value())};
   }
   if (entry.index != at.index + 1)

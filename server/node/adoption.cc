@@ -35,8 +35,8 @@ Result<void> write_held(Disk& disk, const Path& pool, const Manifest& manifest) 
 }
 
 // Whether the log leaps to this state. What is asked of the log is a few points.
-bool named_by_log(const LogView& log, const Position& position) {
-  Index low = log.base().index, high = log.last().index;  // the first at or past it lies in (low, high]
+bool named_by_log(const LogView& log, Index from, const Position& position) {
+  Index low = std::max(from, log.base().index), high = log.last().index;  // the first at or past it lies in (low, high]
   while (high.value() > low.value() + 1) {
     const auto middle = low + (high - low) / 2;
     const auto point = log.point(middle);
@@ -184,7 +184,7 @@ bool Adoption::enough_hold(const std::string& id) const {
 void Adoption::propose(const Manifest& manifest) {
   if (!may_()) return;  // the epoch that it is of is about to end
   const raft::Proposal adopt{EntryKind::kAdopt, Epoch(), 0,
-                             Bytes(adopt_payload(manifest.state.point.position, encode(manifest))), {}, {}};
+                             Bytes(leap_payload(manifest.state.point.position, encode(manifest))), {}, {}};
   const auto index = context_.core->propose(context_.now(), {&adopt, 1});
   if (!index.ok()) return;  // leadership is on its way to another member: tried again, if it stays
   pursuit_->proposed = *index;
@@ -320,7 +320,7 @@ const Manifest* Adoption::least_needed() const {
   const Manifest* least = nullptr;
   for (const auto& [id, m] : held_) {
     if (least && m.state.point.position.index >= least->state.point.position.index) continue;
-    if ((need_ && need_->id == id) || named_by_log(*context_.log, m.state.point.position)) continue;
+    if ((need_ && need_->id == id) || named_by_log(*context_.log, context_.group.control.followed_at, m.state.point.position)) continue;
     least = &m;
   }
   return least;

@@ -98,6 +98,8 @@ class Group {
   virtual const LogView& log() const = 0;
   virtual LogPoint last() const = 0;          // log end, uncommitted included
   virtual LogPoint committed() const = 0;
+  // What is applied here says about regions; nullptr: nothing yet.
+  virtual const region::State* regions() const { return nullptr; }
   // What a leader's whole log says about regions, its uncommitted end included;
   // nullptr: no leader here, or its state is waited for.
   virtual const region::State* regions_of_log() { return nullptr; }

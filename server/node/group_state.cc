@@ -201,7 +201,7 @@ std::string encode(const GroupState& state) {
     codec::put_u64(out, incarnation.value());
   }
   put_nodes(out, state.topology);
-  codec::put_varint(out, state.adopted.value());
+  codec::put_varint(out, state.leapt.value());
   codec::put_varint(out, state.named.size());
   for (const auto id : state.named) codec::put_varint(out, id.value());
   codec::put_varint(out, state.removed.size());
@@ -224,7 +224,7 @@ Result<GroupState> decode_group_state(std::string_view in) {
   GroupState state;
   if (in.empty()) return state;
   std::uint8_t version;
-  std::uint64_t count, adopted;
+  std::uint64_t count, leapt;
   std::string_view membership, control;
   if (!codec::get_u8(in, version)) return kMalformed;
   if (version > kGroupStateVersion) return Error{Code::kNewerFormat, "the group's state was written by a newer version"};
@@ -243,8 +243,8 @@ Result<GroupState> decode_group_state(std::string_view in) {
     state.admitted[NodeId(id)] = Incarnation(incarnation);
   }
   if (!get_nodes(in, state.topology)) return kMalformed;
-  if (!codec::get_varint(in, adopted) || !get_changes(in, state) || !in.empty()) return kMalformed;
-  state.adopted = Index(adopted);
+  if (!codec::get_varint(in, leapt) || !get_changes(in, state) || !in.empty()) return kMalformed;
+  state.leapt = Index(leapt);
   return state;
 }
 
@@ -286,8 +286,14 @@ Result<bool> apply_to_group(const Entry& entry, GroupState& state) {
       state.admitted[admission->id] = admission->incarnation;
       return true;
     }
+    case EntryKind::kFollow: {  // region_log.h has judged it, and noted what it puts aside
+      const auto& ledgers = state.control.ledgers;
+      if (ledgers.empty() || ledgers.back().follow != entry.index) return false;
+      state.leapt = entry.index;
+      return true;
+    }
     case EntryKind::kAdopt:
-      state.adopted = entry.index;
+      state.leapt = entry.index;
       return true;
     default:
       return false;

@@ -42,9 +42,9 @@ struct GroupState {
   std::map<NodeId, Removed> removed;
   Index listed;  // where this group's own list changed last; 0: it is that of the first start
   std::map<GroupId, Index> others_listed;  // likewise of other groups, as far as known here
-  // The newest kAdopt: what lies before it leads to another state than this
-  // group's. 0: none.
-  Index adopted;
+  // The newest kAdopt, or kFollow that put history aside: what lies before it
+  // leads to another state than this group's. 0: none.
+  Index leapt;
 
   bool started() const { return lineage.known(); }
 };

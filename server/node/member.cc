@@ -63,7 +63,7 @@ void Member::start_core(raft::Membership membership, bool first) {
   context_.core = std::make_unique<raft::Core>(
       options, *context_.log, raft::InitialState{hard_state, std::move(membership), applied}, context_.now());
   update_may_vote();
-  guard_adopted();
+  guard_leapt();
   context_.core->set_may_lead(!stands_aside());
   waiting_for_.clear();
   publish_cluster_id();
@@ -102,6 +102,8 @@ void Member::turn() {
     if (context_.core->next_tick() <= now) context_.core->tick(now);
     judge_serving();
     heed_lease();
+    // What came while there was no leader waits for whoever is elected.
+    if (cold()) proposals_->refuse_waiting({Code::kUnavailable, text::kColdStart});
     proposals_->dispatch();
     reads_->dispatch();
   }
@@ -163,7 +165,7 @@ void Member::housekeep() {
   }
   snapshots_->drive();
   if (!installing_) adoption_->drive();
-  if (context_.core && !installing_) guard_adopted();
+  if (context_.core && !installing_) guard_leapt();
   send_reports();
   publish_status();
   wake();
@@ -297,7 +299,7 @@ std::optional<Error> Member::write_refusal() {
   // With both regions in its list a client is served elsewhere; the trailers say why.
   if (role() == GroupRole::kFenced) return Error{Code::kUnavailable, kTryNextEndpoint};
   if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown) return role_refusal();
-  if (context_.is_leader() && context_.group.started() && !serving()) return Error{Code::kUnavailable, text::kColdStart};
+  if (cold()) return Error{Code::kUnavailable, text::kColdStart};
   if (context_.is_leader() && warrant_->starved()) return Error{Code::kUnavailable, text::kNoStamp};
   // A follower whose state is full would never see the end of what it forwards.
   if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kDiskFull};
@@ -331,7 +333,7 @@ void Member::stop(Function<void()> done) {
 // Until nothing is under way that someone waits for, or its time is over.
 void Member::continue_stop() {
   // A swap under way writes the superblock: another one may not overtake it.
-  if ((installing_ && install_submitted_) || (adopting_ && adopting_->submitted)) return;
+  if ((installing_ && install_submitted_) || (leaping_ && leaping_->submitted)) return;
   const bool late = context_.now() >= stop_deadline_;
   const bool leads = context_.is_leader() && membership().voters.size() > 1;
   if (!late && (leads || !proposals_->idle() || !wal_->idle() || installing_)) return;

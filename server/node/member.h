@@ -28,6 +28,7 @@
 #include "node/published.h"
 #include "node/reads.h"
 #include "node/region_log.h"
+#include "node/rewind.h"
 #include "node/service.h"
 #include "node/snapshots.h"
 #include "node/standing.h"
@@ -101,13 +102,14 @@ class Member final : public Service, public Group {
   const LogView& log() const override { return *context_.log; }
   LogPoint last() const override;
   LogPoint committed() const override { return committed_; }
-  const region::State* regions_of_log() override { return installing_ || adopting_ ? nullptr : region_log_->prefix(); }
+  const region::State* regions() const override { return region_log_ ? &region_log_->applied() : nullptr; }
+  const region::State* regions_of_log() override { return installing_ || (leaping_ && leaping_->manifest) ? nullptr : region_log_->prefix(); }
   Result<Index> propose(std::span<const raft::Proposal> proposals) override;
   void confirm(Function<void(Result<Index>)> done) override;
   void transfer_leadership(NodeId to) override;
   void retain(std::string_view holder, Index index) override;
   void adopt(std::span<const NodeId> sources) override;
-  std::string adoption() const override { return adoption_ ? adoption_->progress() : std::string(); }
+  std::string adoption() const override;
   void extend_status(StatusExtension* extension) override { extension_ = extension; }
   void gate_writes(WriteGate* gate) override { proposals_->set_gate(gate); }
 
@@ -213,6 +215,8 @@ class Member final : public Service, public Group {
       done(may ? std::move(result) : Result<T>(Error{Code::kUnavailable, text::kNoStamp}));
     });
   }
+  // A primary's leader that may not serve yet.
+  bool cold();
   bool serving();  // a leader: judged now if it was not a moment ago
   // member_standing.cc: what an operator did to this member
   using StandingDone = Function<void(Result<void>)>;
@@ -263,16 +267,22 @@ class Member final : public Service, public Group {
   void begin_install();
   void installed(std::unique_ptr<StateMachine> state, const Manifest& manifest, SuperblockData data);
 
-  // member_adopt.cc: the state of another group in place of this one's
+  // member_leap.cc: another state in place of this one's
+  void meet_leap();
+  void wait_for_leap();
+  void state_made(Result<std::shared_ptr<StateMachine>> state, const std::string& name);
+  void name_state(std::shared_ptr<StateMachine> state, const std::string& name);
+  void leapt(std::shared_ptr<StateMachine> state, SuperblockData data);
+  // member_rewind.cc: an older one of its own
+  void meet_follow();
+  void rewind();
+  // member_adopt.cc: that of another group
   void meet_adopt();
-  void wait_for_adopt();
   void install_adopted();
   Result<std::shared_ptr<StateMachine>> make_adopted(const Path& directory, const Manifest& manifest, const Entry& entry,
                                                      std::string group_state);  // files loop
-  void name_adopted(std::shared_ptr<StateMachine> state, const std::string& name);
-  void adopted(std::shared_ptr<StateMachine> state, SuperblockData data);
   std::optional<HistoryIndex> lowest_applied() const;
-  void guard_adopted();
+  void guard_leapt();
   void on_foreign_bulk(NodeId from, const Frame& frame);
   void on_bulk(NodeId from, const Frame& frame);
 
@@ -296,6 +306,7 @@ class Member final : public Service, public Group {
   std::unique_ptr<Bootstrap> bootstrap_;
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<Adoption> adoption_;
+  std::unique_ptr<Rewind> rewind_;
 
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
   std::atomic<bool> stopping_{false}, stopped_{false};
@@ -369,16 +380,18 @@ class Member final : public Service, public Group {
   bool fault_logged_ = false;
   std::optional<Snapshots::Received> installing_;
   bool install_submitted_ = false;
-  // A committed kAdopt at the front of to_apply_, whose files are waited for or
-  // being installed. Control entries behind it take effect meanwhile.
-  struct Adopting {
-    Manifest manifest;
-    std::string group_state;  // of this group, as of the entry
-    std::size_t looked_at = 1;  // of to_apply_
+  // A committed entry that leaps, at the front of to_apply_, whose state is
+  // waited for or being made. Control entries behind it take effect meanwhile.
+  struct Leaping {
+    std::optional<Manifest> manifest;  // of a kAdopt
+    std::string group_state;           // of this group, as of the entry
+    std::size_t looked_at = 1;         // of to_apply_
     bool submitted = false;
     Instant retry_at{};
+    Index searched_from;               // kFollow: of the one before it
+    bool complained = false;
   };
-  std::optional<Adopting> adopting_;
+  std::optional<Leaping> leaping_;
   // Exchanged states, until the last reader lets go of them.
   std::vector<std::pair<std::weak_ptr<StateMachine>, Path>> old_states_;
 

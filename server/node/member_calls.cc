@@ -61,6 +61,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
       if (!index.ok()) result = index.error();
       // Asked after what was confirmed is applied: a Seal before it is seen.
       else if (sealed()) result = Error{Code::kUnavailable, text::kSealed};
+      else if (cold()) result = Error{Code::kUnavailable, text::kColdStart};  // elected meanwhile
       tell(result, [this, &reply, done = std::move(done)](Result<void> told) mutable {
         context_.replies.add(reply, [done = std::move(done), told = std::move(told)]() mutable { done(told); });
       });
@@ -69,7 +70,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
     if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
       return answer(role_refusal());
     if (stopping_) return answer(Error{Code::kUnavailable, text::kStopped});
-    if (context_.is_leader() && context_.group.started() && !serving()) return answer(Error{Code::kUnavailable, text::kColdStart});
+    if (cold()) return answer(Error{Code::kUnavailable, text::kColdStart});
     reads_->arrive(deadline, std::move(answer));
   });
 }
@@ -261,7 +262,7 @@ void Member::serve_admit(NodeId id, CallDone done) {
                               " entries behind: wait until it has caught up"});
     // Its log may hold the newest Adopt and its disk nothing of what that needs.
     const auto report = reports_.find(id);
-    if (report == reports_.end() || report->second.status.applied.index < context_.group.adopted)
+    if (report == reports_.end() || report->second.status.applied.index < context_.group.leapt)
       return done(Error{Code::kUnavailable, name + " still waits for a copy of state: wait until it has it"});
   }
   auto with = membership();

@@ -78,7 +78,7 @@ Result<std::uint64_t> Member::entries_behind(NodeId id) const {
                                       std::to_string(kInSyncEntries) + " are allowed; wait for it (leewardctl member wait-sync)");
   // Its log may hold the newest Adopt and its disk nothing of what that needs.
   const auto report = reports_.find(id);
-  if (context_.group.adopted != Index() && (report == reports_.end() || report->second.status.applied.index < context_.group.adopted))
+  if (context_.group.leapt != Index() && (report == reports_.end() || report->second.status.applied.index < context_.group.leapt))
     return refusal(rule::kInSync, name + " still waits for a copy of state; wait for it (leewardctl member wait-sync)");
   return behind;
 }

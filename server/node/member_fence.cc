@@ -65,7 +65,7 @@ void Member::end_serving() {
 }
 
 std::string Member::serving_region() const {
-  if (!superseded()) return {};
+  if (!superseded() && told_.epoch <= region_log_->applied().live_epoch()) return {};
   for (const auto& [id, report] : reports_)
     if (report.status.role == GroupRole::kPrimary && !membership().contains(id)) return report.status.region;
   return {};
@@ -138,6 +138,10 @@ void Member::judge_serving() {
 bool Member::serving() {
   if (!context_.serves) judge_serving();
   return context_.serves;
+}
+
+bool Member::cold() {
+  return role() == GroupRole::kPrimary && context_.is_leader() && context_.group.started() && !serving();
 }
 
 void Member::cold_answer(std::uint64_t question, Epoch newest) {

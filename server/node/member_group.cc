@@ -53,7 +53,7 @@ std::vector<Node> Member::topology() const {
 LogPoint Member::last() const { return context_.core ? context_.core->last() : context_.log->last(); }
 
 Result<Index> Member::propose(std::span<const raft::Proposal> proposals) {
-  if (!context_.core || installing_ || adopting_) return Error{Code::kUnavailable, text::kNoLeader};
+  if (!context_.core || installing_ || (leaping_ && leaping_->manifest)) return Error{Code::kUnavailable, text::kNoLeader};
   LEEWARD_TRY(region_log_->judge(proposals));
   auto index = context_.core->propose(context_.now(), proposals);
   wake();
@@ -69,6 +69,12 @@ void Member::confirm(Function<void(Result<Index>)> done) {
 void Member::transfer_leadership(NodeId to) {
   if (context_.core) (void)context_.core->transfer_leadership(context_.now(), to);  // no leader any more: nothing to hand over
   wake();
+}
+
+std::string Member::adoption() const {
+  if (rewind_ && rewind_->active()) return rewind_->progress();
+  if (leaping_ && !leaping_->manifest) return "waiting for a copy of the state at the common position";
+  return adoption_ ? adoption_->progress() : std::string();
 }
 
 void Member::adopt(std::span<const NodeId> sources) {

@@ -43,9 +43,9 @@ std::uint64_t varint_field(std::string_view message, std::uint32_t field) {
 void Member::handle_ready() {
   std::size_t bytes = 0;
   for (const auto& e : to_apply_) bytes += e.payload.size();
-  // While an Adopt waits, the core itself bounds what it hands out; it must go on
+  // While a leap waits, the core itself bounds what it hands out; it must go on
   // to vote and to replicate.
-  while (context_.core->has_ready() && (bytes < kApplyBytes || adopting_)) {
+  while (context_.core->has_ready() && (bytes < kApplyBytes || leaping_)) {
     auto ready = context_.core->take_ready();
     publish_gate();  // before any message tells a follower of a new commit
     if (ready.role_changed) role_changed();
@@ -89,12 +89,15 @@ void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_per
 }
 
 void Member::apply_committed() {
-  if (adopting_) return wait_for_adopt();
-  const auto adopt = std::find_if(to_apply_.begin(), to_apply_.end(),
-                                  [](const Entry& e) { return e.kind == EntryKind::kAdopt; });
-  const bool met = adopt != to_apply_.end();
-  apply_first(static_cast<std::size_t>(adopt - to_apply_.begin()));
-  if (met && !failed_ && held_back_ == 0) meet_adopt();
+  if (leaping_) return wait_for_leap();
+  // One that puts nothing aside is an entry like any other.
+  auto at = to_apply_.empty() ? HistoryIndex() : context_.state->applied().point.position.index;
+  const auto leap = std::find_if(to_apply_.begin(), to_apply_.end(), [&](const Entry& e) {
+    return std::exchange(at, e.position.index) != e.position.index && leaps(e.kind);
+  });
+  const bool met = leap != to_apply_.end();
+  apply_first(static_cast<std::size_t>(leap - to_apply_.begin()));
+  if (met && !failed_ && held_back_ == 0) meet_leap();
 }
 
 void Member::apply_first(std::size_t count) {

@@ -54,7 +54,7 @@ void Member::begin_standing(const StandingChange& change, StandingDone done) {
   if (stopping_) return done(Error{Code::kUnavailable, text::kStopped});
   // An exchange of the state writes a superblock of its own, made before.
   if (standing_changes_ || steps_aside_ || verification_running_ || starting_core_ || (installing_ && install_submitted_) ||
-      (adopting_ && adopting_->submitted))
+      (leaping_ && leaping_->submitted))
     return done(kBusy);
   using Kind = StandingChange::Kind;
   const auto now = standing_.kind;

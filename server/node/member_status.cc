@@ -51,7 +51,7 @@ MemberState Member::member_state() const {
   if (context_.removed) return MemberState::kRemoved;
   if (!context_.core) return running_ ? MemberState::kWaiting : MemberState::kStarting;
   if (standing_.is_isolated()) return MemberState::kIsolated;
-  if (installing_ || adopting_ || snapshots_->receiving()) return MemberState::kSnapshot;
+  if (installing_ || leaping_ || snapshots_->receiving()) return MemberState::kSnapshot;
   switch (context_.core->role()) {
     case raft::Role::kLeader: return MemberState::kLeader;
     case raft::Role::kLearner: return MemberState::kLearner;

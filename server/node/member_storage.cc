@@ -19,16 +19,18 @@ void Member::checkpoint_when_due() {
   const auto applied = context_.state->applied().point;
   const auto* newest = snapshots_->newest();
   const auto since = newest ? newest->state.point.position.writes : 0;
-  if (context_.group.started() && !adopting_ && applied.position.writes >= since + context_.options.storage.checkpoint_interval &&
+  if (context_.group.started() && !leaping_ && applied.position.writes >= since + context_.options.storage.checkpoint_interval &&
       snapshots_->may_try())
     snapshots_->make();
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
+  remove_old_states();
+  // What it may have to go back by is kept; nothing grows meanwhile.
+  if (role() == GroupRole::kFenced || (leaping_ && !leaping_->manifest)) return;
   std::optional<Index> held;
   for (const auto& [holder, index] : retained_) held = std::min(held.value_or(index), index);
   snapshots_->keep_for_rewind(held);
   release_log();
-  remove_old_states();
 }
 
 void Member::sweep() {
@@ -166,7 +168,7 @@ void Member::drop_received(const Snapshots::Received& received) {
 // finishes from the first of these on.
 void Member::begin_install() {
   if (install_submitted_ || !wal_->idle() || context_.core->has_ready()) return;
-  if (adopting_ ? adopting_->submitted : !to_apply_.empty()) return;
+  if (leaping_ ? leaping_->submitted : !to_apply_.empty()) return;
   // What was under way is written by now, and acknowledged: it may reach beyond
   // the snapshot. From here to restored() on_frame() lets nothing in.
   if (!context_.core->wants_snapshot(installing_->manifest.state.point)) {
@@ -176,8 +178,8 @@ void Member::begin_install() {
     return wake();
   }
   install_submitted_ = true;
-  if (adopting_) {  // the snapshot was made behind that entry
-    adopting_.reset();
+  if (leaping_) {  // the snapshot was made behind that entry
+    leaping_.reset();
     to_apply_.clear();
     adoption_->need_no_more();
   }

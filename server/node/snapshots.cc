@@ -149,6 +149,13 @@ std::optional<bool> Snapshots::rewindable() const {
   return c && c->manifest.state.point.index <= *held_;
 }
 
+std::optional<Snapshots::Kept> Snapshots::at_or_below(HistoryIndex index) const {
+  std::optional<Kept> best;
+  for (const auto& c : checkpoints_)
+    if (c.manifest.state.point.position.index <= index) best = Kept{c.manifest, c.directory};
+  return best;
+}
+
 void Snapshots::forget_old() {
   const auto now = context_.now();
   const auto* kept = for_rewind();
@@ -173,7 +180,7 @@ void Snapshots::remove_on_files(const Path& directory) {
 }
 
 bool Snapshots::superseded(const Manifest& manifest) const {
-  return manifest.state.point.index < context_.group.adopted;
+  return manifest.state.point.index < context_.group.leapt;
 }
 
 void Snapshots::forget_superseded() {
@@ -200,7 +207,7 @@ void Snapshots::offer(NodeId to, Index beyond) {
   if (const auto it = transfers_.find(to); it != transfers_.end() && it->second.index >= beyond) return;
   // The log must reach from the snapshot on: what it has lost, a new one covers.
   // While an Adopt waits for its files there is none to give.
-  if (context_.applied() < context_.group.adopted) return sent_(to, false, Index());
+  if (context_.applied() < context_.group.leapt) return sent_(to, false, Index());
   const auto* manifest = newest();
   const bool reaches = manifest && manifest->state.point.index >= std::max(beyond, context_.log->base().index);
   if (!reaches && make()) {

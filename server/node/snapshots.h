@@ -58,6 +58,13 @@ class Snapshots {
   // nullopt: nobody follows.
   std::optional<bool> rewindable() const;
 
+  // The newest checkpoint at or below, and where it lies; nullopt: none.
+  struct Kept {
+    Manifest manifest;
+    Path directory;
+  };
+  std::optional<Kept> at_or_below(HistoryIndex index) const;
+
   // Leader: `to` needs a snapshot at or beyond `index`.
   void offer(NodeId to, Index beyond);
   // The lowest index that a member being served still needs the log from.

@@ -86,14 +86,17 @@ Result<Manifest> read_manifest(Disk& disk, const Path& path) {
 
 Path pooled(const Path& pool, const StateFile& file) { return pool + "/" + file.hash.hex(); }
 
+namespace {
+
 // Table files are never written again and may be shared; a store appends to
 // others of its files, so it gets copies of them.
-Result<void> lay_out_state(Disk& disk, const Path& pool, const Manifest& manifest, const Path& directory) {
+template <class Source>
+Result<void> lay_out(Disk& disk, const Manifest& manifest, const Path& directory, Source source) {
   LEEWARD_TRY(disk.remove_all(directory));
   LEEWARD_TRY(disk.make_dirs(directory));
   for (const auto& f : manifest.files) {
     if (!plain_file_name(f.name)) return Error{Code::kCorrupt, "a manifest names the file '" + f.name + "'"};
-    const auto from = pooled(pool, f), to = directory + "/" + f.name;
+    const Path from = source(f), to = directory + "/" + f.name;
     if (f.name.ends_with(".sst")) {
       LEEWARD_TRY(disk.link(from, to));
     } else {
@@ -102,6 +105,16 @@ Result<void> lay_out_state(Disk& disk, const Path& pool, const Manifest& manifes
   }
   LEEWARD_TRY(disk.sync_dir(directory));
   return disk.sync_dir(directory.substr(0, directory.rfind('/')));
+}
+
+}  // namespace
+
+Result<void> lay_out_state(Disk& disk, const Path& pool, const Manifest& manifest, const Path& directory) {
+  return lay_out(disk, manifest, directory, [&](const StateFile& f) { return pooled(pool, f); });
+}
+
+Result<void> lay_out_checkpoint(Disk& disk, const Path& checkpoint, const Manifest& manifest, const Path& directory) {
+  return lay_out(disk, manifest, directory, [&](const StateFile& f) { return checkpoint + "/" + f.name; });
 }
 
 void drop_from_pool(Disk& disk, const Path& pool, const std::vector<Manifest>& kept, std::string_view spared) {

@@ -25,6 +25,8 @@ Path pooled(const Path& pool, const StateFile& file);
 // Makes `directory` the state that the manifest describes, from a pool that
 // holds all its files; durable when it returns. Errors: kIo, kNoSpace, kCorrupt.
 Result<void> lay_out_state(Disk& disk, const Path& pool, const Manifest& manifest, const Path& directory);
+// The same from the files of a checkpoint in its directory.
+Result<void> lay_out_checkpoint(Disk& disk, const Path& checkpoint, const Manifest& manifest, const Path& directory);
 // Removes from a pool all but what these manifests are made of, and names that
 // begin with `spared`.
 void drop_from_pool(Disk& disk, const Path& pool, const std::vector<Manifest>& kept, std::string_view spared = {});

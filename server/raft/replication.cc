@@ -38,13 +38,14 @@ Result<Index> Core::Impl::propose(Instant now, std::span<const Proposal> proposa
       entry.epoch = proposal.epoch;
       entry.writes = proposal.writes;
       position = extend(position, entry.epoch, entry.kind, entry.writes, entry.payload.view());
-    } else if (entry.kind == EntryKind::kAdopt) {
-      const auto adopt = decode_adopt(entry.payload.view());
-      if (!adopt) return Error{Code::kInvalid, adopt.error().message};
-      if (adopt->position.index <= position.index)
-        return Error{Code::kInvalid, "an Adopt leads forward only: the log stands at history position " +
-                                         std::to_string(position.index.value())};
-      position = adopt->position;
+    } else if (leaps(entry.kind)) {
+      const auto leap = decode_leap(entry.payload.view());
+      if (!leap) return Error{Code::kInvalid, leap.error().message};
+      const bool forward = entry.kind == EntryKind::kAdopt;
+      if (forward ? leap->position.index <= position.index : leap->position.index > position.index)
+        return Error{Code::kInvalid, std::string(forward ? "an Adopt leads forward only" : "a Follow leads nowhere forward") +
+                                         ": the log stands at history position " + std::to_string(position.index.value())};
+      position = leap->position;
     }
     if (proposal.expected && *proposal.expected != position) {
       return Error{Code::kInvalid, "a proposal expects history position " +

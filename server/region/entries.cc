@@ -196,11 +196,7 @@ void fields(A& a, EpochRecord& v) {
 }
 template <class A>
 void fields(A& a, Follow& v) {
-  a.list(v.history, [&](EpochRecord& r) { fields(a, r); });
-  a.ordinal(v.common.index);
-  a.hash(v.common.hash);
-  a.number(v.common.writes);
-  a.number(v.common.bytes);
+  a.list(v.history, [&](EpochRecord& r) { fields(a, r); });  // `common`: see encode()
 }
 
 template <class T>
@@ -245,7 +241,7 @@ std::string encode(const Resigned& v) { return write(v); }
 std::string encode(const Cut& v) { return write(v); }
 std::string encode(const Reclaimed& v) { return write(v); }
 std::string encode(const Fenced& v) { return write(v); }
-std::string encode(const Follow& v) { return write(v); }
+std::string encode(const Follow& v) { return leap_payload(v.common, write(v)); }
 
 Result<Armed> decode_armed(std::string_view in) { return read<Armed>(in, "an Armed entry"); }
 Result<Disarmed> decode_disarmed(std::string_view in) { return read<Disarmed>(in, "a Disarmed entry"); }
@@ -256,6 +252,12 @@ Result<Resigned> decode_resigned(std::string_view in) { return read<Resigned>(in
 Result<Cut> decode_cut(std::string_view in) { return read<Cut>(in, "a Cut entry"); }
 Result<Reclaimed> decode_reclaimed(std::string_view in) { return read<Reclaimed>(in, "a Reclaimed entry"); }
 Result<Fenced> decode_fenced(std::string_view in) { return read<Fenced>(in, "a Fenced entry"); }
-Result<Follow> decode_follow(std::string_view in) { return read<Follow>(in, "a Follow entry"); }
+Result<Follow> decode_follow(std::string_view in) {
+  const auto leap = decode_leap(in);
+  if (!leap.ok()) return leap.error();
+  auto v = read<Follow>(leap->rest, "a Follow entry");
+  if (v.ok()) v->common = leap->position;
+  return v;
+}
 
 }  // namespace leeward::region

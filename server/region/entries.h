@@ -123,10 +123,20 @@ struct EpochRecord {
   bool operator==(const EpochRecord&) const = default;
 };
 
-struct Follow {
+struct Follow {  // leaps (base/entry.h)
   std::vector<EpochRecord> history;  // of the group followed, oldest first, not empty
   Position common;
   bool operator==(const Follow&) const = default;
+};
+
+// History that a group held beyond the common position and put aside when it
+// followed: its ledger holds the entries in (from, to].
+struct Ledger {
+  Index follow;      // of the Follow, in the group's log
+  Epoch epoch;       // in which the group was then
+  Epoch followed;    // the newest of the history that it went on with
+  Position from, to;
+  bool operator==(const Ledger&) const = default;
 };
 
 // An epoch's revisions, as many as none uses up, and the epochs there is room

@@ -9,11 +9,25 @@ namespace {
 
 Error refused(std::string rule) { return {Code::kInvalid, std::move(rule)}; }
 
-constexpr std::uint8_t kControlFormat = 1;
+constexpr std::uint8_t kControlFormat = 2;  // 1: without Follow and ledgers
 
 // Forced epochs keep away from the next one, which a group thought dead may
 // take by an arming of its own, and from each other by chance.
 constexpr std::uint64_t kForcedLeast = 2, kForcedMost = 1024;
+
+void put_position(std::string& out, const Position& p) {
+  codec::put_varint(out, p.index.value());
+  codec::put_varint(out, p.writes);
+  codec::put_varint(out, p.bytes);
+  out.append(reinterpret_cast<const char*>(p.hash.bytes.data()), p.hash.bytes.size());
+}
+bool get_position(std::string_view& in, Position& p) {
+  std::uint64_t index = 0;
+  const bool ok = codec::get_varint(in, index) && codec::get_varint(in, p.writes) && codec::get_varint(in, p.bytes) &&
+                  codec::get_fixed(in, p.hash.bytes);
+  p.index = HistoryIndex(index);
+  return ok;
+}
 
 template <class T, class Id>
 bool names(const std::vector<T>& list, Id T::*member, Id id) {
@@ -157,6 +171,7 @@ Result<void> State::fold(const Entry& entry) {
     case EntryKind::kFollow: {
       auto v = decode_follow(payload);
       if (!v.ok()) return v.error();
+      const Epoch before = group_epoch();
       // What was armed at the common position only a rewind tells; by then the
       // epoch has ended, so nobody goes by it.
       std::erase_if(history_.epochs, [&](const EpochRecord& r) { return r.fork >= v->common.index; });
@@ -166,6 +181,8 @@ Result<void> State::fold(const Entry& entry) {
       history_.unguarded = Epoch();
       control_.followed = v->history.empty() ? control_.followed : v->history.back().epoch;
       control_.fenced.reset();
+      control_.followed_at = entry.index;
+      if (end_ != v->common) control_.ledgers.push_back({entry.index, before, control_.followed, v->common, end_});
       if (control_.role != GroupRole::kObserver) control_.role = GroupRole::kStandby;
       end_ = v->common;
       return {};
@@ -329,6 +346,15 @@ std::string encode(const State::Control& control) {
   for (const Reclaimed& r : control.reclaimed) codec::put_bytes(out, encode(r));
   codec::put_u64(out, control.cut ? control.cut->arming : 0);
   codec::put_varint(out, control.cut ? control.cut->index.value() : 0);
+  codec::put_varint(out, control.followed_at.value());
+  codec::put_varint(out, control.ledgers.size());
+  for (const Ledger& l : control.ledgers) {
+    codec::put_varint(out, l.follow.value());
+    codec::put_varint(out, l.epoch.value());
+    codec::put_varint(out, l.followed.value());
+    put_position(out, l.from);
+    put_position(out, l.to);
+  }
   return out;
 }
 
@@ -365,9 +391,24 @@ Result<State::Control> decode_control(std::string_view in) {
     if (!v.ok()) return v.error();
     control.reclaimed.push_back(*v);
   }
-  if (!codec::get_u64(in, arming) || !codec::get_varint(in, index) || !in.empty()) return malformed;
+  if (!codec::get_u64(in, arming) || !codec::get_varint(in, index)) return malformed;
   if (arming != 0) control.cut = State::Control::CutAt{arming, Index(index)};
-  return control;
+  if (format >= 2) {
+    if (!codec::get_varint(in, index) || !codec::get_varint(in, count)) return malformed;
+    control.followed_at = Index(index);
+    for (; count > 0; --count) {
+      std::uint64_t follow = 0, epoch = 0;
+      Ledger l;
+      if (!codec::get_varint(in, follow) || !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) ||
+          !get_position(in, l.from) || !get_position(in, l.to))
+        return malformed;
+      l.follow = Index(follow);
+      l.epoch = Epoch(epoch);
+      l.followed = Epoch(followed);
+      control.ledgers.push_back(l);
+    }
+  }
+  return in.empty() ? Result<State::Control>(std::move(control)) : malformed;
 }
 
 std::optional<Epoch> contested(const std::vector<EpochRecord>& a, const std::vector<EpochRecord>& b) {

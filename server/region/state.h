@@ -30,6 +30,8 @@ class State {
       bool operator==(const CutAt&) const = default;
     };
     std::optional<CutAt> cut;  // the newest, unless an Uncut came after it
+    Index followed_at;         // of the newest Follow: what stands before it in the log may lead elsewhere
+    std::vector<Ledger> ledgers;  // oldest first
     bool operator==(const Control&) const = default;
   };
   // All regions': follows from history alone and is rewound with it.

@@ -209,9 +209,4 @@ bool all_zero(std::string_view data) {
   return data.empty() || (data[0] == 0 && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0);
 }
 
-bool continues(const Position& before, const Entry& entry) {
-  if (entry.kind == EntryKind::kFollow) return true;
-  return chains(before, entry);
-}
-
 }  // namespace leeward::wal

@@ -82,7 +82,4 @@ bool get_record(std::string_view& in, std::uint32_t seed, Record& record);
 
 bool all_zero(std::string_view data);
 
-// base::chains, and that Adopt and Follow name the position they continue at.
-bool continues(const Position& before, const Entry& entry);
-
 }  // namespace leeward::wal

@@ -150,7 +150,7 @@ Result<void> SegmentedLog::append(std::span<const Entry> entries) {
       return Error{Code::kInvalid, "entry " + text(entry.index) + " is out of order after " + text(end.index)};
     if (encoded_size(entry) > kMaxEntry)
       return Error{Code::kInvalid, "entry " + text(entry.index) + " is larger than a log record may be"};
-    if (!continues(end.position, entry))
+    if (!chains(end.position, entry))
       return Error{Code::kCorrupt, "entry " + text(entry.index) + " does not continue the chain hash of the entry before it"};
     end = point_of(entry);
   }

@@ -200,7 +200,7 @@ std::optional<std::string> Replay::take_entry(const Record& record, const Locati
   if (entry->index != last.index + 1)
     return "entry " + number(entry->index.value()) + " stands where " + number(last.index.value() + 1) + " belongs";
   if (entry->term < last.term) return "entry " + number(entry->index.value()) + " has a term below that of the entry before";
-  if (!continues(last.position, *entry)) return "entry " + number(entry->index.value()) + " does not continue the chain hash";
+  if (!chains(last.position, *entry)) return "entry " + number(entry->index.value()) + " does not continue the chain hash";
   last = {entry->index, entry->term, entry->position};
   index.push_back(where);
   if (on_entry) on_entry(*entry, where);

@@ -103,21 +103,23 @@ TEST(ChainHash, AControlEntryDoesNotMoveThePosition) {
   EXPECT_FALSE(chains({}, e));
 }
 
-TEST(ChainHash, AnAdoptLeadsWhereItsPayloadSays) {
-  const Position there{HistoryIndex(900), sha256("there"), 7000, 123456};
-  Entry e;
-  e.kind = EntryKind::kAdopt;
-  e.position = there;
-  e.payload = Bytes(adopt_payload(there, "manifest"));
-  EXPECT_TRUE(chains(sample_entry().position, e));
-  const auto adopt = decode_adopt(e.payload.view());
-  ASSERT_TRUE(adopt.ok());
-  EXPECT_EQ(adopt->position, there);
-  EXPECT_EQ(adopt->manifest, "manifest");
-  e.position.writes += 1;
-  EXPECT_FALSE(chains(sample_entry().position, e));
-  for (std::size_t cut = 0; cut < e.payload.size(); ++cut)
-    EXPECT_FALSE(decode_adopt(e.payload.view().substr(0, cut)).ok()) << cut;
+TEST(ChainHash, AnAdoptAndAFollowLeadWhereTheirPayloadsSay) {
+  for (const auto kind : {EntryKind::kAdopt, EntryKind::kFollow}) {
+    const Position there{HistoryIndex(900), sha256("there"), 7000, 123456};
+    Entry e;
+    e.kind = kind;
+    e.position = there;
+    e.payload = Bytes(leap_payload(there, "manifest"));
+    EXPECT_TRUE(chains(sample_entry().position, e));
+    const auto adopt = decode_leap(e.payload.view());
+    ASSERT_TRUE(adopt.ok());
+    EXPECT_EQ(adopt->position, there);
+    EXPECT_EQ(adopt->rest, "manifest");
+    e.position.writes += 1;
+    EXPECT_FALSE(chains(sample_entry().position, e));
+    for (std::size_t cut = 0; cut < e.payload.size(); ++cut)
+      EXPECT_FALSE(decode_leap(e.payload.view().substr(0, cut)).ok()) << cut;
+  }
 }
 
 TEST(Commands, ComeBackFromPayloadAndEnvelope) {

@@ -231,6 +231,34 @@ TEST(Core, AnEntryThatIsHereUnderAnotherHashIsAFault) {
   EXPECT_TRUE(g.cluster.network().empty()) << "it was acknowledged";
 }
 
+TEST(Core, AFollowLeapsBackInTheHistoryOrStaysAndNeverForward) {
+  Group g(voters({1}));
+  g.run(10ms);
+  Core& core = g.cluster.core(NodeId(1));
+  const auto common = core.last().position;
+  Proposal lost;
+  lost.epoch = Epoch(1);
+  lost.payload = Bytes(std::string("lost"));
+  ASSERT_TRUE(core.propose(g.cluster.now(), {&lost, 1}).ok());
+  const auto end = core.last().position;
+  ASSERT_GT(end.index, common.index);
+  auto follow_at = [&](const Position& position) {
+    Proposal p;
+    p.kind = EntryKind::kFollow;
+    p.payload = Bytes(leap_payload(position, "history"));
+    return core.propose(g.cluster.now(), {&p, 1});
+  };
+  auto beyond = end;
+  beyond.index = end.index + 1;
+  const auto forward = follow_at(beyond);
+  ASSERT_FALSE(forward.ok());
+  EXPECT_EQ(forward.error().code, Code::kInvalid);
+  ASSERT_TRUE(follow_at(end).ok());
+  EXPECT_EQ(core.last().position, end);
+  ASSERT_TRUE(follow_at(common).ok());
+  EXPECT_EQ(core.last().position, common);
+}
+
 TEST(Core, AnAdoptLeapsForwardInTheHistoryAndNeverBack) {
   Group g(voters({1}));
   g.run(10ms);
@@ -238,7 +266,7 @@ TEST(Core, AnAdoptLeapsForwardInTheHistoryAndNeverBack) {
   auto adopt_at = [&](std::uint64_t index) {
     Proposal p;
     p.kind = EntryKind::kAdopt;
-    p.payload = Bytes(adopt_payload({HistoryIndex(index), sha256("elsewhere"), index, index}, "manifest"));
+    p.payload = Bytes(leap_payload({HistoryIndex(index), sha256("elsewhere"), index, index}, "manifest"));
     return core.propose(g.cluster.now(), {&p, 1});
   };
   ASSERT_TRUE(adopt_at(500).ok());

@@ -253,7 +253,7 @@ TEST_F(Rule, AnEpochBeginsWhereTheHistoryEndsAndIsTheNextOne) {
 
 TEST_F(Rule, AStateIsAdoptedByFollowingGroupsOnly) {
   arm();
-  const std::string adopt = adopt_payload(north.state().end(), "manifest");
+  const std::string adopt = leap_payload(north.state().end(), "manifest");
   EXPECT_EQ(east.append(EntryKind::kAdopt, adopt), "only a following group adopts a state");
   ASSERT_TRUE(west.state().judge(State::Origin::kOwn, EntryKind::kAdopt, Epoch(), adopt).ok());
   ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
@@ -414,7 +414,7 @@ TEST(Common, TwoHistoriesAgreeUpToTheLowerEndOfTheLastEpochTheyShare) {
 }
 
 template <class T>
-void expect_strict(const T& value, Result<T> (*decode)(std::string_view)) {
+void expect_strict(const T& value, Result<T> (*decode)(std::string_view), std::size_t format_at = 0) {
   const std::string bytes = encode(value);
   const auto back = decode(bytes);
   ASSERT_TRUE(back.ok()) << back.error().message;
@@ -422,13 +422,34 @@ void expect_strict(const T& value, Result<T> (*decode)(std::string_view)) {
   for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode(std::string_view(bytes).substr(0, size)).ok());
   EXPECT_FALSE(decode(bytes + "x").ok());
   std::string newer = bytes;
-  newer[0] = 2;
+  newer[format_at] = 2;
   EXPECT_EQ(decode(newer).error().code, Code::kNewerFormat);
   for (std::size_t at = 0; at < bytes.size(); ++at) {
     std::string flipped = bytes;
     flipped[at] = static_cast<char>(flipped[at] ^ 0xff);
     (void)decode(flipped);  // must not crash; ASan looks on
   }
+}
+
+TEST(Control, ComesBackWithTheLedgersAndFromBeforeThereWereAny) {
+  State::Control control;
+  control.group = kWest;
+  control.role = GroupRole::kStandby;
+  control.followed = Epoch(4);
+  const auto before = encode(control);
+  control.followed_at = Index(90);
+  control.ledgers = {{Index(90), Epoch(1), Epoch(4), {HistoryIndex(7), sha256("a"), 1, 2}, {HistoryIndex(9), sha256("b"), 3, 4}}};
+  const auto bytes = encode(control);
+  const auto back = decode_control(bytes);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(*back, control);
+  for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_control(bytes.substr(0, size)).ok());
+  std::string first = before.substr(0, before.size() - 2);  // format 1 ends there
+  first[0] = 1;
+  const auto older = decode_control(first);
+  ASSERT_TRUE(older.ok()) << older.error().message;
+  EXPECT_TRUE(older->ledgers.empty());
+  EXPECT_EQ(older->followed, Epoch(4));
 }
 
 TEST(Entries, AreDecodedWholeOrRefused) {
@@ -443,7 +464,7 @@ TEST(Entries, AreDecodedWholeOrRefused) {
   expect_strict(Cut{kArming}, decode_cut);
   expect_strict(Reclaimed{kSeal, Epoch(1)}, decode_reclaimed);
   expect_strict(Fenced{Epoch(2), 31, "west"}, decode_fenced);
-  expect_strict(Follow{{{Epoch(2), 31, HistoryIndex(7), {}}}, {HistoryIndex(7), {}, 1, 2}}, decode_follow);
+  expect_strict(Follow{{{Epoch(2), 31, HistoryIndex(7), {}}}, {HistoryIndex(7), {}, 1, 2}}, decode_follow, 36);  // behind the position
 }
 
 }  // namespace

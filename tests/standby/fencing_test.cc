@@ -128,6 +128,7 @@ TEST_F(Fencing, AFullDiskDelaysTheNoteAndNotTheEndOfServing) {
   Story s(6);
   ASSERT_TRUE(s.ready()) << s.why();
   cut(s);
+  s.puts(*s.world.leader(), 1);  // nobody puts that aside unasked
   ASSERT_TRUE(s.promote()) << s.why();
   const auto full = kPrimaries[0];
   s.world.disk(full).refuse_writes("superblock");
@@ -185,6 +186,31 @@ TEST_F(ColdStart, ARegionThatWasPromotedAwayDoesNotServeBeforeItKnows) {
   EXPECT_FALSE(s.world.member(*leader)->read_now());
   s.world.network.heal();
   EXPECT_TRUE(s.world.run_until([&] { return all_fenced(s); }, 5s)) << s.why();
+}
+
+// Nor does it answer what was asked while nobody led.
+TEST_F(ColdStart, WhatCameBeforeTheElectionIsNotServedEither) {
+  for (std::uint64_t seed = 12; seed < 18; ++seed) {
+    Story s(seed);
+    ASSERT_TRUE(s.ready()) << s.why();
+    cut(s);
+    for (const auto id : kPrimaries) s.world.crash(id);
+    ASSERT_TRUE(s.promote()) << s.why();
+    for (const auto id : kPrimaries) s.world.start(id);
+    std::vector<std::shared_ptr<sim::World::Put>> puts;
+    std::vector<std::shared_ptr<sim::World::Read>> reads;
+    for (int i = 0; i < 200; ++i) {
+      for (const auto id : kPrimaries) {
+        puts.push_back(s.world.client_put(id, "early" + std::to_string(i), "v"));
+        reads.push_back(s.world.read(id, "k1"));
+      }
+      s.world.run_for(20ms);
+    }
+    ASSERT_TRUE(s.world.leader()) << s.why();
+    s.world.run_for(5s);
+    for (const auto& put : puts) ASSERT_FALSE(put->ended && put->outcome.end == Outcome::End::kApplied) << s.why();
+    for (const auto& read : reads) ASSERT_FALSE(read->ended && read->confirmed.ok()) << s.why();
+  }
 }
 
 TEST_F(ColdStart, WithTheArmedRegionsWordItServesAtOnce) {

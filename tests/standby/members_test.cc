@@ -352,7 +352,7 @@ TEST(Adopt, AnEntryWhoseManifestNamesAnotherPositionStopsTheMember) {
   manifest.state.point.position.hash.bytes[0] ^= 1;
   raft::Proposal proposal;
   proposal.kind = EntryKind::kAdopt;
-  proposal.payload = Bytes(adopt_payload(named, leeward::encode(manifest)));
+  proposal.payload = Bytes(leap_payload(named, leeward::encode(manifest)));
   const auto id = leader->self();
   leader->loop().post([leader, proposal] { EXPECT_TRUE(leader->propose({&proposal, 1}).ok()); });
   EXPECT_TRUE(r.world.run_until([&] { return !r.world.running(id); }, 10s)) << r.world.checkers.breach() << r.standing();

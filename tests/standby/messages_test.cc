@@ -44,9 +44,9 @@ std::vector<Body> one_of_each() {
   reply.outcome.result = {"etcdserver: x", Bytes(std::string("answer")), Revision(1ll << 44)};
   reply.seconds = -1;
   return {
-      Hello{1, "west", {{Epoch(1), 0, {}}, {Epoch(2), 7, position(5)}}, position(8), position(7), 1 << 20, true},
+      Hello{1, "west", Epoch(3), {{Epoch(2), 7, HistoryIndex(5), sha256("fork")}}, true, position(8), position(7), 1 << 20, true},
       Welcome{1, position(10)},
-      Refused{1, Refusal::kDiverged, "why", position(8)},
+      Refused{1, Refusal::kFork, "why", position(8), {{Epoch(2), 7, HistoryIndex(5), sha256("fork")}}},
       some_entries(3, "payload"),
       Idle{1, HistoryIndex(99)},
       Ack{1, 1 << 23, position(5), {HistoryIndex(5), sha256("a")}},

@@ -149,7 +149,7 @@ TEST(Stream, ANodeThatTheTopologyDoesNotNameIsRefused) {
   TwoRegions w;
   w.start();
   w.run_for(500ms);
-  const Hello hello{7, "north", {{Epoch(1), 0, {}}}, {}, {}, 1 << 20, false};
+  const Hello hello{7, "north", Epoch(1), {}, false, {}, {}, 1 << 20, false};
   const auto frame = encode({w.member(4).lineage(), GroupId(9), Epoch(1)}, hello);
   w.member(1).deliver(NodeId(99), frame);
   w.member(1).deliver(NodeId(4), frame);  // its region is another
@@ -365,7 +365,7 @@ TEST(Stream, ALateHelloBeginsNoSecondStream) {
   const auto lead = w.west.leader_;
   const auto source = w.west.leader()->replication->client().source();
   const NodeId other(source == NodeId(1) ? 2 : 1);
-  const Hello late{99, "west", {{Epoch(1), 0, {}}}, {}, {}, 8_MiB, false};
+  const Hello late{99, "west", Epoch(1), {}, false, {}, {}, 8_MiB, false};
   w.member(other).deliver(lead, encode({w.member(lead).lineage(), w.west.group, Epoch(1)}, late));
   EXPECT_EQ(w.member(other).replication->source().sessions(), 1u);
   w.run_for(100ms);
@@ -419,7 +419,7 @@ TEST(Stream, FollowsThroughRandomFaults) {
         const auto held = w.member(id).last().position;
         FakeMember* most = &w.member(1);
         for (std::uint64_t p : {2, 3}) if (w.member(p).last().index > most->last().index) most = &w.member(p);
-        const auto there = last_point_at(most->log_, held.index, most->last().index);
+        const auto there = last_point_at(most->log_, held.index, Index(), most->last().index);
         ASSERT_TRUE(there.ok());
         if (there->position.index == held.index) { ASSERT_EQ(there->position, held); }
       }

@@ -167,7 +167,7 @@ TEST_F(LogTest, AdoptAndFollowNameThePositionThatTheHistoryGoesOnFrom) {
   open();
   add(3);
   const Position elsewhere{HistoryIndex(1000), sha256("elsewhere"), 5000, 70000};
-  Entry adopt = entry_after(model_.last(), Term(1), adopt_payload(elsewhere, "manifest"), EntryKind::kAdopt);
+  Entry adopt = entry_after(model_.last(), Term(1), leap_payload(elsewhere, "manifest"), EntryKind::kAdopt);
   adopt.position = elsewhere;
   adopt.position.hash = sha256("another place");
   EXPECT_EQ(log_->append({&adopt, 1}).error().code, Code::kCorrupt);  // not where its payload leads

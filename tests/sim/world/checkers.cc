@@ -55,6 +55,11 @@ region::PromotionId Checkers::tip(GroupRole group, Index index) {
 
 void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entry> entries) {
   for (const auto& e : entries) {
+    if (e.kind == EntryKind::kFollow) {  // on the branch that its common position is on
+      auto on = tip(group, Index(e.index.value() - 1));
+      while (on != 0 && e.position.index <= branches_[on].fork) on = branches_[on].before;
+      groups_[group].branches[e.index] = on;
+    }
     if (e.kind != EntryKind::kEpochChange) continue;
     const auto change = region::decode_epoch_change(e.payload.view());
     if (!change.ok()) return report("node " + text(node) + " applied an EpochChange that does not parse");
@@ -175,6 +180,23 @@ void Checkers::lag(GroupRole group, NodeId node, const LogPoint& held, const Lag
            " s at least, and the oldest that it lacks was committed " + std::to_string(age) + " s ago");
 }
 
+// What the history says up to there, from its beginning.
+region::State::History Checkers::history_at(const GroupChecks& g, HistoryIndex index, region::PromotionId tip) {
+  std::map<HistoryIndex, const Entry*> entries;
+  for (auto upto = index;;) {
+    const auto& b = branches_[tip];
+    for (const auto& [at, e] : b.about_regions)
+      if (at <= upto) entries.emplace(at, &e);
+    if (tip == 0) break;
+    upto = std::min(upto, b.fork);
+    tip = b.before;
+  }
+  region::State state(g.regions.control(), {}, {});
+  for (const auto& [at, e] : entries)
+    if (const auto folded = state.fold(*e); !folded.ok()) report("I1: " + folded.error().message);
+  return state.history();
+}
+
 void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
   auto& g = groups_[group];
   if (entry.kind == EntryKind::kBootstrap && !g.regions.control().group) {
@@ -205,6 +227,7 @@ void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
            judged.error().message);
   if (const auto folded = g.regions.fold(entry); !folded.ok())
     report("I1: node " + text(node) + " applied entry " + text(entry.index) + ": " + folded.error().message);
+  if (entry.kind == EntryKind::kFollow) g.regions = region::State(g.regions.control(), history_at(g, entry.position.index, tip(group, entry.index)), g.regions.end());
   if (!is_history(entry.kind) || entry.kind == EntryKind::kWrites || group != b.writer) return;
   b.about_regions.emplace(entry.position.index, entry);
   check_armed(b, group, entry);

@@ -136,6 +136,7 @@ class Checkers {
   void share(NodeId node, region::PromotionId tip, const Position& position, std::optional<Hash> payload);
   void check_chain(GroupRole group, NodeId node, std::span<const Entry> entries);
   void ahead(GroupRole group, NodeId node, const char* what, region::PromotionId tip, HistoryIndex index);
+  region::State::History history_at(const GroupChecks& g, HistoryIndex index, region::PromotionId tip);
   void fold(GroupRole group, NodeId node, const Entry& entry);
   void check_armed(Branch& branch, GroupRole group, const Entry& entry);
   void check_state(GroupRole group, NodeId node, const AppliedState& state);

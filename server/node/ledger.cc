@@ -1,0 +1,180 @@
+#include "node/ledger.h"
+
+#include <cstdio>
+
+#include "base/codec.h"
+#include "base/crc32c.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr std::string_view kMagic = "LWLEDGR1";
+constexpr std::uint8_t kFormat = 1;
+constexpr std::string_view kPart = ".part";
+constexpr std::size_t kRecordHead = 8;  // length, CRC-32C of what follows
+constexpr std::size_t kReadAhead = 256_KiB;
+constexpr std::size_t kLongest = 256_MiB;  // beyond any entry
+
+const Error kCutShort{Code::kCorrupt, "a ledger is cut short or damaged; another member of the group has the same one"};
+
+void put_record(std::string& out, std::string_view body) {
+  codec::put_u32(out, static_cast<std::uint32_t>(body.size()));
+  codec::put_u32(out, crc32c(body));
+  out.append(body);
+}
+
+void put_position(std::string& out, const Position& p) {
+  codec::put_varint(out, p.index.value());
+  codec::put_varint(out, p.writes);
+  codec::put_varint(out, p.bytes);
+  out.append(reinterpret_cast<const char*>(p.hash.bytes.data()), p.hash.bytes.size());
+}
+
+bool get_position(std::string_view& in, Position& p) {
+  std::uint64_t index = 0;
+  const bool ok = codec::get_varint(in, index) && codec::get_varint(in, p.writes) && codec::get_varint(in, p.bytes) &&
+                  codec::get_fixed(in, p.hash.bytes);
+  p.index = HistoryIndex(index);
+  return ok;
+}
+
+}  // namespace
+
+Path ledger_path(const Path& data_dir, const region::Ledger& ledger) {
+  char name[40];
+  std::snprintf(name, sizeof name, "%020llu.ledger", static_cast<unsigned long long>(ledger.follow.value()));
+  return data_dir + "/ledgers/" + name;
+}
+
+Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, const Lineage& lineage, GroupId group,
+                                          const region::Ledger& ledger) {
+  LedgerWriter w;
+  w.disk_ = &disk;
+  w.path_ = ledger_path(data_dir, ledger);
+  w.ledger_ = ledger;
+  w.at_ = ledger.from;
+  LEEWARD_TRY(disk.make_dirs(data_dir + "/ledgers"));
+  LEEWARD_TRY(disk.sync_dir(data_dir));
+  auto file = disk.open(w.path_ + std::string(kPart), OpenMode::kCreateOrOpen);
+  if (!file.ok()) return file.error();
+  w.file_ = std::move(*file);
+  LEEWARD_TRY(w.file_->truncate(0));
+  std::string head, out(kMagic);
+  codec::put_u8(head, kFormat);
+  head.append(reinterpret_cast<const char*>(lineage.bytes.data()), lineage.bytes.size());
+  codec::put_u64(head, group.value());
+  codec::put_varint(head, ledger.follow.value());
+  codec::put_varint(head, ledger.epoch.value());
+  codec::put_varint(head, ledger.followed.value());
+  put_position(head, ledger.from);
+  put_position(head, ledger.to);
+  put_record(out, head);
+  LEEWARD_TRY(w.file_->write(0, out));
+  w.size_ = out.size();
+  return w;
+}
+
+Result<void> LedgerWriter::add(std::span<const Entry> entries) {
+  std::string out;
+  for (const auto& e : entries) {
+    if (!is_history(e.kind)) continue;
+    if (!chains(at_, e)) return Error{Code::kCorrupt, "history that is to be put aside does not chain"};
+    at_ = e.position;
+    Entry kept = e;
+    kept.envelope = {};  // who waited for it, and traces: nobody does any more
+    std::string body;
+    encode(kept, body);
+    put_record(out, body);
+  }
+  if (out.empty()) return {};
+  LEEWARD_TRY(file_->write(size_, out));
+  size_ += out.size();
+  return {};
+}
+
+Result<void> LedgerWriter::finish() {
+  if (at_ != ledger_.to) return Error{Code::kCorrupt, "history that is to be put aside ends elsewhere than it should"};
+  LEEWARD_TRY(file_->sync());
+  file_.reset();
+  LEEWARD_TRY(disk_->rename(path_ + std::string(kPart), path_));
+  return disk_->sync_dir(path_.substr(0, path_.rfind('/')));
+}
+
+Result<LedgerReader> LedgerReader::open(Disk& disk, const Path& path) {
+  auto file = disk.open(path, OpenMode::kRead);
+  if (!file.ok()) return file.error();
+  LedgerReader r;
+  r.file_ = std::move(*file);
+  r.buffer_ = std::make_shared<std::string>();
+  std::string magic;
+  const auto got = r.file_->read(0, kMagic.size(), magic);
+  if (!got.ok()) return got.error();
+  if (magic != kMagic) return kCutShort;
+  r.offset_ = kMagic.size();
+  auto head = r.record();
+  if (!head.ok()) return head.error();
+  if (!*head) return kCutShort;
+  auto in = **head;
+  std::uint8_t format = 0;
+  std::uint64_t group = 0, follow = 0, epoch = 0, followed = 0;
+  auto& h = r.head_;
+  if (!codec::get_u8(in, format) || format == 0) return kCutShort;
+  if (format > kFormat) return Error{Code::kNewerFormat, "a ledger was written by a newer version; upgrade"};
+  if (!codec::get_fixed(in, h.lineage.bytes) || !codec::get_u64(in, group) || !codec::get_varint(in, follow) ||
+      !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) || !get_position(in, h.ledger.from) ||
+      !get_position(in, h.ledger.to) || !in.empty())
+    return kCutShort;
+  h.group = GroupId(group);
+  h.ledger.follow = Index(follow);
+  h.ledger.epoch = Epoch(epoch);
+  h.ledger.followed = Epoch(followed);
+  r.at_ = h.ledger.from;
+  return r;
+}
+
+// nullopt: the file ends here. What it returns is good until the next call.
+Result<std::optional<std::string_view>> LedgerReader::record() {
+  auto have = [&](std::size_t bytes) -> Result<bool> {
+    if (buffer_->size() - read_ >= bytes) return true;
+    // What was handed out keeps the buffer that it lies in.
+    auto fresh = std::make_shared<std::string>(buffer_->substr(read_));
+    const auto got = file_->read(offset_, std::max(bytes - fresh->size(), kReadAhead), *fresh);
+    if (!got.ok()) return got.error();
+    offset_ += *got;
+    buffer_ = std::move(fresh);
+    read_ = 0;
+    return buffer_->size() >= bytes;
+  };
+  auto enough = have(kRecordHead);
+  if (!enough.ok()) return enough.error();
+  if (!*enough) {
+    if (buffer_->size() > read_) return kCutShort;
+    return std::optional<std::string_view>();
+  }
+  std::string_view in(buffer_->data() + read_, kRecordHead);
+  std::uint32_t length = 0, crc = 0;
+  if (!codec::get_u32(in, length) || !codec::get_u32(in, crc) || length > kLongest) return kCutShort;
+  enough = have(kRecordHead + length);
+  if (!enough.ok()) return enough.error();
+  if (!*enough) return kCutShort;
+  const std::string_view body(buffer_->data() + read_ + kRecordHead, length);
+  if (crc32c(body) != crc) return kCutShort;
+  read_ += kRecordHead + length;
+  return std::optional(body);
+}
+
+Result<std::optional<Entry>> LedgerReader::next() {
+  auto body = record();
+  if (!body.ok()) return body.error();
+  if (!*body) {
+    if (at_ != head_.ledger.to) return kCutShort;
+    return std::optional<Entry>();
+  }
+  auto in = **body;
+  auto entry = decode_entry(in, buffer_);
+  if (!entry.ok() || !in.empty() || !chains(at_, *entry)) return kCutShort;
+  at_ = entry->position;
+  return std::optional(std::move(*entry));
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,61 @@
+// A committed kFollow: this group goes on with another group's history.
+// standby/PROTOCOL.md, "The way back".
+#include <algorithm>
+
+#include "node/member.h"
+
+namespace leeward::node {
+namespace {
+
+constexpr Duration kLookAgain = 1s;
+
+}  // namespace
+
+// It stands at the front, and all before it is applied. What it says of the
+// group takes effect at once; the state follows.
+void Member::meet_follow() {
+  const Entry front = to_apply_.front();
+  const auto held = context_.state->applied().point.position;
+  const auto searched_from = region_log_->applied().control().followed_at;
+  if (auto judged = region_log_->apply(front); !judged.ok()) return fail(judged.error());
+  context_.group.control = region_log_->applied().control();
+  if (auto result = apply_to_group(front, context_.group); !result.ok()) return fail(result.error());
+  publish_seen();
+  context_.ports.log.warn("the group follows another history", {{"epoch", region_log_->applied().group_epoch()},
+                                                                {"history_index", front.position.index},
+                                                                {"put_aside_entries", held.index - front.position.index}});
+  leaping_ = Leaping{std::nullopt, encode(context_.group)};
+  leaping_->searched_from = searched_from;
+  for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+  wait_for_leap();
+}
+
+void Member::rewind() {
+  const auto& front = to_apply_.front();
+  const auto ledger = context_.group.control.ledgers.back();
+  auto later = [this](const char* why) {
+    leaping_->retry_at = context_.now() + kLookAgain;
+    if (!std::exchange(leaping_->complained, true))
+      context_.ports.log.error("this member cannot go back to the common position by itself; it waits for a copy of state",
+                               {{"why", why}});
+  };
+  const auto cut = last_point_at(*context_.log, front.position.index, leaping_->searched_from, front.index - 1);
+  if (!cut.ok()) return later("its log begins above it");
+  auto start = snapshots_->at_or_below(front.position.index);
+  const auto base = context_.log->base().index;
+  if (start ? start->manifest.state.point.index < base : base.value() != 0) return later("no checkpoint that low is kept");
+  if (cut->position != front.position) return fail({Code::kCorrupt, "the log holds other history at the common position"});
+  leaping_->submitted = true;
+  const auto name = snapshots_->new_state_dir(front.index);
+  rewind_->begin({.lineage = context_.group.lineage,
+                  .group = context_.group.control.group,
+                  .follow = front,
+                  .ledger = ledger,
+                  .cut = cut->index,
+                  .start = std::move(start),
+                  .directory = context_.options.data_dir + "/" + name,
+                  .group_state = leaping_->group_state},
+                 [this, name](Result<std::shared_ptr<StateMachine>> state) { state_made(std::move(state), name); });
+}
+
+}  // namespace leeward::node

@@ -1,0 +1,175 @@
+// The way back of a region that was primary, or is ahead of a fork:
+// standby/PROTOCOL.md, "The way back".
+#include "node/ledger.h"
+#include "story.h"
+
+namespace leeward::standby {
+namespace {
+
+using node::Outcome;
+
+struct Follow : ::testing::Test {
+  static void cut(Story& s) {
+    for (const auto a : kPrimaries) s.world.network.isolate(a, kStandbys);
+  }
+  static GroupRole role(Story& s, NodeId id) {
+    auto* m = s.world.member(id);
+    return m ? m->role() : GroupRole::kUnknown;
+  }
+  static bool all(Story& s, const std::vector<NodeId>& ids, GroupRole wanted) {
+    return std::all_of(ids.begin(), ids.end(), [&](NodeId id) { return role(s, id) == wanted; });
+  }
+  // Writes that the old primary acknowledges and nobody else ever hears of.
+  static void lose_writes(Story& s, int count) {
+    cut(s);
+    s.puts(*s.world.leader(), count);
+  }
+  static void promote_and_heal(Story& s) {
+    ASSERT_TRUE(s.promote()) << s.why();
+    s.puts(*s.leader(), 7);
+    s.world.network.heal();
+    ASSERT_TRUE(s.world.run_until([&] { return all(s, kPrimaries, GroupRole::kFenced); }, 10s)) << s.why();
+  }
+  // An operator says so to whoever leads, as often as it takes.
+  static bool rejoined(Story& s, Duration limit = 20s) {
+    return s.world.run_until(
+        [&] {
+          for (const auto id : kPrimaries)
+            if (!s.world.running(id)) s.world.start(id);
+          if (const auto leader = s.world.leader(); leader && role(s, *leader) == GroupRole::kFenced)
+            s.world.stream(*leader)->rejoin();
+          return all(s, kPrimaries, GroupRole::kStandby) && s.world.caught_up();
+        },
+        limit);
+  }
+  static std::vector<std::string> values_in_ledger(Story& s, NodeId id) {
+    std::vector<std::string> values;
+    auto* m = s.world.member(id);
+    for (const auto& ledger : m->regions()->control().ledgers) {
+      auto reader = node::LedgerReader::open(s.world.disk(id), node::ledger_path("/data", ledger));
+      if (!reader.ok()) {  // it came by a snapshot: others of its group have it
+        EXPECT_EQ(reader.error().code, Code::kNotFound) << reader.error().message;
+        return {};
+      }
+      EXPECT_EQ(reader->head().ledger, ledger);
+      for (;;) {
+        auto entry = reader->next();
+        if (!entry.ok()) {
+          ADD_FAILURE() << entry.error().message;
+          return values;
+        }
+        if (!*entry) break;
+        if ((*entry)->kind != EntryKind::kWrites) continue;
+        const auto commands = decode_payload((*entry)->payload.view(), (*entry)->writes);
+        for (const auto& c : *commands) values.emplace_back(c.request);
+      }
+    }
+    return values;
+  }
+};
+
+TEST_F(Follow, AnOldPrimaryPutsAsideWhatItAloneHoldsAndFollows) {
+  Story s(1);
+  ASSERT_READY(s);
+  lose_writes(s, 9);
+  promote_and_heal(s);
+  s.world.run_for(10s);
+  ASSERT_TRUE(all(s, kPrimaries, GroupRole::kFenced)) << "nobody has told it to" << s.why();
+  ASSERT_TRUE(rejoined(s)) << s.why();
+  for (const auto id : kPrimaries) {
+    EXPECT_EQ(values_in_ledger(s, id).size(), 9u);
+    EXPECT_EQ(s.epochs(id), s.epochs(kStandbys[0]));
+    EXPECT_EQ(s.world.member(id)->state().applied().state_hash, s.world.member(kStandbys[0])->state().applied().state_hash);
+  }
+  s.puts(*s.leader(), 5);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.member(kPrimaries[0])->status().primary_heard; }, 5s)) << s.why();
+  s.puts(kPrimaries[0], 5);  // passed on
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
+}
+
+TEST_F(Follow, WithNothingToPutAsideItFollowsByItself) {
+  Story s(2);
+  ASSERT_READY(s);
+  cut(s);
+  promote_and_heal(s);
+  ASSERT_TRUE(s.world.run_until([&] { return all(s, kPrimaries, GroupRole::kStandby) && s.world.caught_up(); }, 10s)) << s.why();
+  for (const auto id : kPrimaries) EXPECT_TRUE(s.world.member(id)->regions()->control().ledgers.empty());
+}
+
+// At whatever step: what a crash leaves is begun again, and nobody is lost.
+TEST_F(Follow, MembersThatCrashInTheMiddleGoOnFromThere) {
+  const auto seed = number("LEEWARD_SEED", 10);
+  for (auto at = seed; at < seed + number("LEEWARD_RUNS", 8); ++at) {
+    SCOPED_TRACE("LEEWARD_SEED=" + std::to_string(at) + " LEEWARD_RUNS=1");
+    Story s(at);
+    ASSERT_READY(s);
+    lose_writes(s, 30);
+    promote_and_heal(s);
+    if (HasFatalFailure()) return;
+    s.world.stream(*s.world.leader())->rejoin();
+    const auto until = s.world.scheduler.now() + 1s;
+    while (s.world.scheduler.now() < until) {
+      s.world.run_for(s.world.dice.between(0ms, 40ms));
+      const auto victim = kPrimaries[s.world.dice.below(kPrimaries.size())];
+      if (s.world.running(victim))
+        s.world.crash(victim);
+      else
+        s.world.start(victim);
+      if (const auto leader = s.world.leader()) s.world.stream(*leader)->rejoin();
+    }
+    ASSERT_TRUE(rejoined(s, 60s)) << s.why();
+    int whole = 0;
+    for (const auto id : kPrimaries) whole += values_in_ledger(s, id).size() == 30 ? 1 : 0;
+    EXPECT_GE(whole, 2);
+    ASSERT_EQ(s.world.checkers.breach(), "");
+  }
+}
+
+// There and back again, with writes lost each time.
+TEST_F(Follow, TenPromotionsAndReturnsInARowLeaveOneHistory) {
+  Story s(3);
+  ASSERT_READY(s);
+  auto serving = GroupRole::kPrimary, waiting = GroupRole::kStandby;  // the groups, by what they began as
+  for (int cycle = 0; cycle < 10; ++cycle) {
+    SCOPED_TRACE(cycle);
+    const auto& old = serving == GroupRole::kPrimary ? kPrimaries : kStandbys;
+    const auto& next = serving == GroupRole::kPrimary ? kStandbys : kPrimaries;
+    ASSERT_TRUE(s.world.run_until([&] { return s.world.leader(waiting) && s.world.checkers.regions(waiting).armed() && s.world.caught_up(); }, 30s))
+        << s.why();
+    s.puts(*s.world.leader(serving), 5);
+    ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
+    cut(s);
+    s.puts(*s.world.leader(serving), 4);
+    const auto epoch = s.world.member(old[0])->epoch();
+    ASSERT_TRUE(s.world.run_until(
+        [&] {
+          const auto leader = s.world.leader(waiting);
+          if (leader && role(s, *leader) == GroupRole::kStandby) (void)s.world.propose(*leader, s.world.change_at(*leader));
+          return all(s, next, GroupRole::kPrimary);
+        },
+        20s))
+        << s.why();
+    s.puts(*s.world.leader(waiting), 3);
+    s.world.network.heal();
+    ASSERT_TRUE(s.world.run_until(
+        [&] {
+          if (const auto leader = s.world.leader(serving); leader && role(s, *leader) == GroupRole::kFenced)
+            s.world.stream(*leader)->rejoin();
+          return all(s, old, GroupRole::kStandby) && s.world.caught_up();
+        },
+        30s))
+        << s.why();
+    EXPECT_EQ(s.world.member(next[0])->epoch(), epoch + 1);
+    std::swap(serving, waiting);
+  }
+  for (const auto id : s.world.ids()) {
+    EXPECT_EQ(s.epochs(id).size(), 10u);
+    EXPECT_EQ(s.world.member(id)->state().applied().state_hash, s.world.member(NodeId(1))->state().applied().state_hash);
+  }
+  for (const auto& ids : {kPrimaries, kStandbys})
+    for (const auto id : ids) EXPECT_EQ(values_in_ledger(s, id).size(), 20u);
+  EXPECT_EQ(s.world.checkers.breach(), "");
+}
+
+}  // namespace
+}  // namespace leeward::standby
