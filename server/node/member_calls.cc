@@ -69,7 +69,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
     if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
       return answer(role_refusal());
     if (stopping_) return answer(Error{Code::kUnavailable, text::kStopped});
-    if (context_.is_leader() && context_.group.started() && !serving()) return answer(Error{Code::kUnavailable, text::kColdStart});
+    if (cold()) return answer(Error{Code::kUnavailable, text::kColdStart});
     reads_->arrive(deadline, std::move(answer));
   });
 }

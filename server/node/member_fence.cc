@@ -98,7 +98,23 @@ void Member::propose_fenced() {
 // gone through; one that leads without serving is not heard.
 void Member::hear_start(NodeId from, const FrameHeader& header) {
   heard_by_[from] = header.heard;
-  if (header.serves && from == context_.leader()) context_.heard = true;
+  if (from != context_.leader() || context_.heard) return;
+  context_.heard = header.serves;
+  const bool before = std::exchange(leader_cold_, !header.serves);
+  if (!before && follows_cold()) reads_->end_all({Code::kUnavailable, text::kColdStart});  // what waits would wait for long
+}
+
+// This member of a primary was never told of a leader that serves, and the one
+// that it has does not.
+bool Member::follows_cold() const {
+  return context_.group.started() && role() == GroupRole::kPrimary && !context_.is_leader() && context_.leader() &&
+         !context_.heard && leader_cold_ && region_log_->applied().armed_group();
+}
+
+// A call is refused at once then: its client may have another region to go to.
+bool Member::cold() {
+  if (follows_cold()) return true;
+  return context_.group.started() && role() == GroupRole::kPrimary && context_.is_leader() && !serving();
 }
 
 bool Member::may_serve() {
@@ -116,6 +132,7 @@ bool Member::may_serve() {
     question_ = random() | 1;
     context_.ports.log.warn("no member has heard a serving leader since it started: the armed region is asked whether it was promoted",
                             {{"region", log->armed_group()->region}});
+    reads_->end_all({Code::kUnavailable, text::kColdStart});
   }
   const auto wait = context_.options.limits.start_wait;
   if (wait == Duration::max() || now - *cold_since_ < wait) return false;

@@ -393,10 +393,9 @@ func (s *story) judgeLeaders(all []*candidate) {
 	}
 }
 
-// Starts the old region again and waits until all of it knows that it is fenced.
-func (s *story) oldRegionReturns() {
+// Until all of the old region, which was started again, knows that it is fenced.
+func (s *story) oldRegionIsFenced() {
 	s.t.Helper()
-	s.r.tell("start " + s.r.names("east"))
 	for _, at := range s.r.endpoints("east") {
 		c := dial(s.t, "fenced", at) // no client of etcd's, which would ask again
 		s.wait(at+" to be fenced", func() bool {
@@ -532,7 +531,8 @@ func TestPromotionClientsOfBothRegionsGoOn(t *testing.T) {
 
 	// (e)
 	returned := s.now()
-	s.oldRegionReturns()
+	s.r.tell("start " + s.r.names("east"))
+	s.oldRegionIsFenced()
 	time.Sleep(2 * time.Second)
 	if told := s.told(); len(told) != 0 {
 		t.Errorf("the old region's return disturbs clients: %q", told)
@@ -551,4 +551,128 @@ func TestPromotionClientsOfBothRegionsGoOn(t *testing.T) {
 		t.Errorf("observed %q", leaders)
 	}
 	t.Logf("%d operations, %d acknowledged writes lost, %d known to the plan", len(s.h.ops), len(gone), p.KnownLossWrites)
+}
+
+// A client that knew the old region only, and is told of the other by and by:
+// its streams stay where they are.
+func (s *story) eastern() *clientv3.Client {
+	c := s.r.clientOf(s.r.endpoints("east")...)
+	time.AfterFunc(time.Second, func() { c.SetEndpoints(slices.Concat(s.r.endpoints("east"), s.r.endpoints("west"))...) })
+	return c
+}
+
+// A tail of the history is in the old region only: what clients saw of it, or
+// were given in it, is taken back, and each is told in its own way.
+func TestPromotionWhatIsLostIsTakenBackOpenly(t *testing.T) {
+	s := begin(t, "20ms")
+	ctx := s.stop
+	var reflectors []*reflector
+	for i := range 4 {
+		s.work(i, s.r.client(i))
+		reflectors = append(reflectors, s.reflect(fmt.Sprint("watcher ", i), s.r.client(i)))
+	}
+	s.work(4, s.eastern())
+	reflectors = append(reflectors, s.reflect("eastern watcher", s.eastern()))
+
+	// A mutex that is handed over in the tail, and one that is taken there.
+	first, second, third := s.session(s.eastern(), 15), s.session(s.eastern(), 15), s.eastern()
+	handed := concurrency.NewMutex(first, "handed")
+	s.lock(handed)
+	next := concurrency.NewMutex(second, "handed")
+	got := make(chan time.Duration, 1)
+	s.actor(func() {
+		if at, ok := s.lock(next); ok {
+			got <- at
+		}
+	})
+	time.Sleep(1500 * time.Millisecond)
+	if told := s.told(); len(told) != 0 {
+		t.Errorf("before the loss: %q", told)
+	}
+	s.r.tell("relay * cut both")
+	time.Sleep(100 * time.Millisecond)
+	east := s.r.clientOf(s.r.endpoints("east")...)
+	owner := must(east.Get(ctx, "handed/", clientv3.WithFirstCreate()...))(t).Kvs[0]
+	must(east.Delete(ctx, string(owner.Key)))(t) // as Unlock does
+	<-got
+	third.SetEndpoints(s.r.endpoints("east")...)
+	late := s.session(third, 15)
+	lateMutex := concurrency.NewMutex(late, "late")
+	s.lock(lateMutex)
+	time.Sleep(300 * time.Millisecond)
+	s.r.tell("kill " + s.r.names("east"))
+	third.SetEndpoints(slices.Concat(s.r.endpoints("east"), s.r.endpoints("west"))...)
+	s.r.tell("relay * reset") // nor does what is under way arrive
+	s.r.tell("relay * heal")
+	p, done := s.r.promote()
+	s.wait("every client to write in the new epoch", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.second) == 5 })
+
+	// A lease of the tail is gone, and its holder is told.
+	select {
+	case <-late.Done():
+	case <-time.After(10 * time.Second):
+		t.Error("a session goes on whose lease is lost")
+	}
+	c := s.r.client(4)
+	if err := concurrency.NewMutex(must(concurrency.NewSession(c))(t), "late").TryLock(ctx); err != nil {
+		t.Errorf("a mutex that was taken in the lost tail: %v", err)
+	}
+	// What was handed over there is with the one before: the other is the owner
+	// only to itself, and a guard over all keys of the mutex says so.
+	if now := must(c.Get(ctx, "handed/", clientv3.WithFirstCreate()...))(t).Kvs[0]; string(now.Key) != handed.Key() {
+		t.Errorf("the mutex is with %s", now.Key)
+	}
+	rev := must(c.Get(ctx, next.Key()))(t).Kvs[0].CreateRevision
+	weak := must(c.Txn(ctx).If(next.IsOwner()).Commit())(t).Succeeded
+	strong := must(c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision("handed/").WithPrefix(), ">", rev-1)).Commit())(t).Succeeded
+	if !weak || strong {
+		t.Errorf("Mutex.IsOwner says %v, a compare of all the mutex's keys %v", weak, strong)
+	}
+	s.told()
+
+	// The old region returns and cannot hear of its end: it serves nothing, and disturbs nobody.
+	s.r.tell("relay * cut both")
+	s.r.tell("start " + s.r.names("east"))
+	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		for _, at := range s.r.endpoints("east") {
+			once, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+			old := dial(t, "old", at)
+			if got, err := old.kv.Put(once, &pb.PutRequest{Key: []byte("second life")}); err == nil {
+				t.Errorf("%s took a write: %v", at, got)
+			}
+			cancel()
+			old.conn.Close()
+		}
+	}
+	if told := s.told(); len(told) != 0 {
+		t.Errorf("an old region that hears nobody disturbs clients: %q", told)
+	}
+	s.r.tell("relay * heal")
+	s.oldRegionIsFenced()
+	if told := s.told(); len(told) != 0 {
+		t.Errorf("the old region's return disturbs clients: %q", told)
+	}
+
+	s.watchersAreAtTheTruth(reflectors)
+	gone := s.judge(p, done)
+	t.Logf("%d operations, %d acknowledged writes lost, %d known to the plan", len(s.h.ops), len(gone), p.KnownLossWrites)
+	saw := 0
+	for _, w := range s.h.watches {
+		if slices.ContainsFunc(w.events, func(e event) bool { return s.h.lost(e.rev) }) {
+			saw++
+		}
+	}
+	if len(gone) == 0 || saw == 0 {
+		t.Errorf("nothing was lost (%d), or nobody saw it (%d)", len(gone), saw)
+	}
+	// I6: what is lost is still in the old region.
+	old := dial(t, "old", s.r.endpoints("east")[0])
+	after, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, o := range gone {
+		got, err := old.kv.Range(after, &pb.RangeRequest{Key: []byte(o.key), Revision: o.rev, Serializable: true})
+		if err != nil || len(got.Kvs) != 1 || string(got.Kvs[0].Value) != o.value || got.Kvs[0].ModRevision != o.rev {
+			t.Fatalf("the lost write of %s=%s at %d is in no region: %v %v", o.key, o.value, o.rev, got, err)
+		}
+	}
 }

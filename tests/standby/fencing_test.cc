@@ -187,6 +187,33 @@ TEST_F(ColdStart, ARegionThatWasPromotedAwayDoesNotServeBeforeItKnows) {
   EXPECT_TRUE(s.world.run_until([&] { return all_fenced(s); }, 5s)) << s.why();
 }
 
+// A client that has both regions in its list is not held up: whoever it asks
+// says at once that another one is to be asked.
+TEST_F(ColdStart, EveryMemberSendsItsClientsElsewhereAtOnce) {
+  Story s(17);
+  ASSERT_TRUE(s.ready()) << s.why();
+  cut(s);
+  for (const auto id : kPrimaries) s.world.crash(id);
+  for (const auto id : kPrimaries) s.world.start(id);
+  std::vector<std::shared_ptr<sim::World::Read>> early;
+  for (const auto id : kPrimaries) early.push_back(s.world.read(id, "k"));
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.leader().has_value(); }, 10s)) << s.why();
+  s.world.run_for(200ms);
+  for (const auto& read : early) EXPECT_TRUE(read->ended) << "what came before there was a leader waits";
+  for (const auto id : kPrimaries) {
+    EXPECT_TRUE(s.world.member(id)->status().start_wait) << id;
+    const auto read = s.world.read(id, "k");
+    const auto put = s.world.client_put(id, "k", "v");
+    s.world.run_for(200ms);
+    ASSERT_TRUE(read->ended && put->ended) << id;
+    EXPECT_EQ(read->confirmed.error().code, Code::kUnavailable);
+    EXPECT_EQ(put->outcome.end, Outcome::End::kNotApplied);
+    EXPECT_EQ(put->outcome.error.message, node::kTryNextEndpoint);
+  }
+  s.world.network.heal();
+  EXPECT_TRUE(serves_within(s, 5s)) << s.why();
+}
+
 TEST_F(ColdStart, WithTheArmedRegionsWordItServesAtOnce) {
   Story s(12);
   ASSERT_TRUE(s.ready()) << s.why();
@@ -316,6 +343,12 @@ TEST_F(LeaseMode, WritesStopWithTheLinkAndGoOnWithIt) {
   cut(s);
   s.world.run_for(1100ms);
   for (const auto id : kPrimaries) EXPECT_FALSE(acknowledged(s, id, 2s)) << id.value();
+  for (const auto id : kPrimaries) {  // the other region may serve meanwhile
+    const auto put = s.world.client_put(id, "k", "v");
+    ASSERT_TRUE(s.world.run_until([&] { return put->ended; }, 1s)) << id.value();
+    EXPECT_EQ(put->outcome.end, Outcome::End::kNotApplied);
+    EXPECT_EQ(put->outcome.error.message, node::kTryNextEndpoint);
+  }
   s.world.network.heal();
   s.world.run_for(1s);
   for (const auto id : kPrimaries) EXPECT_TRUE(acknowledged(s, id, 2s)) << id.value() << s.why();
