@@ -183,10 +183,11 @@ def promotions(options):
 
 
 def loss(options):
-    print("| round | writes/s acknowledged | lost writes | lost seconds | plan: known writes | plan: unknown since, s before the kill | load |\n"
-          "|---|---|---|---|---|---|---|")
-    lost = []
-    for turn in range(options.rounds):
+    print("| round | what was under way | writes/s acknowledged | lost writes | lost seconds | plan: known writes | "
+          "plan: unknown since, s before the loss | load |\n|---|---|---|---|---|---|---|---|")
+    lost = {"arrives": [], "is lost too": []}
+    for turn in range(2 * options.rounds):
+        fate = list(lost)[turn % 2]
         with Regions(options) as c:
             c.start().wait_ready(timeout=60).armed()
             leader = c.leader()
@@ -194,6 +195,9 @@ def loss(options):
                             "--keys", 100000)
             time.sleep(options.seconds)
             wall = time.time()
+            if fate == "is lost too":
+                c.relay.tell("* reset")
+                c.relay.tell("* refuse on")
             killed = c.lose_the_primary()
             rows = writer.end()
             plan = c.plan()
@@ -204,11 +208,12 @@ def loss(options):
             unknown = datetime.datetime.fromisoformat(plan["unknown_since"].replace("Z", "+00:00")).timestamp()
             seconds = max((r[1] for r in written), default=killed) - min((r[1] for r in gone), default=killed) if gone else 0.0
             rate = len([r for r in written if killed - 2 <= r[1] <= killed]) / 2
-            lost.append((len(gone), seconds))
-            print(f"| {turn + 1} | {rate:,.0f} | {len(gone):,} | {seconds:.3f} | {int(plan['known_loss_writes']):,} | {wall - unknown:.3f} | "
+            lost[fate].append((len(gone), seconds))
+            print(f"| {turn // 2 + 1} | {fate} | {rate:,.0f} | {len(gone):,} | {seconds:.3f} | {int(plan['known_loss_writes']):,} | {wall - unknown:.3f} | "
                   f"{os.getloadavg()[0]:.1f} |", flush=True)
-    print(f"median {statistics.median(l[0] for l in lost):,.0f} writes, {statistics.median(l[1] for l in lost):.3f} s; "
-          f"most {max(l[0] for l in lost):,} writes, {max(l[1] for l in lost):.3f} s")
+    for fate, all_lost in lost.items():
+        print(f"what was under way {fate}: median {statistics.median(l[0] for l in all_lost):,.0f} writes, "
+              f"{statistics.median(l[1] for l in all_lost):.3f} s; most {max(l[0] for l in all_lost):,} writes, {max(l[1] for l in all_lost):.3f} s")
 
 
 def lag(options):
