@@ -102,6 +102,7 @@ void Member::turn() {
     if (context_.core->next_tick() <= now) context_.core->tick(now);
     judge_serving();
     heed_lease();
+    if (cold()) refuse_cold();
     proposals_->dispatch();
     reads_->dispatch();
   }

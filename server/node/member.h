@@ -215,6 +215,7 @@ class Member final : public Service, public Group {
   }
   bool cold();  // no call is served: a cold start is not over
   bool follows_cold() const;
+  void refuse_cold();
   bool serving();  // a leader: judged now if it was not a moment ago
   // member_standing.cc: what an operator did to this member
   using StandingDone = Function<void(Result<void>)>;

@@ -100,8 +100,7 @@ void Member::hear_start(NodeId from, const FrameHeader& header) {
   heard_by_[from] = header.heard;
   if (from != context_.leader() || context_.heard) return;
   context_.heard = header.serves;
-  const bool before = std::exchange(leader_cold_, !header.serves);
-  if (!before && follows_cold()) reads_->end_all({Code::kUnavailable, text::kColdStart});  // what waits would wait for long
+  leader_cold_ = !header.serves;
 }
 
 // This member of a primary was never told of a leader that serves, and the one
@@ -115,6 +114,12 @@ bool Member::follows_cold() const {
 bool Member::cold() {
   if (follows_cold()) return true;
   return context_.group.started() && role() == GroupRole::kPrimary && context_.is_leader() && !serving();
+}
+
+// What came while there was no leader was judged by nothing yet.
+void Member::refuse_cold() {
+  proposals_->refuse_waiting({Code::kUnavailable, kTryNextEndpoint});
+  reads_->end_asked({Code::kUnavailable, text::kColdStart});
 }
 
 bool Member::may_serve() {
@@ -132,7 +137,6 @@ bool Member::may_serve() {
     question_ = random() | 1;
     context_.ports.log.warn("no member has heard a serving leader since it started: the armed region is asked whether it was promoted",
                             {{"region", log->armed_group()->region}});
-    reads_->end_all({Code::kUnavailable, text::kColdStart});
   }
   const auto wait = context_.options.limits.start_wait;
   if (wait == Duration::max() || now - *cold_since_ < wait) return false;
