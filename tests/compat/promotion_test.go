@@ -595,6 +595,12 @@ func TestPromotionWhatIsLostIsTakenBackOpenly(t *testing.T) {
 	owner := must(east.Get(ctx, "handed/", clientv3.WithFirstCreate()...))(t).Kvs[0]
 	must(east.Delete(ctx, string(owner.Key)))(t) // as Unlock does
 	<-got
+	kv := must(east.Get(ctx, next.Key()))(t).Kvs[0]
+	// Holds while no key of the mutex is older than the owner's.
+	isFirst := clientv3.Compare(clientv3.CreateRevision("handed/").WithPrefix(), ">", kv.CreateRevision-1)
+	if !must(east.Txn(ctx).If(next.IsOwner(), isFirst).Commit())(t).Succeeded {
+		t.Error("the mutex was handed over, and is not with its new owner")
+	}
 	third.SetEndpoints(s.r.endpoints("east")...)
 	late := s.session(third, 15)
 	lateMutex := concurrency.NewMutex(late, "late")
@@ -622,9 +628,8 @@ func TestPromotionWhatIsLostIsTakenBackOpenly(t *testing.T) {
 	if now := must(c.Get(ctx, "handed/", clientv3.WithFirstCreate()...))(t).Kvs[0]; string(now.Key) != handed.Key() {
 		t.Errorf("the mutex is with %s", now.Key)
 	}
-	rev := must(c.Get(ctx, next.Key()))(t).Kvs[0].CreateRevision
 	weak := must(c.Txn(ctx).If(next.IsOwner()).Commit())(t).Succeeded
-	strong := must(c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision("handed/").WithPrefix(), ">", rev-1)).Commit())(t).Succeeded
+	strong := must(c.Txn(ctx).If(isFirst).Commit())(t).Succeeded
 	if !weak || strong {
 		t.Errorf("Mutex.IsOwner says %v, a compare of all the mutex's keys %v", weak, strong)
 	}
