@@ -605,7 +605,9 @@ func TestPromotionWhatIsLostIsTakenBackOpenly(t *testing.T) {
 	late := s.session(third, 15)
 	lateMutex := concurrency.NewMutex(late, "late")
 	s.lock(lateMutex)
-	time.Sleep(300 * time.Millisecond)
+	for i := range 20 {
+		s.operate(east, op{client: 9, key: fmt.Sprint(registers, i%5), kind: put, value: fmt.Sprint("tail-", i)})
+	}
 	s.r.tell("kill " + s.r.names("east"))
 	third.SetEndpoints(slices.Concat(s.r.endpoints("east"), s.r.endpoints("west"))...)
 	s.r.tell("relay * reset") // nor does what is under way arrive
