@@ -21,6 +21,7 @@ regions of a benchmark share one disk, those of a user do not).
 import argparse
 import datetime
 import json
+import math
 import os
 import shutil
 import statistics
@@ -96,7 +97,7 @@ class Steady:
 
 def percentile(values, p):
     values = sorted(values)
-    return values[min(len(values) - 1, int(p * len(values)))]
+    return values[max(0, math.ceil(p * len(values)) - 1)]  # the nearest rank
 
 
 def load():

@@ -287,6 +287,7 @@ func (h *history) watch(w watched) (faults []string) {
 		}
 		if tail {
 			fault("goes on with revision %d behind the lost tail", e.rev)
+			break
 		}
 		kept = append(kept, e)
 	}
