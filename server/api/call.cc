@@ -39,18 +39,26 @@ std::string refusal_reason(const StatusView& view, const std::string& message) {
   const MemberStatus* self = view.self();
   const std::string region = self ? "region " + self->region : "this region";
   if (node.role == GroupRole::kFenced) return "fenced: " + fenced_text(node);
+  if (node.role == GroupRole::kPrimary && node.start_wait)
+    return "start_wait: " + region + " has started anew and asks whether another one was promoted meanwhile";
+  if (node.role == GroupRole::kPrimary)
+    return "no_stamp: " + region + " acknowledges nothing until the armed region answers";
   if (!node.primary_heard || message == kTryNextEndpoint)
     return "no_primary: " + region + " is a standby and hears no primary; only serializable reads are served here";
   return "standby: " + region + " is a standby; the call ended with: " + message;
 }
 
-// A standby tells with each answer how old it may be, and with each refusal why.
+// A standby tells with each answer how old it may be, and with each refusal
+// why; so does a primary that sends its clients to another region.
 void add_trailers(const Core& core, RpcStatus& status) {
   const auto view = core.status();
   const NodeStatus& node = view->status;
-  if (node.role == GroupRole::kPrimary || node.role == GroupRole::kUnknown) return;
-  const auto lag = view->lag_high(core.clock.now());
-  status.trailers.emplace_back("leeward-lag-high-ms", lag ? milliseconds(*lag) : "unknown");
+  const bool elsewhere = status.code == GrpcCode::kUnavailable && status.message == kTryNextEndpoint;
+  if (node.role == GroupRole::kUnknown || (node.role == GroupRole::kPrimary && !elsewhere)) return;
+  if (node.role != GroupRole::kPrimary) {
+    const auto lag = view->lag_high(core.clock.now());
+    status.trailers.emplace_back("leeward-lag-high-ms", lag ? milliseconds(*lag) : "unknown");
+  }
   if (status.code != GrpcCode::kUnavailable) return;
   status.trailers.emplace_back("leeward-epoch", std::to_string(node.newest_epoch.value()));
   status.trailers.emplace_back("leeward-reason", refusal_reason(*view, status.message));

@@ -102,8 +102,7 @@ void Member::turn() {
     if (context_.core->next_tick() <= now) context_.core->tick(now);
     judge_serving();
     heed_lease();
-    // What came while there was no leader waits for whoever is elected.
-    if (cold()) proposals_->refuse_waiting({Code::kUnavailable, text::kColdStart});
+    if (cold()) refuse_cold();
     proposals_->dispatch();
     reads_->dispatch();
   }
@@ -299,8 +298,7 @@ std::optional<Error> Member::write_refusal() {
   // With both regions in its list a client is served elsewhere; the trailers say why.
   if (role() == GroupRole::kFenced) return Error{Code::kUnavailable, kTryNextEndpoint};
   if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown) return role_refusal();
-  if (cold()) return Error{Code::kUnavailable, text::kColdStart};
-  if (context_.is_leader() && warrant_->starved()) return Error{Code::kUnavailable, text::kNoStamp};
+  if (cold() || (context_.is_leader() && warrant_->starved())) return Error{Code::kUnavailable, kTryNextEndpoint};
   // A follower whose state is full would never see the end of what it forwards.
   if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kDiskFull};
   return std::nullopt;

@@ -215,8 +215,9 @@ class Member final : public Service, public Group {
       done(may ? std::move(result) : Result<T>(Error{Code::kUnavailable, text::kNoStamp}));
     });
   }
-  // A primary's leader that may not serve yet.
-  bool cold();
+  bool cold();  // no call is served: a cold start is not over
+  bool follows_cold() const;
+  void refuse_cold();
   bool serving();  // a leader: judged now if it was not a moment ago
   // member_standing.cc: what an operator did to this member
   using StandingDone = Function<void(Result<void>)>;
@@ -295,6 +296,7 @@ class Member final : public Service, public Group {
   std::map<NodeId, bool> heard_by_;         // FrameHeader::heard of the others of this group
   std::optional<Instant> cold_since_;       // this leader has waited to serve
   std::uint64_t question_ = 0;
+  bool leader_cold_ = false;  // as it said last
   bool answered_ = false;
   Inbox inbox_;
   std::unique_ptr<WalLoop> wal_;

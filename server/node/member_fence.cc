@@ -98,7 +98,28 @@ void Member::propose_fenced() {
 // gone through; one that leads without serving is not heard.
 void Member::hear_start(NodeId from, const FrameHeader& header) {
   heard_by_[from] = header.heard;
-  if (header.serves && from == context_.leader()) context_.heard = true;
+  if (from != context_.leader() || context_.heard) return;
+  context_.heard = header.serves;
+  leader_cold_ = !header.serves;
+}
+
+// This member of a primary was never told of a leader that serves, and the one
+// that it has does not.
+bool Member::follows_cold() const {
+  return context_.group.started() && role() == GroupRole::kPrimary && !context_.is_leader() && context_.leader() &&
+         !context_.heard && leader_cold_ && region_log_->applied().armed_group();
+}
+
+// A call is refused at once then: its client may have another region to go to.
+bool Member::cold() {
+  if (follows_cold()) return true;
+  return context_.group.started() && role() == GroupRole::kPrimary && context_.is_leader() && !serving();
+}
+
+// What came while there was no leader was judged by nothing yet.
+void Member::refuse_cold() {
+  proposals_->refuse_waiting({Code::kUnavailable, kTryNextEndpoint});
+  reads_->end_asked({Code::kUnavailable, text::kColdStart});
 }
 
 bool Member::may_serve() {
@@ -138,10 +159,6 @@ void Member::judge_serving() {
 bool Member::serving() {
   if (!context_.serves) judge_serving();
   return context_.serves;
-}
-
-bool Member::cold() {
-  return role() == GroupRole::kPrimary && context_.is_leader() && context_.group.started() && !serving();
 }
 
 void Member::cold_answer(std::uint64_t question, Epoch newest) {

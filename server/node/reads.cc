@@ -1,5 +1,8 @@
 #include "node/reads.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace leeward::node {
 
 void Reads::arrive(std::optional<Instant> deadline, Done done, bool by_lease) {
@@ -93,11 +96,15 @@ void Reads::expire_list(std::vector<Waiter>& list, Instant now, const Error& lat
   }
 }
 
-void Reads::end_all(const Error& error) {
+void Reads::end_all(const Error& error) { end(error, false); }
+void Reads::end_asked(const Error& error) { end(error, true); }
+
+void Reads::end(const Error& error, bool asked_only) {
   std::vector<Waiter> all;
-  auto gather = [&all](std::vector<Waiter>& list) {
-    for (auto& w : list) all.push_back(std::move(w));
-    list.clear();
+  auto gather = [&all, asked_only](std::vector<Waiter>& list) {
+    const auto from = std::stable_partition(list.begin(), list.end(), [&](const Waiter& w) { return asked_only && !w.need_applied; });
+    std::move(from, list.end(), std::back_inserter(all));
+    list.erase(from, list.end());
   };
   gather(arrived_);
   gather(lost_);

@@ -31,6 +31,7 @@ class Reads {
   // Rounds lost since the last call begin again; reads out of time end.
   void expire();
   void end_all(const Error& error);
+  void end_asked(const Error& error);  // those of arrive(): confirm() says nothing of what is served
 
  private:
   struct Waiter {
@@ -42,6 +43,7 @@ class Reads {
   };
   void ask(std::vector<Waiter> waiters, bool by_lease);
   void confirmed(Index index, Waiter waiter);
+  void end(const Error& error, bool asked_only);
   static void expire_list(std::vector<Waiter>& list, Instant now, const Error& late);
 
   Context& context_;

@@ -4,7 +4,10 @@
 //   range               reads all keys under --prefix at once, --total times
 //   watch               --watchers watch one key while it is written
 //   load                puts `key<TAB>value` lines of standard input
-//   steady              open loop: --rate puts a second, every outcome recorded in --record
+//   steady              open loop: --rate puts a second, every outcome recorded in --record;
+//                       values of --value-size bytes, or short ones without it
+//   lag                 --rate puts a second at the first endpoint: how much later a watch at the
+//                       last one tells each than a watch at the first, by the one clock here
 //   history             prints every event from revision --from to now: `revision<TAB>key<TAB>value`
 //
 // One thread. Prints a table or, with -o json, one JSON object.
@@ -18,6 +21,7 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <unistd.h>
@@ -39,7 +43,7 @@ struct Options {
   int inflight = 1;
   std::uint64_t total = 10000;
   double seconds = 0;  // > 0: for so long instead of `total`
-  std::size_t value_size = 256;
+  std::optional<std::size_t> value_size;
   std::uint64_t keys = 10000;
   std::string prefix = "bench/";
   bool serializable = false;
@@ -56,7 +60,7 @@ struct Options {
 [[noreturn]] void usage(const std::string& what) {
   std::fprintf(stderr,
                "leeward-bench: %s\n"
-               "usage: leeward-bench put|get|txn|range|watch|load|steady|history [--endpoints A,B] [--connections N]\n"
+               "usage: leeward-bench put|get|txn|range|watch|load|steady|lag|history [--endpoints A,B] [--connections N]\n"
                "  [--inflight N] [--total N | --seconds S] [--value-size BYTES] [--keys N] [--prefix P]\n"
                "  [--serializable] [--watchers N] [--rate N] [--record FILE] [--seed N] [-o json|table]\n",
                what.c_str());
@@ -190,7 +194,14 @@ std::string key_at(const Options& o, std::uint64_t i) { return fmt::format("{}{:
 
 std::string value_of(const Options& o, std::uint64_t i) {
   std::string v = fmt::format("{:016x}", i * 0x9e3779b97f4a7c15ull);
-  v.resize(o.value_size, 'v');
+  v.resize(o.value_size.value_or(256), 'v');
+  return v;
+}
+
+// Unique in its record, and so never cut short.
+std::string steady_value(const Options& o, std::uint64_t i) {
+  std::string v = fmt::format("{}-{}-{}", o.seed, i, getpid());
+  if (o.value_size.value_or(0) > v.size()) v += '-', v.resize(*o.value_size, 'v');
   return v;
 }
 
@@ -405,7 +416,7 @@ Report run_steady(const Options& o) {
       if (connection == nullptr) break;
       due += between;
       if (Clock::now() - due > 1s) due = Clock::now();  // a pause is not made up for by a burst
-      const std::string key = key_at(o, sent % o.keys), value = fmt::format("{}-{}-{}", o.seed, sent, getpid());
+      const std::string key = key_at(o, sent % o.keys), value = steady_value(o, sent);
       ++sent;
       ++in_flight;
       const auto begun = Clock::now();
@@ -435,6 +446,72 @@ Report run_steady(const Options& o) {
     show_progress(o, r, started, shown);
   }
   r.seconds = std::chrono::duration<double>(Clock::now() - started).count();
+  return r;
+}
+
+// Puts at a fixed rate; a watch at each end. What both tell of one revision is
+// compared: from the state of the first, which the leader's commit is applied
+// to at once, to that of the last. Neither the put nor its answer counts.
+Report run_lag(const Options& o) {
+  Loop loop;
+  Report r;
+  Connection writer(loop, o.endpoints.front());
+  struct End {
+    std::unique_ptr<Connection> connection;
+    bool watching = false;
+  };
+  End ends[2];
+  std::map<std::int64_t, Clock::time_point> first;
+  std::uint64_t sent = 0, in_flight = 0;
+  etcdserverpb::WatchRequest create;
+  create.mutable_create_request()->set_key(o.prefix);
+  create.mutable_create_request()->set_range_end(prefix_end(o.prefix));
+  const auto failed = [&r](const Reply& reply) { ++r.errors, ++r.error_texts[reply.grpc_status < 0 ? "connection lost" : reply.message]; };
+  for (int i = 0; i < 2; ++i) {
+    auto& end = ends[i];
+    end.connection = std::make_unique<Connection>(loop, i == 0 ? o.endpoints.front() : o.endpoints.back());
+    const int id = end.connection->open_stream(
+        "/etcdserverpb.Watch/Watch",
+        [&, i](std::string_view bytes) {
+          const auto now = Clock::now();
+          etcdserverpb::WatchResponse response;
+          response.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+          if (response.created()) ends[i].watching = true;
+          for (const auto& event : response.events()) {
+            const auto revision = event.kv().mod_revision();
+            if (i == 0) {
+              first.emplace(revision, now);
+            } else if (const auto it = first.find(revision); it != first.end()) {
+              ++r.done;
+              r.latencies.add(now - it->second);
+              first.erase(it);
+            }
+          }
+        },
+        failed);
+    end.connection->send(id, create.SerializeAsString());
+  }
+  const auto patience = Clock::now() + 20s;
+  while (!(ends[0].watching && ends[1].watching) && r.errors == 0 && Clock::now() < patience) loop.turn(1ms);
+  const auto started = Clock::now();
+  const auto until = started + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(o.seconds > 0 ? o.seconds : 10));
+  const auto between = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(1.0 / o.rate));
+  auto due = started;
+  while (r.errors == 0 && !stop_asked) {
+    const auto now = Clock::now();
+    if (now > until + 10s || (now > until && in_flight == 0 && r.done >= sent)) break;
+    for (; due <= now && now < until; due += between) {
+      ++in_flight;
+      writer.call("/etcdserverpb.KV/Put", put_request(key_at(o, sent % o.keys), value_of(o, sent)), [&](const Reply& reply) {
+        --in_flight;
+        if (!reply.ok()) failed(reply);
+      });
+      ++sent;
+    }
+    loop.turn(1ms);
+  }
+  r.seconds = std::chrono::duration<double>(Clock::now() - started).count();
+  if (r.done < sent) ++r.errors, ++r.error_texts["events missing"];
   return r;
 }
 
@@ -488,7 +565,7 @@ int run(int argc, char** argv) {
   const Options o = parse(argc, argv);
   const std::map<std::string, Report (*)(const Options&)> workloads = {
       {"put", run_put},     {"get", run_get},   {"txn", run_txn},      {"range", run_range},
-      {"watch", run_watch}, {"load", run_load}, {"steady", run_steady},
+      {"watch", run_watch}, {"load", run_load}, {"steady", run_steady}, {"lag", run_lag},
       {"history", run_history}};
   const auto found = workloads.find(o.workload);
   if (found == workloads.end()) usage("no workload named " + o.workload);

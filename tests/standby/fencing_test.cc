@@ -213,6 +213,38 @@ TEST_F(ColdStart, WhatCameBeforeTheElectionIsNotServedEither) {
   }
 }
 
+// A client that has both regions in its list is not held up: whoever it asks
+// says at once that another one is to be asked.
+TEST_F(ColdStart, EveryMemberSendsItsClientsElsewhereAtOnce) {
+  Story s(17);
+  ASSERT_TRUE(s.ready()) << s.why();
+  cut(s);
+  for (const auto id : kPrimaries) s.world.crash(id);
+  for (const auto id : kPrimaries) s.world.start(id);
+  // What comes before there is a leader waits for one, and no longer.
+  std::vector<std::shared_ptr<sim::World::Read>> reads;
+  std::vector<std::shared_ptr<sim::World::Put>> puts;
+  for (const auto id : kPrimaries) reads.push_back(s.world.read(id, "k")), puts.push_back(s.world.client_put(id, "k", "v"));
+  s.world.run_for(10ms);
+  for (const auto& put : puts) ASSERT_FALSE(put->ended);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.leader().has_value(); }, 10s)) << s.why();
+  s.world.run_for(200ms);
+  for (const auto& read : reads) EXPECT_TRUE(read->ended && !read->confirmed.ok());
+  for (const auto& put : puts) EXPECT_TRUE(put->ended && put->outcome.end == Outcome::End::kNotApplied);
+  for (const auto id : kPrimaries) {
+    EXPECT_TRUE(s.world.member(id)->status().start_wait) << id.value();
+    const auto read = s.world.read(id, "k");
+    const auto put = s.world.client_put(id, "k", "v");
+    s.world.run_for(200ms);
+    ASSERT_TRUE(read->ended && put->ended) << id.value();
+    EXPECT_EQ(read->confirmed.error().code, Code::kUnavailable);
+    EXPECT_EQ(put->outcome.end, Outcome::End::kNotApplied);
+    EXPECT_EQ(put->outcome.error.message, node::kTryNextEndpoint);
+  }
+  s.world.network.heal();
+  EXPECT_TRUE(serves_within(s, 5s)) << s.why();
+}
+
 TEST_F(ColdStart, WithTheArmedRegionsWordItServesAtOnce) {
   Story s(12);
   ASSERT_TRUE(s.ready()) << s.why();
@@ -342,6 +374,12 @@ TEST_F(LeaseMode, WritesStopWithTheLinkAndGoOnWithIt) {
   cut(s);
   s.world.run_for(1100ms);
   for (const auto id : kPrimaries) EXPECT_FALSE(acknowledged(s, id, 2s)) << id.value();
+  for (const auto id : kPrimaries) {  // the other region may serve meanwhile
+    const auto put = s.world.client_put(id, "k", "v");
+    ASSERT_TRUE(s.world.run_until([&] { return put->ended; }, 1s)) << id.value();
+    EXPECT_EQ(put->outcome.end, Outcome::End::kNotApplied);
+    EXPECT_EQ(put->outcome.error.message, node::kTryNextEndpoint);
+  }
   s.world.network.heal();
   s.world.run_for(1s);
   for (const auto id : kPrimaries) EXPECT_TRUE(acknowledged(s, id, 2s)) << id.value() << s.why();
