@@ -25,6 +25,7 @@ struct Options {
   StoragePlace place;
   bool full_scan = false;
   Promotion promotion;
+  HandoverTo handover;
   bool history = false;
   std::uint64_t from = 0, to = std::numeric_limits<std::uint64_t>::max();
 };
@@ -161,7 +162,22 @@ class CommandLine {
     CLI::App& status = command(dr, "status", "who is primary, who may become it, and how the epochs went",
                                online([this](const Server& s, const Output& o) { return dr_status(s, o, options_.history); }));
     status.add_flag("--history", options_.history, "each epoch, how it began, and what was announced as lost");
+    add_handover(dr);
     add_storage();
+  }
+
+  void add_handover(CLI::App& dr) {
+    const auto to = [this](CLI::App& c, const char* text) -> CLI::App& { return c.add_option("--to", options_.handover.region, text), c; };
+    CLI::App& switchover = command(dr, "switchover", "hands the primary's role over to the armed region, without loss; writes wait meanwhile",
+                                   online([this](const Server& s, const Output& o) { return dr_switchover(s, o, options_.handover); }));
+    to(switchover, "the region, for those who want to be sure").add_option("--reason", options_.handover.reason, "kept in the history");
+    command(dr, "abort", "takes a switchover back that has not ended", online(dr_abort));
+    to(command(dr, "arm", "arms a region that follows: it may be promoted, and switched over to",
+               online([this](const Server& s, const Output& o) { return dr_arm(s, o, options_.handover); })),
+       "the region (default: the armed one, by the mode and lease that its primary's leader is configured for)");
+    command(dr, "disarm", "lets no region be promoted, until one is armed by hand or a new epoch begins",
+            online([this](const Server& s, const Output& o) { return dr_disarm(s, o, options_.force); }))
+        .add_flag("--force", options_.force, "without the word of a region that is known to be destroyed");
   }
 
   void add_member_changes(CLI::App& member, const std::function<void(CLI::App&, const char*)>& with_id) {

@@ -53,6 +53,13 @@ struct Promotion {
 Result<void> dr_plan(const Server& server, const Output& output);
 Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion);
 Result<void> dr_status(const Server& server, const Output& output, bool history);
+struct HandoverTo {
+  std::string region, reason;  // empty: the armed one
+};
+Result<void> dr_switchover(const Server& server, const Output& output, const HandoverTo& to);
+Result<void> dr_abort(const Server& server, const Output& output);
+Result<void> dr_arm(const Server& server, const Output& output, const HandoverTo& to);
+Result<void> dr_disarm(const Server& server, const Output& output, bool force);
 
 // Offline. Take the directory's lock while they look: kInUse when a node runs on it.
 struct StoragePlace {

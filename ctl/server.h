@@ -36,8 +36,9 @@ class Server {
 
   // Asks the first endpoint that is reached and does not answer UNAVAILABLE.
   Result<Answer> call(const std::string& path, const boost::json::object& request = {}) const;
-  // Asks this one only.
-  Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request) const;
+  // Asks this one only; `at_least`: for what takes longer than a question.
+  Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request,
+                         Duration at_least = {}) const;
 
   const std::vector<Endpoint>& endpoints() const { return endpoints_; }
 

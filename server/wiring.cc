@@ -141,6 +141,8 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   o.source.compression = o.client.compression = c.dr.compression != "off";
   o.arming.mode = c.dr.self_fence == "lease" ? region::FenceMode::kLease : region::FenceMode::kContact;
   o.arming.lease = c.dr.lease;
+  o.switchover.timeout = c.dr.switchover_timeout;
+  o.switchover.max_lag = c.dr.max_lag;
   o.governor.policy = rpo_policy(c);
   o.governor.budget = c.dr.rpo_budget;
   return o;
@@ -522,7 +524,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   forwarding_ = std::make_unique<standby::ForwardingService>(
       *member_, *member_, *replication_, standby::ForwardingOptions{.forward = config_.dr.forward});
   services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_,
-                                                                   &replication_->recovery()},
+                                                                   &replication_->recovery(), &replication_->handover()},
                                               api_options(config_));
   gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
   LEEWARD_TRY(open_client_listeners());

@@ -15,6 +15,13 @@ std::optional<region::Armed> armed_group(const StateMachine& state) {
   return region::State({}, std::move(*history), {}).armed_group();
 }
 
+bool disarmed_by_hand(const StateMachine& state) {
+  auto history = region::State::history_of(state.region_entries());
+  if (!history.ok() || !history->armed || history->disarmed != history->armed->arming) return false;
+  const auto armed_in = history->armed_in;
+  return armed_in == region::State({}, std::move(*history), {}).live_epoch();
+}
+
 // An Armed in the log is either this leader's own proposal of this term, or of
 // an older term and then committed, since an entry of this term is.
 bool Arming::under_way() const {
@@ -34,7 +41,7 @@ void Arming::tick(Instant now, const Regions& regions) {
   if (now < next_) return;
   next_ = now + kInterval;
   if (group_.role() != GroupRole::kPrimary || !group_.is_leader()) return;
-  if (armed_group(group_.state())) return;
+  if (armed_group(group_.state()) || disarmed_by_hand(group_.state())) return;
 
   for (const auto& region : regions.following) {
     if (regions.role_of.at(region) != GroupRole::kStandby) continue;

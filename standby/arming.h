@@ -19,6 +19,9 @@ struct ArmingOptions {
 // The group that may end the present epoch, by what is applied. What cannot be
 // read arms nobody.
 std::optional<region::Armed> armed_group(const StateMachine& state);
+// Whether the newest Armed of this epoch was disarmed: that was an operator, and
+// nobody is armed again by itself.
+bool disarmed_by_hand(const StateMachine& state);
 
 class Arming {
  public:

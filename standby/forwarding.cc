@@ -29,6 +29,26 @@ ForwardReply lease_reply(const Result<std::int64_t>& result) {
   return reply;
 }
 
+Result<std::int64_t> lease_result(ForwardReply reply) {
+  if (reply.outcome.end != node::Outcome::End::kApplied) return reply.outcome.error;
+  return reply.seconds;
+}
+
+Result<void> void_result(ForwardReply reply) {
+  if (reply.outcome.end != node::Outcome::End::kApplied) return reply.outcome.error;
+  return {};
+}
+
+// Certainly not done, because of a switchover: it may be begun again. Of those
+// that have waited, all that come at once need not be taken at once.
+bool waits(const ForwardReply& reply, bool held) {
+  const auto& o = reply.outcome;
+  if (o.end != node::Outcome::End::kNotApplied) return false;
+  if (o.error.code == Code::kOverloaded) return held;
+  if (o.error.code != Code::kUnavailable) return false;
+  return o.error.message == kSealed || o.error.message == kTryNextEndpoint || o.error.message == kNotPrimary;
+}
+
 }  // namespace
 
 ForwardingService::ForwardingService(node::Service& member, node::Group& group, Replication& replication,
@@ -40,6 +60,7 @@ ForwardingService::ForwardingService(node::Service& member, node::Group& group, 
 }
 
 ForwardingService::~ForwardingService() {
+  stopping();
   if (timer_) group_.loop().cancel(timer_);
   replication_.set_forward_handler(nullptr);
 }
@@ -51,57 +72,130 @@ std::string ForwardingService::silent_text() const {
 
 // --- what clients ask here ---
 
+void ForwardingService::following(bool yes) {
+  following_ = yes;
+  regions_ = group_.topology().size() > group_.membership().voters.size() + group_.membership().learners.size();
+}
+
+ForwardingService::AskedPtr ForwardingService::asked(Call kind, std::optional<Instant> deadline, Executor& reply) {
+  auto a = std::make_shared<Asked>();
+  a->call.call = kind;
+  a->deadline = deadline;
+  a->until = deadline.value_or(group_.clock().now() + options_.request_timeout);
+  a->reply = &reply;
+  return a;
+}
+
 void ForwardingService::propose(Command command, std::optional<Instant> deadline, Executor& reply,
                                 Function<void(node::Outcome)> done) {
-  if (!following_) return member_.propose(std::move(command), deadline, reply, std::move(done));
-  group_.loop().post([this, command = std::move(command), deadline, &reply, done = std::move(done)]() mutable {
-    if (!follows(group_.role())) return member_.propose(std::move(command), deadline, reply, std::move(done));
-    Forward call;
-    call.call = Call::kPropose;
-    call.command = std::move(command);
-    pass_on(std::move(call), deadline, [&reply, done = std::move(done)](ForwardReply answer) mutable {
-      reply.post([done = std::move(done), outcome = std::move(answer.outcome)]() mutable { done(std::move(outcome)); });
-    });
-  });
+  if (!following_ && !regions_) return member_.propose(std::move(command), deadline, reply, std::move(done));
+  auto a = asked(Call::kPropose, deadline, reply);
+  a->call.command = std::move(command);
+  a->done = [done = std::move(done)](ForwardReply answer) mutable { done(std::move(answer.outcome)); };
+  begin(std::move(a));
 }
 
 void ForwardingService::keep_alive(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) {
-  if (!following_) return member_.keep_alive(lease, reply, std::move(done));
-  pass_on_lease(Call::kKeepAlive, lease, reply, std::move(done));
+  if (!following_ && !regions_) return member_.keep_alive(lease, reply, std::move(done));
+  auto a = asked(Call::kKeepAlive, std::nullopt, reply);
+  a->call.lease = lease;
+  a->done = [done = std::move(done)](ForwardReply answer) mutable { done(lease_result(std::move(answer))); };
+  begin(std::move(a));
 }
 
 void ForwardingService::lease_remaining(std::int64_t lease, Executor& reply,
                                         Function<void(Result<std::int64_t>)> done) {
-  if (!following_) return member_.lease_remaining(lease, reply, std::move(done));
-  pass_on_lease(Call::kLeaseRemaining, lease, reply, std::move(done));
+  if (!following_ && !regions_) return member_.lease_remaining(lease, reply, std::move(done));
+  auto a = asked(Call::kLeaseRemaining, std::nullopt, reply);
+  a->call.lease = lease;
+  a->done = [done = std::move(done)](ForwardReply answer) mutable { done(lease_result(std::move(answer))); };
+  begin(std::move(a));
 }
 
-void ForwardingService::pass_on_lease(Call kind, std::int64_t lease, Executor& reply,
-                                      Function<void(Result<std::int64_t>)> done) {
-  group_.loop().post([this, kind, lease, &reply, done = std::move(done)]() mutable {
-    if (!follows(group_.role()) && kind == Call::kKeepAlive) return member_.keep_alive(lease, reply, std::move(done));
-    if (!follows(group_.role())) return member_.lease_remaining(lease, reply, std::move(done));
-    Forward call;
-    call.call = kind;
-    call.lease = lease;
-    pass_on(std::move(call), std::nullopt, [&reply, done = std::move(done)](ForwardReply answer) mutable {
-      Result<std::int64_t> result = answer.seconds;
-      if (answer.outcome.end != node::Outcome::End::kApplied) result = answer.outcome.error;
-      reply.post([done = std::move(done), result = std::move(result)]() mutable { done(std::move(result)); });
+void ForwardingService::read_barrier(std::optional<Instant> deadline, Executor& reply,
+                                     Function<void(Result<void>)> done) {
+  if (!following_ && !regions_) return member_.read_barrier(deadline, reply, std::move(done));
+  auto a = asked(Call::kPropose, deadline, reply);
+  a->read = true;
+  a->done = [done = std::move(done)](ForwardReply answer) mutable { done(void_result(std::move(answer))); };
+  begin(std::move(a));
+}
+
+void ForwardingService::begin(AskedPtr a) {
+  if (!following_) return ask_member(std::move(a));
+  group_.loop().post([this, a = std::move(a)]() mutable { begin_on_core(std::move(a)); });
+}
+
+void ForwardingService::begin_on_core(AskedPtr a) {
+  if (follows(group_.role()) || (group_.role() == GroupRole::kFenced && a->held && !a->read))
+    ask_elsewhere(std::move(a));
+  else
+    ask_member(std::move(a));
+}
+
+void ForwardingService::ask_member(AskedPtr a) {
+  // What comes back comes to the asker's own loop, when this may be gone.
+  auto back = [this, alive = std::weak_ptr<bool>(alive_), &core = group_.loop(), a](ForwardReply reply) {
+    if (!waits(reply, a->held)) return a->done(std::move(reply));
+    core.post([this, alive, a, reply = std::move(reply)]() mutable {
+      if (!alive.expired()) return hold(std::move(a), std::move(reply));
+      a->reply->post([a, reply = std::move(reply)]() mutable { a->done(std::move(reply)); });
     });
-  });
+  };
+  if (a->read)
+    return member_.read_barrier(a->deadline, *a->reply, [back](Result<void> r) { back(r.ok() ? lease_reply(std::int64_t{0}) : lease_reply(r.error())); });
+  switch (a->call.call) {
+    case Call::kPropose: {
+      auto command = a->call.command;
+      if (a->held) command.origin = member_.next_origin();  // nothing knows of the attempt before
+      return member_.propose(std::move(command), a->deadline, *a->reply, [back](node::Outcome outcome) {
+        ForwardReply reply;
+        reply.outcome = std::move(outcome);
+        back(std::move(reply));
+      });
+    }
+    case Call::kKeepAlive:
+      return member_.keep_alive(a->call.lease, *a->reply, [back](Result<std::int64_t> r) { back(lease_reply(r)); });
+    case Call::kLeaseRemaining:
+      return member_.lease_remaining(a->call.lease, *a->reply, [back](Result<std::int64_t> r) { back(lease_reply(r)); });
+  }
 }
 
-void ForwardingService::pass_on(Forward call, std::optional<Instant> deadline, Done done) {
+// What another region says of a switchover is waited for as what this member says.
+void ForwardingService::ask_elsewhere(AskedPtr a) {
+  auto back = [this, alive = std::weak_ptr<bool>(alive_), a](ForwardReply reply) {
+    const bool told = reply.request != 0 || reply.outcome.error.code == Code::kOverloaded;  // else nobody was to be had
+    if (!alive.expired() && told && waits(reply, a->held)) return hold(a, std::move(reply));
+    a->reply->post([a, reply = std::move(reply)]() mutable { a->done(std::move(reply)); });
+  };
+  if (a->read)
+    return wait_here(a->deadline, [back](Result<void> r) {
+      auto reply = r.ok() ? lease_reply(std::int64_t{0}) : lease_reply(r.error());
+      reply.request = !r.ok() && r.error().message == kSealed;
+      back(std::move(reply));
+    });
+  const auto now = group_.clock().now();
+  const bool may = options_.forward && (group_.role() == GroupRole::kFenced || replication_.heard(now));
+  const auto to = !may ? NodeId() : group_.role() == GroupRole::kFenced ? successor() : replication_.primary_member();
+  pass_on(to, a->call, a->until, back);
+}
+
+NodeId ForwardingService::successor() const {
+  if (const auto told = replication_.successor(); told && group_.link().connected(told)) return told;
+  const auto region = group_.serving_region();
+  for (const auto& node : group_.topology())
+    if (!region.empty() && node.region == region && group_.link().connected(node.id)) return node.id;
+  return {};
+}
+
+void ForwardingService::pass_on(NodeId to, Forward call, Instant until, Done done) {
   auto& probe = replication_.probe();
   const auto now = group_.clock().now();
-  const auto until = deadline.value_or(now + options_.request_timeout);
-  const auto to = replication_.primary_member();
   auto refuse = [&](Code code, const char* text) {
     probe.forward_refused.add();
     done(refused(code, text));
   };
-  if (!options_.forward || !replication_.heard(now) || !to) return refuse(Code::kUnavailable, kTryNextEndpoint);
+  if (!to) return refuse(Code::kUnavailable, kTryNextEndpoint);
   if (until <= now) return refuse(Code::kDeadline, "etcdserver: request timed out");
   const auto bytes = call.command.request.size() + 256;
   if (waiting_.size() >= options_.max_waiting || waiting_bytes_ + bytes > options_.max_bytes)
@@ -117,6 +211,49 @@ void ForwardingService::pass_on(Forward call, std::optional<Instant> deadline, D
   watch_time();
 }
 
+// --- what waits for the end of a switchover ---
+
+// An attempt ended because of a Seal, or of the epoch that followed it. A fenced
+// member does not take up what it is asked after that: its client is served
+// elsewhere, and the error says so.
+void ForwardingService::hold(AskedPtr a, ForwardReply reply) {
+  const bool late = !a->held && reply.outcome.error.message == kTryNextEndpoint && group_.role() == GroupRole::kFenced;
+  const auto bytes = a->call.command.request.size() + 256;
+  const bool full = held_.size() >= options_.max_held || held_bytes_ + bytes > options_.max_held_bytes;
+  if (late || stopped_ || full || a->until <= group_.clock().now()) {
+    if (full && !late) reply = refused(Code::kOverloaded, "etcdserver: too many requests");
+    return a->reply->post([a, reply = std::move(reply)]() mutable { a->done(std::move(reply)); });
+  }
+  a->held = true;
+  held_bytes_ += bytes;
+  held_.push_back(std::move(a));
+  watch_time();
+}
+
+// From inside the core's turn: begun again when that is over, all at once.
+void ForwardingService::turned() {
+  if (held_.empty() || std::exchange(beginning_, true)) return;
+  group_.loop().post([this, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.expired()) begin_held();
+  });
+}
+
+void ForwardingService::begin_held() {
+  beginning_ = false;
+  // While the Seal is open nothing more is known. A leader's log may hold one
+  // that is not applied here yet: then they are back in a moment.
+  if (group_.sealed() && group_.role() != GroupRole::kFenced) return;
+  held_bytes_ = 0;
+  for (auto& a : std::exchange(held_, {})) begin_on_core(std::move(a));
+}
+
+void ForwardingService::stopping() {
+  stopped_ = true;
+  held_bytes_ = 0;
+  for (auto& a : std::exchange(held_, {}))
+    a->reply->post([a] { a->done(refused(Code::kUnavailable, "this node is stopping")); });
+}
+
 void ForwardingService::reply(NodeId from, ForwardReply reply) {
   const auto it = waiting_.find(reply.request);
   if (it == waiting_.end() || it->second.to != from) return;
@@ -127,7 +264,7 @@ void ForwardingService::reply(NodeId from, ForwardReply reply) {
 }
 
 void ForwardingService::watch_time() {
-  if (timer_ || waiting_.empty()) return;
+  if (timer_ || (waiting_.empty() && held_.empty())) return;
   timer_ = group_.loop().after(kExpireInterval, [this] {
     timer_ = 0;
     expire();
@@ -148,23 +285,21 @@ void ForwardingService::expire() {
     late.push_back(std::move(it->second.done));
     it = waiting_.erase(it);
   }
+  std::vector<AskedPtr> over;
+  std::erase_if(held_, [&](const AskedPtr& a) {
+    if (a->until > now) return false;
+    held_bytes_ -= a->call.command.request.size() + 256;
+    over.push_back(a);
+    return true;
+  });
+  for (auto& a : over)
+    a->reply->post([a] { a->done(refused(a->deadline ? Code::kDeadline : Code::kUnavailable, kSealed)); });
   for (auto& done : late) {
     replication_.probe().forward_unknown.add();
     ForwardReply reply;
     reply.outcome = ended(node::Outcome::End::kUnknown, Code::kDeadline, "etcdserver: request timed out");
     done(std::move(reply));
   }
-}
-
-void ForwardingService::read_barrier(std::optional<Instant> deadline, Executor& reply,
-                                     Function<void(Result<void>)> done) {
-  if (!following_) return member_.read_barrier(deadline, reply, std::move(done));
-  group_.loop().post([this, deadline, &reply, done = std::move(done)]() mutable {
-    if (!follows(group_.role())) return member_.read_barrier(deadline, reply, std::move(done));
-    wait_here(deadline, [&reply, done = std::move(done)](Result<void> result) mutable {
-      reply.post([done = std::move(done), result = std::move(result)]() mutable { done(std::move(result)); });
-    });
-  });
 }
 
 void ForwardingService::wait_here(std::optional<Instant> deadline, Function<void(Result<void>)> done) {

@@ -3,6 +3,10 @@
 // primary, once, when it is heard (`dr.forward`), else they are refused. At a
 // member of the primary it answers what standbys pass on.
 //
+// During a switchover calls wait here, wherever they were asked: each ended as
+// certainly not done because of the Seal, so it may be begun again, here when the
+// Seal is open no more, or at the region that serves now.
+//
 // Service is for any thread, as that of the member; construction, destruction
 // and ForwardHandler belong to the core loop. It outlives no part it is given.
 #pragma once
@@ -10,6 +14,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "node/group.h"
 #include "node/service.h"
@@ -22,9 +27,13 @@ struct ForwardingOptions {
   Duration request_timeout = 7s;      // when the caller has no deadline
   std::size_t max_waiting = 4096;     // calls passed on, and calls served for others
   std::size_t max_bytes = 16_MiB;     // of the former
+  std::size_t max_held = 65536;       // calls that wait for the end of a switchover,
+  std::size_t max_held_bytes = 64_MiB;
 };
 
+// As node's texts.
 inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
+inline constexpr const char* kNotPrimary = "leeward: this region is about to be no primary any more; ask again";
 using node::kTryNextEndpoint;
 
 class ForwardingService final : public node::Service, public ForwardHandler {
@@ -65,7 +74,9 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   // --- ForwardHandler ---
   void forward(NodeId from, Forward call) override;
   void reply(NodeId from, ForwardReply reply) override;
-  void following(bool yes) override { following_ = yes; }
+  void following(bool yes) override;
+  void turned() override;
+  void stopping() override;
 
  private:
   using Done = Function<void(ForwardReply)>;
@@ -76,9 +87,31 @@ class ForwardingService final : public node::Service, public ForwardHandler {
     Done done;
   };
 
+  // What a client asked, until it is answered.
+  struct Asked {
+    Forward call;  // kPropose: command; else the lease
+    bool read = false;
+    std::optional<Instant> deadline;
+    Instant until{};
+    bool held = false;  // has waited for the end of a switchover
+    Executor* reply = nullptr;
+    Function<void(ForwardReply)> done;
+  };
+  using AskedPtr = std::shared_ptr<Asked>;
+
+  AskedPtr asked(Call kind, std::optional<Instant> deadline, Executor& reply);
+  // Any thread; then on the core loop where it must be.
+  void begin(AskedPtr asked);
+  void begin_on_core(AskedPtr asked);
+  void ask_member(AskedPtr asked);
+  void ask_elsewhere(AskedPtr asked);
+  void hold(AskedPtr asked, ForwardReply reply);
+  void begin_held();
+  // To whom a fenced member passes what has waited.
+  NodeId successor() const;
+
   // Core loop: sends the call, or ends it at once.
-  void pass_on(Forward call, std::optional<Instant> deadline, Done done);
-  void pass_on_lease(Call call, std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done);
+  void pass_on(NodeId to, Forward call, Instant until, Done done);
   void wait_here(std::optional<Instant> deadline, Function<void(Result<void>)> done);
   void expire();
   void watch_time();
@@ -90,6 +123,10 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   Replication& replication_;
   ForwardingOptions options_;
   std::atomic<bool> following_{false};
+  std::atomic<bool> regions_{false};  // there is another one: a switchover may come
+  std::vector<AskedPtr> held_;
+  std::size_t held_bytes_ = 0;
+  bool beginning_ = false, stopped_ = false;
   std::map<std::uint64_t, Waiting> waiting_;  // by request
   std::size_t waiting_bytes_ = 0;
   std::size_t serving_ = 0;

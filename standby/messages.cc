@@ -282,6 +282,54 @@ void read(Reader& r, StampSent& m) { read_stamp(r, m); }
 void write(Writer& w, const StampReturned& m) { write_stamp(w, m); }
 void read(Reader& r, StampReturned& m) { read_stamp(r, m); }
 
+void write(Writer& w, const SealAsked& m) {
+  w.fixed(m.seal);
+  w.u8(m.take_back);
+}
+void read(Reader& r, SealAsked& m) {
+  m.seal = r.fixed();
+  m.take_back = r.flag();
+}
+
+void write(Writer& w, const SealTold& m) {
+  w.fixed(m.seal);
+  w.u8(static_cast<std::uint8_t>(m.fate));
+  w.num(m.applied.value());
+  w.text(m.entry);
+  w.num(static_cast<std::uint64_t>(m.forked.value()));
+  w.num(m.leader.value());
+  w.num(m.took_us);
+}
+void read(Reader& r, SealTold& m) {
+  m.seal = r.fixed();
+  m.fate = r.in_range(SealFate::kReclaimed, SealFate::kActivated);
+  m.applied = Index(r.num());
+  m.entry = r.text();
+  m.forked = Revision(static_cast<std::int64_t>(r.num()));
+  m.leader = NodeId(r.num());
+  m.took_us = r.num();
+}
+
+void write(Writer& w, const ResignAsked& m) {
+  w.fixed(m.arming);
+  w.u8(m.resign);
+}
+void read(Reader& r, ResignAsked& m) {
+  m.arming = r.fixed();
+  m.resign = r.flag();
+}
+
+void write(Writer& w, const ResignTold& m) {
+  w.fixed(m.arming);
+  w.num(m.applied.value());
+  w.text(m.entry);
+}
+void read(Reader& r, ResignTold& m) {
+  m.arming = r.fixed();
+  m.applied = Index(r.num());
+  m.entry = r.text();
+}
+
 void write(Writer& w, const ColdAnswer& m) {
   w.fixed(m.question);
   w.num(m.newest.value());

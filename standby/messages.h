@@ -218,8 +218,39 @@ struct StampReturned {
   std::uint64_t arming = 0;
 };
 
+// From a primary's leader to the group that its open Seal names: what became of
+// it, and, to take it back, that it may be (PROTOCOL.md, "Messages": Reclaim).
+struct SealAsked {
+  std::uint64_t seal = 0;
+  bool take_back = false;
+};
+enum class SealFate : std::uint8_t { kReclaimed = 1, kActivated = 2 };
+// Of what is committed there; kReclaimed confirmed by that group's leader.
+struct SealTold {
+  std::uint64_t seal = 0;
+  SealFate fate = SealFate::kReclaimed;
+  Index applied;           // in the log of who tells, the entry included
+  std::string entry;       // payload of the Reclaimed, or of the EpochChange; of that also:
+  Revision forked;
+  NodeId leader;
+  std::uint64_t took_us = 0;  // from the Seal to the change, there
+};
+
+// From a primary's leader to the armed group: whether it has given this arming
+// up, and, with `resign`, that it shall. Answered when it has.
+struct ResignAsked {
+  std::uint64_t arming = 0;
+  bool resign = false;
+};
+struct ResignTold {
+  std::uint64_t arming = 0;
+  Index applied;      // in the log of who tells, the entry included
+  std::string entry;  // its payload
+};
+
 using Body = std::variant<Hello, Welcome, Refused, Entries, Idle, Ack, Bye, Ping, Pong, Progress, Presence, Forward,
-                          ForwardReply, Survey, SurveyReply, ColdQuestion, ColdAnswer, StampSent, StampReturned>;
+                          ForwardReply, Survey, SurveyReply, ColdQuestion, ColdAnswer, StampSent, StampReturned,
+                          SealAsked, SealTold, ResignAsked, ResignTold>;
 
 struct Frame {
   Header header;

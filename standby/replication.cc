@@ -34,7 +34,11 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
                  [this] { pinger_.ping_all(group_.clock().now(), regions_); },
                  [this] { return eligibility_; },
                  [this] { return regions_.own; }}),
-      stamps_(group, outbox_) {
+      stamps_(group, outbox_),
+      succession_(group, outbox_),
+      switchover_(group, outbox_, followers_, options.switchover, [this] { return eligibility_; }),
+      rearming_(group, outbox_, followers_, {options.arming}),
+      desk_(group, switchover_, rearming_, regions_) {
   group_.on_frames(Lane::kStream, [this](NodeId from, Lane, Bytes frame) { received(from, std::move(frame)); });
   group_.observe(this);
   group_.extend_status(this);
@@ -57,6 +61,9 @@ void Replication::stopping() {
   client_.stop();
   source_.end_all();
   promoter_.stopping();
+  switchover_.stopping();
+  rearming_.stopping();
+  if (forward_) forward_->stopping();
   const Error stopped{Code::kUnavailable, "this node is stopping"};
   for (auto& w : std::exchange(waiting_commits_, {})) w.done(stopped);
   for (auto& [index, w] : std::exchange(waiting_applies_, {})) w.done(stopped);
@@ -112,7 +119,10 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
     void operator()(const Hello& m) const { r.source_.hello(from, header.group, m, r.regions_); }
     void operator()(const Welcome& m) const { r.client_.welcome(from, m); }
     void operator()(const Refused& m) const { r.client_.refused(from, m); }
-    void operator()(Entries& m) const { r.client_.entries(from, std::move(m), wire_bytes); }
+    void operator()(Entries& m) const {
+      r.client_.entries(from, std::move(m), wire_bytes);
+      r.succession_.look(r.regions_);
+    }
     void operator()(const Idle& m) const { r.client_.idle(from, m); }
     void operator()(const Ack& m) const { r.source_.ack(from, m); }
     void operator()(const Bye& m) const { r.source_.bye(from, m); }
@@ -134,6 +144,10 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
     }
     void operator()(const StampSent& m) const { r.stamps_.asked(from, m); }
     void operator()(const StampReturned& m) const { r.stamps_.returned(header.group, m); }
+    void operator()(const SealAsked& m) const { r.succession_.asked(from, m); }
+    void operator()(const SealTold& m) const { r.told(from, header.group, m); }
+    void operator()(const ResignAsked& m) const { r.succession_.asked(from, m); }
+    void operator()(const ResignTold& m) const { r.rearming_.told(header.group, m); }
     void operator()(const ColdQuestion& m) const { r.asked_cold(from, m.question); }
     void operator()(const ColdAnswer& m) const {
       if (const auto armed = r.armed(); armed && armed->group == header.group) r.group_.cold_answer(m.question, m.newest);
@@ -146,6 +160,13 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
     }
   };
   std::visit(Visitor{*this, from, header, own, wire_bytes}, body);
+}
+
+void Replication::told(NodeId from, GroupId by, const SealTold& told) {
+  if (!regions_.region_of.contains(from)) return;
+  if (told.fate == SealFate::kActivated && from == told.leader) successor_ = from;
+  switchover_.told(from, by, told);
+  if (forward_ && successor_ == from) forward_->turned();
 }
 
 void Replication::answered(NodeId from, const Pong& pong) {
@@ -244,6 +265,7 @@ void Replication::heed_role() {
   role_ = role;
   if (forward_) forward_->following(follows(role));
   if (std::exchange(epoch_, group_.epoch()) == group_.epoch()) return;
+  successor_ = NodeId();
   const Error over{Code::kUnavailable, "leeward: epoch " + std::to_string(epoch_.value()) + " has begun; ask again"};
   for (auto& w : std::exchange(waiting_commits_, {})) w.done(over);
   for (auto& [index, w] : std::exchange(waiting_applies_, {})) w.done(over);
@@ -253,6 +275,7 @@ void Replication::role_changed() {
   surveyed_ = {};
   if (!stopping_ && group_.lineage().known()) heed_role();
   if (!stopping_ && group_.lineage().known()) client_.tick(group_.clock().now(), regions_);
+  if (!stopping_ && forward_) forward_->turned();
 }
 
 void Replication::committed(Index) {
@@ -269,6 +292,13 @@ void Replication::applied(std::span<const Entry> entries) {
   if (!stopping_ && (group_.role() != role_ || group_.epoch() != epoch_)) heed_role();
   client_.applied();
   promoter_.applied(entries);
+  succession_.applied(entries, regions_);
+  switchover_.applied(entries);
+  rearming_.applied(entries);
+  if (forward_ && std::any_of(entries.begin(), entries.end(), [](const Entry& e) {
+        return e.kind == EntryKind::kUnseal || e.kind == EntryKind::kEpochChange;
+      }))
+    forward_->turned();
   const auto index = group_.state().applied().point.position.index;
   while (!waiting_applies_.empty() && waiting_applies_.begin()->first <= index) {
     auto done = std::move(waiting_applies_.begin()->second.done);
@@ -294,6 +324,10 @@ void Replication::tick() {
     client_.tick(now, regions_);
   expire_waiting(now);
   promoter_.tick(now);
+  succession_.look(regions_);
+  switchover_.tick(now, regions_);
+  rearming_.tick(now, regions_);
+  if (forward_) forward_->turned();
 }
 
 void Replication::tick_primary(Instant now) {
@@ -435,6 +469,11 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
     node.followers = followers_.status(now);
     node.rpo = rpo_.status();
     for (auto& f : node.followers) f.armed = armed && armed->group == f.group && f.group;
+    std::vector<VoterVerdict> voters;
+    for (const auto& m : node.members)
+      if (armed && m.region == armed->region && m.voter)
+        voters.push_back({m.id, m.report_age && *m.report_age <= kReportFresh ? m.eligibility : std::vector<NamedCheck>()});
+    eligibility_ = voters.empty() ? std::vector<NamedCheck>() : judge_group(voters);
     return;
   }
   if (!follows(group_.role())) return;

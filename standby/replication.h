@@ -17,14 +17,18 @@
 #include "standby/client.h"
 #include "standby/eligibility.h"
 #include "standby/followers.h"
+#include "standby/handover.h"
 #include "standby/hashes.h"
 #include "standby/outbox.h"
 #include "standby/pings.h"
 #include "standby/promotion.h"
+#include "standby/rearming.h"
 #include "standby/regions.h"
 #include "standby/rpo_gate.h"
 #include "standby/source.h"
 #include "standby/stamps.h"
+#include "standby/succession.h"
+#include "standby/switchover.h"
 
 namespace leeward::standby {
 
@@ -33,6 +37,7 @@ struct ReplicationOptions {
   ClientOptions client;
   ArmingOptions arming;
   PromotionOptions promotion;
+  SwitchoverOptions switchover;
   EligibilityLimits eligibility;
   GovernorOptions governor;
   Duration ping_interval = 50ms;
@@ -47,6 +52,9 @@ class ForwardHandler {
   virtual void forward(NodeId from, Forward call) = 0;
   virtual void reply(NodeId from, ForwardReply reply) = 0;
   virtual void following(bool yes) = 0;  // whether this group follows; again and again
+  // Something has changed that calls may wait for: who serves, or a Seal is open no more.
+  virtual void turned() {}
+  virtual void stopping() {}
 };
 
 class Replication final : public node::GroupObserver, public node::StatusExtension {
@@ -72,6 +80,9 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   const StreamSource& source() const { return source_; }
   const Pinger& pinger() const { return pinger_; }
   Recovery& recovery() { return promoter_; }
+  Handover& handover() { return desk_; }
+  // After a switchover: who said that its group serves now. 0: nobody yet.
+  NodeId successor() const { return successor_; }
 
   bool heard(Instant now) const;
   // A member of the primary to pass calls to: its leader if reachable.
@@ -129,6 +140,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   const Presence* leader_presence(Instant now) const;
   bool heard_by_others(Instant now) const;
   Testimony testimony(Instant now) const;
+  void told(NodeId from, GroupId by, const SealTold& told);
   EligibilityFacts facts(const NodeStatus& node, const MemberStatus& self, Instant now) const;
 
   node::Group& group_;
@@ -144,6 +156,10 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   RpoGate rpo_;
   Promoter promoter_;
   Stamps stamps_;
+  Succession succession_;
+  Switchover switchover_;
+  Rearming rearming_;
+  HandoverDesk desk_;
   ForwardHandler* forward_ = nullptr;
 
   Regions regions_;
@@ -153,7 +169,8 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   GroupRole role_ = GroupRole::kUnknown;  // as heeded
   Epoch epoch_;                           // likewise; 0: not yet
   std::map<NodeId, Told> told_;
-  std::vector<NamedCheck> eligibility_;  // of the group, as last shown
+  std::vector<NamedCheck> eligibility_;  // of the group, as last shown; at a primary, of the armed one
+  NodeId successor_;
   std::string damage_;  // what a leader of this group found last; streaming refutes it
   Instant presence_told_{};
   Instant asked_cold_{};

@@ -122,7 +122,7 @@ struct Config {
     std::string compression = "zstd";  // zstd | off
     bool forward = true;
     bool auto_rejoin = false;
-    Duration switchover_timeout = 30s;
+    Duration switchover_timeout = 5s;
     std::string self_fence = "contact";  // contact | lease
     Duration lease = 10s;
     bool operator==(const Dr&) const = default;

@@ -265,7 +265,6 @@ void check_unbuilt(Findings& f) {
       {"compaction.mode", c.compaction.mode != kDefaults.compaction.mode},
       {"compaction.retention", c.compaction.retention != kDefaults.compaction.retention},
       {"dr.auto_rejoin", c.dr.auto_rejoin != kDefaults.dr.auto_rejoin},
-      {"dr.switchover_timeout", c.dr.switchover_timeout != kDefaults.dr.switchover_timeout},
       {"limits.rate", c.limits.rate != kDefaults.limits.rate},
       {"limits.burst", c.limits.burst != kDefaults.limits.burst},
       {"auth.token", c.auth.token != kDefaults.auth.token},

@@ -153,6 +153,7 @@ void Member::apply_control(std::span<const Entry> entries) {
     if (e.kind == EntryKind::kBootstrap && *result) region_log_->begin(context_.group.control);
   }
   if (region_log_->applied().live_epoch() != epoch_before || !before) publish_seen();
+  if (region_log_->applied().live_epoch() != epoch_before) reported_.reset();
   if (!changed) return;
   if (before && role() != role_before)
     context_.ports.log.warn("the group's role has changed", {{"before", name(role_before)}, {"role", name(role())},
@@ -189,6 +190,8 @@ void Member::after_apply(std::span<const Entry> entries) {
   if (!leads) lessor_->follow();
   reads_->applied();
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->applied(entries);
+  // A new epoch is told at once: who served the last one lets its clients go by it.
+  if (!reported_) send_reports();
 }
 
 void Member::watch_lease_commands(const Entry& entry) {

@@ -119,6 +119,7 @@ void Member::publish_status() {
                     " (leewardctl member add), or stop it";
   if (s.waiting_for.empty() && cold_question() != 0) s.waiting_for = "the armed region to say that it was not promoted meanwhile";
   s.start_wait = cold_question() != 0 || follows_cold();
+  s.sealed = sealed();
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
   if (s.waiting_for.empty() && context_.core && s.applied.point.index < opened_at_)
     s.waiting_for = "its log to be applied again: " + std::to_string(s.applied.point.index.value()) + " of " +

@@ -118,6 +118,7 @@ struct NodeStatus {
   MemberState state = MemberState::kStarting;
   std::string waiting_for;  // why it is not serving yet, with whom it waits for; empty when it serves
   bool stopping = false;
+  bool sealed = false;         // the epoch ends with a Seal that is open: a switchover is under way
   bool start_wait = false;     // a primary after a cold start, before its leader serves
 
   Term term;
@@ -159,6 +160,7 @@ inline const char* dr_state(const NodeStatus& s) {
   if (s.role == GroupRole::kFenced) return "fenced";
   if (!s.leader) return "no_quorum";
   if (s.start_wait) return "start_wait";
+  if (s.sealed) return "sealed";
   return s.role == GroupRole::kPrimary ? "serving" : "following";
 }
 

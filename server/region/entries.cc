@@ -161,6 +161,8 @@ void fields(A& a, Seal& v) {
   a.id(v.seal);
   a.group(v.group);
   a.id(v.arming);
+  a.text(v.by);
+  a.text(v.reason);
 }
 template <class A>
 void fields(A& a, Unseal& v) {

@@ -81,6 +81,7 @@ struct Seal {
   SealId seal = 0;
   GroupId group;
   ArmingId arming = 0;
+  std::string by, reason;  // operator; the EpochChange that it leads to says so too
   bool operator==(const Seal&) const = default;
 };
 

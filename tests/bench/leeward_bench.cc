@@ -124,6 +124,7 @@ class Latencies {
 
 struct Report {
   std::uint64_t done = 0, errors = 0;
+  std::uint64_t moved = 0;  // repeated at another endpoint
   double seconds = 0;
   Latencies latencies;
   std::uint64_t bytes = 0;
@@ -136,8 +137,8 @@ void print(const Options& o, Report& r) {
   const double max = r.latencies.percentile_ms(1.0);
   if (o.json) {
     fmt::print("{{\"workload\":\"{}\",\"done\":{},\"errors\":{},\"seconds\":{:.3f},\"per_second\":{:.1f},"
-               "\"p50_ms\":{:.3f},\"p99_ms\":{:.3f},\"max_ms\":{:.3f},\"response_bytes\":{}}}\n",
-               o.workload, r.done, r.errors, r.seconds, rate, p50, p99, max, r.bytes);
+               "\"p50_ms\":{:.3f},\"p99_ms\":{:.3f},\"max_ms\":{:.3f},\"response_bytes\":{},\"moved\":{}}}\n",
+               o.workload, r.done, r.errors, r.seconds, rate, p50, p99, max, r.bytes, r.moved);
   } else {
     fmt::print("{:<8} {:>9} done {:>6} errors {:>8.2f} s {:>10.1f} /s  p50 {:.3f} ms  p99 {:.3f} ms  max {:.3f} ms\n",
                o.workload, r.done, r.errors, r.seconds, rate, p50, p99, max);
@@ -406,6 +407,21 @@ Report run_steady(const Options& o) {
   auto due = started;
   const auto ns = [](Clock::time_point t) { return t.time_since_epoch().count(); };
   Clock::time_point drain_until{};
+  // As etcd's client does: on this text, which says that nothing was done, and on
+  // no other, a write goes to the next endpoint.
+  const auto tries = 2 * o.endpoints.size();
+  std::function<void(Connection*, std::string, std::function<void(const Reply&)>, std::size_t)> attempt =
+      [&](Connection* at, std::string request, std::function<void(const Reply&)> done, std::size_t left) {
+        at->call("/etcdserverpb.KV/Put", request, [&, request, done, left](const Reply& reply) {
+          Connection* other = !reply.ok() && left > 0 && reply.message == "there is no connection available" ? pool.next() : nullptr;
+          if (other == nullptr) return done(reply);
+          ++r.moved;
+          attempt(other, request, done, left - 1);
+        });
+      };
+  const auto put_at = [&](Connection* at, std::string request, std::function<void(const Reply&)> done) {
+    attempt(at, std::move(request), std::move(done), tries);
+  };
   while (true) {
     const auto now = Clock::now();
     const bool ending = stop_asked || now >= ends;
@@ -420,8 +436,8 @@ Report run_steady(const Options& o) {
       ++sent;
       ++in_flight;
       const auto begun = Clock::now();
-      const std::string endpoint = connection->address();
-      connection->call("/etcdserverpb.KV/Put", put_request(key, value), [&, begun, key, value, endpoint](const Reply& reply) {
+      std::string endpoint = connection->address();
+      put_at(connection, put_request(key, value), [&, begun, key, value, endpoint = std::move(endpoint)](const Reply& reply) {
         --in_flight;
         const auto end = Clock::now();
         std::int64_t revision = 0;

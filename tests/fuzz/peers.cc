@@ -219,7 +219,11 @@ std::vector<std::string> standby_seeds() {
       ColdQuestion{9},
       ColdAnswer{9, Epoch(2)},
       StampSent{Term(3), 5, 6},
-      StampReturned{Term(3), 5, 6}};
+      StampReturned{Term(3), 5, 6},
+      SealAsked{7, true},
+      SealTold{7, SealFate::kActivated, Index(9), "entry", Revision(1ll << 44), NodeId(4), 1500},
+      ResignAsked{8, true},
+      ResignTold{8, Index(9), "entry"}};
   std::vector<std::string> seeds;
   for (const auto& body : bodies)
     for (const bool compress : {false, true}) seeds.emplace_back(encode(header, body, {compress}).view());

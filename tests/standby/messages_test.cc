@@ -63,6 +63,10 @@ std::vector<Body> one_of_each() {
       ColdAnswer{78, Epoch(2)},
       StampSent{Term(3), 5, 6},
       StampReturned{Term(3), 5, 6},
+      SealAsked{7, true},
+      SealTold{7, SealFate::kActivated, Index(9), "entry", Revision(1ll << 44), NodeId(4), 1500},
+      ResignAsked{8, true},
+      ResignTold{8, Index(9), "entry"},
   };
 }
 
