@@ -159,6 +159,7 @@ class CommandLine {
     promote.add_option("--digest", options_.promotion.digest, "of the plan, as leewardctl dr plan shows it")->required();
     promote.add_flag("--accept-data-loss", options_.promotion.accept_data_loss, "what the plan says is lost may be lost");
     promote.add_option("--reason", options_.promotion.reason, "kept in the history");
+    command(dr, "rejoin", "a fenced region puts what it alone holds into a ledger, and follows", online(dr_rejoin));
     CLI::App& status = command(dr, "status", "who is primary, who may become it, and how the epochs went",
                                online([this](const Server& s, const Output& o) { return dr_status(s, o, options_.history); }));
     status.add_flag("--history", options_.history, "each epoch, how it began, and what was announced as lost");

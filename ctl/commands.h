@@ -53,6 +53,7 @@ struct Promotion {
 Result<void> dr_plan(const Server& server, const Output& output);
 Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion);
 Result<void> dr_status(const Server& server, const Output& output, bool history);
+Result<void> dr_rejoin(const Server& server, const Output& output);
 struct HandoverTo {
   std::string region, reason;  // empty: the armed one
 };

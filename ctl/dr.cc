@@ -10,6 +10,9 @@ namespace {
 
 using boost::json::object;
 
+// The state may have to be replayed first.
+constexpr Duration kRejoinPatience = std::chrono::seconds(60);
+
 // The clients' addresses of the members of some groups, leaders first.
 template <class Wanted>
 Result<std::vector<Endpoint>> leaders_first(const Server& server, Wanted wanted) {
@@ -102,6 +105,17 @@ void print_status(const object& s, std::ostream& out) {
   out << "\n" << table.text();
 }
 
+void print_rejoin(const object& done, std::ostream& out) {
+  const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
+  line("rejoin", true_of(done, "changed") ? "done" : "nothing to do: this region follows already");
+  line("follows", "epoch " + figure(done, "epoch") + ", from history index " + figure(done, "position_index") + " on");
+  if (list_of(done, "ledgers").empty()) line("put aside", "nothing");
+  for (const object& l : list_of(done, "ledgers"))
+    line("put aside", figure(l, "writes") + " writes of epoch " + figure(l, "epoch") + ", " + size_figure(l, "bytes") + ", in ledger " +
+                          text_of(l, "ledger"));
+  line("next", text_of(done, "next_command"));
+}
+
 void print_history(const object& s, std::ostream& out) {
   Table table({{"EPOCH", Table::Align::kRight}, {"REGION"}, {"TIME"}, {"HOW"}, {"FORK", Table::Align::kRight},
                {"LOST, ANNOUNCED"}, {"BY"}, {"REASON"}, {"PROMOTION"}});
@@ -158,6 +172,21 @@ Result<void> dr_promote(const Server& server, const Output& output, const Promot
     }
   }
   return refusal ? *refusal : last;
+}
+
+// Its members may be asked for reads only; who leads them begins.
+Result<void> dr_rejoin(const Server& server, const Output& output) {
+  const auto order = leaders_first(server, [](const object& m) { return text_of(m, "role") == "fenced" || text_of(m, "role") == "standby"; });
+  if (!order.ok()) return order.error();
+  Result<Answer> answer = Error{Code::kUnavailable, "no member of a fenced region was reached; name one by --endpoints"};
+  for (const Endpoint& endpoint : *order) {
+    answer = server.call_at(endpoint, "/v3/dr/rejoin", {}, kRejoinPatience);
+    if (answer.ok() || !goes_on(answer.error())) break;
+  }
+  if (!answer.ok()) return answer.error();
+  if (output.json) output.out << answer->text << "\n";
+  else print_rejoin(answer->json, output.out);
+  return {};
 }
 
 Result<void> dr_status(const Server& server, const Output& output, bool history) {

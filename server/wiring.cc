@@ -141,6 +141,7 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   o.source.compression = o.client.compression = c.dr.compression != "off";
   o.arming.mode = c.dr.self_fence == "lease" ? region::FenceMode::kLease : region::FenceMode::kContact;
   o.arming.lease = c.dr.lease;
+  o.client.auto_rejoin = c.dr.auto_rejoin;
   o.switchover.timeout = c.dr.switchover_timeout;
   o.switchover.max_lag = c.dr.max_lag;
   o.governor.policy = rpo_policy(c);
@@ -524,7 +525,8 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   forwarding_ = std::make_unique<standby::ForwardingService>(
       *member_, *member_, *replication_, standby::ForwardingOptions{.forward = config_.dr.forward});
   services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_,
-                                                                   &replication_->recovery(), &replication_->handover()},
+                                                                   &replication_->recovery(), &replication_->handover(),
+                                                                   &replication_->way_back()},
                                               api_options(config_));
   gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
   LEEWARD_TRY(open_client_listeners());

@@ -38,7 +38,8 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
       succession_(group, outbox_),
       switchover_(group, outbox_, followers_, options.switchover, [this] { return eligibility_; }),
       rearming_(group, outbox_, followers_, {options.arming}),
-      desk_(group, switchover_, rearming_, regions_) {
+      desk_(group, switchover_, rearming_, regions_),
+      returner_(group, client_) {
   group_.on_frames(Lane::kStream, [this](NodeId from, Lane, Bytes frame) { received(from, std::move(frame)); });
   group_.observe(this);
   group_.extend_status(this);
@@ -63,6 +64,7 @@ void Replication::stopping() {
   promoter_.stopping();
   switchover_.stopping();
   rearming_.stopping();
+  returner_.stopping();
   if (forward_) forward_->stopping();
   const Error stopped{Code::kUnavailable, "this node is stopping"};
   for (auto& w : std::exchange(waiting_commits_, {})) w.done(stopped);
@@ -327,6 +329,7 @@ void Replication::tick() {
   succession_.look(regions_);
   switchover_.tick(now, regions_);
   rearming_.tick(now, regions_);
+  returner_.tick(now);
   if (forward_) forward_->turned();
 }
 

@@ -27,6 +27,7 @@
 #include "standby/rpo_gate.h"
 #include "standby/source.h"
 #include "standby/stamps.h"
+#include "standby/way_back.h"
 #include "standby/succession.h"
 #include "standby/switchover.h"
 
@@ -81,6 +82,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   const Pinger& pinger() const { return pinger_; }
   Recovery& recovery() { return promoter_; }
   Handover& handover() { return desk_; }
+  WayBack& way_back() { return returner_; }
   // After a switchover: who said that its group serves now. 0: nobody yet.
   NodeId successor() const { return successor_; }
 
@@ -160,6 +162,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   Switchover switchover_;
   Rearming rearming_;
   HandoverDesk desk_;
+  Returner returner_;
   ForwardHandler* forward_ = nullptr;
 
   Regions regions_;

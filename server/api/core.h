@@ -21,6 +21,7 @@
 #include "ports/log.h"
 #include "ports/recovery.h"
 #include "ports/rpc.h"
+#include "ports/way_back.h"
 
 namespace leeward::api {
 
@@ -52,6 +53,7 @@ struct Dependencies {
   Executor* background = nullptr;
   Recovery* recovery = nullptr;  // where there are regions
   Handover* handover = nullptr;  // likewise
+  WayBack* way_back = nullptr;   // likewise
 };
 
 // A node's status and when it was taken.
@@ -80,6 +82,7 @@ class Core {
   Executor* const background;
   Recovery* const recovery;
   Handover* const handover;
+  WayBack* const way_back;
   const Options options;  // those of `limits` as they were at the start
   LiveLimits limits;
 

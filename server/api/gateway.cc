@@ -77,6 +77,7 @@ constexpr Route kRoutes[] = {
     {"/v3/dr/plan", "/leeward.v1.Operations/DrPlan"},
     {"/v3/dr/promote", "/leeward.v1.Operations/DrPromote"},
     {"/v3/dr/status", "/leeward.v1.Operations/DrStatus", true},
+    {"/v3/dr/rejoin", "/leeward.v1.Operations/DrRejoin"},
     {"/v3/dr/switchover", "/leeward.v1.Operations/DrSwitchover"},
     {"/v3/dr/abort", "/leeward.v1.Operations/DrAbort"},
     {"/v3/dr/arm", "/leeward.v1.Operations/DrArm"},

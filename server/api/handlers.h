@@ -99,6 +99,7 @@ void member_sync(CallPtr, Bytes);
 void dr_plan(CallPtr, Bytes);
 void dr_promote(CallPtr, Bytes);
 void dr_status(CallPtr, Bytes);
+void dr_rejoin(CallPtr, Bytes);
 void dr_switchover(CallPtr, Bytes);
 void dr_abort(CallPtr, Bytes);
 void dr_arm(CallPtr, Bytes);

@@ -264,7 +264,6 @@ void check_unbuilt(Findings& f) {
       {"storage.rocksdb.max_open_files", c.storage.rocksdb.max_open_files != kDefaults.storage.rocksdb.max_open_files},
       {"compaction.mode", c.compaction.mode != kDefaults.compaction.mode},
       {"compaction.retention", c.compaction.retention != kDefaults.compaction.retention},
-      {"dr.auto_rejoin", c.dr.auto_rejoin != kDefaults.dr.auto_rejoin},
       {"limits.rate", c.limits.rate != kDefaults.limits.rate},
       {"limits.burst", c.limits.burst != kDefaults.limits.burst},
       {"auth.token", c.auth.token != kDefaults.auth.token},

@@ -1,0 +1,39 @@
+// What an operator asks of a region that was primary: to follow.
+#include "api/handlers.h"
+#include "proto/leeward.pb.h"
+
+namespace leeward::api::operations {
+
+namespace pb = leeward::v1;
+
+void dr_rejoin(CallPtr call, Bytes bytes) {
+  pb::DrRejoinRequest request;
+  if (!parse(call, bytes, request) || !by_operator(call)) return;
+  WayBack* way_back = call->core().way_back;
+  if (way_back == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
+  call->core().log.warn("a region is to follow again", {{"peer", call->rpc().peer().address}});
+  way_back->rejoin(call->loop(), [call](Result<RejoinRecord> done) {
+    if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
+    if (!done.ok()) return call->fail(done.error());
+    pb::DrRejoinResponse response;
+    response.set_epoch(done->epoch.value());
+    response.set_state("following");
+    response.set_changed(done->changed);
+    response.set_position_index(done->index.value());
+    for (const auto& l : done->ledgers) {
+      auto* to = response.add_ledgers();
+      to->set_ledger(l.follow.value());
+      to->set_epoch(l.epoch.value());
+      to->set_followed_epoch(l.followed.value());
+      to->set_from_index(l.from.index.value());
+      to->set_to_index(l.to.index.value());
+      to->set_writes(l.writes());
+      to->set_entries(l.entries());
+      to->set_bytes(l.bytes());
+    }
+    response.set_next_command("leewardctl standby status");
+    call->reply_message(response);
+  });
+}
+
+}  // namespace leeward::api::operations

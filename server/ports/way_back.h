@@ -1,0 +1,43 @@
+// What an operator asks of a region that was primary and is so no more: to put
+// aside what it alone holds, and to follow. standby/PROTOCOL.md, "The way back".
+// `standby` implements it, the API serves it. Plain values; any thread may call,
+// `reply` runs `done`, exactly once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/entry.h"
+#include "base/function.h"
+#include "base/result.h"
+#include "ports/executor.h"
+
+namespace leeward {
+
+// History that the group put aside: (from, to].
+struct LedgerSummary {
+  Index follow;              // names it, in this group
+  Epoch epoch, followed;     // in which it was written; with which the group went on
+  Position from, to;
+  std::uint64_t writes() const { return to.writes - from.writes; }
+  std::uint64_t entries() const { return to.index.value() - from.index.value(); }
+  std::uint64_t bytes() const { return to.bytes - from.bytes; }
+};
+
+struct RejoinRecord {
+  Epoch epoch;        // that is followed
+  HistoryIndex index; // which the group went back to, or stood at
+  bool changed = true;  // false: it followed already
+  std::vector<LedgerSummary> ledgers;  // all that the group keeps, oldest first
+};
+
+class WayBack {
+ public:
+  virtual ~WayBack() = default;
+  // Errors: kRefused, "rule: why"; kUnavailable: another node leads this group
+  // (the message names it), or the region that serves is not reached; kUnknown:
+  // begun, and how it ends `dr status` tells.
+  virtual void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) = 0;
+};
+
+}  // namespace leeward

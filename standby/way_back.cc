@@ -1,0 +1,78 @@
+#include "standby/way_back.h"
+
+#include "standby/regions.h"
+
+namespace leeward::standby {
+namespace {
+
+constexpr Duration kPatience = 50s;  // a state may have to be replayed
+constexpr std::size_t kMostWaiting = 16;
+
+}  // namespace
+
+void Returner::rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) {
+  Done answer = [&reply, done = std::move(done)](Result<RejoinRecord> result) mutable {
+    reply.post([result = std::move(result), done = std::move(done)]() mutable { done(std::move(result)); });
+  };
+  group_.loop().post([this, alive = alive_, answer = std::move(answer)]() mutable {
+    if (!*alive) return answer(Error{Code::kUnavailable, "this node is stopping"});
+    begin(std::move(answer));
+  });
+}
+
+RejoinRecord Returner::record(bool changed) const {
+  RejoinRecord record;
+  record.changed = changed;
+  record.epoch = group_.epoch();
+  record.index = group_.state().applied().point.position.index;
+  if (const auto* regions = group_.regions()) {
+    record.epoch = regions->group_epoch();
+    for (const auto& l : regions->control().ledgers)
+      record.ledgers.push_back({l.follow, l.epoch, l.followed, l.from, l.to});
+  }
+  return record;
+}
+
+void Returner::begin(Done done) {
+  if (group_.role() == GroupRole::kPrimary)
+    return done(Error{Code::kRefused, "primary: this region is primary as far as it knows; it follows nobody"});
+  if (follows(group_.role()) && group_.adoption().empty()) return done(record(false));
+  if (!group_.is_leader()) {
+    const auto leader = group_.leader();
+    std::string at;
+    for (const auto& n : group_.topology())
+      if (n.id == leader) at = " at " + n.client_url;
+    return done(Error{Code::kUnavailable, !leader ? "leeward: this group has no leader"
+                                                  : "leeward: node " + std::to_string(leader.value()) + " leads this group: ask it" + at});
+  }
+  if (waiting_.size() >= kMostWaiting) return done(Error{Code::kOverloaded, "too many wait for this already"});
+  waiting_.push_back({group_.clock().now() + kPatience, std::move(done)});
+  client_.rejoin();
+}
+
+void Returner::tick(Instant now) {
+  if (waiting_.empty()) return;
+  if (group_.role() == GroupRole::kFenced) client_.rejoin();  // as often as the way is looked for anew
+  const bool there = follows(group_.role()) && group_.adoption().empty();
+  std::vector<Waiting> rest;
+  for (auto& w : std::exchange(waiting_, {})) {
+    if (there) {
+      w.done(record(true));
+    } else if (now >= w.until) {
+      const bool begun = group_.role() != GroupRole::kFenced || group_.role_at_end() != GroupRole::kFenced;
+      const auto why = !client_.damage().empty() ? client_.damage() : std::string(name(client_.state()));
+      w.done(begun ? Error{Code::kUnknown, "leeward: this region is on its way back: " + group_.adoption() + "; see leewardctl dr status"}
+                   : Error{Code::kUnavailable, "leeward: the way back was not found: " + why});
+    } else {
+      rest.push_back(std::move(w));
+    }
+  }
+  for (auto& w : waiting_) rest.push_back(std::move(w));
+  waiting_ = std::move(rest);
+}
+
+void Returner::stopping() {
+  for (auto& w : std::exchange(waiting_, {})) w.done(Error{Code::kUnavailable, "this node is stopping"});
+}
+
+}  // namespace leeward::standby

@@ -1,0 +1,42 @@
+// Sends a fenced group on its way back when an operator says so, and tells when
+// it is there. The steps are the client's (client.h) and node's (node/rewind.h).
+//
+// Core loop; rejoin() from any thread. Bounded: a few who wait.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "node/group.h"
+#include "ports/way_back.h"
+#include "standby/client.h"
+
+namespace leeward::standby {
+
+class Returner final : public WayBack {
+ public:
+  Returner(node::Group& group, StreamClient& client) : group_(group), client_(client) {}
+  ~Returner() override { *alive_ = false; }
+
+  void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) override;
+
+  void tick(Instant now);
+  void stopping();
+
+ private:
+  using Done = Function<void(Result<RejoinRecord>)>;
+  void begin(Done done);
+  RejoinRecord record(bool changed) const;
+
+  node::Group& group_;
+  StreamClient& client_;
+  struct Waiting {
+    Instant until{};
+    Done done;
+  };
+  std::vector<Waiting> waiting_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace leeward::standby
