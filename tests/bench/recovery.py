@@ -207,6 +207,9 @@ def loss(options):
             written = [r for r in rows if r[2]]
             gone = [r for r in written if r[3] > fork]
             unknown = datetime.datetime.fromisoformat(plan["unknown_since"].replace("Z", "+00:00")).timestamp()
+            older = [r for r in gone if r[1] + time.time() - time.monotonic() < unknown]
+            if len(older) > int(plan["known_loss_writes"]):
+                raise Failure(f"{len(older)} writes from before the last answer are lost, the plan knows {plan['known_loss_writes']}")
             seconds = max((r[1] for r in written), default=killed) - min((r[1] for r in gone), default=killed) if gone else 0.0
             rate = len([r for r in written if killed - 2 <= r[1] <= killed]) / 2
             lost[fate].append((len(gone), seconds))
