@@ -64,8 +64,9 @@ Exit exit_code(const Error& error) {
   }
 }
 
-Result<Answer> Server::call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request) const {
-  const auto reply = poster_.post(endpoint, path, boost::json::serialize(request), timeout_);
+Result<Answer> Server::call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request,
+                               Duration timeout) const {
+  const auto reply = poster_.post(endpoint, path, boost::json::serialize(request), timeout);
   if (!reply.ok()) return reply.error();
   boost::json::error_code fault;
   boost::json::value body = boost::json::parse(reply->body, fault);

@@ -37,7 +37,10 @@ class Server {
   // Asks the first endpoint that is reached and does not answer UNAVAILABLE.
   Result<Answer> call(const std::string& path, const boost::json::object& request = {}) const;
   // Asks this one only.
-  Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request) const;
+  Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request) const {
+    return call_at(endpoint, path, request, timeout_);
+  }
+  Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request, Duration timeout) const;
 
   const std::vector<Endpoint>& endpoints() const { return endpoints_; }
 

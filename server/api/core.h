@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "node/service.h"
 #include "ports/clock.h"
+#include "ports/drill.h"
 #include "ports/executor.h"
 #include "ports/log.h"
 #include "ports/recovery.h"
@@ -50,6 +51,7 @@ struct Dependencies {
   // work holds up the caller's loop.
   Executor* background = nullptr;
   Recovery* recovery = nullptr;  // where there are regions
+  Drills* drills = nullptr;      // likewise
 };
 
 // A node's status and when it was taken.
@@ -77,6 +79,7 @@ class Core {
   ApiProbe& probe;
   Executor* const background;
   Recovery* const recovery;
+  Drills* const drills;
   const Options options;  // those of `limits` as they were at the start
   LiveLimits limits;
 

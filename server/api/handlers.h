@@ -99,6 +99,7 @@ void member_sync(CallPtr, Bytes);
 void dr_plan(CallPtr, Bytes);
 void dr_promote(CallPtr, Bytes);
 void dr_status(CallPtr, Bytes);
+void dr_drill(CallPtr, Bytes);
 void replica_pause(CallPtr, Bytes);
 void replica_resume(CallPtr, Bytes);
 void replica_isolate(CallPtr, Bytes);
