@@ -164,6 +164,15 @@ class CommandLine {
                                online([this](const Server& s, const Output& o) { return dr_status(s, o, options_.history); }));
     status.add_flag("--history", options_.history, "each epoch, how it began, and what was announced as lost");
     add_handover(dr);
+    CLI::App& drill = command(dr, "drill", "rehearses the promotion at a standby, which follows on; changes nothing",
+                              online([this](const Server& s, const Output& o) -> Result<void> {
+                                const auto limit = parse_duration(options_.wait);
+                                if (!limit.ok() || *limit <= 0ns)
+                                  return Error{Code::kInvalid, "--timeout " + options_.wait + ": expected a duration such as 10m"};
+                                return dr_drill(s, o, options_.id, *limit);
+                              }));
+    may_have_id(drill);
+    drill.add_option("--timeout", options_.wait, "how long it may take")->capture_default_str();
     add_storage();
   }
 

@@ -52,6 +52,9 @@ struct Promotion {
 };
 Result<void> dr_plan(const Server& server, const Output& output);
 Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion);
+// Asks a member that follows and leads nothing, unless `id` names one; waits for
+// its end. An error names the check that failed.
+Result<void> dr_drill(const Server& server, const Output& output, std::uint64_t id, Duration limit);
 Result<void> dr_status(const Server& server, const Output& output, bool history);
 Result<void> dr_rejoin(const Server& server, const Output& output);
 struct HandoverTo {

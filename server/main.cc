@@ -17,6 +17,7 @@
 
 #include "config/command_line.h"
 #include "config/config.h"
+#include "rehearse.h"
 #include "wiring.h"
 
 // jemalloc reads this at start: few arenas, since a handful of threads do all
@@ -35,7 +36,7 @@ constexpr std::chrono::seconds kStopSlack{5};  // of it, for threads to end
 
 struct Arguments {
   config::Sources sources;
-  bool check = false, print = false;
+  bool check = false, print = false, rehearse = false;
 };
 
 Arguments parse(int argc, char** argv) {
@@ -52,6 +53,7 @@ Arguments parse(int argc, char** argv) {
   Arguments arguments;
   arguments.check = line->check_config;
   arguments.print = line->print_config;
+  arguments.rehearse = line->rehearse;
   arguments.sources.dev = line->dev;
   arguments.sources.set = line->set;
   if (!line->config_file.empty()) {
@@ -192,6 +194,7 @@ int run(int argc, char** argv) {
   if (arguments.print) std::fputs(config::print(loaded).c_str(), stdout);
   if (arguments.check) std::printf("configuration is valid\n");
   if (arguments.print || arguments.check) return 0;
+  if (arguments.rehearse) return rehearse(loaded.config);
 
   // Blocked before the first thread starts, so that all inherit it and only
   // sigtimedwait() takes them.

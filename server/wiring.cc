@@ -26,6 +26,8 @@
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "os/thread_executor.h"
+#include "rehearse.h"
+#include "standby/drill.h"
 #include "standby/forwarding.h"
 #include "standby/replication.h"
 #include "telemetry/logger.h"
@@ -146,6 +148,15 @@ standby::ReplicationOptions replication_options(const config::Config& c) {
   o.switchover.max_lag = c.dr.max_lag;
   o.governor.policy = rpo_policy(c);
   o.governor.budget = c.dr.rpo_budget;
+  return o;
+}
+
+// Beside what it shares with the node: a copy of the segment that is written, the
+// next one prepared, and what the state's write buffers become on disk.
+standby::DrillOptions drill_options(const config::Config& c) {
+  standby::DrillOptions o;
+  o.fork.wal_bytes = 2 * c.storage.segment_size;
+  o.fork.data_bytes = 4 * c.storage.rocksdb.write_buffer;
   return o;
 }
 
@@ -290,6 +301,8 @@ class Daemon::Impl {
   std::unique_ptr<node::Member> member_;
   std::unique_ptr<standby::Replication> replication_;
   std::unique_ptr<standby::ForwardingService> forwarding_;
+  std::unique_ptr<standby::Stage> stage_;
+  std::unique_ptr<standby::Drill> drill_;
   api::ApiProbe api_probe_;
   std::unique_ptr<api::Services> services_;
   std::unique_ptr<telemetry::Metrics> metrics_;
@@ -524,9 +537,13 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   replication_ = std::make_unique<standby::Replication>(*member_, replication_options(config_));
   forwarding_ = std::make_unique<standby::ForwardingService>(
       *member_, *member_, *replication_, standby::ForwardingOptions{.forward = config_.dr.forward});
+  stage_ = process_stage(config_, disk_, core_, background_);
+  drill_ = std::make_unique<standby::Drill>(*member_, *stage_, drill_options(config_), [this]() -> std::optional<Duration> {
+    return replication_->pinger().meter().lag(member_->state().applied().point.position, clock_.now()).high;
+  });
   services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_,
                                                                    &replication_->recovery(), &replication_->handover(),
-                                                                   &replication_->way_back()},
+                                                                   &replication_->way_back(), drill_.get()},
                                               api_options(config_));
   gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
   LEEWARD_TRY(open_client_listeners());
@@ -566,6 +583,7 @@ bool Daemon::Impl::stop(Duration limit) {
   if (replication_ && in_time) {
     Signal gone;
     core_.post([this, &gone] {
+      drill_.reset();
       forwarding_.reset();
       replication_.reset();
       gone.set();

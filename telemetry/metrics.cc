@@ -315,6 +315,10 @@ void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s, c
   page.gauge("dr_topology_differs", "1 when the member lists of this node's configuration are not those its group has stored.")
       .sample(s.topology_differs);
   page.gauge("dr_armed", "1 when a standby region may take over.").sample(!s.armed_region.empty());
+  page.gauge("dr_last_drill_timestamp_seconds", "When a drill of the promotion passed last, in any region; 0: never.")
+      .sample(static_cast<double>(s.drill.time_ms) / 1000);
+  page.gauge("dr_last_drill_rto_seconds", "How long that drill took from asking for the promotion to the first write; 0: none passed.")
+      .sample(static_cast<double>(s.drill.rto_us) / 1e6);
   page.gauge("rewindable", "0 when this member could return to what the following regions hold only by a full copy.")
       .sample(s.rewindable.value_or(true));
   page.gauge("dr_retained_log_bytes", "Size of the log kept here.").sample(s.log_bytes);

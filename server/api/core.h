@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "node/service.h"
 #include "ports/clock.h"
+#include "ports/drill.h"
 #include "ports/executor.h"
 #include "ports/handover.h"
 #include "ports/log.h"
@@ -54,6 +55,7 @@ struct Dependencies {
   Recovery* recovery = nullptr;  // where there are regions
   Handover* handover = nullptr;  // likewise
   WayBack* way_back = nullptr;   // likewise
+  Drills* drills = nullptr;      // likewise
 };
 
 // A node's status and when it was taken.
@@ -83,6 +85,7 @@ class Core {
   Recovery* const recovery;
   Handover* const handover;
   WayBack* const way_back;
+  Drills* const drills;
   const Options options;  // those of `limits` as they were at the start
   LiveLimits limits;
 

@@ -104,6 +104,7 @@ void dr_switchover(CallPtr, Bytes);
 void dr_abort(CallPtr, Bytes);
 void dr_arm(CallPtr, Bytes);
 void dr_disarm(CallPtr, Bytes);
+void dr_drill(CallPtr, Bytes);
 void replica_pause(CallPtr, Bytes);
 void replica_resume(CallPtr, Bytes);
 void replica_isolate(CallPtr, Bytes);

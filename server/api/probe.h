@@ -23,7 +23,7 @@ namespace leeward::api {
   X(HealthCheck) X(HealthWatch) X(ServerReflection)                                                                  \
   X(ClusterStatus) X(Topology) X(ReplicaStatus) X(StandbyStatus) X(StorageInfo) X(MemberAdmit) X(DrPlan) X(MemberChange) \
   X(ReplicaPause) X(ReplicaResume) X(ReplicaIsolate) X(ReplicaRejoin) X(DrPromote) X(DrStatus) X(MemberSync) \
-  X(DrRejoin) X(DrSwitchover) X(DrAbort) X(DrArm) X(DrDisarm)                                                                    \
+  X(DrRejoin) X(DrDrill) X(DrSwitchover) X(DrAbort) X(DrArm) X(DrDisarm)                                                                    \
   X(Other)
 
 enum class Method : std::uint8_t {

@@ -30,6 +30,7 @@ Result<CommandLine> parse_command_line(std::span<const std::string_view> argumen
     if (argument == "--dev") out.dev = true;
     else if (argument == "--check-config") out.check_config = true;
     else if (argument == "--print-config") out.print_config = true;
+    else if (argument == "--rehearse") out.rehearse = true;
     else if (argument == "--version") out.version = true;
     else if (argument == "--help" || argument == "-h") out.help = true;
     else {

@@ -18,6 +18,7 @@ struct CommandLine {
   bool print_config = false;
   bool version = false;
   bool help = false;
+  bool rehearse = false;  // of a node's own making: see server/rehearse.h; not in the usage
 };
 
 // `arguments` without the program's name. kInvalid (exit 2) names the argument

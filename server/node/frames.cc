@@ -383,6 +383,9 @@ std::string encode(const MemberStatus& s) {
     put_bytes(out, c.detail);
   }
   put_bytes(out, s.standing_reason);
+  put_varint(out, s.drill.count);
+  put_u64(out, static_cast<std::uint64_t>(s.drill.time_ms));
+  put_varint(out, s.drill.rto_us);
   return out;
 }
 
@@ -414,6 +417,10 @@ Result<MemberStatus> decode_member_status(const Bytes& body) {
   s.paused = (flags & 16) != 0;
   s.verifying = (flags & 32) != 0;
   if (!get_string(in, s.standing_reason)) return malformed("report");
+  if (in.empty()) return s;  // of the version before
+  std::uint64_t drilled;
+  if (!get_varint(in, s.drill.count) || !get_u64(in, drilled) || !get_varint(in, s.drill.rto_us)) return malformed("report");
+  s.drill.time_ms = static_cast<std::int64_t>(drilled);
   return s;
 }
 

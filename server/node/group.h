@@ -33,6 +33,20 @@ struct Node {
 // so for no other (clientv3, isSafeRetryMutableRPC).
 inline constexpr const char* kTryNextEndpoint = "there is no connection available";
 
+// What a fork may take of each disk beside what it shares.
+struct ForkOptions {
+  std::uint64_t data_bytes = 0, wal_bytes = 0;
+};
+
+// A copy of a member's data: another history from its end on, under a lineage of
+// its own, in a group of one.
+struct Forked {
+  std::string data_dir, wal_dir;  // for a member with MemberOptions::rehearsal
+  Lineage lineage;
+  AppliedState state;  // of the copied state; the log goes on to `last`
+  LogPoint last;
+};
+
 class GroupObserver {
  public:
   virtual ~GroupObserver() = default;
@@ -135,6 +149,18 @@ class Group {
   virtual void adopt(std::span<const NodeId> /*sources*/) {}
   // How that goes on, in words, at any member; empty: nothing is under way.
   virtual std::string adoption() const { return {}; }
+
+  // A fork of this member's log and state, which goes on meanwhile: a checkpoint
+  // and links, so it costs a segment of the log. One at a time, until
+  // drop_fork(), which removes its directories; so does the next start. Errors:
+  // kRefused (the message names the rule), kNoSpace, kIo, kCorrupt; nothing is
+  // left to drop then.
+  virtual void fork(ForkOptions, Function<void(Result<Forked>)> done) {
+    done(Error{Code::kUnimplemented, "this group cannot be forked"});
+  }
+  virtual void drop_fork(Function<void(Result<void>)> done) { done({}); }
+  // A drill has passed here: all members of all regions come to know it.
+  virtual void drilled(Duration /*rto*/) {}
 };
 
 }  // namespace leeward::node

@@ -59,7 +59,7 @@ void Member::start_core(raft::Membership membership, bool first) {
   if (context_.log->last().term > hard_state.term) hard_state = {context_.log->last().term, {}, hard_state.commit};
   const auto applied = context_.applied();
   hard_state.commit = std::max(hard_state.commit, applied);
-  options.vote_wait = superblock_data_.starts > 1;
+  options.vote_wait = superblock_data_.starts > 1 && !context_.options.rehearsal;
   context_.core = std::make_unique<raft::Core>(
       options, *context_.log, raft::InitialState{hard_state, std::move(membership), applied}, context_.now());
   update_may_vote();

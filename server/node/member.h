@@ -110,6 +110,9 @@ class Member final : public Service, public Group {
   void retain(std::string_view holder, Index index) override;
   void adopt(std::span<const NodeId> sources) override;
   std::string adoption() const override;
+  void fork(ForkOptions options, Function<void(Result<Forked>)> done) override;
+  void drop_fork(Function<void(Result<void>)> done) override;
+  void drilled(Duration rto) override;
   void extend_status(StatusExtension* extension) override { extension_ = extension; }
   void gate_writes(WriteGate* gate) override { proposals_->set_gate(gate); }
 
@@ -134,6 +137,17 @@ class Member final : public Service, public Group {
   // On the wal loop, on what the change before it left; `then` on the core loop.
   void change_superblock(Function<void(SuperblockData&)> change, Function<void(const Result<void>&)> then);
   void remove_stray_state_dirs();
+
+  // member_fork.cc
+  struct Fork;
+  Result<void> may_fork() const;
+  Result<void> fork_state(Fork& fork);  // files loop
+  void fork_log(const std::shared_ptr<Fork>& fork);
+  void forked(Fork& fork, Result<void> made);
+  static Result<void> remove_fork(Disk& disk, const MemberOptions& options);
+  Result<void> check_rehearsal() const;
+  void become_alone();
+  void heed_drill(const DrillRecord& drill);
 
   // member.cc: the turn of the core loop
   void begin();
@@ -310,6 +324,8 @@ class Member final : public Service, public Group {
   std::unique_ptr<Adoption> adoption_;
   std::unique_ptr<Rewind> rewind_;
 
+  bool forking_ = false;
+  DrillRecord drill_;  // the newest known; written to the superblock as it is learnt
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
   std::atomic<bool> stopping_{false}, stopped_{false};
   std::atomic<std::size_t> waiting_bytes_{0};

@@ -58,6 +58,12 @@ Result<void> Member::open_storage() {
     wal_lock_ = std::move(*wal_lock);
   }
   LEEWARD_TRY(open_superblock());
+  LEEWARD_TRY(check_rehearsal());
+  // Of a drill that this process did not see the end of.
+  if (!o.rehearsal)
+    if (const auto removed = remove_fork(disk, o); !removed.ok())
+      context_.ports.log.warn("a drill's directory could not be removed; the next start or drill tries again",
+                              {{"reason", removed.error().message}});
   // A directory that never had a start has no log, or one that a crash left
   // half made.
   auto log = context_.ports.open_log(o.wal_dir, context_.incarnation, superblock_data_.starts == 0);
@@ -66,6 +72,7 @@ Result<void> Member::open_storage() {
   if (!log.ok()) return unusable(log.error(), o);
   context_.log = std::move(*log);
   context_.removed = removed_at(superblock_data_.extra).has_value();
+  drill_ = drill_in(superblock_data_.extra);
   superblock_data_.starts += 1;
   superblock_data_.clean_shutdown = false;
   LEEWARD_TRY(superblock_->write(superblock_data_));
@@ -78,6 +85,7 @@ Result<void> Member::open_storage() {
   auto group = decode_group_state(context_.state->group_state());
   if (!group.ok()) return group.error();
   context_.group = std::move(*group);
+  if (o.rehearsal) become_alone();
   if (superblock_data_.lineage.known() && context_.group.started() &&
       superblock_data_.lineage != context_.group.lineage)
     return Error{Code::kLineage, "superblock and state in " + o.data_dir + " are of two lineages"};

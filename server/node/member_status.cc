@@ -92,6 +92,7 @@ MemberStatus Member::own_status() const {
   s.paused = standing_.kind == Standing::Kind::kPaused;
   s.verifying = verification_running_;
   s.standing_reason = standing_reason();
+  s.drill = drill_;
   return s;
 }
 
@@ -139,6 +140,7 @@ void Member::publish_status() {
   s.checkpoint_writes = s.applied.point.position.writes - (checkpoint ? checkpoint->state.point.position.writes : 0);
   s.topology_differs = context_.group.started() && list_hash("", context_.group.topology) != list_hash("", context_.options.nodes);
   s.rewindable = snapshots_->rewindable();
+  s.drill = drill_;
   if (context_.core) {
     const auto raft = context_.core->status();
     s.leader_ready = raft.leader_ready;

@@ -60,6 +60,7 @@ struct MemberOptions {
   Limits limits;
   StorageOptions storage;
   Path data_dir, wal_dir, snapshot_dir;
+  bool rehearsal = false;  // the directories are a fork (Group::fork); refused otherwise, and a fork without it
   std::string version = "0.1.0";
 };
 

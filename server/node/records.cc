@@ -7,7 +7,9 @@ namespace {
 
 constexpr std::string_view kStarted = "started";
 constexpr std::string_view kSeen = "seen";
+constexpr std::string_view kDrill = "drill";
 constexpr std::uint8_t kSeenVersion = 1;
+constexpr std::uint8_t kDrillVersion = 1;
 
 }  // namespace
 
@@ -68,6 +70,29 @@ Result<Seen> seen_in(const std::string& extra) {
     return Error{Code::kCorrupt, "the superblock's record of the newest epoch is malformed"};
   seen.epoch = Epoch(epoch);
   return seen;
+}
+
+void set_drill(std::string& extra, const DrillRecord& drill) {
+  std::string value;
+  codec::put_u8(value, kDrillVersion);
+  codec::put_varint(value, drill.count);
+  codec::put_u64(value, static_cast<std::uint64_t>(drill.time_ms));
+  codec::put_varint(value, drill.rto_us);
+  set_record(extra, kDrill, value);
+}
+
+DrillRecord drill_in(const std::string& extra) {
+  const auto value = find_record(extra, kDrill);
+  if (!value) return {};
+  std::string_view in = *value;
+  std::uint8_t version;
+  std::uint64_t time;
+  DrillRecord drill;
+  if (!codec::get_u8(in, version) || version != kDrillVersion || !codec::get_varint(in, drill.count) || !codec::get_u64(in, time) ||
+      !codec::get_varint(in, drill.rto_us))
+    return {};
+  drill.time_ms = static_cast<std::int64_t>(time);
+  return drill;
 }
 
 }  // namespace leeward::node

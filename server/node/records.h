@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/ids.h"
+#include "ports/status.h"
 #include "raft/types.h"
 
 namespace leeward::node {
@@ -30,5 +31,9 @@ struct Seen {
 void set_seen(std::string& extra, const Seen& seen);
 // Errors: kNewerFormat, kCorrupt.
 Result<Seen> seen_in(const std::string& extra);
+
+// The newest drill that this member knows of. What cannot be read is none.
+void set_drill(std::string& extra, const DrillRecord& drill);
+DrillRecord drill_in(const std::string& extra);
 
 }  // namespace leeward::node

@@ -96,6 +96,12 @@ class PosixFile final : public File {
     return static_cast<std::uint64_t>(status.st_size);
   }
 
+  Result<std::uint64_t> links() const override {
+    struct stat status {};
+    if (::fstat(fd_.get(), &status) != 0) return failed("stat", path_, errno);
+    return static_cast<std::uint64_t>(status.st_nlink);
+  }
+
   Result<void> truncate(std::uint64_t size) override {
     while (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0)
       if (errno != EINTR) return failed("truncate", path_, errno);

@@ -28,6 +28,8 @@ class File {
   virtual Result<void> write(std::uint64_t offset, std::string_view data) = 0;
   virtual Result<void> sync() = 0;  // fdatasync
   virtual Result<std::uint64_t> size() const = 0;
+  // How many names the file has, in whichever directories (Disk::link).
+  virtual Result<std::uint64_t> links() const = 0;
   virtual Result<void> truncate(std::uint64_t size) = 0;
   // Reserves space so that later writes within it cannot fail with kNoSpace;
   // the new range reads as zeros.

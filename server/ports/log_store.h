@@ -9,7 +9,9 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
+#include "base/function.h"
 #include "base/log_view.h"
 
 namespace leeward {
@@ -39,6 +41,15 @@ class LogStore : public LogView {
   // Drops everything and starts after `point` (an installed snapshot). Durable
   // when it returns.
   virtual Result<void> reset(const LogPoint& point) = 0;
+
+  // A copy of all that is synced, to be opened as a log of the same owner, in
+  // `directory`: there, empty, on the same file system. The files that are not
+  // written any more are linked by this call; what it returns copies the rest,
+  // on any one thread, while the log is written on. Nothing of the copy is
+  // synced. Errors, of both: kNoSpace, kIo; a log that cannot: kUnimplemented.
+  virtual Result<Function<Result<void>()>> fork(const std::string& /*directory*/) {
+    return Error{Code::kUnimplemented, "this log cannot be forked"};
+  }
 
   virtual std::uint64_t bytes() const = 0;  // on disk
 };

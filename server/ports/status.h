@@ -46,6 +46,15 @@ struct NamedCheck {
   std::string detail;
 };
 
+// The newest drill that passed in any region, as each member has heard. Ordered
+// by (count, time): a clock that is wrong cannot hide a later one.
+struct DrillRecord {
+  std::uint64_t count = 0;   // 0: none ever passed
+  std::int64_t time_ms = 0;  // since 1970, by the clock of who drilled
+  std::uint64_t rto_us = 0;
+  auto operator<=>(const DrillRecord&) const = default;
+};
+
 // One member of any group, as last heard: every member reports itself twice a
 // second to all others. `report_age` is nullopt when it was never heard.
 struct MemberStatus {
@@ -71,6 +80,7 @@ struct MemberStatus {
   bool paused = false;           // by an operator; an isolated one has its own state
   bool verifying = false;        // it looks at what it holds, to rejoin
   std::string standing_reason;   // why it is isolated, and what its last verification found
+  DrillRecord drill;             // the newest that it knows of
 };
 
 // A region that follows, as this member of the primary group knows it.
@@ -144,6 +154,7 @@ struct NodeStatus {
   GroupId armed_group;
   std::vector<FollowerStatus> followers;  // primary groups
   std::optional<RpoStatus> rpo;           // primary groups
+  DrillRecord drill;                      // the newest that passed, here or elsewhere
 
   struct Peer {
     NodeId id;

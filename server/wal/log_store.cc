@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kHardStateRecord = kRecordHeadBytes + 24;
 constexpr std::size_t kMaxEntry = 256_MiB;
+constexpr std::size_t kCopyPiece = 1_MiB;
 constexpr std::size_t kCutRecord = kRecordHeadBytes + kPointBytes;
 
 std::size_t weight(const Entry& e) { return e.payload.size() + e.envelope.size(); }
@@ -418,6 +419,27 @@ Result<void> SegmentedLog::reset(const LogPoint& point) {
   }
   count_bytes();
   return {};
+}
+
+// The copy's task holds the segment, so that it is not recycled under it.
+Result<Function<Result<void>()>> SegmentedLog::fork(const Path& directory) {
+  if (poison_) return *poison_;
+  for (const auto& [number, segment] : segments_)
+    if (segment != active_) LEEWARD_TRY(disk_.link(segment->path, directory + "/" + segment_name(number)));
+  return Function<Result<void>()>([&disk = disk_, source = active_, written = offset_,
+                                   to = directory + "/" + segment_name(active_->header.number)]() -> Result<void> {
+    auto copy = disk.open(to, OpenMode::kCreate);
+    if (!copy.ok()) return copy.error();
+    std::string piece;
+    for (std::uint64_t at = 0; at < written; at += piece.size()) {
+      piece.clear();
+      const auto read = source->file->read(at, std::min<std::uint64_t>(kCopyPiece, written - at), piece);
+      if (!read.ok()) return read.error();
+      if (piece.empty()) return Error{Code::kCorrupt, source->path + " is shorter than what was written to it"};
+      LEEWARD_TRY((*copy)->write(at, piece));
+    }
+    return (*copy)->truncate(source->header.bytes);  // zeros to its end, as in the log
+  });
 }
 
 void SegmentedLog::count_bytes() {

@@ -59,6 +59,7 @@ class SegmentedLog final : public LogStore {
   Result<void> release(Index index) override;
   // What was buffered is dropped, but for the hard state.
   Result<void> reset(const LogPoint& point) override;
+  Result<Function<Result<void>()>> fork(const Path& directory) override;
   std::uint64_t bytes() const override { return bytes_.load(std::memory_order_relaxed); }
 
   // How many bytes of a torn tail open() cut, for the start's log line.

@@ -111,7 +111,9 @@ Result<std::shared_ptr<Segment>> Segments::create(SegmentHeader header) {
 }
 
 Result<void> Segments::retire(std::shared_ptr<Segment> segment, std::uint64_t used, bool recycle) {
-  if (recycle && !spare_.file && segment->header.bytes == segment_bytes_) {
+  const auto links = segment->file->links();
+  if (!links.ok()) return links.error();
+  if (recycle && *links == 1 && !spare_.file && segment->header.bytes == segment_bytes_) {
     LEEWARD_TRY(disk_.rename(segment->path, spare_path()));
     // Before a byte of it changes: else a crash could show the old name with the new content.
     LEEWARD_TRY(disk_.sync_dir(directory_));

@@ -36,7 +36,8 @@ class Segments {
   Result<void> prepare_ahead(std::uint64_t written);
 
   // Takes a released segment out of the log, durably: as the next spare, or
-  // removed. Nobody else may hold it when `recycle`.
+  // removed. Nobody else may hold it when `recycle`. One with another name
+  // beside is of a fork too (LogStore::fork): removed here, never written.
   Result<void> retire(std::shared_ptr<Segment> segment, std::uint64_t used, bool recycle);
 
   // Throws a spare of an earlier process away.

@@ -297,6 +297,40 @@ TEST_F(CtlTest, PlainToATlsPortIsToldInTheServersWords) {
   EXPECT_EQ(ran.err, "leewardctl: 127.0.0.1:2379 answered HTTP 400: this port speaks TLS: use an https:// address\n");
 }
 
+const char* const kTwoRegions = R"({"members":[
+  {"id":"1","role":"primary","state":"leader","client_url":"http://10.0.1.1:2379"},
+  {"id":"11","role":"standby","state":"leader","client_url":"http://10.0.2.1:2379"},
+  {"id":"12","role":"standby","state":"follower","client_url":"http://10.0.2.2:2379"}]})";
+
+TEST_F(CtlTest, ADrillIsAskedOfAStandbyThatLeadsNothingAndSaysWhatFailed) {
+  cluster_.answers["/v3/cluster/status"] = {200, kTwoRegions};
+  const std::string passed = R"({"passed":true,"rto_ms":345.6,"standby_lag_during_ms":80,"node_id":"12","region":"west","duration_ms":2000,
+    "checks":[{"name":"fork","ok":true,"ms":12,"detail":"d"},{"name":"hash","ok":true,"ms":1,"detail":"equal"}]})";
+  cluster_.answers["10.0.2.2:2379/v3/dr/drill"] = {200, passed};
+  Ran ran = run({"dr", "drill"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  for (const char* text : {"passed", "346 ms", "80 ms", "west", "leewardctl dr plan", "hash", "equal"})
+    EXPECT_NE(ran.out.find(text), std::string::npos) << text << "\n" << ran.out;
+  EXPECT_EQ(run({"-o", "json", "dr", "drill"}).out, passed + "\n");
+
+  // Nobody at that one: its leader then. A failed drill is exit 1, and the check is named.
+  cluster_.answers.erase("10.0.2.2:2379/v3/dr/drill");
+  cluster_.answers["10.0.2.1:2379/v3/dr/drill"] = {200, R"({"passed":false,"checks":[{"name":"fork","ok":true,"ms":1,"detail":""},
+    {"name":"log","ok":false,"ms":3,"detail":"log-1.seg at offset 512"}]})"};
+  ran = run({"dr", "drill"});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_EQ(ran.err, "leewardctl: the drill failed at its check 'log': log-1.seg at offset 512\n");
+  EXPECT_NE(ran.out.find("failed"), std::string::npos) << ran.out;
+
+  // A rule that refuses is exit 3; the one that is named is asked and no other.
+  cluster_.answers["10.0.1.1:2379/v3/dr/drill"] = {400, R"({"code":9,"message":"role: this member's group is primary"})"};
+  ran = run({"dr", "drill", "--id", "1"});
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_EQ(ran.err, "leewardctl: role: this member's group is primary\n");
+  EXPECT_EQ(run({"dr", "drill", "--id", "9"}).code, 1);
+  EXPECT_EQ(run({"dr", "drill", "--timeout", "5"}).code, 2);
+}
+
 TEST_F(CtlTest, UsageErrorsAreExit2InOneLine) {
   for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
            {}, {"nonsense"}, {"cluster"}, {"cluster", "nonsense"}, {"member", "admit"}, {"member", "admit", "x"}, {"member", "admit", "0"},
@@ -314,7 +348,7 @@ TEST_F(CtlTest, HelpNamesEveryCommandAndNoneThatIsNotBuilt) {
   EXPECT_EQ(ran.code, 0);
   for (const char* word : {"cluster", "member", "replica", "standby", "storage", "--endpoints", "--cacert"})
     EXPECT_NE(ran.out.find(word), std::string::npos) << word;
-  for (const char* word : {"backup", "ledger", "drill", "switchover"}) EXPECT_EQ(ran.out.find(word), std::string::npos) << word;
+  for (const char* word : {"backup", "ledger", "switchover"}) EXPECT_EQ(ran.out.find(word), std::string::npos) << word;
   EXPECT_EQ(run({"cluster", "--help"}).code, 0);
 }
 

@@ -63,6 +63,7 @@ class TestFile final : public File {
   }
   Result<void> sync() override { return {}; }
   Result<std::uint64_t> size() const override { return static_cast<std::uint64_t>(fs::file_size(path_)); }
+  Result<std::uint64_t> links() const override { return static_cast<std::uint64_t>(fs::hard_link_count(path_)); }
   Result<void> truncate(std::uint64_t size) override {
     fs::resize_file(path_, size);
     return {};

@@ -48,8 +48,10 @@ TEST(Frames, ComeBackAsTheyWent) {
   status.id = NodeId(3);
   status.lag.high = Duration(5ms);
   status.eligibility = {{"lag", true, "1 ms"}};
+  status.drill = {7, 1'700'000'000'123, 345'678};
   const auto again = decode_member_status(Bytes(encode(status)));
   ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->drill, status.drill);
   EXPECT_EQ(again->lag.high, Duration(5ms));
   EXPECT_FALSE(again->lag.low.has_value());
   EXPECT_EQ(again->eligibility[0].detail, "1 ms");

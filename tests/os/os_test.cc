@@ -6,9 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <cstdlib>
 #include <thread>
 
+#include "os/child_process.h"
 #include "os/clock.h"
 #include "os/exit_record.h"
 #include "os/posix_disk.h"
@@ -402,6 +405,53 @@ TEST_F(ExitRecordTest, AFileOfNoSenseIsBegunAnew) {
   ::close(file);
   EXPECT_EQ(of(*start(200), ExitReason::kUnknown), Pair(0, 0));
   EXPECT_EQ(of(*start(300), ExitReason::kUnknown), Pair(1, 200));
+}
+
+// Run by the tests below, in a process of its own.
+TEST(ChildProcess, DISABLED_Says) {
+  int files = 0;
+  for (int fd = 3; fd < 1024; ++fd) files += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+  std::printf("files %d, home %s\n", files, std::getenv("PATH") != nullptr ? "known" : "unknown");
+}
+TEST(ChildProcess, DISABLED_Waits) {
+  std::printf("waits\n");
+  std::fflush(stdout);
+  end_with_parent();
+  for (;;) ::pause();
+}
+
+std::vector<std::string> child(const char* test) {
+  return {std::string("--gtest_filter=ChildProcess.DISABLED_") + test, "--gtest_also_run_disabled_tests"};
+}
+
+TEST(ChildProcess, TellsItsLinesAndHowItEndedAndInheritsNothing) {
+  const int open = ::open("/dev/null", O_RDONLY);  // without O_CLOEXEC
+  auto started = ChildProcess::start(child("Says"));
+  ASSERT_TRUE(started.ok()) << started.error().message;
+  std::vector<std::string> lines;
+  std::optional<std::string> ended;
+  do {
+    ended = (*started)->ended();
+    for (auto& line : (*started)->lines()) lines.push_back(std::move(line));
+    ::usleep(1000);
+  } while (!ended);
+  EXPECT_EQ(*ended, "");
+  EXPECT_NE(std::find(lines.begin(), lines.end(), "files 0, home unknown"), lines.end()) << lines.size();
+  ::close(open);
+}
+
+TEST(ChildProcess, IsKilledWhenNobodyWantsItAnyMore) {
+  auto started = ChildProcess::start(child("Waits"));
+  ASSERT_TRUE(started.ok()) << started.error().message;
+  const auto waits = [&] {
+    const auto lines = (*started)->lines();
+    return std::find(lines.begin(), lines.end(), "waits") != lines.end();
+  };
+  while (!waits() && !(*started)->ended()) ::usleep(1000);
+  EXPECT_FALSE((*started)->ended());
+  const int pid = (*started)->pid();
+  started->reset();
+  EXPECT_NE(::kill(pid, 0), 0) << "it is gone, and was waited for";
 }
 
 }  // namespace

@@ -141,6 +141,13 @@ class MemoryDisk::MemoryFile final : public File {
     return static_cast<std::uint64_t>(inode_->now.size());
   }
 
+  Result<std::uint64_t> links() const override {
+    std::lock_guard lock(disk_.mutex_);
+    if (generation_ != disk_.generation_) return dead();
+    return static_cast<std::uint64_t>(
+        std::count_if(disk_.names_.begin(), disk_.names_.end(), [&](const auto& name) { return name.second == inode_; }));
+  }
+
   Result<void> truncate(std::uint64_t size) override {
     std::lock_guard lock(disk_.mutex_);
     LEEWARD_TRY(may_change());
