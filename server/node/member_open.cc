@@ -96,7 +96,7 @@ Result<void> Member::open_storage() {
       [this](std::uint64_t token, std::vector<raft::Message> messages) { persisted(token, std::move(messages)); },
       [this](const Error& error) { fail(error); });
   warrant_ = std::make_unique<Warrant>(
-      context_, [this](CallDone done) { call(CallKind::kWarrant, 0, std::move(done)); });
+      context_, [this](CallDone done) { call({0, CallKind::kWarrant, 0, {}}, std::move(done)); });
   proposals_ = std::make_unique<Proposals>(context_, *wal_, *region_log_, *warrant_);
   reads_ = std::make_unique<Reads>(context_);
   lessor_ = std::make_unique<Lessor>(o.limits.lease_revokes_per_second);
