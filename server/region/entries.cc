@@ -203,6 +203,26 @@ void fields(A& a, Follow& v) {
   a.number(v.common.bytes);
 }
 
+template <class A>
+void fields(A& a, Regrouped& v) {
+  a.group(v.group);
+  a.ordinal(v.known);
+  a.text(v.region);
+  a.number(v.announced.writes);
+  a.number(v.announced.entries);
+  a.number(v.announced.bytes);
+  a.flag(v.announced.more);
+  a.signed_number(v.time_ms);
+  a.text(v.by);
+  a.text(v.reason);
+  a.text(v.plan);
+}
+template <class A>
+void fields(A& a, Survivor& v) {
+  a.ordinal(v.epoch);
+  a.id(v.promotion);
+}
+
 template <class T>
 std::string write(T value) {
   std::string out;
@@ -246,6 +266,8 @@ std::string encode(const Cut& v) { return write(v); }
 std::string encode(const Reclaimed& v) { return write(v); }
 std::string encode(const Fenced& v) { return write(v); }
 std::string encode(const Follow& v) { return write(v); }
+std::string encode(const Regrouped& v) { return write(v); }
+std::string encode(const Survivor& v) { return write(v); }
 
 Result<Armed> decode_armed(std::string_view in) { return read<Armed>(in, "an Armed entry"); }
 Result<Disarmed> decode_disarmed(std::string_view in) { return read<Disarmed>(in, "a Disarmed entry"); }
@@ -257,5 +279,7 @@ Result<Cut> decode_cut(std::string_view in) { return read<Cut>(in, "a Cut entry"
 Result<Reclaimed> decode_reclaimed(std::string_view in) { return read<Reclaimed>(in, "a Reclaimed entry"); }
 Result<Fenced> decode_fenced(std::string_view in) { return read<Fenced>(in, "a Fenced entry"); }
 Result<Follow> decode_follow(std::string_view in) { return read<Follow>(in, "a Follow entry"); }
+Result<Regrouped> decode_regrouped(std::string_view in) { return read<Regrouped>(in, "a Regroup entry"); }
+Result<Survivor> decode_survivor(std::string_view in) { return read<Survivor>(in, "a Survivor entry"); }
 
 }  // namespace leeward::region
