@@ -79,11 +79,12 @@ class Member final : public Service, public Group {
   void unobserve(GroupObserver* observer) override;
   NodeId self() const override { return context_.options.self; }
   Lineage lineage() const override { return context_.group.lineage; }
-  GroupId group() const override { return context_.group.control.group; }
+  GroupId group() const override { return context_.group_id(); }
   Epoch epoch() const override { return context_.state->applied().epoch; }
   GroupRole role() const override;
   GroupRole role_at_end() override;
   bool sealed() const override { return region_log_->applied().history().seal.has_value(); }
+  Epoch contested() const override;
   Epoch newest_epoch() const override { return std::max(context_.seen.epoch, told_.epoch); }
   std::string serving_region() const override;
   std::optional<region::Armed> stamp_wanted() override;
@@ -108,6 +109,9 @@ class Member final : public Service, public Group {
   void retain(std::string_view holder, Index index) override;
   void adopt(std::span<const NodeId> sources) override;
   std::string adoption() const override { return adoption_ ? adoption_->progress() : std::string(); }
+  RegroupStand regroup_stand() override;
+  void stage(Regroup regroup, Function<void(Result<void>)> done) override;
+  void activate(const std::string& plan, Function<void(Result<void>)> done) override;
   void extend_status(StatusExtension* extension) override { extension_ = extension; }
   void gate_writes(WriteGate* gate) override { proposals_->set_gate(gate); }
 
@@ -244,6 +248,15 @@ class Member final : public Service, public Group {
   void call_added();
   void hear_list(NodeId from, const Frame& frame);
 
+  // member_regroup.cc: survivors of a lost majority
+  void drive_staging();
+  void end_staging(Result<void> result);
+  void wake_later();
+  void join_group();
+  bool begun() const;
+  void heed_regroup();
+  bool may_lead() const;
+
   // member_status.cc
   void send_reports();
   void publish_status();
@@ -296,6 +309,15 @@ class Member final : public Service, public Group {
   std::unique_ptr<Bootstrap> bootstrap_;
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<Adoption> adoption_;
+
+  struct Staging {
+    Regroup regroup;
+    Function<void(Result<void>)> done;
+    Instant gives_up{};
+    bool writing = false;
+  };
+  std::optional<Staging> staging_;
+  bool activating_ = false;
 
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
   std::atomic<bool> stopping_{false}, stopped_{false};
