@@ -219,8 +219,18 @@ struct StampReturned {
   std::uint64_t arming = 0;
 };
 
+// About survivors of a lost majority, and about contested epochs: survivors.h
+// and contest.h say what `body` holds.
+struct Aid {
+  // Numbers are on the wire: never reuse one.
+  enum class Kind : std::uint8_t { kAsk = 1, kTold = 2, kStage = 3, kStaged = 4, kBegin = 5, kBegun = 6, kEpochs = 7 };
+  Kind kind = Kind::kAsk;
+  std::uint64_t id = 0;  // of the inquiry or the promotion; answers carry it
+  std::string body;
+};
+
 using Body = std::variant<Hello, Welcome, Refused, Entries, Idle, Ack, Bye, Ping, Pong, Progress, Presence, Forward,
-                          ForwardReply, Survey, SurveyReply, ColdQuestion, ColdAnswer, StampSent, StampReturned>;
+                          ForwardReply, Survey, SurveyReply, ColdQuestion, ColdAnswer, StampSent, StampReturned, Aid>;
 
 struct Frame {
   Header header;

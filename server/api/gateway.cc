@@ -76,6 +76,7 @@ constexpr Route kRoutes[] = {
     {"/v3/standby/status", "/leeward.v1.Operations/StandbyStatus", true},
     {"/v3/dr/plan", "/leeward.v1.Operations/DrPlan"},
     {"/v3/dr/promote", "/leeward.v1.Operations/DrPromote"},
+    {"/v3/dr/survivor", "/leeward.v1.Operations/DrSurvivor"},
     {"/v3/dr/status", "/leeward.v1.Operations/DrStatus", true},
     {"/v3/storage/info", "/leeward.v1.Operations/StorageInfo", true},
     {"/v3/member/admit", "/leeward.v1.Operations/MemberAdmit"},

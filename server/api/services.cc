@@ -72,6 +72,7 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/StandbyStatus", Method::kStandbyStatus, operations::standby_status, nullptr, true},
     {"/leeward.v1.Operations/DrPlan", Method::kDrPlan, operations::dr_plan},
     {"/leeward.v1.Operations/DrPromote", Method::kDrPromote, operations::dr_promote},
+    {"/leeward.v1.Operations/DrSurvivor", Method::kDrSurvivor, operations::dr_survivor},
     {"/leeward.v1.Operations/DrStatus", Method::kDrStatus, operations::dr_status, nullptr, true},
     {"/leeward.v1.Operations/StorageInfo", Method::kStorageInfo, operations::storage_info, nullptr, true},
     {"/leeward.v1.Operations/MemberAdmit", Method::kMemberAdmit, operations::member_admit},

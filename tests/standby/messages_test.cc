@@ -63,6 +63,7 @@ std::vector<Body> one_of_each() {
       ColdAnswer{78, Epoch(2)},
       StampSent{Term(3), 5, 6},
       StampReturned{Term(3), 5, 6},
+      Aid{Aid::Kind::kStage, 7, "body"},
   };
 }
 
