@@ -26,6 +26,7 @@ struct Options {
   bool full_scan = false;
   Promotion promotion;
   HandoverTo handover;
+  std::string promotion_id;
   bool history = false;
   std::uint64_t from = 0, to = std::numeric_limits<std::uint64_t>::max();
 };
@@ -153,13 +154,25 @@ class CommandLine {
     may_have_id(command(standby, "status", "lag, and whether each may be promoted",
                         online([this](const Server& s, const Output& o) { return standby_status(s, o, options_.id); })));
     CLI::App& dr = group("dr", "disaster recovery");
-    command(dr, "plan", "what a promotion of the following region would keep and lose, and what forbids it", online(dr_plan));
+    CLI::App& plan = command(dr, "plan", "what a promotion of the following region would keep and lose, and what forbids it",
+                             online([this](const Server& s, const Output& o) { return dr_plan(s, o, options_.promotion); }));
+    const auto in_region = [this](CLI::App& c) {
+      c.add_option("--region", options_.promotion.region, "whose group; the armed one's when it is left out");
+      c.add_option("--members", options_.promotion.members, "ID[,ID]: all that is left of a group that lost its majority for good")
+          ->delimiter(',');
+    };
+    in_region(plan);
     CLI::App& promote = command(dr, "promote", "makes the following region the primary, by a plan that was read",
                                 online([this](const Server& s, const Output& o) { return dr_promote(s, o, options_.promotion); }));
     promote.add_option("--digest", options_.promotion.digest, "of the plan, as leewardctl dr plan shows it")->required();
     promote.add_flag("--accept-data-loss", options_.promotion.accept_data_loss, "what the plan says is lost may be lost");
     promote.add_option("--reason", options_.promotion.reason, "kept in the history");
     command(dr, "rejoin", "a fenced region puts what it alone holds into a ledger, and follows", online(dr_rejoin));
+    promote.add_option("--force", options_.promotion.force, "RULE[,RULE]: promotes though these refuse; the plan names them")->delimiter(',');
+    in_region(promote);
+    CLI::App& survivor = command(dr, "survivor", "which of two promotions that took one epoch goes on; to be said in both regions",
+                                 online([this](const Server& s, const Output& o) { return dr_survivor(s, o, options_.promotion_id); }));
+    survivor.add_option("--promotion-id", options_.promotion_id, "as leewardctl dr status shows both")->required();
     CLI::App& status = command(dr, "status", "who is primary, who may become it, and how the epochs went",
                                online([this](const Server& s, const Output& o) { return dr_status(s, o, options_.history); }));
     status.add_flag("--history", options_.history, "each epoch, how it began, and what was announced as lost");

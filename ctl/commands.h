@@ -48,13 +48,17 @@ Result<void> standby_status(const Server& server, const Output& output, std::uin
 
 struct Promotion {
   std::string digest, reason;
+  std::string region;  // whose group; empty: the armed one's, or the endpoint's own
+  std::vector<std::string> force;
+  std::vector<std::uint64_t> members;
   bool accept_data_loss = false;
 };
-Result<void> dr_plan(const Server& server, const Output& output);
+Result<void> dr_plan(const Server& server, const Output& output, const Promotion& promotion);
 Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion);
 // Asks a member that follows and leads nothing, unless `id` names one; waits for
 // its end. An error names the check that failed.
 Result<void> dr_drill(const Server& server, const Output& output, std::uint64_t id, Duration limit);
+Result<void> dr_survivor(const Server& server, const Output& output, const std::string& promotion);
 Result<void> dr_status(const Server& server, const Output& output, bool history);
 Result<void> dr_rejoin(const Server& server, const Output& output);
 struct HandoverTo {

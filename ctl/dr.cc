@@ -30,14 +30,34 @@ Result<std::vector<Endpoint>> leaders_first(const Server& server, Wanted wanted)
 
 bool follows(const object& member) { return text_of(member, "role") == "standby" || text_of(member, "role") == "observer"; }
 
-// The armed region is the one to be asked, where several follow.
-Result<std::vector<Endpoint>> to_ask(const Server& server) {
+// The armed region is the one to be asked, where several follow, unless one is
+// named; a region that is fenced and hears of no other by itself.
+Result<std::vector<Endpoint>> to_ask(const Server& server, const std::string& region) {
   const auto status = server.call("/v3/dr/status");
   if (!status.ok()) return status.error();
-  const std::string armed = text_of(status->json, "armed_region");
-  auto order = leaders_first(server, [&](const object& m) { return follows(m) && (armed.empty() || text_of(m, "region") == armed); });
-  if (order.ok() && order->empty()) return Error{Code::kNotFound, "no following region is configured"};
+  const std::string armed = text_of(status->json, "armed_region"), own = text_of(status->json, "region");
+  auto order = leaders_first(server, [&](const object& m) {
+    if (!region.empty()) return text_of(m, "region") == region;
+    return follows(m) && (armed.empty() || text_of(m, "region") == armed);
+  });
+  if (order.ok() && order->empty() && region.empty() && text_of(status->json, "role") == "fenced")
+    order = leaders_first(server, [&](const object& m) { return text_of(m, "region") == own; });
+  if (order.ok() && order->empty())
+    return Error{Code::kNotFound, region.empty() ? "no following region is configured" : "no member is of region " + region};
   return order;
+}
+
+boost::json::array numbers(const std::vector<std::uint64_t>& ids) {
+  boost::json::array out;
+  for (const auto id : ids) out.push_back(boost::json::value(std::to_string(id)));
+  return out;
+}
+
+// Members of a group without a majority: any of them will do.
+Result<std::vector<Endpoint>> these(const Server& server, const std::vector<std::uint64_t>& ids) {
+  return leaders_first(server, [&](const object& m) {
+    return std::any_of(ids.begin(), ids.end(), [&](std::uint64_t id) { return text_of(m, "id") == std::to_string(id); });
+  });
 }
 
 bool goes_on(const Error& error) { return exit_code(error) == kUnreachable || error.code == kCannotServe; }
@@ -52,6 +72,7 @@ std::string ids(const object& answer, std::string_view name) {
 
 std::string unknown_loss(const object& plan) {
   if (true_of(plan, "sealed")) return "none: the primary has sealed its history for this region";
+  if (true_of(plan, "survivors") && text_of(plan, "unknown_since").empty()) return "without bound: whatever only the lost members had";
   if (text_of(plan, "unknown_since").empty()) return "without bound: nobody here has an answer of the primary";
   return "whatever was committed after " + text_of(plan, "unknown_since") + ", " + time_figure(plan, "unknown_since_ms_ago") + " ago";
 }
@@ -61,15 +82,17 @@ void print_plan(const object& plan, std::ostream& out) {
   line("promotion", true_of(plan, "allowed") ? "allowed" : "refused");
   for (const object& refusal : list_of(plan, "refusals"))
     line("", text_of(refusal, "rule") + ": " + text_of(refusal, "detail"));
-  line("region", or_dash(text_of(plan, "region")) + ", epoch " + figure(plan, "from_epoch") + " -> " + figure(plan, "to_epoch"));
+  line("region", or_dash(text_of(plan, "region")) + ", epoch " + figure(plan, "from_epoch") + " -> " + figure(plan, "to_epoch") +
+                     (true_of(plan, "epoch_drawn") ? " or above, drawn at random" : ""));
   line("members", or_dash(ids(plan, "members")) + (ids(plan, "silent").empty() ? "" : "; silent: " + ids(plan, "silent")));
   line("kept", "all up to history index " + figure(plan, "position_index"));
   line("lost, known", figure(plan, "known_loss_writes") + " writes in " + figure(plan, "known_loss_entries") + " entries, " +
                           size_figure(plan, "known_loss_bytes"));
   line("lost, unknown", unknown_loss(plan));
+  if (text_of(plan, "newest_known_epoch") != text_of(plan, "from_epoch"))
+    line("lost, epochs", "all that was written after epoch " + figure(plan, "from_epoch") + ", up to epoch " + figure(plan, "newest_known_epoch"));
   line("digest", text_of(plan, "digest"));
-  if (true_of(plan, "allowed"))
-    line("next", "leewardctl dr promote --digest " + text_of(plan, "digest") + (true_of(plan, "sealed") ? "" : " --accept-data-loss"));
+  if (!text_of(plan, "next_command").empty()) line(true_of(plan, "allowed") ? "next" : "by force", text_of(plan, "next_command"));
   Table table({{"CHECK"}, {"OK"}, {"DETAIL"}});
   for (const object& check : list_of(plan, "checks"))
     table.add({text_of(check, "check"), yes_no(true_of(check, "ok")), or_dash(text_of(check, "detail"))});
@@ -82,6 +105,8 @@ void print_promotion(const object& done, std::ostream& out) {
   line("region", text_of(done, "region") + " is primary in epoch " + figure(done, "epoch") + ", led by node " + figure(done, "leader_id"));
   line("history", "kept up to index " + figure(done, "fork_index") + ", revision " + figure(done, "fork_revision"));
   line("revisions", "go on at " + figure(done, "first_revision"));
+  if (const auto* notes = done.if_contains("notes"); notes && notes->is_array())
+    for (const auto& note : notes->as_array()) line("note", std::string(note.as_string()));
   for (const object& step : list_of(done, "steps")) line(text_of(step, "step").c_str(), time_figure(step, "took_ms"));
   line("next", "point clients at region " + text_of(done, "region") + "; leewardctl dr status --history shows the record");
 }
@@ -92,6 +117,9 @@ void print_status(const object& s, std::ostream& out) {
   const std::string serving = text_of(s, "serving_region");
   line("epoch", figure(s, "epoch") + (text_of(s, "newest_epoch") == text_of(s, "epoch") ? "" :
                 "; epoch " + figure(s, "newest_epoch") + " is served by " + (serving.empty() ? "another region" : "region " + serving)));
+  if (const auto* contested = s.if_contains("contested"); contested && contested->is_object())
+    line("contested", "epoch " + figure(contested->as_object(), "epoch") + " began by promotion " + text_of(contested->as_object(), "promotion_id") +
+                          " here and by " + text_of(contested->as_object(), "other_promotion_id") + " elsewhere: leewardctl dr survivor");
   std::string armed = or_dash(text_of(s, "armed_region"));
   if (const auto* fencing = s.if_contains("fencing"); fencing && fencing->is_object())
     armed += " by " + text_of(fencing->as_object(), "mode");
@@ -132,12 +160,13 @@ void print_history(const object& s, std::ostream& out) {
 
 // Only the leader of a following group makes one: whoever is reached knows who
 // that is, or was a moment ago.
-Result<void> dr_plan(const Server& server, const Output& output) {
-  const auto order = to_ask(server);
+Result<void> dr_plan(const Server& server, const Output& output, const Promotion& promotion) {
+  const auto order = promotion.members.empty() ? to_ask(server, promotion.region) : these(server, promotion.members);
   if (!order.ok()) return order.error();
+  const object request = {{"members", numbers(promotion.members)}};
   Result<Answer> answer = Error{Code::kUnavailable, "no member of a following region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
-    answer = server.call_at(endpoint, "/v3/dr/plan", {});
+    answer = server.call_at(endpoint, "/v3/dr/plan", request);
     if (answer.ok() || !goes_on(answer.error())) break;
   }
   if (!answer.ok()) return answer.error();
@@ -149,11 +178,18 @@ Result<void> dr_plan(const Server& server, const Output& output) {
 // The same plan promotes once: who is primary by it already says so, whoever
 // asks again and from wherever.
 Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion) {
-  auto order = leaders_first(server, follows);
+  // Those of another group refuse: the digest is not of theirs.
+  auto order = leaders_first(server, [&](const object& m) {
+    return promotion.region.empty() ? follows(m) || text_of(m, "role") == "fenced" : text_of(m, "region") == promotion.region;
+  });
   const auto primaries = leaders_first(server, [](const object& m) { return text_of(m, "role") == "primary"; });
+  if (!promotion.members.empty()) order = these(server, promotion.members);
   if (!order.ok()) return order.error();
-  if (primaries.ok()) order->insert(order->end(), primaries->begin(), primaries->end());
-  const object request = {{"digest", promotion.digest}, {"accept_data_loss", promotion.accept_data_loss}, {"reason", promotion.reason}};
+  if (promotion.members.empty() && primaries.ok()) order->insert(order->end(), primaries->begin(), primaries->end());
+  boost::json::array force;
+  for (const auto& rule : promotion.force) force.push_back(boost::json::value(rule));
+  const object request = {{"digest", promotion.digest}, {"accept_data_loss", promotion.accept_data_loss}, {"reason", promotion.reason},
+                          {"force", std::move(force)}, {"members", numbers(promotion.members)}};
   std::optional<Error> refusal;
   Error last{Code::kUnavailable, "no member of a following region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
@@ -186,6 +222,24 @@ Result<void> dr_rejoin(const Server& server, const Output& output) {
   if (!answer.ok()) return answer.error();
   if (output.json) output.out << answer->text << "\n";
   else print_rejoin(answer->json, output.out);
+  return {};
+}
+
+Result<void> dr_survivor(const Server& server, const Output& output, const std::string& promotion) {
+  const auto status = server.call("/v3/dr/status");
+  if (!status.ok()) return status.error();
+  const std::string own = text_of(status->json, "region");
+  const auto order = leaders_first(server, [&](const object& m) { return text_of(m, "region") == own; });
+  if (!order.ok()) return order.error();
+  Result<Answer> answer = Error{Code::kUnavailable, "no member of region " + own + " was reached; name one by --endpoints"};
+  for (const Endpoint& endpoint : *order) {
+    answer = server.call_at(endpoint, "/v3/dr/survivor", {{"promotion_id", promotion}});
+    if (answer.ok() || !goes_on(answer.error())) break;
+  }
+  if (!answer.ok()) return answer.error();
+  if (output.json) output.out << answer->text << "\n";
+  else output.out << "region " << own << ": " << text_of(answer->json, "state") << " in epoch " << figure(answer->json, "epoch")
+                  << " after contested epoch " << figure(answer->json, "contested_epoch") << "\nnext: " << text_of(answer->json, "next_command") << "\n";
   return {};
 }
 

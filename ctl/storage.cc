@@ -31,6 +31,8 @@ const char* kind_name(EntryKind kind) {
     case EntryKind::kReclaimed: return "reclaimed";
     case EntryKind::kResigned: return "resigned";
     case EntryKind::kOtherMembers: return "other-members";
+    case EntryKind::kRegroup: return "regroup";
+    case EntryKind::kSurvivor: return "survivor";
   }
   return "other";
 }

@@ -339,6 +339,17 @@ void read(Reader& r, ColdAnswer& m) {
   m.newest = Epoch(r.num());
 }
 
+void write(Writer& w, const Aid& m) {
+  w.u8(static_cast<std::uint8_t>(m.kind));
+  w.fixed(m.id);
+  w.text(m.body);
+}
+void read(Reader& r, Aid& m) {
+  m.kind = r.in_range(Aid::Kind::kAsk, Aid::Kind::kEpochs);
+  m.id = r.fixed();
+  m.body = r.text();
+}
+
 void write(Writer& w, const SurveyReply& m) {
   w.fixed(m.id);
   w.u8(m.heard);

@@ -248,9 +248,19 @@ struct ResignTold {
   std::string entry;  // its payload
 };
 
+// About survivors of a lost majority, and about contested epochs: survivors.h
+// and contest.h say what `body` holds.
+struct Aid {
+  // Numbers are on the wire: never reuse one.
+  enum class Kind : std::uint8_t { kAsk = 1, kTold = 2, kStage = 3, kStaged = 4, kBegin = 5, kBegun = 6, kEpochs = 7 };
+  Kind kind = Kind::kAsk;
+  std::uint64_t id = 0;  // of the inquiry or the promotion; answers carry it
+  std::string body;
+};
+
 using Body = std::variant<Hello, Welcome, Refused, Entries, Idle, Ack, Bye, Ping, Pong, Progress, Presence, Forward,
                           ForwardReply, Survey, SurveyReply, ColdQuestion, ColdAnswer, StampSent, StampReturned,
-                          SealAsked, SealTold, ResignAsked, ResignTold>;
+                          SealAsked, SealTold, ResignAsked, ResignTold, Aid>;
 
 struct Frame {
   Header header;

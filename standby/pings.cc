@@ -59,6 +59,7 @@ std::optional<Answer> Pinger::answered(const Pong& pong) {
   const auto sent = book_.answered(pong.sequence);
   if (!sent) return std::nullopt;
   newest_epoch_ = std::max(newest_epoch_, pong.stamp.epoch);
+  if (pong.stamp.epoch > group_.epoch()) newer_heard_ = group_.clock().now();
   const Answer answer{pong.stamp, pong.committed, *sent, group_.clock().now()};
   if (!meter_.add(answer)) return std::nullopt;
   probe_.pongs_received.add();

@@ -37,6 +37,8 @@ class Pinger {
   HashVerdict verdict() const { return verdict_; }
   HistoryIndex compared() const { return compared_; }
   Epoch newest_epoch() const { return newest_epoch_; }
+  // A primary of a newer epoch than this group's has answered within that time.
+  bool hears_newer(Instant now, Duration within) const { return newer_heard_ && now - *newer_heard_ < within; }
 
  private:
   NodeId next_target(const Regions& regions);
@@ -56,6 +58,7 @@ class Pinger {
   HashVerdict verdict_ = HashVerdict::kNotCompared;
   HistoryIndex compared_;
   Epoch newest_epoch_;
+  std::optional<Instant> newer_heard_;
 };
 
 // At members of the primary group.

@@ -3,10 +3,12 @@
 // append EpochChange"; README.md, "Plan". Pure.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "node/regroup.h"
 #include "ports/recovery.h"
 #include "region/state.h"
 #include "standby/messages.h"
@@ -27,6 +29,7 @@ struct Testimony {
 struct PlanFacts {
   Lineage lineage;
   std::string region;
+  GroupRole role = GroupRole::kStandby;
   const region::State* log = nullptr;  // the leader's whole log
   Position committed;                  // of the group, confirmed
   std::size_t voters = 0;
@@ -35,12 +38,42 @@ struct PlanFacts {
   std::vector<NamedCheck> checks;
 };
 
-// Rules, in the order in which they are named: "primary_heard", "not_armed",
-// "no_quorum", "newer_epoch", "corruption".
+// Of survivors of a lost majority.
+struct SurvivorFacts {
+  struct Said {
+    node::RegroupStand stand;
+    Testimony testimony;
+  };
+  Lineage lineage;
+  std::string region;
+  std::vector<NodeId> members;    // as the operator named them
+  std::map<NodeId, Said> said;    // by whoever of the region answered
+  std::vector<NamedCheck> checks;
+};
+
+// Rules: "silent", "left_out", "unfit", "quorum" are never forced: the operator's
+// list is wrong then; "no_quorum" always is to be named, and "primary_heard",
+// "newer_epoch", "corruption" where they refuse.
+PromotionPlan make_plan(const SurvivorFacts& facts);
+// What each member is to put down for that plan, and who begins it.
+node::Regroup regroup_for(const PromotionPlan& plan, const SurvivorFacts& facts, const PromotionRequest& request,
+                          std::int64_t time_ms);
+region::EpochChange change_for(const region::Regrouped& regrouped, const region::State& log, Epoch known,
+                               region::PromotionId promotion, std::uint64_t draw);
+
+// Rules, in the order in which they are named: "serving", "sealed",
+// "contested", "primary_heard", "not_armed", "no_quorum", "newer_epoch", "corruption".
+// README.md, "Plan", says which of them an operator may force, and why.
 PromotionPlan make_plan(const PlanFacts& facts);
 
+// What the operator named of them is let go. Errors, all meaning that nothing
+// was begun: kInvalid (there is no such rule to name), kRefused (rules that were
+// not named, or that nobody may force). Gives those named that do not refuse.
+Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std::vector<std::string>& force);
+
 // The EpochChange that carries a plan out at the end of that log. `promotion`
-// and `draw` are random; `draw` chooses among the epochs of an unguarded one.
+// and `draw` are random; `draw` chooses among the epochs of a forced or
+// unguarded one. Forced it is when the plan names rules that refuse.
 region::EpochChange change_for(const PromotionPlan& plan, const region::State& log, region::PromotionId promotion,
                                std::uint64_t draw);
 

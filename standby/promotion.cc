@@ -9,12 +9,6 @@ namespace {
 
 constexpr std::size_t kMaxInquiries = 16;
 
-std::string rules_of(const PromotionPlan& plan) {
-  std::string out;
-  for (const auto& r : plan.refusals) out += (out.empty() ? "" : "; ") + r.rule + ": " + r.detail;
-  return out;
-}
-
 // How long after a Cut no stamp of before can count any more.
 Duration wait_after_cut(const region::Armed& armed, double margin) {
   return armed.lease + std::chrono::duration_cast<Duration>(armed.lease * margin);
@@ -33,7 +27,11 @@ const Error kStopping{Code::kUnavailable, "this node is stopping"};
 }  // namespace
 
 Promoter::Promoter(node::Group& group, Outbox& outbox, PromotionOptions options, Surroundings around)
-    : group_(group), outbox_(outbox), options_(options), around_(std::move(around)) {}
+    : group_(group), outbox_(outbox), options_(options), around_(std::move(around)),
+      survivors_(group, outbox, options,
+                 {[this] { return around_.testimony(); }, [this] { around_.ping_primary(); }, [this] { return around_.checks(); },
+                  [this] { return around_.region(); }, [this](const std::string& digest) { return done_already(digest); }}),
+      contest_(group, outbox, [this] { return around_.region(); }) {}
 
 Promoter::~Promoter() { *alive_ = false; }
 
@@ -41,7 +39,7 @@ Promoter::Promotion::Promotion() = default;
 
 Error Promoter::not_leader() const {
   const auto leader = group_.leader();
-  if (!leader) return {Code::kUnavailable, "leeward: this group has no leader"};
+  if (!leader) return {Code::kUnavailable, "leeward: no_quorum: this group has no leader; where a majority is lost for good, leewardctl dr plan --members IDS"};
   std::string at;
   for (const auto& n : group_.topology())
     if (n.id == leader) at = " at " + n.client_url;
@@ -58,8 +56,29 @@ void Promoter::plan(Executor& reply, Function<void(Result<PromotionPlan>)> done)
 void Promoter::promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) {
   group_.loop().post([this, alive = alive_, request = std::move(request), answer = answer_on(reply, std::move(done))]() mutable {
     if (!*alive) return answer(kStopping);
+    if (!request.members.empty()) return survivors_.promote(std::move(request), std::move(answer));
     begin(std::move(request), std::move(answer));
   });
+}
+
+void Promoter::plan_survivors(std::vector<NodeId> members, Executor& reply, Function<void(Result<PromotionPlan>)> done) {
+  group_.loop().post([this, alive = alive_, members = std::move(members), answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kStopping);
+    survivors_.plan(std::move(members), std::move(answer));
+  });
+}
+
+void Promoter::survivor(std::uint64_t promotion, std::string by, Executor& reply, Function<void(Result<SurvivorRecord>)> done) {
+  group_.loop().post([this, alive = alive_, promotion, by = std::move(by), answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kStopping);
+    if (!group_.is_leader()) return answer(not_leader());
+    contest_.decide(promotion, std::move(by), std::move(answer));
+  });
+}
+
+void Promoter::aided(NodeId from, const Aid& aid) {
+  if (aid.kind == Aid::Kind::kEpochs) return contest_.told(from, aid);
+  survivors_.heard(from, aid);
 }
 
 Result<RecoveryStatus> Promoter::status() const {
@@ -90,15 +109,14 @@ Result<RecoveryStatus> Promoter::status() const {
 
 void Promoter::inquire(bool whole, Function<void(Result<PromotionPlan>)> done) {
   if (stopping_ || !group_.is_leader()) return done(not_leader());
-  if (!follows(group_.role()))
-    return done(Error{Code::kRefused, "primary: this group is " + std::string(name(group_.role())) + ", it follows nobody"});
   if (inquiries_.size() >= kMaxInquiries) return done(Error{Code::kOverloaded, "too many plans are being made"});
   const auto now = group_.clock().now();
   Inquiry inquiry;
   inquiry.id = group_.random() | 1;
   inquiry.until = now + options_.survey;
   inquiry.gives_up = now + options_.confirm_limit;
-  inquiry.whole = whole;
+  // A group that follows nobody pings nobody but now.
+  inquiry.whole = whole || !follows(group_.role());
   inquiry.done = std::move(done);
   const auto id = inquiry.id;
   inquiries_.push_back(std::move(inquiry));
@@ -150,7 +168,7 @@ void Promoter::look(Instant now) {
     if (!group_.is_leader() || !group_.regions_of_log())
       inquiry.done(not_leader());
     else if (!inquiry.confirmed)
-      inquiry.done(Error{Code::kUnavailable, "leeward: no_quorum: no majority of this group's voters answers"});
+      inquiry.done(Error{Code::kUnavailable, "leeward: no_quorum: no majority of this group's voters answers; where it is lost for good, leewardctl dr plan --members IDS"});
     else
       inquiry.done(conclude(inquiry));
   }
@@ -160,6 +178,7 @@ PromotionPlan Promoter::conclude(const Inquiry& inquiry) {
   PlanFacts facts;
   facts.lineage = group_.lineage();
   facts.region = around_.region();
+  facts.role = group_.role();
   facts.log = group_.regions_of_log();
   facts.committed = group_.committed().position;
   const auto& voters = group_.membership().voters;
@@ -218,13 +237,16 @@ void Promoter::begin(PromotionRequest request, Function<void(Result<PromotionRec
 void Promoter::surveyed(Result<PromotionPlan> plan) {
   if (!plan.ok()) return end(plan.error());
   auto& p = *promotion_;
-  if (!plan->allowed()) return end(Error{Code::kRefused, rules_of(*plan)});
+  auto idle = forced_by(*plan, p.request.force);
+  if (!idle.ok()) return end(idle.error());
   if (plan->digest != p.request.digest)
     return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed; see leewardctl dr plan"});
-  if (!plan->sealed && !p.request.accept_data_loss)
+  if ((!plan->sealed || !plan->allowed()) && !p.request.accept_data_loss)
     return end(Error{Code::kRefused, "accept_data_loss: this promotion may lose writes; say --accept-data-loss"});
+  for (const auto& rule : *idle) p.notes.push_back("--force " + rule + " was not needed: that rule does not refuse");
   p.plan = std::move(*plan);
   const auto armed = group_.regions_of_log()->armed();
+  // Forced or not: who is armed in lease mode can see to it that no stamp is out.
   const bool lease = !p.plan.sealed && armed && armed->mode == region::FenceMode::kLease && !armed->unguarded;
   next_step(lease ? Step::kCut : Step::kChange, "survey");
   if (!lease) return change();
@@ -280,6 +302,7 @@ void Promoter::next_step(Step step, const char* finished) {
 }
 
 void Promoter::applied(std::span<const Entry> entries) {
+  contest_.applied();
   if (!promotion_) return;
   for (const auto& entry : entries) {
     auto& p = *promotion_;
@@ -292,12 +315,15 @@ void Promoter::applied(std::span<const Entry> entries) {
     if (!record) return end(Error{Code::kUnknown, "leeward: the change is applied, and this group is not primary"});
     record->repeated = false;
     record->steps = p.steps;
+    record->notes = p.notes;
     return end(std::move(*record));
   }
 }
 
 void Promoter::tick(Instant now) {
   look(now);
+  survivors_.tick(now);
+  contest_.tick(now);
   if (!promotion_) return;
   auto& p = *promotion_;
   const bool lost = !group_.is_leader() || group_.term() != p.term;
@@ -323,6 +349,8 @@ void Promoter::tick(Instant now) {
 
 void Promoter::stopping() {
   stopping_ = true;
+  survivors_.stopping();
+  contest_.stopping();
   for (auto& i : std::exchange(inquiries_, {})) i.done(kStopping);
   if (promotion_) end(Error{Code::kUnknown, "this node is stopping"});
 }

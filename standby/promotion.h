@@ -15,17 +15,12 @@
 
 #include "node/group.h"
 #include "ports/recovery.h"
+#include "standby/contest.h"
 #include "standby/outbox.h"
 #include "standby/plan.h"
+#include "standby/survivors.h"
 
 namespace leeward::standby {
-
-struct PromotionOptions {
-  Duration survey = 300ms;          // in which the primary and all voters may answer
-  Duration confirm_limit = 2s;      // for a quorum to say that this member leads
-  Duration commit_limit = 10s;      // for the change to be committed
-  double lease_margin = 0.1;        // of the lease, waited beyond it: how far clocks may drift
-};
 
 class Promoter final : public Recovery {
  public:
@@ -42,10 +37,13 @@ class Promoter final : public Recovery {
   // Recovery
   void plan(Executor& reply, Function<void(Result<PromotionPlan>)> done) override;
   void promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) override;
+  void plan_survivors(std::vector<NodeId> members, Executor& reply, Function<void(Result<PromotionPlan>)> done) override;
+  void survivor(std::uint64_t promotion, std::string by, Executor& reply, Function<void(Result<SurvivorRecord>)> done) override;
   Result<RecoveryStatus> status() const override;
 
   void asked(NodeId from, const Survey& survey);
   void told(NodeId from, const SurveyReply& reply);
+  void aided(NodeId from, const Aid& aid);
   void applied(std::span<const Entry> entries);
   void tick(Instant now);
   void stopping();
@@ -72,6 +70,7 @@ class Promoter final : public Recovery {
     Instant lease_over;
     region::EpochChange change;
     std::vector<PromotionRecord::Step> steps;
+    std::vector<std::string> notes;
     std::vector<Function<void(Result<PromotionRecord>)>> done;
   };
 
@@ -91,6 +90,8 @@ class Promoter final : public Recovery {
   Outbox& outbox_;
   PromotionOptions options_;
   Surroundings around_;
+  Survivors survivors_;
+  Contest contest_;
   std::vector<Inquiry> inquiries_;
   std::optional<Promotion> promotion_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

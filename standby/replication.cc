@@ -144,6 +144,7 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
     void operator()(const SurveyReply& m) const {
       if (own) r.promoter_.told(from, m);
     }
+    void operator()(const Aid& m) const { r.promoter_.aided(from, m); }
     void operator()(const StampSent& m) const { r.stamps_.asked(from, m); }
     void operator()(const StampReturned& m) const { r.stamps_.returned(header.group, m); }
     void operator()(const SealAsked& m) const { r.succession_.asked(from, m); }
@@ -176,7 +177,7 @@ void Replication::answered(NodeId from, const Pong& pong) {
     if (group_.role() == GroupRole::kPrimary && group_.membership().contains(from)) answerer_.relay(pong);
     return;
   }
-  if (!follows(group_.role())) return;
+  if (!follows(group_.role()) && group_.role() != GroupRole::kFenced) return;
   const auto answer = pinger_.answered(pong);
   if (!answer) return;
   client_.primary_leader(pinger_.primary_leader());
@@ -418,7 +419,7 @@ const Presence* Replication::leader_presence(Instant now) const {
 Testimony Replication::testimony(Instant now) const {
   Testimony t;
   t.voter = group_.self();
-  t.heard = heard(now);
+  t.heard = heard(now) || pinger_.hears_newer(now, options_.primary_silence);
   if (const auto& newest = pinger_.meter().newest()) {
     t.stamp = newest->stamp;
     t.committed = newest->committed;

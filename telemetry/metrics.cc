@@ -314,6 +314,7 @@ void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s, c
   page.counter("dr_refused_writes_total", "Client writes that the RPO policy refused here, as leader.").sample(probe.gate_refused.get());
   page.gauge("dr_topology_differs", "1 when the member lists of this node's configuration are not those its group has stored.")
       .sample(s.topology_differs);
+  page.gauge("dr_contested", "1 while an epoch of this group is held by another one too: neither serves.").sample(s.contested > Epoch());
   page.gauge("dr_armed", "1 when a standby region may take over.").sample(!s.armed_region.empty());
   page.gauge("dr_last_drill_timestamp_seconds", "When a drill of the promotion passed last, in any region; 0: never.")
       .sample(static_cast<double>(s.drill.time_ms) / 1000);

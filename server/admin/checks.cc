@@ -97,7 +97,8 @@ std::vector<NamedCheck> ready_checks(const NodeStatus& s) {
       started(s),
       {"stopping", !s.stopping, s.stopping ? "a graceful stop is under way" : ""},
       {"fenced", s.role != GroupRole::kFenced,
-       s.role == GroupRole::kFenced ? "a newer epoch than " + std::to_string(s.epoch.value()) + " exists; stale reads only" : ""},
+       s.contested > Epoch() ? "epoch " + std::to_string(s.contested.value()) + " is contested: neither region serves until leewardctl dr survivor"
+       : s.role == GroupRole::kFenced ? "a newer epoch than " + std::to_string(s.epoch.value()) + " exists; stale reads only" : ""},
       isolated(s),
       storage(s),
       integrity(s),

@@ -77,6 +77,7 @@ constexpr Route kRoutes[] = {
     {"/v3/dr/plan", "/leeward.v1.Operations/DrPlan"},
     {"/v3/dr/promote", "/leeward.v1.Operations/DrPromote"},
     {"/v3/dr/drill", "/leeward.v1.Operations/DrDrill"},
+    {"/v3/dr/survivor", "/leeward.v1.Operations/DrSurvivor"},
     {"/v3/dr/status", "/leeward.v1.Operations/DrStatus", true},
     {"/v3/dr/rejoin", "/leeward.v1.Operations/DrRejoin"},
     {"/v3/dr/switchover", "/leeward.v1.Operations/DrSwitchover"},

@@ -98,6 +98,7 @@ void member_change(CallPtr, Bytes);
 void member_sync(CallPtr, Bytes);
 void dr_plan(CallPtr, Bytes);
 void dr_promote(CallPtr, Bytes);
+void dr_survivor(CallPtr, Bytes);
 void dr_status(CallPtr, Bytes);
 void dr_rejoin(CallPtr, Bytes);
 void dr_switchover(CallPtr, Bytes);

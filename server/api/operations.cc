@@ -1,6 +1,7 @@
 // Operations: what leewardctl and the console show, from this node's view of
 // all members. JSON names are the fields' own (proto/leeward.proto).
 #include <algorithm>
+#include <charconv>
 #include <map>
 
 #include "api/handlers.h"
@@ -108,13 +109,32 @@ std::string rfc3339(WallTime time) {
   return std::string(text, size) + "." + fraction + "Z";
 }
 
+// The flags that carry just this plan out; empty where no flag does.
+std::string next_command(const PromotionPlan& plan) {
+  std::string force;
+  for (const auto& refusal : plan.refusals) {
+    if (!refusal.forceable) return {};
+    force += (force.empty() ? " --force " : ",") + refusal.rule;
+  }
+  const bool loses = !plan.sealed || !plan.allowed();
+  std::string members;
+  if (plan.survivors)
+    for (const NodeId id : plan.members) members += (members.empty() ? " --members " : ",") + std::to_string(id.value());
+  return "leewardctl dr promote --digest " + plan.digest + (loses ? " --accept-data-loss" : "") + members + force;
+}
+
 void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
   out.set_allowed(plan.allowed());
   for (const auto& refusal : plan.refusals) {
     auto* to = out.add_refusals();
     to->set_rule(refusal.rule);
     to->set_detail(refusal.detail);
+    to->set_forceable(refusal.forceable);
   }
+  out.set_epoch_drawn(plan.drawn);
+  out.set_survivors(plan.survivors);
+  out.set_newest_known_epoch(plan.known.value());
+  out.set_next_command(next_command(plan));
   out.set_digest(plan.digest);
   out.set_region(plan.region);
   out.set_position_index(plan.position.index.value());
@@ -166,6 +186,18 @@ const MemberStatus* find(const NodeStatus& status, std::uint64_t id) {
 void no_such_member(const CallPtr& call, std::uint64_t id) {
   call->finish({GrpcCode::kNotFound, "leeward: no member has the id " + std::to_string(id) +
                                          "; leewardctl cluster status lists all of them", {}});
+}
+
+std::string asked_by(const CallPtr& call) {
+  const auto& peer = call->rpc().peer();
+  return !peer.common_name.empty() ? peer.common_name : peer.unix_socket ? "the node's unix socket" : peer.address;
+}
+
+template <class List>
+std::vector<NodeId> node_ids(const List& numbers) {
+  std::vector<NodeId> ids;
+  for (const auto id : numbers) ids.push_back(NodeId(id));
+  return ids;
 }
 
 // Null where there are no regions; the call is ended then.
@@ -324,10 +356,37 @@ void dr_plan(CallPtr call, Bytes bytes) {
   if (!parse(call, bytes, request)) return;
   Recovery* recovery = recovery_of(call);
   if (recovery == nullptr) return;
-  recovery->plan(call->loop(), [call](Result<PromotionPlan> plan) {
+  auto answer = [call](Result<PromotionPlan> plan) {
     if (!plan.ok()) return call->fail(plan.error());
     pb::DrPlanResponse response;
     fill(response, *plan, call->core().clock.wall());
+    call->reply_message(response);
+  };
+  if (request.members().empty()) return recovery->plan(call->loop(), std::move(answer));
+  recovery->plan_survivors(node_ids(request.members()), call->loop(), std::move(answer));
+}
+
+void dr_survivor(CallPtr call, Bytes bytes) {
+  pb::DrSurvivorRequest request;
+  if (!parse(call, bytes, request) || !by_operator(call)) return;
+  std::uint64_t promotion = 0;
+  const auto& text = request.promotion_id();
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), promotion, 16);
+  if (error != std::errc() || end != text.data() + text.size() || promotion == 0)
+    return call->finish(invalid("leeward: promotion_id is not a hexadecimal number; leewardctl dr status shows both"));
+  Recovery* recovery = recovery_of(call);
+  if (recovery == nullptr) return;
+  const std::string by = asked_by(call);
+  call->core().log.warn("a survivor of a contested epoch was named", {{"promotion", text}, {"by", by}});
+  recovery->survivor(promotion, by, call->loop(), [call](Result<SurvivorRecord> done) {
+    if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
+    if (!done.ok()) return call->fail(done.error());
+    pb::DrSurvivorResponse response;
+    response.set_contested_epoch(done->contested.value());
+    response.set_epoch(done->epoch.value());
+    response.set_state(done->goes_on ? "serving" : "fenced");
+    response.set_next_command(done->goes_on ? "leewardctl dr survivor with the same promotion id at the other region"
+                                            : "leewardctl dr rejoin, when the other region serves");
     call->reply_message(response);
   });
 }
@@ -338,10 +397,12 @@ void dr_promote(CallPtr call, Bytes bytes) {
   if (request.digest().empty()) return call->finish(invalid("leeward: digest is empty; leewardctl dr plan shows it"));
   Recovery* recovery = recovery_of(call);
   if (recovery == nullptr) return;
-  const auto& peer = call->rpc().peer();
-  const std::string by = !peer.common_name.empty() ? peer.common_name : peer.unix_socket ? "the node's unix socket" : peer.address;
+  const std::string by = asked_by(call);
   call->core().log.warn("promotion asked for", {{"digest", request.digest()}, {"by", by}});
-  recovery->promote({request.digest(), request.accept_data_loss(), by, request.reason()}, call->loop(),
+  PromotionRequest wanted{request.digest(), request.accept_data_loss(), by, request.reason()};
+  wanted.force.assign(request.force().begin(), request.force().end());
+  wanted.members = node_ids(request.members());
+  recovery->promote(std::move(wanted), call->loop(),
                          [call](Result<PromotionRecord> done) {
     // Whether it will happen is not known: etcd's texts for that are about writes.
     if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
@@ -355,6 +416,7 @@ void dr_promote(CallPtr call, Bytes bytes) {
     response.set_fork_revision(done->fork_revision.value());
     response.set_first_revision(done->first_revision.value());
     response.set_repeated(done->repeated);
+    for (const auto& note : done->notes) response.add_notes(note);
     for (const auto& step : done->steps) {
       auto* to = response.add_steps();
       to->set_step(step.name);
@@ -388,6 +450,12 @@ void dr_status(CallPtr call, Bytes bytes) {
   if (status.primary_silence) response.set_silence_ms(to_ms(*status.primary_silence));
   response.set_newest_epoch(status.newest_epoch.value());
   response.set_serving_region(status.serving_region);
+  if (status.contested > Epoch()) {
+    response.mutable_contested()->set_epoch(status.contested.value());
+    response.mutable_contested()->set_other_promotion_id(hexadecimal(status.contested_by));
+    for (const auto& epoch : told->history)
+      if (epoch.epoch == status.contested) response.mutable_contested()->set_promotion_id(hexadecimal(epoch.promotion));
+  }
   std::map<std::string, pb::DrStatusResponse::Group*> groups;
   for (const auto& member : status.members) {
     auto*& group = groups[member.region];

@@ -22,7 +22,7 @@ namespace leeward::api {
   X(Lock) X(Unlock) X(Campaign) X(Proclaim) X(Leader) X(Observe) X(Resign)                                           \
   X(HealthCheck) X(HealthWatch) X(ServerReflection)                                                                  \
   X(ClusterStatus) X(Topology) X(ReplicaStatus) X(StandbyStatus) X(StorageInfo) X(MemberAdmit) X(DrPlan) X(MemberChange) \
-  X(ReplicaPause) X(ReplicaResume) X(ReplicaIsolate) X(ReplicaRejoin) X(DrPromote) X(DrStatus) X(MemberSync) \
+  X(ReplicaPause) X(ReplicaResume) X(ReplicaIsolate) X(ReplicaRejoin) X(DrPromote) X(DrSurvivor) X(DrStatus) X(MemberSync) \
   X(DrRejoin) X(DrDrill) X(DrSwitchover) X(DrAbort) X(DrArm) X(DrDisarm)                                                                    \
   X(Other)
 

@@ -73,6 +73,7 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/DrPlan", Method::kDrPlan, operations::dr_plan},
     {"/leeward.v1.Operations/DrPromote", Method::kDrPromote, operations::dr_promote},
     {"/leeward.v1.Operations/DrDrill", Method::kDrDrill, operations::dr_drill, nullptr, true},
+    {"/leeward.v1.Operations/DrSurvivor", Method::kDrSurvivor, operations::dr_survivor},
     {"/leeward.v1.Operations/DrStatus", Method::kDrStatus, operations::dr_status, nullptr, true},
     {"/leeward.v1.Operations/DrRejoin", Method::kDrRejoin, operations::dr_rejoin},
     {"/leeward.v1.Operations/DrSwitchover", Method::kDrSwitchover, operations::dr_switchover},

@@ -72,6 +72,20 @@ Result<Leap> decode_leap(std::string_view in) {
   return leap;
 }
 
+std::string regroup_payload(const RegroupPayload& parts) {
+  std::string out;
+  for (const auto part : {parts.membership, parts.group, parts.members}) codec::put_bytes(out, part);
+  return out;
+}
+
+Result<RegroupPayload> decode_regroup(std::string_view in) {
+  RegroupPayload parts;
+  for (auto* part : {&parts.membership, &parts.group, &parts.members})
+    if (!codec::get_bytes(in, *part)) return Error{Code::kCorrupt, "a Regroup entry is cut short"};
+  if (!in.empty()) return Error{Code::kCorrupt, "a Regroup entry is malformed"};
+  return parts;
+}
+
 std::size_t encoded_size(const Entry& e) {
   using codec::varint_size;
   return 1 + 32 + varint_size(e.term.value()) + varint_size(e.index.value()) + varint_size(e.epoch.value()) +

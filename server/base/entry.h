@@ -51,6 +51,8 @@ enum class EntryKind : std::uint8_t {
   kReclaimed = 74,
   kResigned = 75,
   kOtherMembers = 76,  // the members of another group, as that group says, see node/membership.h
+  kRegroup = 77,       // survivors of a lost majority are a group of their own from here on, see node/regroup.h
+  kSurvivor = 78,      // which of two promotions that took one epoch goes on
 };
 
 // The history goes on from another position than before it: further on behind a
@@ -93,6 +95,15 @@ struct Leap {
 Result<Leap> decode_leap(std::string_view payload);
 
 Hash sha256(std::string_view data);
+
+// Payload of a kRegroup: the raft::Membership from it on, which other group it
+// is (region::Regrouped), and which lives of its members count
+// (node::RegroupMembers). Views into the payload. Errors: kCorrupt.
+struct RegroupPayload {
+  std::string_view membership, group, members;
+};
+std::string regroup_payload(const RegroupPayload& parts);
+Result<RegroupPayload> decode_regroup(std::string_view payload);
 
 // The entry as it stands in log records, peer frames and stream frames (format
 // in wal/FORMAT.md, "Entry"). encode appends to `out`; decode takes one entry

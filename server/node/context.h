@@ -9,6 +9,7 @@
 #include "node/frames.h"
 #include "node/group_state.h"
 #include "node/options.h"
+#include "node/regroup.h"
 #include "node/replies.h"
 #include "node/state_handle.h"
 #include "ports/status.h"
@@ -33,18 +34,21 @@ struct Context {
   Seen seen;                           // what every frame tells
   bool heard = false, serves = false;  // likewise
   bool removed = false;                // from its group: the core, if there is one, stands still for good
+  bool frozen = false;                 // likewise, until the survivors of the group are one
+  std::optional<Regroup> joins;        // the group of survivors that this member is of, until its log says so
 
   Function<void()> wake;               // asks for a turn of the core loop
 
   Instant now() const { return ports.clock.now(); }
   Index applied() const { return state->applied().point.index; }
-  NodeId leader() const { return core && !removed ? core->leader() : NodeId(); }
-  bool is_leader() const { return core && !removed && core->role() == raft::Role::kLeader; }
+  GroupId group_id() const { return joins ? joins->become.group : group.control.group; }
+  NodeId leader() const { return core && !removed && !frozen ? core->leader() : NodeId(); }
+  bool is_leader() const { return core && !removed && !frozen && core->role() == raft::Role::kLeader; }
   Duration patience() const { return options.limits.request_timeout + 2 * options.raft.election_timeout; }
 
   // False when the frame was dropped at once: then it surely never arrives.
   bool send(NodeId to, Lane lane, FrameType type, std::string body, Bytes tail = {}) {
-    FrameHeader header{type, group.lineage, group.control.group, incarnation, seen, heard, serves};
+    FrameHeader header{type, group.lineage, group_id(), incarnation, seen, heard, serves};
     std::vector<Bytes> parts;
     parts.emplace_back(encode_header(header) + body);
     if (!tail.empty()) parts.push_back(std::move(tail));

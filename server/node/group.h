@@ -10,6 +10,7 @@
 #include "base/function.h"
 #include "base/log_view.h"
 #include "base/result.h"
+#include "node/regroup.h"
 #include "node/write_gate.h"
 #include "ports/clock.h"
 #include "ports/executor.h"
@@ -96,6 +97,9 @@ class Group {
   // linearizable read that is confirmed from there on may be answered, for
   // another region may serve already.
   virtual bool sealed() const { return false; }
+  // An epoch that another history holds by another promotion; 0: none is known.
+  // Nothing is served then.
+  virtual Epoch contested() const { return {}; }
   // The newest epoch that this member applied or was told of; if it was told,
   // the region that serves it as far as that is heard, else "".
   virtual Epoch newest_epoch() const { return epoch(); }
@@ -131,6 +135,15 @@ class Group {
   virtual void stamp_returned(Term, Instant /*sent*/, region::ArmingId) {}
   // Leader: whether what it has confirmed may be told now.
   virtual bool may_acknowledge() const { return true; }
+
+  // Survivors of a lost majority (regroup.h). stage(): when `done` has a value,
+  // this member is durably of the new group and of no other. Errors: kRefused
+  // (its log is not where the plan has it), kUnavailable (busy; say it again).
+  // activate(): at the one that is to begin it, when all have staged; durable
+  // when `done` has a value. Both may be repeated.
+  virtual RegroupStand regroup_stand() { return {}; }
+  virtual void stage(Regroup, Function<void(Result<void>)> done) { done(Error{Code::kUnavailable, "not here"}); }
+  virtual void activate(const std::string& /*plan*/, Function<void(Result<void>)> done) { done(Error{Code::kUnavailable, "not here"}); }
 
   // Leader: appends in this group's log. Errors as raft::Core::propose.
   virtual Result<Index> propose(std::span<const raft::Proposal> proposals) = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/codec.h"
+#include "node/regroup.h"
 
 namespace leeward::node {
 namespace {
@@ -123,6 +124,24 @@ Result<void> change_members(const Entry& entry, GroupState& state) {
     remove_node(state, id, entry.index);
     state.listed = entry.index;
   }
+  return {};
+}
+
+// Who is not of it is no member any more, with what it holds: its vote least of all.
+Result<void> regroup_members(const Entry& entry, GroupState& state) {
+  auto membership = raft::membership_in(entry);
+  if (!membership) return membership.error();
+  auto lives = node::regroup_members(entry.payload.view());
+  if (!lives.ok()) return lives.error();
+  const auto before = all_of(state.membership);
+  state.membership = std::move(*membership);
+  for (const auto& [id, incarnation] : *lives) {
+    state.admitted[id] = incarnation;
+    state.removed.erase(id);
+  }
+  for (const auto id : before)
+    if (!state.membership.contains(id)) remove_node(state, id, entry.index);
+  state.listed = entry.index;
   return {};
 }
 
@@ -279,6 +298,9 @@ Result<bool> apply_to_group(const Entry& entry, GroupState& state) {
       return true;
     case EntryKind::kOtherMembers:
       LEEWARD_TRY(take_list(entry, state));
+      return true;
+    case EntryKind::kRegroup:
+      LEEWARD_TRY(regroup_members(entry, state));
       return true;
     case EntryKind::kAdmit: {
       auto admission = decode_admission(entry.payload.view());

@@ -29,7 +29,7 @@ void Member::begin() {
   } else {
     refresh_peers();
     if (context_.group.started()) {
-      start_core(context_.group.membership, false);
+      join_group();
     } else if (auto membership = started_with(superblock_data_.extra)) {
       start_core(std::move(*membership), false);
     }
@@ -59,12 +59,12 @@ void Member::start_core(raft::Membership membership, bool first) {
   if (context_.log->last().term > hard_state.term) hard_state = {context_.log->last().term, {}, hard_state.commit};
   const auto applied = context_.applied();
   hard_state.commit = std::max(hard_state.commit, applied);
-  options.vote_wait = superblock_data_.starts > 1 && !context_.options.rehearsal;
+  options.vote_wait = (superblock_data_.starts > 1 || context_.joins) && !context_.options.rehearsal;
   context_.core = std::make_unique<raft::Core>(
       options, *context_.log, raft::InitialState{hard_state, std::move(membership), applied}, context_.now());
   update_may_vote();
   guard_leapt();
-  context_.core->set_may_lead(!stands_aside());
+  context_.core->set_may_lead(may_lead());
   waiting_for_.clear();
   publish_cluster_id();
   context_.ports.log.info("takes part in its group", {{"term", hard_state.term}, {"applied", applied}});
@@ -97,7 +97,7 @@ void Member::turn() {
   auto inbox = inbox_.take();
   for (auto& task : inbox.tasks) task();
   if (!inbox.writes.empty()) proposals_->arrive(std::move(inbox.writes), write_refusal());
-  if (context_.core && !installing_ && !context_.removed) {
+  if (context_.core && !installing_ && !context_.removed && !context_.frozen) {
     const auto now = context_.now();
     if (context_.core->next_tick() <= now) context_.core->tick(now);
     judge_serving();
@@ -114,13 +114,14 @@ void Member::turn() {
     if (!installing_ && context_.core->has_ready()) wake();
     arm_tick();
   }
+  drive_staging();
   waiting_bytes_.store(proposals_->waiting_bytes(), std::memory_order_relaxed);
   if (stopping_ && !finishing_) continue_stop();
   context_.replies.flush();
 }
 
 void Member::arm_tick() {
-  if (installing_) return;
+  if (installing_ || context_.frozen) return;
   const auto now = context_.now();
   const auto next = std::min(context_.core->next_tick(), proposals_->held_until());
   if (tick_timer_ != 0 && tick_at_ <= next && tick_at_ > now) return;  // early is harmless
@@ -147,6 +148,13 @@ void Member::housekeep() {
   drive_changes();
   tell_removed();
   refresh_peers();
+  if (context_.frozen) {
+    note_epoch();
+    send_reports();
+    publish_status();
+    return wake();
+  }
+  if (context_.core) context_.core->set_may_lead(may_lead());
   heed_strangers();
   note_epoch();
   if (failed_) return;
@@ -331,7 +339,7 @@ void Member::stop(Function<void()> done) {
 // Until nothing is under way that someone waits for, or its time is over.
 void Member::continue_stop() {
   // A swap under way writes the superblock: another one may not overtake it.
-  if ((installing_ && install_submitted_) || (leaping_ && leaping_->submitted)) return;
+  if ((installing_ && install_submitted_) || (leaping_ && leaping_->submitted) || staging_ || activating_) return;
   const bool late = context_.now() >= stop_deadline_;
   const bool leads = context_.is_leader() && membership().voters.size() > 1;
   if (!late && (leads || !proposals_->idle() || !wal_->idle() || installing_)) return;

@@ -80,11 +80,12 @@ class Member final : public Service, public Group {
   void unobserve(GroupObserver* observer) override;
   NodeId self() const override { return context_.options.self; }
   Lineage lineage() const override { return context_.group.lineage; }
-  GroupId group() const override { return context_.group.control.group; }
+  GroupId group() const override { return context_.group_id(); }
   Epoch epoch() const override { return context_.state->applied().epoch; }
   GroupRole role() const override;
   GroupRole role_at_end() override;
   bool sealed() const override { return region_log_->applied().history().seal.has_value(); }
+  Epoch contested() const override;
   Epoch newest_epoch() const override { return std::max(context_.seen.epoch, told_.epoch); }
   std::string serving_region() const override;
   std::optional<region::Armed> stamp_wanted() override;
@@ -113,6 +114,9 @@ class Member final : public Service, public Group {
   void fork(ForkOptions options, Function<void(Result<Forked>)> done) override;
   void drop_fork(Function<void(Result<void>)> done) override;
   void drilled(Duration rto) override;
+  RegroupStand regroup_stand() override;
+  void stage(Regroup regroup, Function<void(Result<void>)> done) override;
+  void activate(const std::string& plan, Function<void(Result<void>)> done) override;
   void extend_status(StatusExtension* extension) override { extension_ = extension; }
   void gate_writes(WriteGate* gate) override { proposals_->set_gate(gate); }
 
@@ -263,6 +267,15 @@ class Member final : public Service, public Group {
   void call_added();
   void hear_list(NodeId from, const Frame& frame);
 
+  // member_regroup.cc: survivors of a lost majority
+  void drive_staging();
+  void end_staging(Result<void> result);
+  void wake_later();
+  void join_group();
+  bool begun() const;
+  void heed_regroup();
+  bool may_lead() const;
+
   // member_status.cc
   void send_reports();
   void publish_status();
@@ -326,6 +339,15 @@ class Member final : public Service, public Group {
 
   bool forking_ = false;
   DrillRecord drill_;  // the newest known; written to the superblock as it is learnt
+  struct Staging {
+    Regroup regroup;
+    Function<void(Result<void>)> done;
+    Instant gives_up{};
+    bool writing = false;
+  };
+  std::optional<Staging> staging_;
+  bool activating_ = false;
+
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
   std::atomic<bool> stopping_{false}, stopped_{false};
   std::atomic<std::size_t> waiting_bytes_{0};

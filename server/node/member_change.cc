@@ -233,7 +233,10 @@ void Member::hear_removed(NodeId from, const Frame& frame) {
   const auto notice = decode_removed_notice(frame.body);
   if (!notice.ok() || !context_.core || context_.removed) return;
   if (!frame.header.lineage.known() || (own_lineage().known() && frame.header.lineage != own_lineage())) return;
-  if (group() && frame.header.group != group()) return;
+  // Survivors of a lost majority are another group: their word counts when an
+  // epoch of theirs has begun, so never by halves.
+  const bool survivors = bootstrap_->in_own_list(from) && region_log_->applied().superseded_by(frame.header.seen.epoch, frame.header.seen.promotion);
+  if (group() && frame.header.group != group() && !survivors) return;
   if (notice->incarnation && notice->incarnation != context_.incarnation) return;
   context_.ports.log.error("this member was removed from its group and serves no more: empty its directories and let it be "
                            "added again (leewardctl member add), or stop it", {{"told_by", from}, {"index", notice->index}});

@@ -41,6 +41,14 @@ bool Member::knows(NodeId node) const {
   return std::any_of(nodes.begin(), nodes.end(), [node](const Node& n) { return n.id == node; });
 }
 
+Epoch Member::contested() const {
+  const auto& regions = region_log_->applied();
+  if (regions.control().contested) return regions.control().contested->epoch;
+  const auto& decided = regions.control().decided;
+  const bool over = std::any_of(decided.begin(), decided.end(), [this](const auto& s) { return s.epoch == told_.epoch; });
+  return !over && regions.contested_by(told_.epoch, told_.promotion) ? told_.epoch : Epoch();
+}
+
 bool Member::superseded() const { return region_log_->applied().superseded_by(told_.epoch, told_.promotion); }
 
 // A region that is told of the other side of a contested epoch names its own.
@@ -75,6 +83,9 @@ std::string Member::serving_region() const {
 // Why a group that is not primary takes no write and confirms no read.
 Error Member::role_refusal() const {
   if (role() != GroupRole::kFenced) return {Code::kUnavailable, text::kStandby};
+  if (const auto epoch = contested(); epoch > Epoch())
+    return {Code::kUnavailable, "leeward: epoch " + std::to_string(epoch.value()) +
+                                    " is contested, two regions began it: neither serves until leewardctl dr survivor"};
   const auto region = serving_region();
   return {Code::kUnavailable, "leeward: this region is fenced: epoch " + std::to_string(context_.seen.epoch.value()) +
                                   " is served by " + (region.empty() ? "another region" : "region " + region) +
@@ -84,6 +95,8 @@ Error Member::role_refusal() const {
 // Its leader has the log say so: then every member knows, whatever it was told.
 void Member::propose_fenced() {
   if (role() != GroupRole::kFenced || role_at_end() != GroupRole::kPrimary) return;
+  // By a forced change at the log's end it is primary again, of a newer epoch still.
+  if (const auto* log = regions_of_log(); log && !log->superseded_by(told_.epoch, told_.promotion)) return;
   raft::Proposal fenced;
   fenced.kind = EntryKind::kFenced;
   fenced.payload = Bytes(region::encode(region::Fenced{told_.epoch, told_.promotion, serving_region()}));

@@ -76,7 +76,7 @@ Result<void> Member::may_fork() const {
   if (!context_.core || !context_.group.started() || !admitted()) return refused("state", "this member holds no state of its group yet");
   if (role() != GroupRole::kStandby && role() != GroupRole::kObserver)
     return refused("role", "this member's group is " + std::string(name(role())) + ": a drill rehearses the promotion of one that follows");
-  if (installing_ || adopting_ || snapshots_->receiving() || !adoption_->progress().empty())
+  if (installing_ || leaping_ || snapshots_->receiving() || !adoption_->progress().empty())
     return refused("adopting", "this member is taking over a state; drill when that is done");
   if (disk_full()) return refused("disk", "this member's disk is full");
   if (newest_epoch() > epoch())

@@ -25,7 +25,7 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
   if (!heed_epoch(from, header)) return;
   if (lane == Lane::kControl) return on_control(from, *frame);
   // The other lanes are the group's own.
-  if (!context_.core || installing_) return;
+  if (!context_.core || installing_ || context_.frozen) return;
   if (header.group && group() && header.group != group()) {
     if (lane == Lane::kBulk) on_foreign_bulk(from, *frame);
     return;

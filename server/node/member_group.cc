@@ -31,7 +31,8 @@ GroupRole Member::role_at_end() {
 Term Member::term() const { return context_.core ? context_.core->term() : context_.log->hard_state().term; }
 
 const raft::Membership& Member::membership() const {
-  return context_.core ? context_.core->membership() : no_membership_;
+  if (context_.core) return context_.core->membership();
+  return context_.frozen ? context_.group.membership : no_membership_;
 }
 
 // Who there is, the log says; where this node reaches those of the first start,
@@ -53,7 +54,7 @@ std::vector<Node> Member::topology() const {
 LogPoint Member::last() const { return context_.core ? context_.core->last() : context_.log->last(); }
 
 Result<Index> Member::propose(std::span<const raft::Proposal> proposals) {
-  if (!context_.core || installing_ || (leaping_ && leaping_->manifest)) return Error{Code::kUnavailable, text::kNoLeader};
+  if (!context_.core || installing_ || (leaping_ && leaping_->manifest) || context_.frozen) return Error{Code::kUnavailable, text::kNoLeader};
   LEEWARD_TRY(region_log_->judge(proposals));
   auto index = context_.core->propose(context_.now(), proposals);
   wake();

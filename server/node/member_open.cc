@@ -95,6 +95,9 @@ Result<void> Member::open_storage() {
   auto seen = seen_in(superblock_data_.extra);
   if (!seen.ok()) return seen.error();
   told_ = noted_ = *seen;
+  auto joins = regroup_in(superblock_data_.extra);
+  if (!joins.ok()) return joins.error();
+  if (*joins && (*joins)->become.group != context_.group.control.group) context_.joins = std::move(*joins);
   publish_seen();
   committed_ = context_.state->applied().point;
   swept_ = context_.state->applied().compacted;

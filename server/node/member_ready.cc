@@ -160,6 +160,7 @@ void Member::apply_control(std::span<const Entry> entries) {
                                                              {"epoch", region_log_->applied().group_epoch()}});
   context_.state->set_group_state(encode(context_.group));
   update_may_vote();
+  heed_regroup();
   if (before || !context_.group.started()) return;
   const auto& group = context_.group;
   context_.ports.log.info("the group has begun", {{"lineage", group.lineage.hex()}, {"group", group.control.group}});

@@ -122,7 +122,7 @@ void Member::take_standing(Standing standing, StandingDone done) {
     constexpr const char* kNow[] = {"takes part in full again", "was paused by an operator", "was isolated by an operator"};
     context_.ports.log.warn(kNow[static_cast<int>(standing.kind)], {{"reason", standing.reason}});
     standing_ = std::move(standing);
-    if (context_.core) context_.core->set_may_lead(!stands_aside());
+    if (context_.core) context_.core->set_may_lead(may_lead());
     // At once: who leads next is not to hand it back.
     reported_.reset();
     send_reports();

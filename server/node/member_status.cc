@@ -49,7 +49,7 @@ Lineage Member::own_lineage() const {
 
 MemberState Member::member_state() const {
   if (context_.removed) return MemberState::kRemoved;
-  if (!context_.core) return running_ ? MemberState::kWaiting : MemberState::kStarting;
+  if (!context_.core || context_.frozen) return running_ ? MemberState::kWaiting : MemberState::kStarting;
   if (standing_.is_isolated()) return MemberState::kIsolated;
   if (installing_ || leaping_ || snapshots_->receiving()) return MemberState::kSnapshot;
   switch (context_.core->role()) {
@@ -104,13 +104,16 @@ void Member::publish_status() {
   auto& s = *status;
   s.lineage = own_lineage();
   s.cluster_name = context_.options.cluster_name;
-  s.group = context_.group.control.group;
+  s.group = group();
   s.applied = context_.state->applied();
   s.epoch = s.applied.epoch;
   s.self = self();
   s.incarnation = context_.incarnation;
   s.admitted = admitted();
   s.role = role();
+  s.contested = contested();
+  if (const auto& c = region_log_->applied().control().contested) s.contested_by = c->promotion;
+  else if (s.contested > Epoch()) s.contested_by = told_.promotion;
   s.newest_epoch = newest_epoch();
   s.serving_region = serving_region();
   s.state = member_state();

@@ -152,7 +152,7 @@ Index Member::within_budget(std::uint64_t excess, Index upto) const {
 // log here does not hold its last entry: what may have been acknowledged is
 // never dropped for a copy of it.
 void Member::install(Snapshots::Received received) {
-  if (!context_.core->wants_snapshot(received.manifest.state.point)) return drop_received(received);
+  if (context_.frozen || !context_.core->wants_snapshot(received.manifest.state.point)) return drop_received(received);
   installing_ = std::move(received);
   install_submitted_ = false;
   wake();
@@ -226,6 +226,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   context_.group = std::move(*group);
   if (auto loaded = region_log_->load(); !loaded.ok()) return fail(loaded.error());
   publish_seen();
+  heed_regroup();
   snapshots_->forget_superseded();
   publish_cluster_id();
   proposals_->state_exchanged();

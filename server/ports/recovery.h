@@ -27,10 +27,13 @@ struct KnownLoss {
 struct PromotionPlan {
   struct Refusal {
     std::string rule, detail;  // rule: of the closed set in standby/README.md, "Plan"
+    bool forceable = false;    // an operator may name it, and it refuses no more
   };
   GroupId group;
   std::string region;
-  Epoch from, to;
+  Epoch from, to;              // by force or unguarded `to` is the least of the epochs that are drawn from
+  bool drawn = false;
+  Epoch known;                 // the newest that anybody asked knows of; all from `from` + 1 to here are lost by force
   Position position;           // all committed in the group: it is kept
   KnownLoss loss;              // up to the commit in the newest answer that anybody here has of the primary
   // Since the ping of that answer was sent: what was committed after it is
@@ -39,6 +42,7 @@ struct PromotionPlan {
   std::vector<NamedCheck> checks;  // of eligibility: they inform
   std::vector<Refusal> refusals;   // none: the promotion is allowed
   std::vector<NodeId> members, silent;  // voters of the group that answered, and the others
+  bool survivors = false;          // `members` are to be a group without the others, who may vote no more
   bool sealed = false;             // the primary has sealed its history for this group, which has all of it: nothing is lost
   std::string digest;              // 32 hexadecimal digits over all that a promotion relies on
   bool allowed() const { return refusals.empty(); }
@@ -48,6 +52,8 @@ struct PromotionRequest {
   std::string digest;             // of the plan that was accepted
   bool accept_data_loss = false;  // demanded by every unplanned promotion
   std::string by, reason;         // who, and why; kept in the history
+  std::vector<std::string> force = {};  // rules that may refuse it all the same
+  std::vector<NodeId> members = {};     // what is left of a group without a majority; empty: it has one
 };
 
 struct PromotionRecord {
@@ -59,6 +65,7 @@ struct PromotionRecord {
   Revision fork_revision, first_revision;
   bool repeated = false;  // it was done already
   std::string region = {};
+  std::vector<std::string> notes = {};  // for the operator
   struct Step {
     std::string name;
     Duration took{};
@@ -86,11 +93,27 @@ struct RecoveryStatus {
   Duration lease{};
 };
 
+struct SurvivorRecord {
+  Epoch contested, epoch;  // epoch: that this group then serves, or that it is in
+  bool goes_on = false;    // it was this group's promotion
+};
+
 class Recovery {
  public:
   virtual ~Recovery() = default;
   // Errors: kUnavailable (no leader here, and who leads; no quorum).
   virtual void plan(Executor& reply, Function<void(Result<PromotionPlan>)> done) = 0;
+  // Of these members alone, the others being lost for good. Errors: kUnavailable
+  // (not one of them), kInvalid.
+  virtual void plan_survivors(std::vector<NodeId> /*members*/, Executor& reply, Function<void(Result<PromotionPlan>)> done) {
+    reply.post([done = std::move(done)]() mutable { done(Error{Code::kUnavailable, "leeward: not at this node"}); });
+  }
+  // Of two promotions that took one epoch, this group's or another's, `promotion`
+  // goes on: this group by an epoch of its own, or as fenced. Errors: kRefused
+  // (not contested, or by no such promotion), kUnavailable, kUnknown.
+  virtual void survivor(std::uint64_t /*promotion*/, std::string /*by*/, Executor& reply, Function<void(Result<SurvivorRecord>)> done) {
+    reply.post([done = std::move(done)]() mutable { done(Error{Code::kUnavailable, "leeward: not at this node"}); });
+  }
   // Errors: kRefused with the rules that do, or because what the digest stands
   // for has changed; kUnavailable: certainly not begun; kUnknown: ask again.
   virtual void promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) = 0;

@@ -123,6 +123,8 @@ struct NodeStatus {
   Incarnation incarnation;
   bool admitted = false;
   GroupRole role = GroupRole::kUnknown;
+  Epoch contested;             // another history holds it by another promotion: neither serves; 0: none
+  std::uint64_t contested_by = 0;  // that promotion
   Epoch newest_epoch;          // that this member knows of, its own group's or not
   std::string serving_region;  // of a newer epoch than the own group's, as far as it is heard; else empty
   MemberState state = MemberState::kStarting;
@@ -168,6 +170,7 @@ struct NodeStatus {
 
 // As `state` of `dr status` and of the health page.
 inline const char* dr_state(const NodeStatus& s) {
+  if (s.contested > Epoch()) return "contested";
   if (s.role == GroupRole::kFenced) return "fenced";
   if (!s.leader) return "no_quorum";
   if (s.start_wait) return "start_wait";

@@ -41,8 +41,8 @@ void Core::Impl::load_memberships(Index applied) {
     auto entries = log_.read(from, last + 1, kScanBytes);
     LEEWARD_CHECK(entries.ok(), "the log cannot be read at start");
     for (const Entry& entry : *entries) {
-      if (entry.kind != EntryKind::kMembership) continue;
-      auto membership = decode_membership(entry.payload.view());
+      if (!brings_membership(entry.kind)) continue;
+      auto membership = membership_in(entry);
       LEEWARD_CHECK(membership.ok(), "a stored membership cannot be read");
       members_.append(entry.index, std::move(*membership));
     }

@@ -69,7 +69,7 @@ bool Core::Impl::accept_entries(Message& m) {
                    " does not chain on the log; verify the storage of both");
       return false;
     }
-    if (entry.kind == EntryKind::kMembership && !decode_membership(entry.payload.view())) return false;
+    if (brings_membership(entry.kind) && !membership_in(entry)) return false;
     if (!conflict) ++present;
     before = entry.position;
     term = entry.term;
@@ -86,8 +86,8 @@ bool Core::Impl::accept_entries(Message& m) {
 }
 
 void Core::Impl::append_from_leader(Entry entry) {
-  if (entry.kind == EntryKind::kMembership) {
-    members_.append(entry.index, *decode_membership(entry.payload.view()));
+  if (brings_membership(entry.kind)) {
+    members_.append(entry.index, *membership_in(entry));
   }
   log_.append(std::move(entry));
 }

@@ -74,6 +74,13 @@ std::string encode(const Membership& membership, std::string_view note) {
   return out;
 }
 
+Result<Membership> membership_in(const Entry& entry) {
+  if (entry.kind != EntryKind::kRegroup) return decode_membership(entry.payload.view());
+  const auto parts = decode_regroup(entry.payload.view());
+  if (!parts.ok()) return parts.error();
+  return decode_membership(parts->membership);
+}
+
 Result<Membership> decode_membership(std::string_view in, std::string_view* note) {
   Membership membership;
   std::uint8_t format = 0;

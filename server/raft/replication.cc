@@ -67,6 +67,7 @@ Result<void> Core::Impl::check_proposals(const Leader& leader, std::span<const P
   bool changes = false;
   for (const Proposal& proposal : proposals) {
     bytes += sizeof(Entry) + proposal.payload.size() + proposal.envelope.size();
+    if (proposal.kind == EntryKind::kRegroup) return Error{Code::kInvalid, "a Regroup is nobody's to propose"};
     if (proposal.kind != EntryKind::kMembership) continue;
     if (changes || members_.changed_at() > commit_) {
       return Error{Code::kExists, "a membership change is under way; wait until it is committed"};

@@ -34,6 +34,10 @@ std::string encode(const Membership& membership, std::string_view note = {});
 // Errors: kCorrupt, kNewerFormat. `note` stays valid as long as `bytes`.
 Result<Membership> decode_membership(std::string_view bytes, std::string_view* note = nullptr);
 
+// The membership from this entry on, if it brings one.
+constexpr bool brings_membership(EntryKind kind) { return kind == EntryKind::kMembership || kind == EntryKind::kRegroup; }
+Result<Membership> membership_in(const Entry& entry);
+
 enum class Role : std::uint8_t { kFollower, kPreCandidate, kCandidate, kLeader, kLearner };
 const char* name(Role role);
 

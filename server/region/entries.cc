@@ -201,6 +201,26 @@ void fields(A& a, Follow& v) {
   a.list(v.history, [&](EpochRecord& r) { fields(a, r); });  // `common`: see encode()
 }
 
+template <class A>
+void fields(A& a, Regrouped& v) {
+  a.group(v.group);
+  a.ordinal(v.known);
+  a.text(v.region);
+  a.number(v.announced.writes);
+  a.number(v.announced.entries);
+  a.number(v.announced.bytes);
+  a.flag(v.announced.more);
+  a.signed_number(v.time_ms);
+  a.text(v.by);
+  a.text(v.reason);
+  a.text(v.plan);
+}
+template <class A>
+void fields(A& a, Survivor& v) {
+  a.ordinal(v.epoch);
+  a.id(v.promotion);
+}
+
 template <class T>
 std::string write(T value) {
   std::string out;
@@ -244,6 +264,8 @@ std::string encode(const Cut& v) { return write(v); }
 std::string encode(const Reclaimed& v) { return write(v); }
 std::string encode(const Fenced& v) { return write(v); }
 std::string encode(const Follow& v) { return leap_payload(v.common, write(v)); }
+std::string encode(const Regrouped& v) { return write(v); }
+std::string encode(const Survivor& v) { return write(v); }
 
 Result<Armed> decode_armed(std::string_view in) { return read<Armed>(in, "an Armed entry"); }
 Result<Disarmed> decode_disarmed(std::string_view in) { return read<Disarmed>(in, "a Disarmed entry"); }
@@ -261,5 +283,7 @@ Result<Follow> decode_follow(std::string_view in) {
   if (v.ok()) v->common = leap->position;
   return v;
 }
+Result<Regrouped> decode_regrouped(std::string_view in) { return read<Regrouped>(in, "a Regroup entry"); }
+Result<Survivor> decode_survivor(std::string_view in) { return read<Survivor>(in, "a Survivor entry"); }
 
 }  // namespace leeward::region

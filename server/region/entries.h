@@ -115,6 +115,26 @@ struct Fenced {
   bool operator==(const Fenced&) const = default;
 };
 
+// Survivors of a group that lost its majority are another group from here on;
+// what is to become of it: the forced EpochChange that its leader then commits.
+struct Regrouped {
+  GroupId group;         // that it is now
+  Epoch known;           // the newest epoch that anybody asked knew of
+  std::string region;    // shown
+  Loss announced;
+  std::int64_t time_ms = 0;
+  std::string by, reason;
+  std::string plan;      // digest of the plan that was accepted
+  bool operator==(const Regrouped&) const = default;
+};
+
+// Of two histories that hold that epoch, this promotion's goes on.
+struct Survivor {
+  Epoch epoch;
+  PromotionId promotion = 0;
+  bool operator==(const Survivor&) const = default;
+};
+
 // One EpochChange of the history. What follows from applying it is there too.
 struct EpochRecord {
   Epoch epoch;
@@ -158,6 +178,8 @@ std::string encode(const Cut&);
 std::string encode(const Reclaimed&);
 std::string encode(const Fenced&);
 std::string encode(const Follow&);
+std::string encode(const Regrouped&);
+std::string encode(const Survivor&);
 Result<Armed> decode_armed(std::string_view payload);
 Result<Disarmed> decode_disarmed(std::string_view payload);
 Result<EpochChange> decode_epoch_change(std::string_view payload);
@@ -168,5 +190,7 @@ Result<Cut> decode_cut(std::string_view payload);
 Result<Reclaimed> decode_reclaimed(std::string_view payload);
 Result<Fenced> decode_fenced(std::string_view payload);
 Result<Follow> decode_follow(std::string_view payload);
+Result<Regrouped> decode_regrouped(std::string_view payload);
+Result<Survivor> decode_survivor(std::string_view payload);
 
 }  // namespace leeward::region

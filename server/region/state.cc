@@ -9,7 +9,7 @@ namespace {
 
 Error refused(std::string rule) { return {Code::kInvalid, std::move(rule)}; }
 
-constexpr std::uint8_t kControlFormat = 2;  // 1: without Follow and ledgers
+constexpr std::uint8_t kControlFormat = 2;  // 1: without Follow, ledgers, survivors and what was contested
 
 // Forced epochs keep away from the next one, which a group thought dead may
 // take by an arming of its own, and from each other by chance.
@@ -36,6 +36,10 @@ bool names(const std::vector<T>& list, Id T::*member, Id id) {
 
 }  // namespace
 
+Epoch forced_epoch(Epoch known, std::uint64_t draw) {
+  return known + kForcedLeast + draw % (kForcedMost - kForcedLeast + 1);
+}
+
 Epoch State::live_epoch() const { return history_.epochs.empty() ? Epoch(1) : history_.epochs.back().epoch; }
 Epoch State::group_epoch() const { return std::max(live_epoch(), control_.followed); }
 Epoch State::known_epoch() const {
@@ -49,7 +53,20 @@ PromotionId State::promotion(Epoch epoch) const {
 }
 
 bool State::superseded_by(Epoch epoch, PromotionId by) const {
-  return epoch > group_epoch() || (epoch == live_epoch() && epoch > Epoch(1) && promotion(epoch) != by);
+  return epoch > group_epoch() || contested_by(epoch, by);
+}
+
+bool State::contested_by(Epoch epoch, PromotionId by) const {
+  const auto own = promotion(epoch);
+  if (own == 0 || by == own || by == 0) return false;
+  return std::none_of(control_.decided.begin(), control_.decided.end(),
+                      [&](const Survivor& s) { return s.epoch == epoch && s.promotion == own; });
+}
+
+std::optional<EpochRecord> State::contested_by(const std::vector<EpochRecord>& history) const {
+  for (const auto& record : history)
+    if (contested_by(record.epoch, record.promotion)) return record;
+  return std::nullopt;
 }
 
 std::optional<Armed> State::armed_group() const {
@@ -95,6 +112,7 @@ void State::begin_epoch(const EpochChange& change) {
   control_.reclaimed.clear();
   control_.cut.reset();
   control_.fenced.reset();
+  control_.regrouped.reset();
   if (change.group == control_.group)
     control_.role = GroupRole::kPrimary;
   else if (control_.role == GroupRole::kPrimary || control_.role == GroupRole::kFenced)
@@ -164,8 +182,31 @@ Result<void> State::fold(const Entry& entry) {
     case EntryKind::kFenced: {
       auto v = decode_fenced(payload);
       if (!v.ok()) return v.error();
-      control_.fenced = std::move(*v);
       control_.role = GroupRole::kFenced;
+      if (contested_by(v->epoch, v->promotion)) control_.contested = Survivor{v->epoch, v->promotion};
+      if (v->epoch > known_epoch() || !control_.contested) control_.fenced = std::move(*v);
+      break;
+    }
+    case EntryKind::kSurvivor: {
+      auto v = decode_survivor(payload);
+      if (!v.ok()) return v.error();
+      std::erase_if(control_.decided, [&](const Survivor& s) { return s.epoch == v->epoch; });
+      control_.decided.push_back(*v);
+      if (control_.contested && control_.contested->epoch == v->epoch) control_.contested.reset();
+      control_.role = GroupRole::kFenced;  // until it begins an epoch of its own, or follows
+      break;
+    }
+    case EntryKind::kRegroup: {
+      const auto parts = decode_regroup(payload);
+      if (!parts.ok()) return parts.error();
+      auto v = decode_regrouped(parts->group);
+      if (!v.ok()) return v.error();
+      control_.group = v->group;
+      control_.resigned.clear();
+      control_.reclaimed.clear();
+      control_.cut.reset();
+      control_.regrouped = std::move(*v);
+      if (control_.role == GroupRole::kPrimary) control_.role = GroupRole::kFenced;
       break;
     }
     case EntryKind::kFollow: {
@@ -183,6 +224,8 @@ Result<void> State::fold(const Entry& entry) {
       control_.fenced.reset();
       control_.followed_at = entry.index;
       if (end_ != v->common) control_.ledgers.push_back({entry.index, before, control_.followed, v->common, end_});
+      control_.contested.reset();
+      control_.regrouped.reset();
       if (control_.role != GroupRole::kObserver) control_.role = GroupRole::kStandby;
       end_ = v->common;
       return {};
@@ -263,9 +306,12 @@ Result<void> State::judge(const EpochChange& change) const {
     if (role() == GroupRole::kPrimary || role() == GroupRole::kFenced) return refused("only a following group receives one");
     return change.epoch > live_epoch() ? Result<void>() : refused("the epoch is not newer");
   }
+  if (control_.contested)
+    return refused("epoch " + std::to_string(control_.contested->epoch.value()) + " is contested: a survivor is to be named first");
   if (change.ending == Ending::kForced || (change.ending == Ending::kGuarded && armed() && armed()->unguarded)) {
-    const std::uint64_t above = known_epoch().value();
-    if (change.epoch.value() < above + kForcedLeast || change.epoch.value() > above + kForcedMost)
+    // Who forces one may know of newer epochs than this log does.
+    if (change.epoch < known_epoch() + kForcedLeast ||
+        (change.ending != Ending::kForced && change.epoch > known_epoch() + kForcedMost))
       return refused("a forced or unguarded epoch is drawn from 2 to 1024 above all known ones");
     return {};
   }
@@ -282,8 +328,11 @@ Result<void> State::judge(const EpochChange& change) const {
 
 Result<void> State::judge(const Follow& follow) const {
   if (follow.history.empty() || follow.history.back().epoch <= group_epoch()) return refused("that history is not of a newer epoch");
-  if (const auto epoch = contested(history_.epochs, follow.history))
-    return refused("epoch " + std::to_string(epoch->value()) + " is contested");
+  for (const auto& record : follow.history) {
+    const bool decided = names(control_.decided, &Survivor::promotion, record.promotion);
+    if (!decided && contested(history_.epochs, {record}))
+      return refused("epoch " + std::to_string(record.epoch.value()) + " is contested");
+  }
   // Its last epoch is not in this history: where the common one ends there, it says itself.
   const HistoryIndex at = common_index(history_.epochs, end_.index, follow.history, end_.index + 1);
   if (follow.common.index != at) return refused("that is not the common position");
@@ -298,13 +347,19 @@ Result<void> State::judge_control(EntryKind kind, std::string_view payload) cons
       if (!v.ok()) return v.error();
       if (role() != GroupRole::kPrimary && role() != GroupRole::kFenced) return refused("a following group is not fenced");
       if (v->epoch > known_epoch()) return {};
-      if (v->epoch == group_epoch() && promotion(v->epoch) != 0 && v->promotion != promotion(v->epoch)) return {};  // contested
+      if (!control_.contested && contested_by(v->epoch, v->promotion)) return {};
       return refused("that epoch is not newer");
     }
     case EntryKind::kFollow: {
       auto v = decode_follow(payload);
       if (!v.ok()) return v.error();
       return judge(*v);
+    }
+    case EntryKind::kSurvivor: {
+      auto v = decode_survivor(payload);
+      if (!v.ok()) return v.error();
+      if (role() != GroupRole::kPrimary && role() != GroupRole::kFenced) return refused("a following group is not contested");
+      return promotion(v->epoch) != 0 ? Result<void>() : refused("that epoch is not in this history");
     }
     case EntryKind::kAdopt:
       if (role() != GroupRole::kStandby && role() != GroupRole::kObserver) return refused("only a following group adopts a state");
@@ -355,6 +410,10 @@ std::string encode(const State::Control& control) {
     put_position(out, l.from);
     put_position(out, l.to);
   }
+  codec::put_bytes(out, control.regrouped ? encode(*control.regrouped) : std::string());
+  codec::put_bytes(out, control.contested ? encode(*control.contested) : std::string());
+  codec::put_varint(out, control.decided.size());
+  for (const Survivor& s : control.decided) codec::put_bytes(out, encode(s));
   return out;
 }
 
@@ -393,22 +452,41 @@ Result<State::Control> decode_control(std::string_view in) {
   }
   if (!codec::get_u64(in, arming) || !codec::get_varint(in, index)) return malformed;
   if (arming != 0) control.cut = State::Control::CutAt{arming, Index(index)};
-  if (format >= 2) {
-    if (!codec::get_varint(in, index) || !codec::get_varint(in, count)) return malformed;
-    control.followed_at = Index(index);
-    for (; count > 0; --count) {
-      std::uint64_t follow = 0, epoch = 0;
-      Ledger l;
-      if (!codec::get_varint(in, follow) || !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) ||
-          !get_position(in, l.from) || !get_position(in, l.to))
-        return malformed;
-      l.follow = Index(follow);
-      l.epoch = Epoch(epoch);
-      l.followed = Epoch(followed);
-      control.ledgers.push_back(l);
-    }
+  if (format == 1) return in.empty() ? Result<State::Control>(control) : malformed;  // knew no more
+  if (!codec::get_varint(in, index) || !codec::get_varint(in, count)) return malformed;
+  control.followed_at = Index(index);
+  for (; count > 0; --count) {
+    std::uint64_t follow = 0, epoch = 0;
+    Ledger l;
+    if (!codec::get_varint(in, follow) || !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) ||
+        !get_position(in, l.from) || !get_position(in, l.to))
+      return malformed;
+    l.follow = Index(follow);
+    l.epoch = Epoch(epoch);
+    l.followed = Epoch(followed);
+    control.ledgers.push_back(l);
   }
-  return in.empty() ? Result<State::Control>(std::move(control)) : malformed;
+  if (!codec::get_bytes(in, bytes)) return malformed;
+  if (!bytes.empty()) {
+    auto v = decode_regrouped(bytes);
+    if (!v.ok()) return v.error();
+    control.regrouped = std::move(*v);
+  }
+  if (!codec::get_bytes(in, bytes)) return malformed;
+  if (!bytes.empty()) {
+    auto v = decode_survivor(bytes);
+    if (!v.ok()) return v.error();
+    control.contested = *v;
+  }
+  if (!codec::get_varint(in, count)) return malformed;
+  for (; count > 0; --count) {
+    if (!codec::get_bytes(in, bytes)) return malformed;
+    auto v = decode_survivor(bytes);
+    if (!v.ok()) return v.error();
+    control.decided.push_back(*v);
+  }
+  if (!in.empty()) return malformed;
+  return control;
 }
 
 std::optional<Epoch> contested(const std::vector<EpochRecord>& a, const std::vector<EpochRecord>& b) {

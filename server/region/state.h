@@ -32,6 +32,11 @@ class State {
     std::optional<CutAt> cut;  // the newest, unless an Uncut came after it
     Index followed_at;         // of the newest Follow: what stands before it in the log may lead elsewhere
     std::vector<Ledger> ledgers;  // oldest first
+    // Survivors of a lost majority, until the EpochChange that they are to commit.
+    std::optional<Regrouped> regrouped;
+    // Another history holds that epoch by this promotion; nothing is served.
+    std::optional<Survivor> contested;
+    std::vector<Survivor> decided;  // which promotion goes on, of epochs that were contested
     bool operator==(const Control&) const = default;
   };
   // All regions': follows from history alone and is rewound with it.
@@ -77,6 +82,11 @@ class State {
   // Whether that epoch, proved by another group, is newer than this group's, or
   // the same under another promotion: contested.
   bool superseded_by(Epoch epoch, PromotionId promotion) const;
+  // Another group's history holds that epoch by that promotion, this one's by
+  // another, and nobody has decided for this one.
+  bool contested_by(Epoch epoch, PromotionId promotion) const;
+  // The same of a whole history.
+  std::optional<EpochRecord> contested_by(const std::vector<EpochRecord>& history) const;
   // This group, by the arming that counts.
   std::optional<Armed> armed() const;
   // Whatever group, by the history alone: what a primary goes by.
@@ -97,6 +107,10 @@ class State {
 std::string encode(const State::Control& control);
 // Errors: kCorrupt, kNewerFormat.
 Result<State::Control> decode_control(std::string_view bytes);
+
+// The epoch of a forced or unguarded promotion where `known` is the newest that
+// anybody asked knows of; `draw` is random.
+Epoch forced_epoch(Epoch known, std::uint64_t draw);
 
 // An epoch that both hold under different promotion ids: they are contested.
 std::optional<Epoch> contested(const std::vector<EpochRecord>& a, const std::vector<EpochRecord>& b);

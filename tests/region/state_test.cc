@@ -350,6 +350,74 @@ TEST_F(Rule, AnEpochTakenTwiceIsContestedWhereverItStands) {
             "epoch 3 is contested");
 }
 
+TEST_F(Rule, AContestedGroupTakesNoEpochUntilASurvivorIsNamed) {
+  EpochChange own = east.change(Ending::kForced);
+  own.epoch = Epoch(3);
+  ASSERT_EQ(east.append(EntryKind::kEpochChange, own), "");
+  EpochChange later = east.change(Ending::kForced);
+  later.epoch = Epoch(5);
+  later.promotion = 32;
+  ASSERT_EQ(east.append(EntryKind::kEpochChange, later), "");
+  EXPECT_NE(east.append(EntryKind::kFenced, Fenced{Epoch(3), own.promotion, "west"}), "") << "its own";
+  ASSERT_EQ(east.append(EntryKind::kFenced, Fenced{Epoch(3), 99, "west"}), "") << "older than its newest";
+  EXPECT_EQ(east.state().role(), GroupRole::kFenced);
+  ASSERT_TRUE(east.state().control().contested);
+  EXPECT_EQ(*east.state().control().contested, (Survivor{Epoch(3), 99}));
+  EpochChange forced = east.change(Ending::kForced);
+  forced.epoch = Epoch(50);
+  EXPECT_EQ(east.append(EntryKind::kEpochChange, forced), "epoch 3 is contested: a survivor is to be named first");
+  EXPECT_NE(east.append(EntryKind::kSurvivor, Survivor{Epoch(4), 99}), "") << "an epoch that it does not hold";
+  const auto stored = decode_control(encode(east.state().control()));
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ(*stored, east.state().control());
+
+  auto other = east;
+  ASSERT_EQ(east.append(EntryKind::kSurvivor, Survivor{Epoch(3), own.promotion}), "");
+  EXPECT_EQ(east.state().role(), GroupRole::kFenced) << "until it has an epoch of its own";
+  ASSERT_EQ(east.append(EntryKind::kEpochChange, forced), "");
+  EXPECT_EQ(east.state().role(), GroupRole::kPrimary);
+  EXPECT_FALSE(east.state().superseded_by(Epoch(3), 99)) << "decided";
+  EXPECT_NE(east.append(EntryKind::kFenced, Fenced{Epoch(3), 99, "west"}), "");
+  const auto decided = decode_control(encode(east.state().control()));
+  ASSERT_TRUE(decided.ok());
+  EXPECT_EQ(*decided, east.state().control());
+
+  // The other way round it follows a history with the survivor in it.
+  const Follow follow{{{Epoch(3), 99, HistoryIndex(0), {}}, {Epoch(60), 98, HistoryIndex(0), {}}}, {}};
+  EXPECT_EQ(other.append(EntryKind::kFollow, follow), "epoch 3 is contested");
+  ASSERT_EQ(other.append(EntryKind::kSurvivor, Survivor{Epoch(3), 99}), "");
+  EXPECT_EQ(other.append(EntryKind::kFollow, follow), "");
+}
+
+TEST_F(Rule, SurvivorsAreAnotherGroupForWhichNothingCounts) {
+  arm();
+  ASSERT_EQ(east.append(EntryKind::kSeal, Seal{kSeal, kWest, kArming}), "");
+  west.receive(east);
+  ASSERT_TRUE(west.state().armed() && west.state().may_end_sealed());
+  Regrouped become;
+  become.group = GroupId(77);
+  become.known = Epoch(1);
+  become.plan = "digest";
+  const auto regroup = regroup_payload({"", encode(become), ""});
+  ASSERT_EQ(west.append(EntryKind::kRegroup, regroup), "");
+  EXPECT_EQ(west.state().control().group, GroupId(77));
+  EXPECT_FALSE(west.state().armed()) << "every Armed names the group that was";
+  EXPECT_FALSE(west.state().may_end_sealed()) << "and every Seal";
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, west.change()), "this group is not armed");
+  EXPECT_EQ(west.append(EntryKind::kEpochChange, west.change(Ending::kSealed)), "this group is not armed");
+  const auto stored = decode_control(encode(west.state().control()));
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ(*stored, west.state().control());
+  EpochChange forced = west.change(Ending::kForced);
+  forced.epoch = Epoch(3);
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, forced), "");
+  EXPECT_EQ(west.state().control().regrouped, std::nullopt) << "done";
+
+  ASSERT_EQ(east.append(EntryKind::kRegroup, regroup), "");
+  EXPECT_EQ(east.state().role(), GroupRole::kFenced) << "nothing is served before the change";
+  EXPECT_NE(east.write(), "");
+}
+
 TEST_F(Rule, AFollowGivesUpTheEpochsBehindTheCommonPosition) {
   arm();
   EpochChange own = north.change(Ending::kForced);
@@ -444,7 +512,7 @@ TEST(Control, ComesBackWithTheLedgersAndFromBeforeThereWereAny) {
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(*back, control);
   for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_control(bytes.substr(0, size)).ok());
-  std::string first = before.substr(0, before.size() - 2);  // format 1 ends there
+  std::string first = before.substr(0, before.size() - 5);  // format 1 ends there
   first[0] = 1;
   const auto older = decode_control(first);
   ASSERT_TRUE(older.ok()) << older.error().message;

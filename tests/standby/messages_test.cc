@@ -67,6 +67,7 @@ std::vector<Body> one_of_each() {
       SealTold{7, SealFate::kActivated, Index(9), "entry", Revision(1ll << 44), NodeId(4), 1500},
       ResignAsked{8, true},
       ResignTold{8, Index(9), "entry"},
+      Aid{Aid::Kind::kStage, 7, "body"},
   };
 }
 

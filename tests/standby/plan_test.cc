@@ -1,6 +1,8 @@
 // What a plan says from what the voters know.
 #include "standby/plan.h"
 
+#include <functional>
+
 #include <gtest/gtest.h>
 
 namespace leeward::standby {
@@ -128,6 +130,18 @@ TEST_F(Plan, TheDigestIsOverAllThatAPromotionRestsOnAndNoTimeThatPasses) {
   EXPECT_NE(make_plan(changed).digest, digest);
 }
 
+TEST_F(Plan, WhileThePrimaryIsHeardTheDigestIsNotOverWhatMovesOn) {
+  const auto silent = make_plan(facts_).digest;
+  facts_.said[2].heard = true;
+  const auto heard = make_plan(facts_).digest;
+  EXPECT_NE(heard, silent) << "that it is heard is part of it";
+  facts_.said[1].stamp->counter = 99;
+  facts_.committed = point_at(101);
+  EXPECT_EQ(make_plan(facts_).digest, heard);
+  facts_.said[1].newest_epoch = Epoch(4);
+  EXPECT_NE(make_plan(facts_).digest, heard);
+}
+
 TEST_F(Plan, ItsChangeIsOneThatTheLogAllows) {
   const auto plan = make_plan(facts_);
   const auto change = change_for(plan, log_, 77, 5);
@@ -145,6 +159,218 @@ TEST_F(Plan, AnUnguardedOneDrawsItsEpoch) {
     EXPECT_TRUE(log_.judge(change).ok()) << draw << ": " << log_.judge(change).error().message;
     EXPECT_GE(change.epoch, Epoch(3));
   }
+}
+
+// --- by force ---
+
+struct Refusing {
+  const char* rule;
+  std::function<void(PlanFacts&, region::State&)> make;
+};
+std::vector<Refusing> forceable_rules() {
+  return {
+      {"sealed",
+       [](PlanFacts& f, region::State& log) {
+         f.role = GroupRole::kPrimary;
+         auto history = log.history();
+         history.seal = region::Seal{21, kEast, kArming};
+         history.armed->group = kWest;
+         log = region::State({.group = kWest, .role = GroupRole::kPrimary}, history, log.end());
+       }},
+      {"primary_heard", [](PlanFacts& f, region::State&) { f.said[2].heard = true; }},
+      {"not_armed", [](PlanFacts&, region::State& log) { log = region::State(log.control(), {}, log.end()); }},
+      {"newer_epoch", [](PlanFacts& f, region::State&) { f.said[0].newest_epoch = Epoch(900); }},
+      {"corruption", [](PlanFacts& f, region::State&) { f.said[1].damage = "other history"; }},
+  };
+}
+
+TEST_F(Plan, EachRuleIsForcedByItsNameAndByNoOther) {
+  const auto log = log_;
+  const auto facts = facts_;
+  for (const auto& refusing : forceable_rules()) {
+    SCOPED_TRACE(refusing.rule);
+    log_ = log;
+    facts_ = facts;
+    facts_.log = &log_;
+    refusing.make(facts_, log_);
+    ASSERT_EQ(rules(), refusing.rule);
+    const auto plan = make_plan(facts_);
+    EXPECT_TRUE(plan.refusals[0].forceable);
+    EXPECT_TRUE(plan.drawn);
+    const auto unforced = forced_by(plan, {});
+    ASSERT_FALSE(unforced.ok());
+    EXPECT_EQ(unforced.error().code, Code::kRefused);
+    EXPECT_NE(unforced.error().message.find(std::string("--force ") + refusing.rule), std::string::npos) << unforced.error().message;
+    for (const auto& other : forceable_rules())
+      if (std::string(other.rule) != refusing.rule) {
+        EXPECT_FALSE(forced_by(plan, {other.rule}).ok()) << other.rule;
+      }
+    const auto forced = forced_by(plan, {refusing.rule});
+    ASSERT_TRUE(forced.ok()) << forced.error().message;
+    EXPECT_TRUE(forced->empty());
+    for (const std::uint64_t draw : {std::uint64_t{0}, std::uint64_t{1022}, UINT64_MAX}) {
+      const auto change = change_for(plan, log_, 77, draw);
+      EXPECT_EQ(change.ending, region::Ending::kForced);
+      EXPECT_TRUE(change.announced.more);
+      EXPECT_GE(change.epoch, plan.known + 2);
+      EXPECT_LE(change.epoch, plan.known + 1024);
+      EXPECT_TRUE(log_.judge(change).ok()) << log_.judge(change).error().message;
+    }
+  }
+}
+
+TEST_F(Plan, SeveralRulesAreAllToBeNamed) {
+  facts_.said[2].heard = true;
+  facts_.said[1].damage = "other history";
+  const auto plan = make_plan(facts_);
+  EXPECT_FALSE(forced_by(plan, {"primary_heard"}).ok());
+  EXPECT_FALSE(forced_by(plan, {"corruption"}).ok());
+  EXPECT_TRUE(forced_by(plan, {"corruption", "primary_heard"}).ok());
+}
+
+TEST_F(Plan, ARuleThatDoesNotRefuseMayBeNamedAndIsTold) {
+  const auto idle = forced_by(make_plan(facts_), {"not_armed"});
+  ASSERT_TRUE(idle.ok()) << idle.error().message;
+  EXPECT_EQ(*idle, std::vector<std::string>{"not_armed"});
+  EXPECT_EQ(change_for(make_plan(facts_), log_, 77, 5).ending, region::Ending::kGuarded) << "nothing was forced by it";
+}
+
+TEST_F(Plan, WithoutAQuorumOrWhileItServesNoForceHelps) {
+  facts_.said.resize(1);
+  EXPECT_EQ(rules(), "no_quorum");
+  const auto quorum = forced_by(make_plan(facts_), {"no_quorum"});
+  ASSERT_FALSE(quorum.ok());
+  EXPECT_NE(quorum.error().message.find("--members"), std::string::npos) << quorum.error().message;
+  facts_.role = GroupRole::kPrimary;
+  facts_.said = {said(4, 7, 103, 900ms), said(5, 9, 110, 700ms)};
+  EXPECT_EQ(rules(), "serving");
+  const auto serving = forced_by(make_plan(facts_), {"serving"});
+  ASSERT_FALSE(serving.ok());
+  EXPECT_EQ(serving.error().code, Code::kInvalid);
+  EXPECT_FALSE(forced_by(make_plan(facts_), {}).ok());
+}
+
+TEST_F(Plan, AContestedGroupIsNotForcedButDecided) {
+  auto control = log_.control();
+  control.contested = region::Survivor{Epoch(3), 9};
+  log_ = region::State(control, log_.history(), log_.end());
+  EXPECT_EQ(rules(), "contested");
+  EXPECT_FALSE(make_plan(facts_).refusals[0].forceable);
+  EXPECT_FALSE(forced_by(make_plan(facts_), {"contested"}).ok());
+}
+
+// --- survivors ---
+
+class SurvivorPlan : public testing::Test {
+ protected:
+  SurvivorPlan() {
+    facts_.members = {NodeId(4), NodeId(5)};
+    say(4, 7, 100, 103);
+    say(5, 7, 98, 110);
+  }
+  void say(std::uint64_t id, std::uint64_t term, std::uint64_t index, std::uint64_t heard_commit) {
+    auto& said = facts_.said[NodeId(id)];
+    said.stand.incarnation = Incarnation(id);
+    said.stand.group = kWest;
+    said.stand.term = Term(term);
+    said.stand.end = {Term(term), Index(index)};
+    said.stand.position = point_at(index);
+    said.stand.epoch = Epoch(1);
+    said.stand.role = GroupRole::kStandby;
+    said.stand.may = true;
+    said.testimony.voter = NodeId(id);
+    said.testimony.stamp = Stamp{Epoch(1), Term(3), heard_commit};
+    said.testimony.committed = point_at(heard_commit);
+    said.testimony.age = 1s;
+    said.testimony.newest_epoch = Epoch(1);
+  }
+  std::string rules() const {
+    std::string out;
+    for (const auto& r : make_plan(facts_).refusals) out += (out.empty() ? "" : " ") + r.rule + (r.forceable ? "" : "!");
+    return out;
+  }
+  SurvivorFacts facts_;
+};
+
+TEST_F(SurvivorPlan, TheHighestEndLeadsByTermBeforeIndex) {
+  EXPECT_EQ(rules(), "no_quorum");
+  EXPECT_EQ(make_plan(facts_).position, point_at(100));
+  EXPECT_EQ(make_plan(facts_).loss, (KnownLoss{20, 10, 3000})) << "of what a primary was heard to have";
+  say(5, 8, 97, 110);
+  EXPECT_EQ(make_plan(facts_).position, point_at(97)) << "a later term's leader had all that was committed before";
+  const auto regroup = regroup_for(make_plan(facts_), facts_, {}, 0);
+  EXPECT_EQ(regroup.leader, NodeId(5));
+  EXPECT_EQ(regroup.term, Term(9)) << "above all that they know";
+  EXPECT_EQ(regroup.members.at(NodeId(4)).end, (node::LogEnd{Term(7), Index(100)}));
+  EXPECT_TRUE(regroup.become.announced.more);
+  EXPECT_NE(regroup.become.group, kWest);
+  EXPECT_EQ(regroup_for(make_plan(facts_), facts_, {}, 5).become.group, regroup.become.group) << "said again it is the same group";
+}
+
+TEST_F(SurvivorPlan, AWrongListIsNeverForced) {
+  facts_.said[NodeId(4)].stand.leader = NodeId(4);
+  EXPECT_EQ(rules(), "quorum! no_quorum");
+  facts_.said[NodeId(4)].stand.leader = {};
+  facts_.said[NodeId(5)].stand.may = false;
+  EXPECT_EQ(rules(), "unfit! no_quorum");
+  facts_.said.erase(NodeId(5));
+  EXPECT_EQ(rules(), "silent! no_quorum");
+  say(5, 7, 98, 110);
+  say(6, 7, 98, 110);
+  EXPECT_EQ(rules(), "left_out! no_quorum");
+  for (const auto* rule : {"quorum", "unfit", "silent", "left_out"}) EXPECT_FALSE(forced_by(make_plan(facts_), {"no_quorum", rule}).ok()) << rule;
+}
+
+TEST_F(SurvivorPlan, EachRuleThatMayBeForcedIsToBeNamed) {
+  EXPECT_FALSE(forced_by(make_plan(facts_), {}).ok());
+  EXPECT_TRUE(forced_by(make_plan(facts_), {"no_quorum"}).ok());
+  facts_.said[NodeId(4)].testimony.heard = true;
+  facts_.said[NodeId(5)].testimony.damage = "other history";
+  facts_.said[NodeId(5)].testimony.newest_epoch = Epoch(6);
+  EXPECT_EQ(rules(), "primary_heard no_quorum newer_epoch corruption");
+  const auto plan = make_plan(facts_);
+  EXPECT_EQ(plan.to, Epoch(8));
+  EXPECT_EQ(plan.unknown_for, std::nullopt);
+  EXPECT_FALSE(forced_by(plan, {"no_quorum", "primary_heard", "newer_epoch"}).ok());
+  EXPECT_TRUE(forced_by(plan, {"no_quorum", "primary_heard", "newer_epoch", "corruption"}).ok());
+}
+
+TEST_F(SurvivorPlan, OfAPrimaryNobodyKnowsWhatTheLostHad) {
+  for (auto& [id, said] : facts_.said) said.stand.role = GroupRole::kPrimary;
+  EXPECT_EQ(make_plan(facts_).unknown_for, std::nullopt);
+  EXPECT_EQ(make_plan(facts_).loss, KnownLoss{});
+}
+
+TEST_F(SurvivorPlan, TheDigestIsOverTheListAndWhereEachStands) {
+  const auto digest = make_plan(facts_).digest;
+  auto other = facts_;
+  other.said[NodeId(4)].testimony.age += 1min;
+  other.said[NodeId(4)].stand.term = Term(70);
+  EXPECT_EQ(make_plan(other).digest, digest);
+  other = facts_;
+  other.members = {NodeId(4)};
+  EXPECT_NE(make_plan(other).digest, digest);
+  other = facts_;
+  other.said[NodeId(5)].stand.end.index = Index(99);
+  EXPECT_NE(make_plan(other).digest, digest);
+  other = facts_;
+  other.said[NodeId(5)].stand.incarnation = Incarnation(99);
+  EXPECT_NE(make_plan(other).digest, digest);
+  other = facts_;
+  other.said[NodeId(5)].stand.group = kEast;
+  EXPECT_NE(make_plan(other).digest, digest);
+}
+
+TEST_F(Plan, OfANewerEpochAllIsLostAndItsNumberIsPartOfTheDigest) {
+  const auto before = make_plan(facts_).digest;
+  facts_.said[0].newest_epoch = Epoch(5);
+  const auto plan = make_plan(facts_);
+  EXPECT_EQ(plan.known, Epoch(5));
+  EXPECT_EQ(plan.to, Epoch(7)) << "the least that is drawn";
+  EXPECT_EQ(plan.unknown_for, std::nullopt);
+  EXPECT_NE(plan.digest, before);
+  facts_.said[0].newest_epoch = Epoch(6);
+  EXPECT_NE(make_plan(facts_).digest, plan.digest) << "another epoch has come since";
 }
 
 TEST_F(Plan, ASealedHistoryLosesNothing) {

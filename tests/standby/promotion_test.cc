@@ -4,59 +4,11 @@
 
 #include <gtest/gtest.h>
 
-#include "story.h"
+#include "operator.h"
 #include "support/sanitized.h"
 
 namespace leeward::standby {
 namespace {
-
-class Promotion : public testing::Test {
- protected:
-  void make(std::uint64_t seed) {
-    r_ = std::make_unique<Story>(seed);
-    ASSERT_TRUE(r_->ready()) << r_->why();
-    r_->puts(*r_->world.leader(), 20);
-    ASSERT_TRUE(r_->world.run_until([&] { return r_->world.caught_up(); }, 20s)) << r_->why();
-  }
-  // The primary region is gone, and so long that nobody calls it heard.
-  void lose_primary() {
-    r_->world.lose(GroupRole::kPrimary);
-    r_->world.run_for(6s);
-    ASSERT_TRUE(r_->world.run_until([&] { return r_->leader().has_value(); })) << r_->why();
-  }
-  Result<PromotionPlan> plan(NodeId id) {
-    std::optional<Result<PromotionPlan>> answer;
-    r_->world.stream(id)->recovery().plan(r_->world.client_loop(), [&](Result<PromotionPlan> p) { answer = std::move(p); });
-    EXPECT_TRUE(r_->world.run_until([&] { return answer.has_value(); })) << r_->why();
-    return *answer;
-  }
-  struct Asked {
-    std::optional<Result<PromotionRecord>> answer;
-  };
-  std::shared_ptr<Asked> ask(NodeId id, std::string digest, bool accept = true, std::string by = "ada") {
-    auto asked = std::make_shared<Asked>();
-    r_->world.stream(id)->recovery().promote({std::move(digest), accept, std::move(by), "the region burns"}, r_->world.client_loop(),
-                                             [asked](Result<PromotionRecord> record) { asked->answer = std::move(record); });
-    return asked;
-  }
-  Result<PromotionRecord> promote(NodeId id, std::string digest, bool accept = true) {
-    const auto asked = ask(id, std::move(digest), accept);
-    EXPECT_TRUE(r_->world.run_until([&] { return asked->answer.has_value(); })) << r_->why();
-    return *asked->answer;
-  }
-  std::string refusal(NodeId id, std::string digest, bool accept = true) {
-    const auto result = promote(id, std::move(digest), accept);
-    return result.ok() ? "done" : result.error().code == Code::kRefused ? result.error().message : "not refused: " + result.error().message;
-  }
-  std::vector<region::EpochChange> changes(NodeId id) {
-    std::vector<region::EpochChange> out;
-    for (const auto& entry : r_->world.member(id)->state().region_entries())
-      if (entry.kind == EntryKind::kEpochChange) out.push_back(*region::decode_epoch_change(entry.payload.view()));
-    return out;
-  }
-
-  std::unique_ptr<Story> r_;
-};
 
 TEST_F(Promotion, ThePlanIsCarriedOutAndTheRegionServes) {
   make(1);

@@ -1,0 +1,169 @@
+// Survivors of a lost majority: this member leaves its group for the new one
+// (stage), and the one whose log ends highest begins that group (activate).
+// standby/PROTOCOL.md, "Survivors".
+#include <algorithm>
+
+#include "node/member.h"
+
+namespace leeward::node {
+namespace {
+
+const Error kStagesLater{Code::kUnavailable, "leeward: this member is busy with its state or its log; say it again in a moment"};
+constexpr Duration kFreezeLimit = 5s;
+
+LogEnd end_of(const LogPoint& point) { return {point.term, point.index}; }
+
+}  // namespace
+
+RegroupStand Member::regroup_stand() {
+  RegroupStand stand;
+  stand.incarnation = context_.incarnation;
+  stand.group = context_.group.control.group;
+  // A frozen member's core knows nothing of what was appended beside it.
+  stand.term = std::max(term(), context_.log->hard_state().term);
+  if (context_.joins) stand.term = std::max(stand.term, context_.joins->term);
+  const auto end = context_.frozen ? context_.log->last() : last();
+  stand.end = end_of(end);
+  stand.position = end.position;
+  stand.leader = leader();
+  stand.epoch = region_log_->applied().group_epoch();
+  stand.role = role();
+  stand.may = context_.group.started() && !context_.removed && !failed_ && !standing_.is_isolated() && admitted();
+  if (context_.joins) stand.plan = context_.joins->become.plan;
+  else if (const auto& regrouped = region_log_->applied().control().regrouped) stand.plan = regrouped->plan;
+  return stand;
+}
+
+// Nothing of the group it was of counts here any more from when the record is
+// durable; before that, its log stands still where the plan has it.
+void Member::stage(Regroup regroup, Function<void(Result<void>)> done) {
+  const auto own = regroup.members.find(self());
+  if (stopping_ || failed_) return done(Error{Code::kUnavailable, text::kStopped});
+  if (own == regroup.members.end() || own->second.incarnation != context_.incarnation)
+    return done(Error{Code::kRefused, "plan_changed: node " + std::to_string(self().value()) + " is another than the plan names"});
+  if (context_.joins && context_.joins->become.plan == regroup.become.plan && context_.joins->term == regroup.term) return done({});
+  if (staging_ || installing_ || leaping_ || held_back_ > 0 || starting_core_ || standing_changes_ || verification_running_)
+    return done(kStagesLater);
+  context_.frozen = true;
+  context_.serves = false;
+  if (context_.core) publish_gate();
+  staging_ = Staging{std::move(regroup), std::move(done), context_.now() + kFreezeLimit, false};
+  proposals_->end_all(kStagesLater);
+  reads_->end_all(kStagesLater);
+  lessor_->follow();
+  wake();
+}
+
+// In each turn, until all that was taken in is durable and applied.
+void Member::drive_staging() {
+  if (!staging_ || staging_->writing) return;
+  if (context_.now() >= staging_->gives_up || stopping_) return end_staging(kStagesLater);
+  if (!wal_->idle() || !to_apply_.empty() || (context_.core && context_.core->has_ready())) return wake_later();
+  const auto& r = staging_->regroup;
+  const auto& own = r.members.at(self());
+  const auto known = context_.joins ? std::max(context_.joins->term, term()) : term();
+  if (end_of(context_.log->last()) != own.end || context_.group.control.group != own.group || known > r.term)
+    return end_staging(Error{Code::kRefused, "plan_changed: the log of node " + std::to_string(self().value()) +
+                                                 " has moved on since the plan; see leewardctl dr plan --members"});
+  staging_->writing = true;
+  change_superblock([r](SuperblockData& data) { set_regroup(data.extra, r); },
+                    [this](const Result<void>& written) {
+                      if (!written.ok()) {
+                        const auto error = written.error();
+                        end_staging(error);
+                        if (error.code != Code::kNoSpace) fail(error);
+                        return;
+                      }
+                      context_.joins = staging_->regroup;
+                      context_.ports.log.warn("leaves its group for one of survivors",
+                                              {{"group", context_.joins->become.group}, {"plan", context_.joins->become.plan}});
+                      end_staging({});
+                    });
+}
+
+void Member::wake_later() {
+  if (!std::exchange(turn_posted_, true)) context_.ports.core.after(Duration(1ms), [this] { turn(); });
+}
+
+void Member::end_staging(Result<void> result) {
+  auto done = std::move(staging_->done);
+  staging_.reset();
+  join_group();
+  done(std::move(result));
+}
+
+// Who is to begin the new group waits for the word to; all others take part in
+// it as soon as it is there. Before there was a record: in the old one.
+void Member::join_group() {
+  context_.frozen = context_.joins && context_.joins->leader == self() && !begun();
+  if (context_.frozen) {
+    waiting_for_ = "the survivors of its group to be one (leewardctl dr promote --members)";
+    return;
+  }
+  heard_by_.clear();
+  timed_appends_.clear();
+  start_core(context_.group.membership, false);
+  role_changed();
+}
+
+// The entry by which the new group begins stands in the log here.
+bool Member::begun() const {
+  return context_.joins && std::max(context_.log->last().term, last().term) >= context_.joins->term;
+}
+
+// The one step that decides. Repeatable: the entry is there or it is not.
+void Member::activate(const std::string& plan, Function<void(Result<void>)> done) {
+  if (!context_.joins || context_.joins->become.plan != plan || context_.joins->leader != self())
+    return done(Error{Code::kRefused, "plan_changed: node " + std::to_string(self().value()) + " does not take part in it any more"});
+  if (begun()) return done({});
+  if (activating_ || staging_) return done(kStagesLater);
+  activating_ = true;
+  const auto& r = *context_.joins;
+  const auto end = context_.log->last();
+  Entry entry;
+  entry.term = r.term;
+  entry.index = end.index + 1;
+  entry.kind = EntryKind::kRegroup;
+  entry.position = end.position;
+  entry.payload = Bytes(payload_of(r));
+  const HardState state{r.term, self(), context_.log->hard_state().commit};
+  wal_->run([this, entry, state, done = std::move(done)]() mutable -> Function<void()> {
+    auto result = context_.log->append({&entry, 1});
+    if (result.ok()) result = context_.log->set_hard_state(state);
+    if (result.ok()) result = context_.log->sync();
+    return [this, result, done = std::move(done)]() mutable {
+      activating_ = false;
+      // What is buffered may yet reach the disk: whether the group has begun only a restart tells.
+      if (!result.ok()) {
+        done(Error{Code::kUnknown, result.error().message});
+        return fail(result.error());
+      }
+      context_.ports.log.warn("begins a group of survivors", {{"group", context_.joins->become.group}, {"term", context_.joins->term}});
+      join_group();
+      done({});
+    };
+  });
+}
+
+// The group's log has it: the record has done its duty.
+void Member::heed_regroup() {
+  if (!context_.joins || context_.group.control.group != context_.joins->become.group) return;
+  const auto group = context_.joins->become.group;
+  context_.joins.reset();
+  if (context_.core) context_.core->set_may_lead(may_lead());
+  change_superblock(
+      [group](SuperblockData& data) {
+        drop_regroup(data.extra);
+        data.group = group;
+      },
+      [this](const Result<void>& written) {  // on a full disk it stays, and says what the log says too
+        if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
+      });
+  for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+}
+
+// Until the entry is here, only who began the group may lead it: its log is the
+// one that has all.
+bool Member::may_lead() const { return !stands_aside() && (!context_.joins || begun()); }
+
+}  // namespace leeward::node

@@ -1,0 +1,180 @@
+"""Whatever is lost, documented commands bring back a cluster that serves (standby/README.md, "What is lost, and what to
+type"): real nodes, leewardctl, and nothing else."""
+import json
+import time
+
+from leeward.claims import equal, expect, metric
+from leeward.cluster import Cluster, ctl, etcdctl, wait_for
+
+from members import says_it_was_removed
+
+SILENCE = {"dr": {"primary_silence": "1s"}}
+
+
+def dr(nodes, *args, code=0):
+    endpoints = ",".join(n.client for n in nodes)
+    done = ctl("--endpoints", endpoints, "-o", "json", "dr", *args, check=False, timeout=90)
+    equal(done.returncode, code, f"leewardctl dr {' '.join(args)}: {done.stdout}{done.stderr}; exit code")
+    return json.loads(done.stdout) if code == 0 else done.stderr
+
+
+def by_the_book(nodes, *flags, rules=""):
+    """A plan, and just the command that it names."""
+    wait_for(f"the rules {rules or '(none)'} to be all that refuses",
+             lambda: " ".join(r["rule"] for r in dr(nodes, "plan", *flags)["refusals"]) == rules, 40)
+    plan = dr(nodes, "plan", *flags)
+    command = plan["next_command"].split()
+    equal(command[:3], ["leewardctl", "dr", "promote"], str(plan))
+    expect("--accept-data-loss" in command, str(command))
+    if rules:
+        equal(command[command.index("--force") + 1], rules.replace(" ", ","), "the flags that the plan names")
+    region = [f for i, f in enumerate(flags) if f == "--region" or (i and flags[i - 1] == "--region")]
+    began = time.monotonic()
+    done = dr(nodes, *command[2:], *region, "--reason", "lost")
+    print(f"       {' '.join(command[3:])}: {(time.monotonic() - began) * 1000:.0f} ms, epoch {done['epoch']}")
+    return plan, done
+
+
+def begun(c, count=20):
+    c.start().wait_ready(timeout=60)
+    wait_for("eligible", lambda: all(s["promotion_eligible"] for s in json.loads(
+        ctl("--endpoints", c.endpoints, "-o", "json", "standby", "status").stdout)["standbys"]), 30)
+    leader = c.leader()
+    for i in range(count):
+        leader.put(f"k{i}", str(i))
+    index = leader.status()["position_index"]
+    wait_for("the standby to have it all", lambda: all(int(n.status()["position_index"]) >= int(index) for n in c.standby))
+
+
+def serves(node, epoch, count=20):
+    endpoint = node.client
+    wait_for(f"{node.name} to be primary", lambda: node.ok("/primary"), 30)
+    etcdctl(endpoint, "put", "after", "the loss")
+    equal(etcdctl(endpoint, "get", "k7", "--print-value-only").stdout, "7\n")
+    equal(etcdctl(endpoint, "get", f"k{count - 1}", "--print-value-only").stdout, f"{count - 1}\n")
+    revision = json.loads(etcdctl(endpoint, "get", "after", "-w", "json").stdout)["header"]["revision"]
+    expect(revision > int(epoch) << 44, f"revision {revision} of epoch {epoch}")
+    equal(metric(node, "dr_contested"), 0)
+
+
+def the_primary_region_and_all_but_one_standby_are_lost():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        left, lost = c.standby[0], c.standby[1:]
+        for n in c.active + lost:
+            n.kill()
+        wait_for("the group to have no leader", lambda: left.status()["leader_id"] == "0")
+        refused = dr([left], "plan", code=4)
+        expect("--members" in refused, refused)
+        refused = dr([left], "plan", "--members", "1", code=2)
+        plan, done = by_the_book([left], "--members", str(left.id), rules="no_quorum")
+        equal(plan["members"], [str(left.id)], "members")
+        equal(plan["known_loss_writes"], "0", "known loss")
+        again = dr([left], "promote", "--digest", plan["digest"], "--members", str(left.id), "--accept-data-loss", "--force", "no_quorum")
+        expect(again["repeated"] and again["promotion_id"] == done["promotion_id"], str(again))
+        serves(left, done["epoch"])
+        for n in lost:
+            n.start()
+        for n in lost:
+            says_it_was_removed(n)
+        serves(left, done["epoch"])
+        for n in c.active:
+            n.start()
+        wait_for("the old primary to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" for n in c.active))
+        left.kill()
+        left.start()
+        serves(left, done["epoch"])
+
+
+def a_primary_that_lost_its_majority_and_its_standby_goes_on():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        left, lost = c.active[0], c.active[1:]
+        for n in c.standby + lost:
+            n.kill()
+        wait_for("the group to have no leader", lambda: left.status()["leader_id"] == "0")
+        plan, done = by_the_book([left], "--members", str(left.id), rules="no_quorum")
+        expect("unknown_since" not in plan, "what the lost members had is unknown without bound: " + str(plan))
+        serves(left, done["epoch"])
+        # The standby region comes back and is no primary beside it.
+        for n in c.standby:
+            n.start()
+        time.sleep(3)
+        expect(not any(n.ok("/primary") for n in c.standby), "two primaries")
+        for n in lost:
+            n.start()
+        for n in lost:
+            says_it_was_removed(n)
+        serves(left, done["epoch"])
+
+
+def the_standby_takes_over_when_the_primary_has_lost_its_majority():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        for n in c.active[1:]:
+            n.kill()
+        _, done = by_the_book(c.standby)
+        equal(done["epoch"], "2", "an ordinary promotion")
+        serves(c.standby[0], 2)
+        wait_for("what is left of the old primary to be fenced", lambda: c.active[0].status()["role"] == "fenced")
+
+
+def the_new_primary_burns_and_the_fenced_old_one_takes_over():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        for n in c.active:
+            n.kill()
+        by_the_book(c.standby)
+        for n in c.standby:
+            wait_for(f"{n.name} to be primary", lambda n=n: n.ok("/primary"))
+        c.standby[0].put("lost", "with west")
+        for n in c.active:
+            n.start()
+        wait_for("the old primary to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" and n.status()["leader_id"] != "0"
+                                                            for n in c.active))
+        for n in c.standby:
+            n.kill()
+        plan, done = by_the_book(c.active, "--region", "east", rules="not_armed newer_epoch")
+        equal(plan["newest_known_epoch"], "2", "the plan names the epoch that is lost")
+        expect(plan["epoch_drawn"] and 4 <= int(done["epoch"]) <= 1026, str(done))
+        for n in c.active:
+            serves(n, done["epoch"])
+        equal(etcdctl(c.active[0].client, "get", "lost").stdout, "")
+        # What burned comes back, and is fenced in its turn.
+        for n in c.standby:
+            n.start()
+        wait_for("west to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" for n in c.standby))
+        serves(c.active[1], done["epoch"])
+
+
+def the_new_primary_burns_and_one_node_of_the_old_one_is_left():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        for n in c.active:
+            n.kill()
+        by_the_book(c.standby)
+        for n in c.active:
+            n.start()
+        wait_for("the old primary to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" for n in c.active))
+        for n in c.standby + c.active[1:]:
+            n.kill()
+        left = c.active[0]
+        _, done = by_the_book([left], "--members", str(left.id), rules="no_quorum newer_epoch")
+        serves(left, done["epoch"])
+
+
+def a_standby_that_lost_its_majority_begins_anew():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        for n in c.standby:
+            n.kill()
+            n.wipe()
+        c.active[0].put("meanwhile", "east serves")
+        for n in c.standby:
+            n.start()
+        wait_for("west to follow again", lambda: all(n.alive and n.value("meanwhile", serializable=True) == "east serves" for n in c.standby), 60)
+
+
+ALL = [the_primary_region_and_all_but_one_standby_are_lost, a_primary_that_lost_its_majority_and_its_standby_goes_on,
+       the_standby_takes_over_when_the_primary_has_lost_its_majority, the_new_primary_burns_and_the_fenced_old_one_takes_over,
+       the_new_primary_burns_and_one_node_of_the_old_one_is_left, a_standby_that_lost_its_majority_begins_anew]
