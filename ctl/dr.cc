@@ -126,6 +126,7 @@ void print_status(const object& s, std::ostream& out) {
   line("armed", armed);
   if (text_of(s, "role") == "standby" || text_of(s, "role") == "observer")
     line("primary", true_of(s, "primary_heard") ? "heard" : "silent for " + time_figure(s, "silence_ms"));
+  if (const auto next = text_of(s, "next_command"); !next.empty()) line("next", next);
   Table table({{"REGION"}, {"ROLE"}, {"LEADER"}, {"INDEX", Table::Align::kRight}, {"MEMBERS"}});
   for (const object& group : list_of(s, "groups"))
     table.add({text_of(group, "region"), text_of(group, "role"), or_dash(text_of(group, "leader_id") == "0" ? "" : text_of(group, "leader_id")),

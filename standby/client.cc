@@ -18,7 +18,7 @@ const char* name(StreamState state) {
     case StreamState::kGreeting: return "greeting";
     case StreamState::kStreaming: return "streaming";
     case StreamState::kResyncNeeded: return "resync needed";
-    case StreamState::kForked: return "fenced, with history that the primary does not have";
+    case StreamState::kForked: return "waits for leewardctl dr rejoin";
     case StreamState::kDiverged: return "diverged";
   }
   return "?";
@@ -206,7 +206,8 @@ bool StreamClient::contradicts(const Position& theirs) const {
 }
 
 // Beyond the common position this group alone knows what it holds. Where clients
-// may have had its word for it, an operator decides when it is put aside.
+// may have had its word for it, an operator decides when it is put aside; and
+// what a primary was lost for, before it comes back. A Seal says it was planned.
 void StreamClient::forked(const Refused& refused) {
   const auto own = own_point(refused.at.index);
   if (!own.ok()) {
@@ -221,9 +222,11 @@ void StreamClient::forked(const Refused& refused) {
   end_session();
   tried_.clear();
   const auto end = group_.last().position;
-  if (goes_back() && own->position != end && !rejoin_ && !options_.auto_rejoin) {
+  const auto* log = group_.regions_of_log();
+  const bool planned = own->position == end && log && log->history().seal;
+  if (goes_back() && !planned && !rejoin_ && !options_.auto_rejoin) {
     if (state_ != StreamState::kForked)
-      group_.logger().warn("this group holds history that the primary does not have: leewardctl dr rejoin puts it into a ledger and follows",
+      group_.logger().warn("this group was primary: leewardctl dr rejoin puts what it alone holds into a ledger, and follows",
                            {{"common_history_index", own->position.index}, {"end_history_index", end.index}});
     state_ = StreamState::kForked;
     common_ = own->position;

@@ -33,8 +33,8 @@ struct ClientOptions {
   // A source that does not answer may keep more log; it is waited for that often.
   int behind_rounds = 5;
   bool compression = true;
-  // A group that was primary and holds what the new one lacks goes back without
-  // being asked to.
+  // A group that was primary goes back without being asked to, whatever it holds
+  // that the new one lacks.
   bool auto_rejoin = false;
 };
 

@@ -426,6 +426,21 @@ void dr_promote(CallPtr call, Bytes bytes) {
   });
 }
 
+namespace {
+
+// The way on from a state that is none to stay in.
+const char* next_command(const NodeStatus& status) {
+  const std::string_view state = dr_state(status);
+  if (state == "contested") return "leewardctl dr survivor --promotion-id P";
+  if (state == "fenced") return "leewardctl dr rejoin";
+  if (state == "no_quorum") return "leewardctl dr plan --members ID,...";
+  if (state == "sealed") return "leewardctl dr abort";
+  if (state == "following" && !status.primary_heard) return "leewardctl dr plan";
+  return "";
+}
+
+}  // namespace
+
 void dr_status(CallPtr call, Bytes bytes) {
   pb::DrStatusRequest request;
   if (!parse(call, bytes, request)) return;
@@ -441,6 +456,7 @@ void dr_status(CallPtr call, Bytes bytes) {
     if (member.id == status.self) response.set_region(member.region);
   response.set_role(leeward::name(status.role));
   response.set_state(dr_state(status));
+  response.set_next_command(next_command(status));
   response.set_armed_region(status.armed_region);
   if (!told->fence_mode.empty()) {
     response.mutable_fencing()->set_mode(told->fence_mode);

@@ -131,6 +131,7 @@ void Member::publish_status() {
   if (s.waiting_for.empty() && context_.core && context_.group.started() && !s.admitted)
     s.waiting_for = "to be admitted (leewardctl member admit " + std::to_string(self().value()) + ")";
   s.stopping = stopping_;
+  (leaping_ && !leaping_->manifest ? s.rewinding : s.adopting) = adoption();
   s.term = term();
   s.leader = context_.leader();
   s.last = last().index;

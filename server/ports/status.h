@@ -151,6 +151,7 @@ struct NodeStatus {
   bool primary_heard = false;          // standby groups: a fresh answer from the primary's leader
   std::optional<Duration> primary_silence;
   std::vector<NamedCheck> group_eligibility;  // standby groups: what a majority of the voters passes
+  std::string adopting, rewinding;     // another state is taken over: the progress, for people; empty: none is
   std::string stream_state;            // standby groups: "streaming", "seeking", "resync needed", "diverged", ...
   std::string armed_region;            // of the newest Armed of this epoch; empty: none
   GroupId armed_group;
@@ -172,6 +173,8 @@ struct NodeStatus {
 inline const char* dr_state(const NodeStatus& s) {
   if (s.contested > Epoch()) return "contested";
   if (s.role == GroupRole::kFenced) return "fenced";
+  if (!s.rewinding.empty()) return "rewinding";
+  if (!s.adopting.empty()) return "adopting";
   if (!s.leader) return "no_quorum";
   if (s.start_wait) return "start_wait";
   if (s.sealed) return "sealed";

@@ -128,7 +128,6 @@ TEST_F(Fencing, AFullDiskDelaysTheNoteAndNotTheEndOfServing) {
   Story s(6);
   ASSERT_TRUE(s.ready()) << s.why();
   cut(s);
-  s.puts(*s.world.leader(), 1);  // nobody puts that aside unasked
   ASSERT_TRUE(s.promote()) << s.why();
   const auto full = kPrimaries[0];
   s.world.disk(full).refuse_writes("superblock");

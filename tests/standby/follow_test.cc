@@ -87,13 +87,36 @@ TEST_F(Follow, AnOldPrimaryPutsAsideWhatItAloneHoldsAndFollows) {
   ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
 }
 
-TEST_F(Follow, WithNothingToPutAsideItFollowsByItself) {
+TEST_F(Follow, WithNothingToPutAsideItsStateStaysAsItIs) {
   Story s(2);
   ASSERT_READY(s);
   cut(s);
   promote_and_heal(s);
-  ASSERT_TRUE(s.world.run_until([&] { return all(s, kPrimaries, GroupRole::kStandby) && s.world.caught_up(); }, 10s)) << s.why();
+  s.world.run_for(5s);
+  ASSERT_TRUE(all(s, kPrimaries, GroupRole::kFenced)) << "nobody has told it to" << s.why();
+  ASSERT_TRUE(rejoined(s)) << s.why();
   for (const auto id : kPrimaries) EXPECT_TRUE(s.world.member(id)->regions()->control().ledgers.empty());
+}
+
+// It was planned, and all of it was handed over.
+TEST_F(Follow, AfterASealItFollowsByItself) {
+  Story s(4);
+  ASSERT_READY(s);
+  const auto armed = s.world.checkers.regions(GroupRole::kStandby).armed();
+  ASSERT_TRUE(s.world.propose(*s.world.leader(), EntryKind::kSeal, Epoch(1),
+                              region::encode(region::Seal{77, armed->group, armed->arming})).ok());
+  ASSERT_TRUE(s.world.run_until(
+      [&] {
+        const auto leader = s.leader();
+        if (leader && role(s, *leader) == GroupRole::kStandby)
+          (void)s.world.propose(*leader, s.world.change_at(*leader, region::Ending::kSealed));
+        return all(s, kPrimaries, GroupRole::kStandby) && s.world.caught_up();
+      },
+      20s))
+      << s.why();
+  EXPECT_TRUE(all(s, kStandbys, GroupRole::kPrimary));
+  for (const auto id : kPrimaries) EXPECT_TRUE(s.world.member(id)->regions()->control().ledgers.empty());
+  s.puts(*s.leader(), 3);
 }
 
 // At whatever step: what a crash leaves is begun again, and nobody is lost.
