@@ -74,7 +74,8 @@ std::string ForwardingService::silent_text() const {
 
 void ForwardingService::following(bool yes) {
   following_ = yes;
-  regions_ = group_.topology().size() > group_.membership().voters.size() + group_.membership().learners.size();
+  const auto& regions = replication_.regions();
+  regions_ = std::any_of(regions.region_of.begin(), regions.region_of.end(), [&](const auto& n) { return n.second != regions.own; });
 }
 
 ForwardingService::AskedPtr ForwardingService::asked(Call kind, std::optional<Instant> deadline, Executor& reply) {

@@ -103,7 +103,7 @@ void Rearming::propose_armed() {
 void Rearming::told(GroupId by, const ResignTold& told) {
   const auto* log = group_.is_leader() && group_.role() == GroupRole::kPrimary ? group_.regions_of_log() : nullptr;
   const auto armed = log ? log->armed_group() : std::nullopt;
-  if (!armed || armed->arming != told.arming || log->history().seal) return;
+  if (!armed || armed->arming != told.arming || armed->group != by || log->history().seal) return;
   const auto proposed = propose_disarmed(*log, region::Proof{by, told.applied, EntryKind::kResigned, told.entry});
   if (!proposed.ok()) group_.logger().info("not disarmed", {{"reason", proposed.error().message}});
 }

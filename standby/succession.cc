@@ -125,6 +125,9 @@ void Succession::asked(NodeId from, const ResignAsked& question) {
     return when_settled([this, from, resigned = *found](Index applied) {
       outbox_.send(from, ResignTold{resigned.arming, applied, encode(resigned)});
     });
+  // One of another group's is not ours to give up: a region that was rebuilt.
+  const auto known = log->armed_group();
+  if (known && known->arming == question.arming && known->group != group_.group()) return;
   if (question.resign) propose(EntryKind::kResigned, Epoch(), encode(region::Resigned{question.arming, log->live_epoch()}));
 }
 

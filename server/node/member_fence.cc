@@ -62,8 +62,7 @@ void Member::publish_seen() {
 // nobody here can tell.
 void Member::end_serving() {
   const auto error = role_refusal();
-  proposals_->refuse_waiting({Code::kUnavailable, kTryNextEndpoint});
-  proposals_->end_all(error);
+  proposals_->fenced(error);
   reads_->end_all(error);
   lessor_->follow();
   publish_gate();

@@ -187,6 +187,7 @@ void Member::after_apply(std::span<const Entry> entries) {
     // In a new epoch every lease begins anew, in full.
     if (e.kind == EntryKind::kEpochChange && leads) lessor_->lead(context_.now(), context_.state->leases());
     if (e.kind == EntryKind::kWrites && lessor_->leading()) watch_lease_commands(e);
+    if (e.kind == EntryKind::kSeal) proposals_->seal_applied();
   }
   if (!leads) lessor_->follow();
   reads_->applied();

@@ -5,10 +5,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "node/group.h"
 
 namespace leeward::node {
 namespace {
 
+constexpr Duration kSealMayCome = 300ms;  // at a member that is fenced
 constexpr double kLeastQueue = 65536;  // bytes that may wait behind a gate, however slow
 constexpr auto kUnlimited = std::numeric_limits<std::size_t>::max();
 
@@ -278,6 +280,10 @@ void Proposals::result(std::span<const Entry> entries, std::size_t entry, std::s
   outcome.end = Outcome::End::kApplied;
   outcome.result = std::move(result);
   outcome.term = entries[entry].term;
+  if (fence_) {
+    it->second.kept = std::move(outcome);
+    return;
+  }
   auto pending = std::move(it->second);
   pending_.erase(it);
   if (!warrant_.required()) return answer(pending.reply, std::move(pending.done), std::move(outcome));
@@ -294,7 +300,7 @@ void Proposals::applied_term(Term term) {
   if (term <= applied_term_) return;
   applied_term_ = term;
   for (auto it = pending_.begin(); it != pending_.end();) {
-    if (it->second.term >= term) {
+    if (it->second.term >= term || it->second.kept) {
       ++it;
       continue;
     }
@@ -302,6 +308,27 @@ void Proposals::applied_term(Term term) {
     outcome.end = Outcome::End::kNotApplied;
     outcome.error = {Code::kUnavailable, text::kLeaderChanged};
     answer(it->second.reply, std::move(it->second.done), std::move(outcome));
+    it = pending_.erase(it);
+  }
+}
+
+void Proposals::fenced(const Error& error) {
+  // With both regions in its list a client is served elsewhere.
+  refuse_waiting({Code::kUnavailable, kTryNextEndpoint});
+  // By lease nobody may be told anything once another region serves.
+  if (warrant_.required()) return end_pending({Code::kUnknown, error.message});
+  fence_ = Fence{{Code::kUnknown, error.message}, context_.now() + kSealMayCome};
+}
+
+// What was applied before it is in the history of the epoch that follows.
+void Proposals::seal_applied() {
+  if (!fence_) return;
+  for (auto it = pending_.begin(); it != pending_.end();) {
+    if (!it->second.kept) {
+      ++it;
+      continue;
+    }
+    answer(it->second.reply, std::move(it->second.done), std::move(*it->second.kept));
     it = pending_.erase(it);
   }
 }
@@ -323,6 +350,7 @@ void Proposals::end_pending(const Error& error) {
 
 void Proposals::expire() {
   const auto now = context_.now();
+  if (fence_ && now >= fence_->until) end_pending(std::exchange(fence_, std::nullopt)->error);
   for (auto it = pending_.begin(); it != pending_.end();) {
     auto& p = it->second;
     const bool late = p.deadline && *p.deadline <= now;

@@ -65,6 +65,11 @@ class Proposals {
   void applied_term(Term term);
   // The state was exchanged for a snapshot: whose writes are in it is not known.
   void state_exchanged() { end_pending({Code::kUnknown, text::kTimeoutLeaderFail}); }
+  // A newer epoch exists. What is under way ends as unknown, some time later: an
+  // epoch that was sealed is kept whole, and a member that lags may apply the end
+  // of it only now. Until a Seal says so no result is told.
+  void fenced(const Error& error);
+  void seal_applied();
   // Ends everything: what waits was certainly not applied, of the rest nobody
   // here will know.
   void end_all(const Error& error);
@@ -85,6 +90,7 @@ class Proposals {
     Instant arrived{}, sent{}, gives_up{};
     bool forwarded = false;
     Term term;  // its entry has this term or does not exist
+    std::optional<Outcome> kept;  // its result, while nobody may be told
   };
 
   bool nothing_waits() const { return waiting_.empty() && ungated_.empty(); }
@@ -120,6 +126,11 @@ class Proposals {
   std::map<std::pair<NodeId, std::uint64_t>, ForwardRefused> refusals_;  // by follower and its process
   Term applied_term_;
   std::optional<Instant> leader_lost_;
+  struct Fence {
+    Error error;
+    Instant until;
+  };
+  std::optional<Fence> fence_;
 };
 
 }  // namespace leeward::node
