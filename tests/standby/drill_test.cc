@@ -124,7 +124,8 @@ class SimStage final : public Stage {
 
   int rehearsals = 0;
   bool never_ends = false;
-  std::function<void()> damage;
+  std::function<void()> damage;             // before the fork is opened
+  std::function<void(Rehearsed&)> alter;    // what it told
   node::Forked forked;
   std::unique_ptr<ForkMember> member;
 
@@ -133,6 +134,7 @@ class SimStage final : public Stage {
     world_.scheduler.after(1ms, [this] {
       if (member && member->opened.ok()) served = (*member->opened)->role();
       member.reset();
+      if (alter) alter(rehearsed_);
       auto done = std::move(done_);
       done(std::move(rehearsed_));
     });
@@ -342,6 +344,28 @@ TEST_F(DrillTest, OneFlippedBitInTheLogFailsTheDrillAndNamesIt) {
   EXPECT_FALSE(report->checks[1].ok);
   EXPECT_TRUE(nothing_left(at_));
   EXPECT_EQ(r_->world.member(at_)->status().drill.count, 0u) << "only one that passed counts";
+}
+
+TEST_F(DrillTest, AForkThatIsNotWhatThisStandbyHoldsFailsTheDrill) {
+  make(10);
+  const auto failed = [&]() -> std::string {
+    const auto report = drill();
+    if (!report.ok() || report->passed()) return "none";
+    for (const auto& c : report->checks)
+      if (!c.ok) return c.name + ": " + c.detail;
+    return "";
+  };
+  stage_->alter = [](Rehearsed& r) { r.state_hash.bytes[7] ^= 1; };
+  EXPECT_NE(failed().find("hash: the state hash at"), std::string::npos);
+  stage_->alter = [](Rehearsed& r) { r.end->position.hash.bytes[7] ^= 1; };
+  EXPECT_NE(failed().find("hash: the chain hash at"), std::string::npos);
+  stage_->alter = [](Rehearsed& r) { r.end->term = r.end->term + 1; };
+  EXPECT_NE(failed().find("hash: the end of the log was replaced"), std::string::npos);
+  stage_->alter = [](Rehearsed& r) { r.end->index = r.end->index + 100; };
+  EXPECT_NE(failed().find("has not applied"), std::string::npos);
+  EXPECT_TRUE(nothing_left(at_));
+  stage_->alter = {};
+  EXPECT_EQ(failed(), "none");
 }
 
 TEST_F(DrillTest, AForkIsNoNodesDirectoryAndANodesDirectoryNoFork) {
