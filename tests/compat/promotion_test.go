@@ -17,7 +17,9 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -640,16 +642,26 @@ func TestPromotionWhatIsLostIsTakenBackOpenly(t *testing.T) {
 	// The old region returns and cannot hear of its end: it serves nothing, and disturbs nobody.
 	s.r.tell("relay * cut both")
 	s.r.tell("start " + s.r.names("east"))
+	said := map[string]bool{} // the endpoints that say why
 	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		for _, at := range s.r.endpoints("east") {
 			once, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 			old := dial(t, "old", at)
-			if got, err := old.kv.Put(once, &pb.PutRequest{Key: []byte("second life")}); err == nil {
+			var trailer metadata.MD
+			got, err := old.kv.Put(once, &pb.PutRequest{Key: []byte("second life")}, grpc.Trailer(&trailer))
+			if err == nil {
 				t.Errorf("%s took a write: %v", at, got)
+			}
+			if status.Convert(err).Message() == "there is no connection available" && one(trailer, "leeward-epoch") == "1" &&
+				strings.HasPrefix(one(trailer, "leeward-reason"), "start_wait: region east") {
+				said[at] = true
 			}
 			cancel()
 			old.conn.Close()
 		}
+	}
+	if len(said) != 3 {
+		t.Errorf("%v say why they send a client elsewhere", said)
 	}
 	if told := s.told(); len(told) != 0 {
 		t.Errorf("an old region that hears nobody disturbs clients: %q", told)
