@@ -41,7 +41,7 @@ void Drill::begin(Function<void(Result<DrillReport>)> done) {
   run_->report.node = group_.self();
   run_->report.region = region();
   ++runs_;
-  watch_lag();
+  watch();
   group_.fork(options_.fork, [this, alive = alive_](Result<node::Forked> fork) {
     if (*alive) forked(std::move(fork));
   });
@@ -54,15 +54,23 @@ std::string Drill::region() const {
 }
 
 // The highest bound while the drill runs; what is unknown once has no bound.
-void Drill::watch_lag() {
+void Drill::watch() {
   if (!run_) return;
+  note_here();
   const auto lag = lag_();
   auto& highest = run_->report.standby_lag;
   if (lag) highest = std::max(highest.value_or(Duration()), *lag);
   else run_->lag_unknown = true;
   group_.loop().after(options_.sample, [this, alive = alive_, run = runs_] {
-    if (*alive && run == runs_) watch_lag();
+    if (*alive && run == runs_) watch();
   });
+}
+
+void Drill::note_here() {
+  const auto end = run_->fork_end;
+  if (run_->here || end == LogPoint() || group_.state().applied().point.index < end.index) return;
+  run_->here = group_.log().point(end.index);
+  run_->hash_here = group_.state().state_hash_at(end.position.index);
 }
 
 void Drill::check(std::string name, bool ok, std::string detail) {
@@ -82,6 +90,8 @@ void Drill::forked(Result<node::Forked> fork) {
   }
   check("fork", true, "state at " + std::to_string(fork->state.point.index.value()) + ", log up to " +
                           std::to_string(fork->last.index.value()));
+  run_->fork_end = fork->last;
+  note_here();
   if (stopping_) return rehearsed({.broken = "this node is stopping"});
   rehearsing_ = true;
   group_.loop().after(options_.limit, [this, alive = alive_, run = runs_] {
@@ -123,17 +133,21 @@ void Drill::compare(Instant until) {
 }
 
 std::optional<DrillCheck> Drill::compared() {
+  note_here();
+  if (!run_->here) return std::nullopt;
   const auto& end = *run_->rehearsed.end;
-  if (group_.state().applied().point.index < end.index) return std::nullopt;
-  const auto here = group_.log().point(end.index);
+  const auto& here = *run_->here;
   DrillCheck verdict;
   if (!here.ok()) {
     verdict.detail = here.error().message;
+  } else if (end.index != here->index) {
+    verdict.detail = "the fork's log ends at " + std::to_string(end.index.value()) + ", it was forked at " +
+                     std::to_string(here->index.value());
   } else if (here->term != end.term) {
     verdict.detail = "the end of the log was replaced by another leader's while it was forked; drill again";
   } else if (here->position != end.position) {
     verdict.detail = "the chain hash at " + std::to_string(end.position.index.value()) + " is another one here";
-  } else if (const auto hash = group_.state().state_hash_at(end.position.index); !hash) {
+  } else if (const auto hash = run_->hash_here; !hash) {
     verdict.detail = "this member remembers no state hash of " + std::to_string(end.position.index.value());
   } else if (*hash != run_->rehearsed.state_hash) {
     verdict.detail = "the state hash at " + std::to_string(end.position.index.value()) + " is " + hash->hex() + " here and " +

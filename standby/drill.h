@@ -53,6 +53,11 @@ class Drill final : public Drills, public node::GroupObserver {
     DrillReport report;
     Instant begun{}, step_begun{};
     Rehearsed rehearsed;
+    // Where the fork ends, and what this member held there when it had applied
+    // as much: a drill may take so long that its log begins behind that.
+    LogPoint fork_end;
+    std::optional<Result<LogPoint>> here;
+    std::optional<Hash> hash_here;
     bool lag_unknown = false;
     Function<void(Result<DrillReport>)> done;
   };
@@ -65,7 +70,8 @@ class Drill final : public Drills, public node::GroupObserver {
   void remove();
   void finish(Result<void> removed);
   void check(std::string name, bool ok, std::string detail);
-  void watch_lag();
+  void watch();
+  void note_here();
   std::string region() const;
 
   node::Group& group_;

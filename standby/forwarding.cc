@@ -136,8 +136,11 @@ void ForwardingService::begin_on_core(AskedPtr a) {
 
 void ForwardingService::ask_member(AskedPtr a) {
   // What comes back comes to the asker's own loop, when this may be gone.
+  // A region that may not acknowledge sends its clients elsewhere: fenced, after a
+  // cold start, without a stamp. None of it ends with a switchover.
   auto back = [this, alive = std::weak_ptr<bool>(alive_), &core = group_.loop(), a](ForwardReply reply) {
-    if (!waits(reply, a->held)) return a->done(std::move(reply));
+    const bool elsewhere = !a->held && reply.outcome.error.message == kTryNextEndpoint;
+    if (elsewhere || !waits(reply, a->held)) return a->done(std::move(reply));
     core.post([this, alive, a, reply = std::move(reply)]() mutable {
       if (!alive.expired()) return hold(std::move(a), std::move(reply));
       a->reply->post([a, reply = std::move(reply)]() mutable { a->done(std::move(reply)); });
@@ -214,15 +217,12 @@ void ForwardingService::pass_on(NodeId to, Forward call, Instant until, Done don
 
 // --- what waits for the end of a switchover ---
 
-// An attempt ended because of a Seal, or of the epoch that followed it. A fenced
-// member does not take up what it is asked after that: its client is served
-// elsewhere, and the error says so.
+// An attempt ended because of a Seal, or of the epoch that followed it.
 void ForwardingService::hold(AskedPtr a, ForwardReply reply) {
-  const bool late = !a->held && reply.outcome.error.message == kTryNextEndpoint && group_.role() == GroupRole::kFenced;
   const auto bytes = a->call.command.request.size() + 256;
   const bool full = held_.size() >= options_.max_held || held_bytes_ + bytes > options_.max_held_bytes;
-  if (late || stopped_ || full || a->until <= group_.clock().now()) {
-    if (full && !late) reply = refused(Code::kOverloaded, "etcdserver: too many requests");
+  if (stopped_ || full || a->until <= group_.clock().now()) {
+    if (full) reply = refused(Code::kOverloaded, "etcdserver: too many requests");
     return a->reply->post([a, reply = std::move(reply)]() mutable { a->done(std::move(reply)); });
   }
   a->held = true;

@@ -65,6 +65,7 @@ void Member::end_serving() {
   proposals_->fenced(error);
   reads_->end_all(error);
   lessor_->follow();
+  judge_serving();
   publish_gate();
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
   published_.reset();

@@ -621,7 +621,8 @@ bool World::all_equal() {
   if (two_regions() && !caught_up()) return false;
   if (!removed_are_quiet()) return false;
   const bool lost = nodes_.at(NodeId(1)).lost;
-  if (two_regions() && !lost && (epoch_is_to_end_ || !checkers.armed())) return false;
+  if (returns_ && (lost || !checkers.armed() || checkers.regions(GroupRole::kPrimary).role() != GroupRole::kStandby)) return false;
+  if (two_regions() && !lost && !returns_ && (epoch_is_to_end_ || !checkers.armed())) return false;
   if (lost && checkers.regions(GroupRole::kStandby).role() != GroupRole::kPrimary) return false;
   std::optional<AppliedState> first;
   std::map<GroupRole, Index> applied;
@@ -757,12 +758,32 @@ void World::drive_end_of_epoch() {
   const bool sealed = checkers.regions(GroupRole::kPrimary).history().seal.has_value();
   if (checkers.regions(GroupRole::kStandby).role() == GroupRole::kPrimary) {
     if (sealed) scheduler.after(dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
+    returns_ = dice.chance(0.6);
+    if (returns_) scheduler.after(dice.between(8s, 12s), [this] { find_again(); });
     return;
   }
   // Refused while an earlier one is under way; a leader that is lost with it leaves room for another.
   const auto ending = sealed ? region::Ending::kSealed : region::Ending::kGuarded;
   if (const auto id = leader(GroupRole::kStandby)) (void)propose(*id, change_at(*id, ending));
   scheduler.after(dice.between(1ms, 200ms), [this] { drive_end_of_epoch(); });
+}
+
+// Not for good after all: it comes back with its disks, and is told to follow.
+void World::find_again() {
+  for (auto& [id, n] : nodes_)
+    if (n.spec.role == GroupRole::kPrimary) n.lost = false;
+  lead_back();
+}
+
+void World::lead_back() {
+  for (auto& [id, n] : nodes_) {
+    if (n.spec.role != GroupRole::kPrimary) continue;
+    if (!n.process && dice.chance(0.5)) start(id);
+    auto* m = member(id);
+    if (m && m->is_leader() && m->role() == GroupRole::kFenced) stream(id)->rejoin();
+  }
+  if (checkers.regions(GroupRole::kPrimary).role() != GroupRole::kStandby)
+    scheduler.after(dice.between(10ms, 500ms), [this] { lead_back(); });
 }
 
 // What a line between two regions does, and a region that is away as a whole.

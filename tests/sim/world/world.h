@@ -47,7 +47,7 @@ struct WorldOptions {
   std::uint64_t flush_every = 20;             // batches, of the state; each flush writes all of it
   bool stream = false;  // the standbys follow the primaries, and clients ask both
   bool change_members = false;  // a torment adds, promotes, removes and replaces members of the primary
-  bool end_epoch = false;  // a torment loses the primary region for good, and the standby ends the epoch
+  bool end_epoch = false;  // a torment loses the primary region, and the standby ends the epoch; some come back
   Network::Weather weather, wan;
   standby::GovernorOptions governor;
   Duration fence_lease{};  // 0: fencing by contact
@@ -179,6 +179,8 @@ class World {
   void check_step();
   void begin_end_of_epoch();
   void drive_end_of_epoch();
+  void find_again();
+  void lead_back();
   void seal();
   std::shared_ptr<Put> put_through(node::Service& service, NodeId id, const std::string& key, const std::string& value,
                                    std::optional<Duration> deadline);
@@ -206,7 +208,7 @@ class World {
   Instant lag_checked_{};
   bool wiped_ = false, members_change_ = false;
   std::map<std::string, int> changes_;
-  bool epoch_is_to_end_ = false;
+  bool epoch_is_to_end_ = false, returns_ = false;
 };
 
 }  // namespace leeward::sim
