@@ -17,7 +17,7 @@ std::string encode(const SurvivorFacts::Said& said) {
   const auto& t = said.testimony;
   for (const auto number : {s.incarnation.value(), s.group.value(), s.term.value(), s.end.term.value(), s.end.index.value(),
                             s.position.index.value(), s.position.writes, s.position.bytes, s.leader.value(), s.epoch.value(),
-                            static_cast<std::uint64_t>(s.role), static_cast<std::uint64_t>(s.may), static_cast<std::uint64_t>(t.heard),
+                            static_cast<std::uint64_t>(s.role), static_cast<std::uint64_t>(s.may) | static_cast<std::uint64_t>(s.begun) << 1, static_cast<std::uint64_t>(t.heard),
                             t.stamp ? t.stamp->epoch.value() : 0, t.stamp ? t.stamp->term.value() : 0, t.stamp ? t.stamp->counter : 0,
                             static_cast<std::uint64_t>(t.stamp.has_value()), t.committed.index.value(), t.committed.writes, t.committed.bytes,
                             static_cast<std::uint64_t>(t.age / 1ms), t.newest_epoch.value()})
@@ -49,7 +49,8 @@ std::optional<SurvivorFacts::Said> decode_said(NodeId from, std::string_view in)
   s.leader = NodeId(n[8]);
   s.epoch = Epoch(n[9]);
   s.role = static_cast<GroupRole>(n[10]);
-  s.may = n[11] != 0;
+  s.may = n[11] & 1;
+  s.begun = n[11] & 2;
   s.plan = plan;
   t.voter = from;
   t.heard = n[12] != 0;
@@ -191,7 +192,9 @@ void Survivors::surveyed(Result<SurvivorFacts> facts) {
   const auto plan = make_plan(*facts);
   if (plan.digest != p.request.digest) {
     // It has begun already, and goes on by itself.
-    const bool under_way = std::any_of(facts->said.begin(), facts->said.end(), [&](const auto& s) { return s.second.stand.plan == p.request.digest; });
+    const bool under_way = std::any_of(facts->said.begin(), facts->said.end(), [&](const auto& s) {
+      return s.second.stand.begun && s.second.stand.plan == p.request.digest;
+    });
     if (!under_way)
       return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed; see leewardctl dr plan --members"});
     return next_step(Step::kChange, "survey");

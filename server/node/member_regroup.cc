@@ -31,6 +31,7 @@ RegroupStand Member::regroup_stand() {
   stand.may = context_.group.started() && !context_.removed && !failed_ && !standing_.is_isolated() && admitted();
   if (context_.joins) stand.plan = context_.joins->become.plan;
   else if (const auto& regrouped = region_log_->applied().control().regrouped) stand.plan = regrouped->plan;
+  stand.begun = !stand.plan.empty() && (!context_.joins || begun());
   return stand;
 }
 

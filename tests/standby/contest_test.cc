@@ -74,7 +74,8 @@ TEST_F(Contested, BothStopUntilOneIsNamedAndTheOtherIsFenced) {
   for (const auto id : r_->world.ids()) r_->world.start(id);
   ASSERT_TRUE(r_->world.run_until([&] { return contested(Epoch(3)) && r_->world.leader() && r_->leader(); }, 30s)) << r_->why();
   expect_nothing_is_served();
-  // No force overrides it.
+  // No force overrides it, once its log says so.
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.member(east())->regions_of_log()->control().contested.has_value(); }, 10s)) << r_->why();
   auto change = r_->world.change_at(east(), region::Ending::kForced);
   change.epoch = Epoch(40);
   EXPECT_TRUE(refused_by(r_->world.propose(east(), change), "is contested"));

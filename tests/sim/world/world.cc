@@ -748,7 +748,8 @@ void World::begin_end_of_epoch() {
 void World::seal() {
   const auto& primary = checkers.regions(GroupRole::kPrimary);
   const auto id = leader();
-  if (primary.history().seal) return drive_end_of_epoch();
+  // Who takes over does so by itself, and the old primary may follow already.
+  if (primary.history().seal || checkers.regions(GroupRole::kStandby).role() == GroupRole::kPrimary) return drive_end_of_epoch();
   if (const auto armed = primary.armed_group(); id && armed)
     (void)propose(*id, EntryKind::kSeal, Epoch(1), region::encode(region::Seal{dice.next() | 1, armed->group, armed->arming}));
   scheduler.after(dice.between(1ms, 200ms), [this] { seal(); });
@@ -757,8 +758,9 @@ void World::seal() {
 void World::drive_end_of_epoch() {
   const bool sealed = checkers.regions(GroupRole::kPrimary).history().seal.has_value();
   if (checkers.regions(GroupRole::kStandby).role() == GroupRole::kPrimary) {
-    if (sealed) scheduler.after(dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
-    returns_ = dice.chance(0.6);
+    const bool there = !nodes_.at(NodeId(1)).lost, stays = there && dice.chance(0.4);
+    if (there && !stays) scheduler.after(dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
+    returns_ = stays || dice.chance(0.6);
     if (returns_) scheduler.after(dice.between(8s, 12s), [this] { find_again(); });
     return;
   }
