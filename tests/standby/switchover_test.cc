@@ -570,7 +570,7 @@ void kill(Story& s, Writers& w, NodeId id) {
 TEST(SwitchoverSteps, ALeaderOnEitherSideDiesAtAnyOfThem) {
   int switched = 0, not_switched = 0;
   for (const auto group : {GroupRole::kPrimary, GroupRole::kStandby}) {
-    for (int step = 0; step < 24; step += test::kSanitized ? 6 : 1) {
+    for (int step = 0; step < 24; step += test::kSanitized ? 12 : 3) {
       SCOPED_TRACE(std::string(name(group)) + " after " + std::to_string(step * 2) + " ms");
       Story s(200 + static_cast<std::uint64_t>(step));
       ASSERT_TRUE(ready(s)) << s.why();
@@ -585,14 +585,14 @@ TEST(SwitchoverSteps, ALeaderOnEitherSideDiesAtAnyOfThem) {
       if (HasFailure()) return;
     }
   }
-  EXPECT_GT(switched, test::kSanitized ? 0 : 10);
+  EXPECT_GT(switched, test::kSanitized ? 0 : 4);
   RecordProperty("switched", switched);
   RecordProperty("not_switched", not_switched);
 }
 
 TEST(SwitchoverSteps, TheLinkIsCutAtAnyOfThem) {
   int switched = 0, not_switched = 0;
-  for (int step = 0; step < 24; step += test::kSanitized ? 6 : 1) {
+  for (int step = 0; step < 24; step += test::kSanitized ? 12 : 3) {
     for (const auto away : {1s, 6s}) {
       SCOPED_TRACE("after " + std::to_string(step * 2) + " ms, for " + std::to_string(away / 1s) + " s");
       Story s(300 + static_cast<std::uint64_t>(step));
@@ -610,7 +610,7 @@ TEST(SwitchoverSteps, TheLinkIsCutAtAnyOfThem) {
       if (HasFailure()) return;
     }
   }
-  EXPECT_GT(switched, test::kSanitized ? 0 : 10);
+  EXPECT_GT(switched, test::kSanitized ? 0 : 4);
   EXPECT_GT(not_switched, 0);
 }
 
