@@ -63,6 +63,15 @@ void Member::publish_seen() {
 void Member::end_serving() {
   const auto error = role_refusal();
   proposals_->fenced(error);
+  // Asked twice these do no harm: they are passed on to who serves now.
+  std::vector<CallDone> calls;
+  for (auto it = calls_.begin(); it != calls_.end();) {
+    const auto kind = it->second.call.kind;
+    const bool twice = kind == CallKind::kKeepAlive || kind == CallKind::kLeaseRemaining;
+    if (twice) calls.push_back(std::move(it->second.done));
+    it = twice ? calls_.erase(it) : std::next(it);
+  }
+  for (auto& done : calls) done(Error{Code::kUnavailable, text::kNotPrimary});
   reads_->end_all(error);
   lessor_->follow();
   judge_serving();

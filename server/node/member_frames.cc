@@ -22,7 +22,9 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
     context_.ports.log.warn("a node of another lineage was refused", {{"peer", from}, {"lineage", header.lineage.hex()}});
     return bootstrap_->hear_stranger(from, header.lineage);
   }
-  if (!heed_epoch(from, header)) return;
+  // A write may be refused at any time, and who asked is told so.
+  const bool refuses = header.type == FrameType::kForward || header.type == FrameType::kForwardRefused;
+  if (!heed_epoch(from, header) && !refuses) return;
   if (lane == Lane::kControl) return on_control(from, *frame);
   // The other lanes are the group's own.
   if (!context_.core || installing_ || context_.frozen) return;

@@ -167,6 +167,14 @@ class Pool {
     }
     return nullptr;
   }
+  // The next one behind it; nullptr likewise.
+  Connection* after(const Connection* connection) {
+    for (std::size_t i = 0; i < members_.size(); ++i)
+      if (members_[i].connection.get() == connection)
+        for (std::size_t step = 1; step < members_.size(); ++step)
+          if (auto& m = members_[(i + step) % members_.size()]; !m.connection->failed()) return m.connection.get();
+    return next();
+  }
   // The server at the other end can not serve now: use another endpoint.
   void leave(const Connection* connection) {
     for (auto& m : members_)
@@ -412,8 +420,8 @@ Report run_steady(const Options& o) {
   const auto tries = 2 * o.endpoints.size();
   std::function<void(Connection*, std::string, std::function<void(const Reply&)>, std::size_t)> attempt =
       [&](Connection* at, std::string request, std::function<void(const Reply&)> done, std::size_t left) {
-        at->call("/etcdserverpb.KV/Put", request, [&, request, done, left](const Reply& reply) {
-          Connection* other = !reply.ok() && left > 0 && reply.message == "there is no connection available" ? pool.next() : nullptr;
+        at->call("/etcdserverpb.KV/Put", request, [&, at, request, done, left](const Reply& reply) {
+          Connection* other = !reply.ok() && left > 0 && reply.message == "there is no connection available" ? pool.after(at) : nullptr;
           if (other == nullptr) return done(reply);
           ++r.moved;
           attempt(other, request, done, left - 1);

@@ -113,6 +113,27 @@ TEST_F(Fencing, AWriteUnderWayEndsAsUnknownAndItsClientIsToldAtOnce) {
   EXPECT_EQ(put->outcome.end, Outcome::End::kUnknown);
 }
 
+// It lags: its group commits the write, and it applies that after it was told of
+// the other epoch, which may be without it.
+TEST_F(Fencing, WhatAFencedMemberAppliesWithoutASealIsNotTold) {
+  for (std::uint64_t seed = 8; seed < 11; ++seed) {
+    Story s(seed);
+    ASSERT_TRUE(s.ready()) << s.why();
+    s.puts(*s.world.leader(), 3);
+    const auto leader = *s.world.leader();
+    const auto behind = leader == NodeId(3) ? NodeId(2) : NodeId(3);
+    auto put = s.world.client_put(behind, "late", "v");
+    ASSERT_TRUE(s.world.run_until([&] { return s.world.member(leader)->last().index > s.world.member(behind)->last().index; })) << s.why();
+    s.world.network.cut(leader, behind);
+    ASSERT_TRUE(s.promote()) << s.why();
+    ASSERT_TRUE(s.world.run_until([&] { return fenced(s, behind); }, 5s)) << s.why();
+    EXPECT_FALSE(put->ended);
+    s.world.network.heal();
+    ASSERT_TRUE(s.world.run_until([&] { return put->ended; }, 1s)) << s.why();
+    EXPECT_EQ(put->outcome.end, Outcome::End::kUnknown);
+  }
+}
+
 TEST_F(Fencing, ThePromotedRegionIsNotFencedByItsOwnEpoch) {
   Story s(5);
   ASSERT_TRUE(s.ready()) << s.why();

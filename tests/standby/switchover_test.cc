@@ -35,7 +35,7 @@ class Writers {
       if (!w.put->ended) {
         longest = std::max(longest, s_.world.scheduler.now() - w.begun);
         // Its node died with it: nobody will ever answer.
-        if (w.starts != starts[w.at]) next(w);
+        if (w.starts != starts[w.at]) next(w, true);
         continue;
       }
       const auto& o = w.put->outcome;
@@ -48,7 +48,7 @@ class Writers {
       } else {
         errors.push_back("node " + std::to_string(w.at.value()) + ": " + o.error.message);
       }
-      next(w);
+      next(w, o.end == Outcome::End::kUnknown);
     }
   }
   std::string first_error() const { return errors.empty() ? "" : errors.front(); }
@@ -68,8 +68,10 @@ class Writers {
     Instant begun{};
     std::shared_ptr<sim::World::Put> put;
   };
-  void next(Writer& w) {
+  // A put of which nobody knows may come after the next one: that has another key.
+  void next(Writer& w, bool unknown = false) {
     w.put = nullptr;
+    if (unknown) w.n += 3 - w.n % 3;
     if (!run_) return;
     while (!s_.world.running(w.at)) {
       w.at = NodeId(w.at.value() % 6 + 1);
@@ -573,7 +575,7 @@ void kill(Story& s, Writers& w, NodeId id) {
 TEST(SwitchoverSteps, ALeaderOnEitherSideDiesAtAnyOfThem) {
   int switched = 0, not_switched = 0;
   for (const auto group : {GroupRole::kPrimary, GroupRole::kStandby}) {
-    for (int step = 0; step < 24; step += test::kSanitized ? 6 : 1) {
+    for (int step = 0; step < 24; step += test::kSanitized ? 12 : 3) {
       SCOPED_TRACE(std::string(name(group)) + " after " + std::to_string(step * 2) + " ms");
       Story s(200 + static_cast<std::uint64_t>(step));
       ASSERT_TRUE(ready(s)) << s.why();
@@ -588,14 +590,14 @@ TEST(SwitchoverSteps, ALeaderOnEitherSideDiesAtAnyOfThem) {
       if (HasFailure()) return;
     }
   }
-  EXPECT_GT(switched, test::kSanitized ? 0 : 10);
+  EXPECT_GT(switched, test::kSanitized ? 0 : 4);
   RecordProperty("switched", switched);
   RecordProperty("not_switched", not_switched);
 }
 
 TEST(SwitchoverSteps, TheLinkIsCutAtAnyOfThem) {
   int switched = 0, not_switched = 0;
-  for (int step = 0; step < 24; step += test::kSanitized ? 6 : 1) {
+  for (int step = 0; step < 24; step += test::kSanitized ? 12 : 3) {
     for (const auto away : {1s, 6s}) {
       SCOPED_TRACE("after " + std::to_string(step * 2) + " ms, for " + std::to_string(away / 1s) + " s");
       Story s(300 + static_cast<std::uint64_t>(step));
@@ -613,7 +615,7 @@ TEST(SwitchoverSteps, TheLinkIsCutAtAnyOfThem) {
       if (HasFailure()) return;
     }
   }
-  EXPECT_GT(switched, test::kSanitized ? 0 : 10);
+  EXPECT_GT(switched, test::kSanitized ? 0 : 4);
   EXPECT_GT(not_switched, 0);
 }
 

@@ -103,6 +103,7 @@ WorldOptions varied(std::uint64_t seed, int regions) {
     o.checkpoint_interval = 40;
   }
   o.end_epoch = seed / 2 % 5 == 4;
+  if (o.end_epoch && seed / 2 % 2 == 0) o.retain_log_bytes = 64_MiB;
   if (seed / 2 % 7 == 3) o.governor = {.policy = RpoPolicy::kThrottle, .budget = 200ms};
   return o;
 }
@@ -758,9 +759,11 @@ void World::seal() {
 void World::drive_end_of_epoch() {
   const bool sealed = checkers.regions(GroupRole::kPrimary).history().seal.has_value();
   if (checkers.regions(GroupRole::kStandby).role() == GroupRole::kPrimary) {
-    const bool there = !nodes_.at(NodeId(1)).lost, stays = there && dice.chance(0.4);
+    // A state is not adopted over an epoch yet: the log must reach down to what came back.
+    const bool can = options_.retain_log_bytes >= 16_MiB;
+    const bool there = !nodes_.at(NodeId(1)).lost, stays = there && can && dice.chance(0.4);
     if (there && !stays) scheduler.after(dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
-    returns_ = stays || dice.chance(0.6);
+    returns_ = stays || (can && dice.chance(0.6));
     if (returns_) scheduler.after(dice.between(8s, 12s), [this] { find_again(); });
     return;
   }
