@@ -165,12 +165,15 @@ Result<void> dr_plan(const Server& server, const Output& output, const Promotion
   const auto order = promotion.members.empty() ? to_ask(server, promotion.region) : these(server, promotion.members);
   if (!order.ok()) return order.error();
   const object request = {{"members", numbers(promotion.members)}};
+  std::optional<Error> said;
   Result<Answer> answer = Error{Code::kUnavailable, "no member of a following region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
     answer = server.call_at(endpoint, "/v3/dr/plan", request);
     if (answer.ok() || !goes_on(answer.error())) break;
+    if (answer.error().code == kCannotServe) said = answer.error();
   }
-  if (!answer.ok()) return answer.error();
+  // What a member that is up says tells more than that another one is down.
+  if (!answer.ok()) return said && goes_on(answer.error()) ? *said : answer.error();
   if (output.json) output.out << answer->text << "\n";
   else print_plan(answer->json, output.out);
   return {};

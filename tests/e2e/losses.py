@@ -64,9 +64,10 @@ def the_primary_region_and_all_but_one_standby_are_lost():
         for n in c.active + lost:
             n.kill()
         wait_for("the group to have no leader", lambda: left.status()["leader_id"] == "0")
-        refused = dr([left], "plan", code=4)
+        refused = dr([left], "plan", code=1)
         expect("--members" in refused, refused)
-        refused = dr([left], "plan", "--members", "1", code=2)
+        wrong = dr([left], "plan", "--members", f"{left.id},{lost[0].id}")
+        expect(wrong["refusals"][0]["rule"] == "silent" and "next_command" not in {k for k, v in wrong.items() if v}, str(wrong))
         plan, done = by_the_book([left], "--members", str(left.id), rules="no_quorum")
         equal(plan["members"], [str(left.id)], "members")
         equal(plan["known_loss_writes"], "0", "known loss")
