@@ -146,6 +146,7 @@ void Member::housekeep() {
   drive_changes();
   tell_removed();
   refresh_peers();
+  call_silent();
   heed_strangers();
   note_epoch();
   if (failed_) return;
@@ -192,7 +193,6 @@ void Member::lead_duties() {
   propose_fenced();
   leave_joint();
   spread_list();
-  call_added();
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);

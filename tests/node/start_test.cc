@@ -94,7 +94,7 @@ TEST_F(Start, AdmittingWhoIsAdmittedSucceedsSaysSoAndChangesNothing) {
   EXPECT_EQ(w().member(*w().leader())->log().last().index, end);
 }
 
-TEST_F(Start, OneThatIsDownIsAdmittedStillAndOneThatNeverLivedIsToBeStartedFirst) {
+TEST_F(Start, OneThatIsNotHeardIsNotCalledAdmittedAndIsToBeStartedFirst) {
   make();
   start({kOne, kTwo});
   puts(3);
@@ -104,12 +104,26 @@ TEST_F(Start, OneThatIsDownIsAdmittedStillAndOneThatNeverLivedIsToBeStartedFirst
   w().start(kThree);
   ASSERT_TRUE(w().run_until([&] { return admitted(kThree); })) << w().checkers.breach();
   w().run_for(1s);
-  for (const auto id : w().ids()) w().crash(id);
+  const auto not_heard = [&] {
+    const auto down = admit(kOne, kThree);
+    ASSERT_FALSE(down.ok()) << "its disk may be empty by now";
+    EXPECT_EQ(down.error().code, Code::kUnavailable);
+    EXPECT_NE(down.error().message.find("has not been heard"), std::string::npos) << down.error().message;
+    EXPECT_NE(down.error().message.find("/readyz"), std::string::npos) << down.error().message;
+  };
+  w().crash(kThree);
+  w().run_for(5s);  // its leader heard the life before
+  not_heard();
+  for (const auto id : {kOne, kTwo}) w().crash(id);
   start({kOne, kTwo});  // neither has heard of the third since
   puts(1);              // its leader has applied what the log holds
-  const auto down = admit(kOne, kThree);
-  ASSERT_TRUE(down.ok()) << down.error().message;
-  EXPECT_TRUE(*down);
+  not_heard();
+  w().start(kThree);
+  ASSERT_TRUE(w().run_until([&] { return admitted(kThree); })) << w().checkers.breach();
+  w().run_for(1s);
+  const auto back = admit(kOne, kThree);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_TRUE(*back);
 }
 
 TEST_F(Start, StandbysTakeTheLineageOfTheActiveListAndWritesAreRefusedThere) {
