@@ -285,6 +285,7 @@ class Member final : public Service, public Group {
   bool noting_ = false;
   std::map<NodeId, bool> heard_by_;         // FrameHeader::heard of the others of this group
   std::optional<Instant> cold_since_;       // this leader has waited to serve
+  NodeId waits_to_serve_;                   // the leader that this member follows, when its last frame said that it does not serve
   std::uint64_t question_ = 0;
   bool answered_ = false;
   Inbox inbox_;

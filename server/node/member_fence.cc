@@ -98,7 +98,9 @@ void Member::propose_fenced() {
 // gone through; one that leads without serving is not heard.
 void Member::hear_start(NodeId from, const FrameHeader& header) {
   heard_by_[from] = header.heard;
-  if (header.serves && from == context_.leader()) context_.heard = true;
+  if (from != context_.leader()) return;
+  if (header.serves) context_.heard = true;
+  waits_to_serve_ = header.serves ? NodeId() : from;
 }
 
 bool Member::may_serve() {

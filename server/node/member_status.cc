@@ -117,8 +117,13 @@ void Member::publish_status() {
   if (context_.removed)
     s.waiting_for = "this member was removed from its group; empty its directories and let it be added again"
                     " (leewardctl member add), or stop it";
+  const bool leader_waits = context_.leader() && context_.leader() == waits_to_serve_ && context_.group.started() &&
+                            role() == GroupRole::kPrimary;
   if (s.waiting_for.empty() && cold_question() != 0) s.waiting_for = "the armed region to say that it was not promoted meanwhile";
-  s.start_wait = cold_question() != 0;
+  if (s.waiting_for.empty() && leader_waits)
+    s.waiting_for = "its leader (node " + std::to_string(context_.leader().value()) + ") to serve: the region has started anew, and the"
+                    " armed one is asked whether it was promoted meanwhile";
+  s.start_wait = cold_question() != 0 || leader_waits;
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
   if (s.waiting_for.empty() && context_.core && s.applied.point.index < opened_at_)
     s.waiting_for = "its log to be applied again: " + std::to_string(s.applied.point.index.value()) + " of " +

@@ -118,7 +118,7 @@ struct NodeStatus {
   MemberState state = MemberState::kStarting;
   std::string waiting_for;  // why it is not serving yet, with whom it waits for; empty when it serves
   bool stopping = false;
-  bool start_wait = false;     // a primary's leader after a cold start, before it serves
+  bool start_wait = false;     // a primary's leader after a cold start, before it serves; and who follows that one
 
   Term term;
   NodeId leader;

@@ -170,6 +170,41 @@ TEST_F(Start, ARegionOnEmptyDisksDoesNotBeginASecondLife) {
       << w().member(kOne)->status().waiting_for;
 }
 
+// A region that was down as a whole serves when the armed one has answered: until
+// then no member of it looks as if it did.
+TEST_F(Start, WhileItsLeaderWaitsToServeNoMemberSaysThatTheRegionServes) {
+  WorldOptions o;
+  o.standbys = 3;
+  o.stream = true;
+  make(o);
+  w().adjust = [](MemberOptions& m) { m.limits.start_wait = 10s; };
+  start_all();
+  puts(3);
+  const auto primaries = {kOne, kTwo, kThree};
+  ASSERT_TRUE(w().run_until([&] {
+    for (const auto id : primaries)
+      if (w().member(id)->status().armed_region.empty()) return false;
+    return true;
+  })) << w().standing();
+  w().lose(GroupRole::kStandby);
+  for (const auto id : primaries) w().crash(id);
+  for (const auto id : primaries) w().start(id);
+  ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); }, 8s));
+  w().run_for(1s);
+  for (const auto id : primaries) {
+    const auto status = w().member(id)->status();
+    EXPECT_TRUE(status.start_wait) << id.value();
+    EXPECT_STREQ(dr_state(status), "start_wait") << id.value();
+    EXPECT_NE(status.waiting_for.find("armed"), std::string::npos) << id.value() << ": " << status.waiting_for;
+  }
+  ASSERT_TRUE(w().run_until([&] {
+    for (const auto id : primaries)
+      if (const auto status = w().member(id)->status(); status.start_wait || !status.waiting_for.empty()) return false;
+    return true;
+  }, 15s));
+  puts(1);
+}
+
 // The disk of the same node of another cluster of the same name.
 void exchange_disk(World& into, World& from, NodeId id) {
   into.wipe(id);
