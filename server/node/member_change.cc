@@ -101,8 +101,10 @@ void Member::serve_sync(NodeId id, CallDone done) {
 NodeId Member::successor(const MemberChange& change) const {
   NodeId best;
   Index most;
+  const auto passed_over = aside();
   for (const auto& peer : context_.core->status().peers) {
-    const bool can = peer.active && peer.rtt && membership().voters.contains(peer.id) && !holds(change.remove, peer.id);
+    const bool can = peer.active && peer.rtt && membership().voters.contains(peer.id) && !holds(change.remove, peer.id) &&
+                     !passed_over.contains(peer.id);
     if (!can || (best && peer.match <= most)) continue;
     best = peer.id;
     most = peer.match;
@@ -124,6 +126,11 @@ void Member::serve_change(std::string body, CallDone done) {
     handovers_.push_back({std::move(*change), context_.now() + context_.patience(), std::move(done)});
     return;
   }
+  const auto stands_aside = aside();
+  for (const auto id : planned->last.voters)
+    if (holds(change->remove, self()) && !change->force && stands_aside.contains(id))
+      return done(Error{Code::kUnavailable, "leeward: no voter that stays can take the leadership over, and member " + std::to_string(id.value()) +
+                                                " is paused or isolated: resume it first (leewardctl replica resume), or --force"});
   std::vector<raft::Proposal> proposals;
   for (const auto id : change->promote) {
     const auto admitted = context_.group.admitted.find(id);

@@ -12,6 +12,12 @@ struct Members : Fixture {
     puts(10);
     w().run_for(1s);
   }
+  Result<void> stand(NodeId id, StandingChange::Kind kind, bool force = false) {
+    auto answer = std::make_shared<Answer<void>>();
+    w().member(id)->change_standing({kind, "", force}, w().client_loop(), [answer](Result<void> r) { answer->result = r; });
+    EXPECT_TRUE(w().run_until([&] { return answer->result.has_value(); }, 20s)) << w().checkers.breach();
+    return answer->result.value_or(Error{Code::kDeadline, "no answer"});
+  }
   Result<Index> change(NodeId through, MemberChange wanted) {
     auto answer = std::make_shared<Answer<Index>>();
     w().member(through)->change_members(std::move(wanted), w().client_loop(), [answer](Result<Index> r) { answer->result = r; });
@@ -175,6 +181,39 @@ TEST_F(Members, ALeaderThatRemovesItselfHandsItsLeadershipOverFirst) {
   ASSERT_TRUE(told_removed(leader));
   puts(3);
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// Either of the two may be the one whose log is longer.
+TEST_F(Members, ALeaderThatIsRemovedHandsOverToOneThatIsNotPaused) {
+  for (const bool first : {true, false}) {
+    SetUp();
+    const auto leader = *w().leader();
+    std::vector<NodeId> others;
+    for (const auto id : {kOne, kTwo, kThree})
+      if (id != leader) others.push_back(id);
+    if (!first) std::swap(others[0], others[1]);
+    ASSERT_TRUE(stand(others[0], StandingChange::Kind::kPause).ok());
+    w().run_for(1s);
+    const auto removed = change(leader, {.remove = {leader}});
+    ASSERT_TRUE(removed.ok()) << removed.error().message;
+    ASSERT_TRUE(w().run_until([&] { return w().leader() == others[1]; })) << w().checkers.breach();
+    ASSERT_TRUE(told_removed(leader));
+    puts(3);
+  }
+}
+
+TEST_F(Members, ALeaderIsNotRemovedWhenAllWhoStayArePaused) {
+  const auto leader = *w().leader();
+  for (const auto id : {kOne, kTwo, kThree}) {
+    if (id == leader) continue;
+    ASSERT_TRUE(stand(id, StandingChange::Kind::kPause, true).ok());
+  }
+  w().run_for(1s);
+  const auto removed = change(leader, {.remove = {leader}});
+  ASSERT_FALSE(removed.ok());
+  EXPECT_NE(removed.error().message.find("replica resume"), std::string::npos) << removed.error().message;
+  EXPECT_EQ(voters().size(), 3u);
+  puts(3);
 }
 
 TEST_F(Members, WhoAskedForTheLeadersRemovalThroughAnotherMemberIsAnswered) {
