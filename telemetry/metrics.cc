@@ -117,7 +117,7 @@ void add_identity(Page& page, const MetricsSources& from, const NodeStatus& s) {
   page.gauge("is_primary", "1 when this node's group is the primary.").sample(s.role == GroupRole::kPrimary);
   page.gauge("is_fenced", "1 when a newer epoch exists that this node's group is not part of.").sample(s.role == GroupRole::kFenced);
   page.gauge("dr_sealed", "1 while a Seal is open: writes wait for the end of a switchover.").sample(s.sealed);
-  page.gauge("dr_start_wait_active", "1 while this leader waits, after a cold start, for the armed region's word.").sample(s.start_wait);
+  page.gauge("dr_start_wait_active", "1 while this member's leader waits, after a cold start, for the armed region's word.").sample(s.start_wait);
   page.gauge("member_removed", "1 when this node's group has removed it: it serves nobody any more.").sample(s.state == MemberState::kRemoved);
   page.gauge("member_admitted", "0 when this node came with empty storage and waits for member admit.").sample(s.admitted);
   std::map<std::pair<GroupRole, MemberState>, std::uint64_t> counts;

@@ -114,6 +114,7 @@ Verdict leader(const NodeStatus& s) {
   if (s.state != MemberState::kLeader)
     return {false, s.leader ? "the leader is " + std::to_string(s.leader.value()) : "no leader is known"};
   if (!s.leader_ready) return {false, "elected, and its first entry is not committed yet"};
+  if (s.start_wait) return {false, "this region has started anew and does not serve yet; it waits for " + s.waiting_for};
   return {true, "leader of the primary cluster"};
 }
 

@@ -10,6 +10,8 @@ namespace {
 constexpr Duration kInterval = 200ms;
 constexpr Duration kFresh = 3s;  // an older answer says nothing any more
 constexpr Duration kStrangeFor = 10s;
+// Longer than a living group takes to dial a node that was away and to call it.
+constexpr Duration kListen = 2s;
 
 }  // namespace
 
@@ -24,8 +26,9 @@ void Bootstrap::knock(bool started) {
   const auto now = context_.now();
   if (knocked_ && now - *knocked_ < kInterval) return;
   knocked_ = now;
+  if (!listens_since_) listens_since_ = now;
   const auto body = encode(Knock{context_.options.cluster_name, list_hash_, started});
-  for (const auto& n : context_.options.nodes)
+  for (const auto& n : context_.group.topology.empty() ? nodes() : context_.group.topology)
     if (n.id != context_.options.self) context_.send(n.id, Lane::kControl, FrameType::kKnock, body);
 }
 
@@ -35,7 +38,7 @@ void Bootstrap::answer(NodeId from, const FrameHeader&, const Knock&) {
   answer.list_hash = list_hash_;
   answer.role = context_.group.control.role;
   answer.lineage = context_.group.lineage;
-  answer.same_group = own_.contains(from) || context_.group.membership.contains(from);
+  answer.same_group = own_.contains(from) || context_.group.membership.contains(from) || context_.group.removed.contains(from);
   const auto it = context_.group.admitted.find(from);
   if (it != context_.group.admitted.end()) answer.admitted = it->second;
   if (context_.group.started())
@@ -54,8 +57,8 @@ void Bootstrap::hear(NodeId from, const FrameHeader& header, const KnockAnswer& 
   }
   heard_[from] = {answer, header.incarnation, context_.now()};
   std::string_view carried;
-  if (!answer.same_group || !raft::decode_membership(answer.membership, &carried).ok()) return;
-  if (auto note = decode_membership_note(carried); note.ok()) told_ = std::move(note->nodes);
+  if (answer.membership.empty() || !raft::decode_membership(answer.membership, &carried).ok()) return;
+  if (auto note = decode_membership_note(carried); note.ok()) (answer.same_group ? told_ : told_afar_) = std::move(note->nodes);
 }
 
 std::vector<Node> Bootstrap::nodes() const {
@@ -65,7 +68,16 @@ std::vector<Node> Bootstrap::nodes() const {
     if (listed == nodes.end()) nodes.push_back(told);
     else if (own_.contains(told.id) && told.id != context_.options.self) *listed = told;
   }
+  for (const auto& told : told_afar_)
+    if (std::none_of(nodes.begin(), nodes.end(), [&](const Node& n) { return n.id == told.id; })) nodes.push_back(told);
   return nodes;
+}
+
+std::string Bootstrap::named(NodeId id) const {
+  std::string out = "node " + std::to_string(id.value());
+  for (const auto& n : nodes())
+    if (n.id == id && !n.client_url.empty()) out += " at " + n.client_url;
+  return out;
 }
 
 void Bootstrap::hear_stranger(NodeId from, const Lineage& theirs) { strangers_[from] = {theirs, context_.now()}; }
@@ -104,20 +116,22 @@ std::optional<Lineage> Bootstrap::lineage_elsewhere() const {
 
 Bootstrap::Verdict Bootstrap::verdict() const {
   const auto self = context_.options.self;
+  const auto own = std::to_string(self.value());
+  // The group runs. Who counts votes of this id must know this incarnation. One
+  // that has missed the newest changes may say less than another.
+  std::optional<Verdict> waits;
   for (const auto& [id, heard] : heard_) {
     if (!heard.answer.same_group || heard.answer.membership.empty()) continue;
     auto membership = raft::decode_membership(heard.answer.membership);
     if (!membership.ok()) continue;
-    // The group runs. Who counts votes of this id must know this incarnation.
-    if (heard.answer.admitted == context_.incarnation && membership->contains(self)) return {*membership, ""};
-    if (!membership->is_voter(self) && membership->contains(self)) return {*membership, ""};
-    const auto named = std::to_string(self.value());
-    if (!membership->contains(self))
-      return {std::nullopt, "node " + std::to_string(id.value()) + " says the group runs without this node: waiting to be added"
-                            " (leewardctl member add " + named + ")"};
-    return {std::nullopt, "node " + std::to_string(id.value()) + " says the group runs: waiting to be admitted"
-                          " (leewardctl member admit " + named + ")"};
+    const bool member = membership->contains(self);
+    if (member && (heard.answer.admitted == context_.incarnation || !membership->is_voter(self))) return {*membership, ""};
+    if (waits && !membership->contains(id)) continue;
+    waits = {std::nullopt, member ? named(id) + " says the group runs: waiting to be admitted (leewardctl member admit " + own + ")"
+                                  : named(id) + " says the group runs without this node: waiting to be added"
+                                                " (leewardctl member add " + own + ")"};
   }
+  if (waits) return *waits;
   if (context_.options.bootstrap == BootstrapMode::kJoin)
     return {std::nullopt, "a running group that has this node as a member (leewardctl member add " +
                               std::to_string(self.value()) + ")"};
@@ -131,8 +145,7 @@ Bootstrap::Verdict Bootstrap::new_group() const {
   if (active) {
     for (const auto& [id, heard] : heard_)
       if (heard.answer.lineage.known())
-        return {std::nullopt, "node " + std::to_string(id.value()) +
-                                  " names a lineage: this region had a life before; waiting to be admitted, or for"
+        return {std::nullopt, named(id) + " names a lineage: this region had a life before; waiting to be admitted, or for"
                                   " cluster.bootstrap = \"force\""};
   } else {
     std::optional<Lineage> one;
@@ -155,6 +168,8 @@ Bootstrap::Verdict Bootstrap::new_group() const {
     if (!active && !own && key.first != GroupRole::kPrimary) continue;
     if (!majority(list, missing)) return {std::nullopt, "an answer of a majority of each list; silent: " + missing};
   }
+  if (!listens_since_ || context_.now() - *listens_since_ < kListen)
+    return {std::nullopt, "a group that these nodes were part of before, should there be one"};
   return {membership_of(own_list(context_.options.nodes, context_.options.self)), ""};
 }
 

@@ -1,11 +1,14 @@
 // How a node with empty storage finds out what it is part of. Core loop.
 //
-// It knocks at every address of every list. Active members start their group
-// only when a majority of each list answers with the same name and lists and
-// nobody names a lineage; a standby list starts when a majority of both lists
-// answers and none names a group in it. If a group is already running, the
-// node waits until that group has admitted this incarnation, or counts it as a
-// learner, and starts with the membership it was told.
+// It knocks at every address of every list, and wherever the answers lead.
+// Active members start their group only when a majority of each list answers
+// with the same name and lists and nobody names a lineage; a standby list
+// starts when a majority of both lists answers and none names a group in it. If
+// a group is already running, the node waits until that group has admitted this
+// incarnation, or counts it as a learner, and starts with the membership it was
+// told. A group whose members no file names any more calls those that are silent
+// or were removed (Member::call_silent): so none begins before it has listened
+// for a while.
 #pragma once
 
 #include <map>
@@ -27,7 +30,7 @@ class Bootstrap {
 
   explicit Bootstrap(Context& context);
 
-  // Sends a knock to all, at most every `kInterval`.
+  // Sends a knock to all that are known, at most every `kInterval`.
   void knock(bool started);
   void answer(NodeId from, const FrameHeader& header, const Knock& knock);
   void hear(NodeId from, const FrameHeader& header, const KnockAnswer& answer);
@@ -42,7 +45,7 @@ class Bootstrap {
   std::string strangers() const;
 
   // Who there is before this group's log says it: those of the file, and those
-  // that a member of the running group told, whose word counts for its own.
+  // that a member of a running group told; of its own group its word counts.
   std::vector<Node> nodes() const;
 
   // The lineage that members of other lists name.
@@ -58,19 +61,21 @@ class Bootstrap {
   };
   bool majority(const std::set<NodeId>& list, std::string& missing) const;
   Verdict new_group() const;
+  // "node 4 at http://...", the latter as far as it was told.
+  std::string named(NodeId id) const;
 
   Context& context_;
   Hash list_hash_;
   std::set<NodeId> own_, active_;
   std::map<NodeId, Heard> heard_;
-  std::vector<Node> told_;
+  std::vector<Node> told_, told_afar_;  // by members of the own list's group, of another one
   struct Stranger {
     Lineage lineage;
     Instant at{};
   };
   std::map<NodeId, Stranger> strangers_;
   std::set<NodeId> differing_;  // answered with another name or other lists
-  std::optional<Instant> knocked_;
+  std::optional<Instant> knocked_, listens_since_;
 };
 
 }  // namespace leeward::node

@@ -8,7 +8,8 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint8_t kGroupStateVersion = 4;  // 1 to 3 were of no release
+constexpr std::uint8_t kGroupStateVersion = 4;
+constexpr std::uint8_t kOldestGroupState = 3;  // without changes of members
 const Error kMalformed{Code::kCorrupt, "the group's state is malformed"};
 
 void put_node(std::string& out, const Node& n) {
@@ -245,9 +246,13 @@ Result<GroupState> decode_group_state(std::string_view in) {
   std::uint8_t version;
   std::uint64_t count, leapt;
   std::string_view membership, control;
-  if (!codec::get_u8(in, version)) return kMalformed;
-  if (version > kGroupStateVersion) return Error{Code::kNewerFormat, "the group's state was written by a newer version"};
-  if (version < kGroupStateVersion || !codec::get_fixed(in, state.lineage.bytes) || !codec::get_bytes(in, control) ||
+  if (!codec::get_u8(in, version) || version == 0) return kMalformed;
+  if (version > kGroupStateVersion) return Error{Code::kNewerFormat, "the group's state was written by a newer version; run the newer leewardd"};
+  if (version < kOldestGroupState)
+    return Error{Code::kNewerFormat, "the group's state has format " + std::to_string(version) + ", which this version reads no more (oldest: " +
+                                         std::to_string(kOldestGroupState) + "); nothing is damaged: start the version that wrote it,"
+                                         " or one in between"};
+  if (!codec::get_fixed(in, state.lineage.bytes) || !codec::get_bytes(in, control) ||
       !codec::get_bytes(in, membership) || !codec::get_varint(in, count))
     return kMalformed;
   auto regions = region::decode_control(control);
@@ -262,7 +267,7 @@ Result<GroupState> decode_group_state(std::string_view in) {
     state.admitted[NodeId(id)] = Incarnation(incarnation);
   }
   if (!get_nodes(in, state.topology)) return kMalformed;
-  if (!codec::get_varint(in, leapt) || !get_changes(in, state) || !in.empty()) return kMalformed;
+  if (!codec::get_varint(in, leapt) || (version > 3 && !get_changes(in, state)) || !in.empty()) return kMalformed;
   state.leapt = Index(leapt);
   return state;
 }

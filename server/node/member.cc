@@ -155,6 +155,7 @@ void Member::housekeep() {
     return wake();
   }
   if (context_.core) context_.core->set_may_lead(may_lead());
+  call_silent();
   heed_strangers();
   note_epoch();
   if (failed_) return;
@@ -201,7 +202,6 @@ void Member::lead_duties() {
   propose_fenced();
   leave_joint();
   spread_list();
-  call_added();
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);

@@ -264,7 +264,8 @@ class Member final : public Service, public Group {
   void retire(Index removed_by);
   void refresh_peers();
   void spread_list();
-  void call_added();
+  bool speaks(NodeId id, Duration within) const;
+  void call_silent();
   void hear_list(NodeId from, const Frame& frame);
 
   // member_regroup.cc: survivors of a lost majority
@@ -407,7 +408,7 @@ class Member final : public Service, public Group {
   std::vector<Handover> handovers_;
   std::map<NodeId, std::string> peers_;       // as the link was told
   std::map<NodeId, Instant> told_removed_;    // of those removed
-  std::optional<Instant> list_spread_, list_proposed_, added_called_;
+  std::optional<Instant> list_spread_, list_proposed_, silent_called_;
   Index list_spread_of_;
 
   Function<void()> stopped_callback_;

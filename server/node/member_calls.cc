@@ -10,6 +10,7 @@ namespace {
 
 // What the leader answers to kAdmit.
 constexpr std::int64_t kAdmittedNow = 0, kAdmittedAlready = 1;
+constexpr Duration kSpokeLately = 3s;  // six reports
 
 }  // namespace
 
@@ -247,12 +248,14 @@ void Member::serve_admit(NodeId id, CallDone done) {
   const auto name = "member " + std::to_string(id.value());
   if (known == context_.group.admitted.end() && !membership().contains(id))
     return done(Error{Code::kNotFound, name + " is not one of this group"});
-  // Nobody hears itself; of one that is not heard counts what the group knows.
+  // Nobody hears itself. One that is silent may have another disk by now.
   const auto lives = id == self() ? context_.incarnation : heard == heard_incarnation_.end() ? Incarnation() : heard->second;
-  if (known != context_.group.admitted.end() && known->second && membership().is_voter(id) &&
-      (!lives || known->second == lives))
-    return done(kAdmittedAlready);
-  if (!lives) return done(Error{Code::kUnavailable, name + " has not been heard: start it first"});
+  const bool filled = known != context_.group.admitted.end() && known->second;
+  if (!lives && !filled) return done(Error{Code::kUnavailable, name + " has not been heard: start it first"});
+  if (!lives || (filled && known->second == lives && id != self() && !speaks(id, kSpokeLately)))
+    return done(Error{Code::kUnavailable, name + " has not been heard since the life of it that the group has admitted: if its disk was "
+                                                 "emptied, start it and see what its /readyz waits for (peer addresses, TLS), then admit it"});
+  if (filled && known->second == lives && membership().is_voter(id)) return done(kAdmittedAlready);
   if (membership().joint()) return done(Error{Code::kExists, "another membership change is under way: try again"});
   if (!membership().is_voter(id)) {
     for (const auto& peer : context_.core->status().peers)

@@ -9,6 +9,8 @@ namespace leeward::node {
 namespace {
 
 constexpr Duration kTellAgain = 1s;
+constexpr Duration kCallInterval = 250ms;
+constexpr Duration kSilent = 1s;  // two reports
 constexpr Duration kListInterval = 2s;
 constexpr Duration kHeardLately = 10s;
 constexpr std::string_view kRemovedKey = "removed";
@@ -99,8 +101,10 @@ void Member::serve_sync(NodeId id, CallDone done) {
 NodeId Member::successor(const MemberChange& change) const {
   NodeId best;
   Index most;
+  const auto passed_over = aside();
   for (const auto& peer : context_.core->status().peers) {
-    const bool can = peer.active && peer.rtt && membership().voters.contains(peer.id) && !holds(change.remove, peer.id);
+    const bool can = peer.active && peer.rtt && membership().voters.contains(peer.id) && !holds(change.remove, peer.id) &&
+                     !passed_over.contains(peer.id);
     if (!can || (best && peer.match <= most)) continue;
     best = peer.id;
     most = peer.match;
@@ -122,6 +126,11 @@ void Member::serve_change(std::string body, CallDone done) {
     handovers_.push_back({std::move(*change), context_.now() + context_.patience(), std::move(done)});
     return;
   }
+  const auto stands_aside = aside();
+  for (const auto id : planned->last.voters)
+    if (holds(change->remove, self()) && !change->force && stands_aside.contains(id))
+      return done(Error{Code::kUnavailable, "leeward: no voter that stays can take the leadership over, and member " + std::to_string(id.value()) +
+                                                " is paused or isolated: resume it first (leewardctl replica resume), or --force"});
   std::vector<raft::Proposal> proposals;
   for (const auto id : change->promote) {
     const auto admitted = context_.group.admitted.find(id);
@@ -222,7 +231,7 @@ void Member::tell_removed() {
     if (const auto it = peers_.find(id); it == peers_.end()) continue;  // it will speak up
     told_removed_[id] = context_.now();
     refresh_peers();
-    context_.ports.log.info("a member was removed", {{"node", id}, {"index", removed.index}});
+    if (removed.index > opened_at_) context_.ports.log.info("a member was removed", {{"node", id}, {"index", removed.index}});
     context_.send(id, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{removed.incarnation, removed.index}));
   }
   // One that has come back in another life may be told again when that ends.
@@ -273,7 +282,7 @@ void Member::retire(Index removed_by) {
 // --- who is dialed ---
 
 // All of the topology; members that this log does not name yet, by their own
-// word; and of those that were removed whom there is something to tell.
+// word; and those that were removed, who are told so in each of their lives.
 void Member::refresh_peers() {
   std::map<NodeId, std::string> wanted;
   std::set<std::string> taken;
@@ -286,7 +295,7 @@ void Member::refresh_peers() {
         !taken.contains(heard.status.peer_address))
       wanted.try_emplace(id, heard.status.peer_address);
   for (const auto& [id, removed] : context_.group.removed)
-    if (told_removed_.contains(id) && id != self() && !removed.peer_address.empty() && !taken.contains(removed.peer_address))
+    if (id != self() && !removed.peer_address.empty() && !taken.contains(removed.peer_address))
       wanted.try_emplace(id, removed.peer_address);
   if (wanted == peers_ && running_) return;
   peers_ = wanted;
@@ -295,15 +304,23 @@ void Member::refresh_peers() {
   context_.ports.link.set_peers(std::move(peers));
 }
 
-// One that was added may know nobody who still is a member: it is told of the
-// group as if it had knocked.
-void Member::call_added() {
+// As a member of this group, by what it reports of itself.
+bool Member::speaks(NodeId id, Duration within) const {
+  const auto report = reports_.find(id);
+  return context_.ports.link.connected(id) && report != reports_.end() && report->second.same_group &&
+         context_.now() - report->second.at < within;
+}
+
+// A node on an empty disk may know nobody who still is a member, for its file is
+// of the first start: it is told of the group as if it had knocked. So are those
+// that were removed, lest they begin another life beside this group.
+void Member::call_silent() {
   const auto now = context_.now();
-  if (added_called_ && now - *added_called_ < kTellAgain) return;
-  added_called_ = now;
-  for (const auto id : context_.group.named) {
-    const auto admitted = context_.group.admitted.find(id);
-    if (admitted != context_.group.admitted.end() && !admitted->second) bootstrap_->answer(id, {}, {});
+  if (!context_.group.started() || (silent_called_ && now - *silent_called_ < kCallInterval)) return;
+  silent_called_ = now;
+  for (const auto& [id, address] : peers_) {
+    if (!context_.group.membership.contains(id) && !context_.group.removed.contains(id)) continue;
+    if (!speaks(id, kSilent)) bootstrap_->answer(id, {}, {});
   }
 }
 

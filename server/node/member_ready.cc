@@ -227,6 +227,7 @@ void Member::role_changed() {
     else
       log.warn("has no leader", {{"term", term}, {"before", last_leader_}});
     last_leader_ = leader;
+    reported_.reset();  // healthy is who knows a leader: the others are told at once
   }
   if (leader_now && !was_leader_) context_.probe.elections_won.add();
   if (!leader_now) lessor_->follow();

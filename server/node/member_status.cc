@@ -122,6 +122,9 @@ void Member::publish_status() {
     s.waiting_for = "this member was removed from its group; empty its directories and let it be added again"
                     " (leewardctl member add), or stop it";
   if (s.waiting_for.empty() && cold_question() != 0) s.waiting_for = "the armed region to say that it was not promoted meanwhile";
+  if (s.waiting_for.empty() && follows_cold())
+    s.waiting_for = "its leader (node " + std::to_string(context_.leader().value()) + ") to serve: the region has started anew, and the"
+                    " armed one is asked whether it was promoted meanwhile";
   s.start_wait = cold_question() != 0 || follows_cold();
   s.sealed = sealed();
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();

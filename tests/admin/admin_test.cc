@@ -96,6 +96,19 @@ TEST_F(AdminTest, AHealthyFollowerOfThePrimaryIsReadyAndPrimaryAndNotLeader) {
   for (const char* path : {"/leader", "/standby", "/standby?max_lag=1s", "/standby/eligible"}) EXPECT_EQ(code(path), 503) << path;
 }
 
+TEST_F(AdminTest, ARegionThatDoesNotServeYetAfterAStartHasNoPrimaryAndNoLeader) {
+  for (const bool leads : {false, true}) {
+    if (leads) become_leader();
+    status().start_wait = true;
+    status().waiting_for = "the armed region";
+    for (const char* path : {"/readyz", "/primary", "/leader", "/replica"}) EXPECT_EQ(code(path), 503) << path;
+    EXPECT_EQ(code("/livez"), 200);
+  }
+  status().start_wait = false;
+  status().waiting_for.clear();
+  for (const char* path : {"/readyz", "/primary", "/leader"}) EXPECT_EQ(code(path), 200) << path << body(path);
+}
+
 TEST_F(AdminTest, TheLeaderIsLeaderOnceItsFirstEntryIsCommitted) {
   become_leader();
   EXPECT_EQ(code("/leader"), 200);

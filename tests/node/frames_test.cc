@@ -127,6 +127,29 @@ TEST(Frames, WhatAGroupKnowsOfItsMembersComesBackAsItWas) {
   EXPECT_EQ(back->named, state.named);
 }
 
+// Of format 3, before groups changed their members: all up to `adopted`.
+TEST(Frames, WhatAnOlderVersionKnewOfItsGroupIsReadOrRefusedByItsFormat) {
+  GroupState state;
+  state.lineage.bytes[0] = 1;
+  state.membership.voters = {NodeId(1)};
+  state.admitted[NodeId(1)] = Incarnation(7);
+  state.topology = {some_node(1)};
+  state.adopted = Index(3);
+  const auto now = encode(state);
+  auto older = now.substr(0, now.size() - 4);  // named, removed, listed and others_listed, all empty
+  older[0] = 3;
+  const auto back = decode_group_state(older);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(encode(*back), now);
+  for (const char format : {1, 2, 5}) {
+    older[0] = format;
+    const auto refused = decode_group_state(older);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Code::kNewerFormat) << "of another version, not damaged";
+    EXPECT_EQ(refused.error().message.find("malformed"), std::string::npos) << refused.error().message;
+  }
+}
+
 // Cut anywhere and changed anywhere: an error or a value, nothing else.
 TEST(Frames, AnyBytesAreTaken) {
   sim::Dice dice(42);

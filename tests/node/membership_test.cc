@@ -12,6 +12,12 @@ struct Members : Fixture {
     puts(10);
     w().run_for(1s);
   }
+  Result<void> stand(NodeId id, StandingChange::Kind kind, bool force = false) {
+    auto answer = std::make_shared<Answer<void>>();
+    w().member(id)->change_standing({kind, "", force}, w().client_loop(), [answer](Result<void> r) { answer->result = r; });
+    EXPECT_TRUE(w().run_until([&] { return answer->result.has_value(); }, 20s)) << w().checkers.breach();
+    return answer->result.value_or(Error{Code::kDeadline, "no answer"});
+  }
   Result<Index> change(NodeId through, MemberChange wanted) {
     auto answer = std::make_shared<Answer<Index>>();
     w().member(through)->change_members(std::move(wanted), w().client_loop(), [answer](Result<Index> r) { answer->result = r; });
@@ -48,6 +54,26 @@ struct Members : Fixture {
     const auto promoted = promote(id);
     EXPECT_TRUE(promoted.ok()) << promoted.error().message;
     return id;
+  }
+  bool leads_next(NodeId id) {
+    for (int i = 0; i < 5 && w().leader() != id; ++i) {
+      w().member(*w().leader())->transfer_leadership(id);
+      (void)w().run_until([&] { return w().leader() == id; }, 5s);
+    }
+    w().run_for(1s);  // it knows who answers it
+    return w().leader() == id;
+  }
+  // Of the first three one goes on, with two new ones; the others are down.
+  NodeId replace_all_but_one() {
+    const auto fourth = voter(), fifth = voter();
+    EXPECT_TRUE(leads_next(fourth));
+    for (const auto id : {kTwo, kThree}) {
+      const auto removed = remove(id);
+      EXPECT_TRUE(removed.ok()) << removed.error().message;
+      w().crash(id);
+    }
+    EXPECT_EQ(voters(), (std::set<NodeId>{kOne, fourth, fifth}));
+    return kOne;
   }
   std::set<NodeId> voters() { return w().member(*w().leader())->membership().voters; }
   MemberState state(NodeId id) { return w().member(id)->status().state; }
@@ -155,6 +181,39 @@ TEST_F(Members, ALeaderThatRemovesItselfHandsItsLeadershipOverFirst) {
   ASSERT_TRUE(told_removed(leader));
   puts(3);
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// Either of the two may be the one whose log is longer.
+TEST_F(Members, ALeaderThatIsRemovedHandsOverToOneThatIsNotPaused) {
+  for (const bool first : {true, false}) {
+    SetUp();
+    const auto leader = *w().leader();
+    std::vector<NodeId> others;
+    for (const auto id : {kOne, kTwo, kThree})
+      if (id != leader) others.push_back(id);
+    if (!first) std::swap(others[0], others[1]);
+    ASSERT_TRUE(stand(others[0], StandingChange::Kind::kPause).ok());
+    w().run_for(1s);
+    const auto removed = change(leader, {.remove = {leader}});
+    ASSERT_TRUE(removed.ok()) << removed.error().message;
+    ASSERT_TRUE(w().run_until([&] { return w().leader() == others[1]; })) << w().checkers.breach();
+    ASSERT_TRUE(told_removed(leader));
+    puts(3);
+  }
+}
+
+TEST_F(Members, ALeaderIsNotRemovedWhenAllWhoStayArePaused) {
+  const auto leader = *w().leader();
+  for (const auto id : {kOne, kTwo, kThree}) {
+    if (id == leader) continue;
+    ASSERT_TRUE(stand(id, StandingChange::Kind::kPause, true).ok());
+  }
+  w().run_for(1s);
+  const auto removed = change(leader, {.remove = {leader}});
+  ASSERT_FALSE(removed.ok());
+  EXPECT_NE(removed.error().message.find("replica resume"), std::string::npos) << removed.error().message;
+  EXPECT_EQ(voters().size(), 3u);
+  puts(3);
 }
 
 TEST_F(Members, WhoAskedForTheLeadersRemovalThroughAnotherMemberIsAnswered) {
@@ -377,6 +436,73 @@ TEST_F(Members, OneThatWasAwayFollowsALeaderThatItsLogDoesNotName) {
   w().start(away);
   EXPECT_TRUE(w().run_until([&] { return w().member(away)->leader() == *w().leader(); }));
   puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// The one on whom all the others wait leads, and no other file names it.
+TEST_F(Members, AWipedMemberFindsALeaderThatItsFileDoesNotNameAndIsAdmitted) {
+  const auto fourth = voter();
+  ASSERT_TRUE(remove(follower() == fourth ? kThree : follower()).ok());
+  ASSERT_TRUE(leads_next(fourth));
+  std::vector<NodeId> old;
+  for (const auto id : voters())
+    if (id != fourth) old.push_back(id);
+  ASSERT_EQ(old.size(), 2u);
+  w().wipe(old[0]);
+  w().start(old[0]);
+  ASSERT_TRUE(w().run_until([&] { return !voters().contains(old[0]) && state(old[0]) == MemberState::kLearner; }))
+      << w().member(old[0])->status().waiting_for;
+  ASSERT_TRUE(in_sync(old[0]));
+  w().run_for(1s);  // it reports that it has its copy of the state
+  const auto result = admit(old[1], old[0]);
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_FALSE(*result) << "it was not admitted before";
+  ASSERT_TRUE(w().run_until([&] { return admitted(old[0]) && voters().contains(old[0]); })) << w().checkers.breach();
+  w().crash(fourth);
+  puts(3);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, AWipedMemberWhoseFileNamesNobodyWhoIsOneStillIsCalledByItsGroup) {
+  const auto kept = replace_all_but_one();
+  w().wipe(kept);
+  w().start(kept);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && state(kept) == MemberState::kLearner; }))
+      << w().member(kept)->status().waiting_for;
+  ASSERT_TRUE(in_sync(kept));
+  w().run_for(1s);
+  ASSERT_TRUE(admit(*w().leader(), kept).ok());
+  ASSERT_TRUE(w().run_until([&] { return admitted(kept); })) << w().checkers.breach();
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, TheFirstNodesOnEmptyDisksBeginNoSecondLifeBesideTheirGroup) {
+  const auto kept = replace_all_but_one();
+  const auto lineage = w().member(*w().leader())->lineage();
+  for (const bool group_restarts : {false, true}) {
+    const auto now = voters();
+    for (const auto id : now)
+      if (group_restarts && id != kept) w().crash(id);
+    for (const auto id : {kOne, kTwo, kThree}) w().wipe(id);
+    for (const auto id : now)
+      if (group_restarts && id != kept) w().start(id);
+    for (const auto id : {kOne, kTwo, kThree}) w().start(id);
+    w().run_for(10s);
+    for (const auto id : {kOne, kTwo, kThree}) {
+      const auto theirs = w().member(id)->lineage();
+      EXPECT_TRUE(theirs == lineage || !theirs.known()) << id.value();
+      if (id == kept) continue;
+      EXPECT_EQ(state(id), MemberState::kWaiting) << id.value();
+      const auto& waits = w().member(id)->status().waiting_for;
+      EXPECT_NE(waits.find("member add " + std::to_string(id.value())), std::string::npos) << waits;
+      EXPECT_NE(waits.find("http://10.0.0."), std::string::npos) << "whom to ask: " << waits;
+    }
+    ASSERT_TRUE(w().run_until([&] { return w().leader() && state(kept) == MemberState::kLearner; }))
+        << w().member(kept)->status().waiting_for;
+    ASSERT_TRUE(in_sync(kept));
+    w().run_for(1s);
+    ASSERT_TRUE(admit(*w().leader(), kept).ok());
+  }
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 

@@ -79,6 +79,24 @@ TEST(Standing, IsARecordBesideOthersInTheSuperblock) {
   EXPECT_TRUE(check_reason("disk /dev/sdb: 3 read errors").ok());
 }
 
+// As soon as everybody knows the leader, not when it reports the next time.
+TEST_F(StandingStory, WhoKnowsALeaderIsCountedAsHealthyByTheOthersAtOnce) {
+  for (int seed = 1; seed <= 6; ++seed) {
+    WorldOptions o;
+    o.seed = static_cast<std::uint64_t>(seed);
+    make(o);
+    start_all();
+    ASSERT_TRUE(w().run_until([&] {
+      for (const auto id : w().ids())
+        if (!w().member(id)->status().leader) return false;
+      return true;
+    }));
+    w().run_for(50ms);
+    const auto paused = pause(*w().leader());
+    EXPECT_TRUE(paused.ok()) << seed << ": " << paused.error().message;
+  }
+}
+
 TEST_F(StandingStory, AnIsolatedLeaderHandsOverAndNeverLeadsAgain) {
   begin();
   const auto id = *w().leader();

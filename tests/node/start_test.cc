@@ -94,7 +94,7 @@ TEST_F(Start, AdmittingWhoIsAdmittedSucceedsSaysSoAndChangesNothing) {
   EXPECT_EQ(w().member(*w().leader())->log().last().index, end);
 }
 
-TEST_F(Start, OneThatIsDownIsAdmittedStillAndOneThatNeverLivedIsToBeStartedFirst) {
+TEST_F(Start, OneThatIsNotHeardIsNotCalledAdmittedAndIsToBeStartedFirst) {
   make();
   start({kOne, kTwo});
   puts(3);
@@ -104,12 +104,26 @@ TEST_F(Start, OneThatIsDownIsAdmittedStillAndOneThatNeverLivedIsToBeStartedFirst
   w().start(kThree);
   ASSERT_TRUE(w().run_until([&] { return admitted(kThree); })) << w().checkers.breach();
   w().run_for(1s);
-  for (const auto id : w().ids()) w().crash(id);
+  const auto not_heard = [&] {
+    const auto down = admit(kOne, kThree);
+    ASSERT_FALSE(down.ok()) << "its disk may be empty by now";
+    EXPECT_EQ(down.error().code, Code::kUnavailable);
+    EXPECT_NE(down.error().message.find("has not been heard"), std::string::npos) << down.error().message;
+    EXPECT_NE(down.error().message.find("/readyz"), std::string::npos) << down.error().message;
+  };
+  w().crash(kThree);
+  w().run_for(5s);  // its leader heard the life before
+  not_heard();
+  for (const auto id : {kOne, kTwo}) w().crash(id);
   start({kOne, kTwo});  // neither has heard of the third since
   puts(1);              // its leader has applied what the log holds
-  const auto down = admit(kOne, kThree);
-  ASSERT_TRUE(down.ok()) << down.error().message;
-  EXPECT_TRUE(*down);
+  not_heard();
+  w().start(kThree);
+  ASSERT_TRUE(w().run_until([&] { return admitted(kThree); })) << w().checkers.breach();
+  w().run_for(1s);
+  const auto back = admit(kOne, kThree);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_TRUE(*back);
 }
 
 TEST_F(Start, StandbysTakeTheLineageOfTheActiveListAndWritesAreRefusedThere) {
@@ -154,6 +168,41 @@ TEST_F(Start, ARegionOnEmptyDisksDoesNotBeginASecondLife) {
   EXPECT_FALSE(w().leader());
   EXPECT_NE(w().member(kOne)->status().waiting_for.find("lineage"), std::string::npos)
       << w().member(kOne)->status().waiting_for;
+}
+
+// A region that was down as a whole serves when the armed one has answered: until
+// then no member of it looks as if it did.
+TEST_F(Start, WhileItsLeaderWaitsToServeNoMemberSaysThatTheRegionServes) {
+  WorldOptions o;
+  o.standbys = 3;
+  o.stream = true;
+  make(o);
+  w().adjust = [](MemberOptions& m) { m.limits.start_wait = 10s; };
+  start_all();
+  puts(3);
+  const auto primaries = {kOne, kTwo, kThree};
+  ASSERT_TRUE(w().run_until([&] {
+    for (const auto id : primaries)
+      if (w().member(id)->status().armed_region.empty()) return false;
+    return true;
+  })) << w().standing();
+  w().lose(GroupRole::kStandby);
+  for (const auto id : primaries) w().crash(id);
+  for (const auto id : primaries) w().start(id);
+  ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); }, 8s));
+  w().run_for(1s);
+  for (const auto id : primaries) {
+    const auto status = w().member(id)->status();
+    EXPECT_TRUE(status.start_wait) << id.value();
+    EXPECT_STREQ(dr_state(status), "start_wait") << id.value();
+    EXPECT_NE(status.waiting_for.find("armed"), std::string::npos) << id.value() << ": " << status.waiting_for;
+  }
+  ASSERT_TRUE(w().run_until([&] {
+    for (const auto id : primaries)
+      if (const auto status = w().member(id)->status(); status.start_wait || !status.waiting_for.empty()) return false;
+    return true;
+  }, 15s));
+  puts(1);
 }
 
 // The disk of the same node of another cluster of the same name.

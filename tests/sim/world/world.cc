@@ -157,6 +157,7 @@ World::World(WorldOptions options)
     n.spec.region = primary ? kEast : kWest;
     network.place(n.spec.id, n.spec.region);
     n.spec.peer_address = "10.0.0." + std::to_string(i) + ":2380";
+    n.spec.client_url = "http://10.0.0." + std::to_string(i) + ":2379";
     n.spec.role = primary ? GroupRole::kPrimary : GroupRole::kStandby;
     n.disk = std::make_unique<test::MemoryDisk>();
     n.clock = std::make_unique<SimClock>(scheduler);
@@ -310,6 +311,7 @@ node::Node World::join(GroupRole group) {
   n.spec.region = group == GroupRole::kPrimary ? kEast : kWest;
   network.place(n.spec.id, n.spec.region);
   n.spec.peer_address = "10.0.0." + std::to_string(i) + ":2380";
+  n.spec.client_url = "http://10.0.0." + std::to_string(i) + ":2379";
   n.spec.role = group;
   n.disk = std::make_unique<test::MemoryDisk>();
   n.clock = std::make_unique<SimClock>(scheduler);
