@@ -214,10 +214,16 @@ Result<void> dr_promote(const Server& server, const Output& output, const Promot
   return refusal ? *refusal : last;
 }
 
-// Its members may be asked for reads only; who leads them begins.
+// Who leads the region of whoever is asked begins; asked at the one that serves,
+// a fenced one is meant.
 Result<void> dr_rejoin(const Server& server, const Output& output) {
-  const auto order = leaders_first(server, [](const object& m) { return text_of(m, "role") == "fenced" || text_of(m, "role") == "standby"; });
+  const auto status = server.call("/v3/dr/status");
+  if (!status.ok()) return status.error();
+  const bool serves = text_of(status->json, "role") == "primary";
+  const std::string own = text_of(status->json, "region");
+  const auto order = leaders_first(server, [&](const object& m) { return serves ? text_of(m, "role") == "fenced" : text_of(m, "region") == own; });
   if (!order.ok()) return order.error();
+  if (order->empty()) return Error{Code::kNotFound, "no fenced region is known at " + own + ", which serves; name one of its members by --endpoints"};
   Result<Answer> answer = Error{Code::kUnavailable, "no member of a fenced region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
     answer = server.call_at(endpoint, "/v3/dr/rejoin", {}, kRejoinPatience);

@@ -90,7 +90,7 @@ Result<void> member_admit(const Server& server, const Output& output, std::uint6
 Result<void> member_move_leader(const Server& server, const Output& output, std::uint64_t id) {
   const auto order = leader_first(server);
   if (!order.ok()) return order.error();
-  Result<void> last = Error{Code::kUnavailable, "the leader was not reached; name its endpoint by --endpoints"};
+  std::string unreached;
   for (const Endpoint& endpoint : *order) {
     const auto answer = server.call_at(endpoint, "/v3/maintenance/transfer-leadership", {{"targetID", std::to_string(id)}});
     if (answer.ok()) {
@@ -103,9 +103,12 @@ Result<void> member_move_leader(const Server& server, const Output& output, std:
       return Error{Code::kPermission, "member " + std::to_string(id) + " cannot lead: it is no voter of this group, not up, or was paused or isolated; "
                                       "leewardctl member list and cluster status show who is"};
     if (!elsewhere) return answer.error();
-    if (exit_code(answer.error()) != kUnreachable) last = Error{Code::kOverloaded, "the leader changed meanwhile; try again"};
+    if (exit_code(answer.error()) == kUnreachable)
+      unreached += (unreached.empty() ? "" : "; ") + endpoint.text() + ": " + answer.error().message;
   }
-  return last;
+  if (unreached.empty()) return Error{Code::kOverloaded, "the leader changed meanwhile; try again"};
+  return Error{Code::kUnavailable, "the leader was not reached (" + unreached + "); name its endpoint by --endpoints, where it "
+                                   "speaks TLS with --cacert, --cert and --key"};
 }
 
 }  // namespace leeward::ctl

@@ -133,7 +133,9 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
       const bool damaged = failure->code == Code::kCorrupt;
       std::fprintf(stderr, "leewardd: %s%s\n", failure->message.c_str(),
                    damaged ? "; empty this node's directories and let it be refilled by its peers" : "");
-      return damaged || failure->code == Code::kLineage ? kDataUnusable : kRuntimeFailure;
+      // Whatever of it was read after the start, the log's entries for one.
+      const bool unusable = damaged || failure->code == Code::kLineage || failure->code == Code::kNewerFormat;
+      return unusable ? kDataUnusable : kRuntimeFailure;
     }
     if (watched && daemon.healthy()) sd_notify(0, "WATCHDOG=1");
     if (turn % 20 == 19) daemon.check_files();

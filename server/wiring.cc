@@ -178,6 +178,7 @@ Error not_of_the_data(Error error) {
 // The other way round: whatever keeps the storage from being opened is the data
 // directory's fault, and its operator's to mend.
 Error of_the_data(Error error) {
+  if (error.code == Code::kNotFound) error.code = Code::kIo;  // no place for a directory
   if (error.code == Code::kIo) error.message += "; see node.data_dir, wal_dir and snapshot_dir";
   return error;
 }

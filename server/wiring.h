@@ -47,7 +47,8 @@ class Daemon {
   // What the process ends by, for the next one to tell; stop() says so itself.
   void ends_by_signal();
   // Set when the node cannot go on: leave, with exit code 3 when its data is
-  // damaged (kCorrupt), else 1 (a failed fsync).
+  // damaged (kCorrupt), another cluster's (kLineage) or of a format that this
+  // version does not read (kNewerFormat), else 1 (a failed fsync).
   std::optional<Error> failure() const;
 
  private:

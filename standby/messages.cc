@@ -549,6 +549,7 @@ const char* name(Refusal refusal) {
     case Refusal::kEpoch: return "other epoch";
     case Refusal::kStranger: return "not in the topology";
     case Refusal::kEnded: return "ended";
+    case Refusal::kFork: return "forked";
   }
   return "?";
 }

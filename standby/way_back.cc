@@ -6,6 +6,7 @@ namespace leeward::standby {
 namespace {
 
 constexpr Duration kPatience = 50s;  // a state may have to be replayed
+constexpr Duration kElection = 10s;  // who has just started has no leader yet
 constexpr std::size_t kMostWaiting = 16;
 
 }  // namespace
@@ -37,17 +38,25 @@ void Returner::begin(Done done) {
   if (group_.role() == GroupRole::kPrimary)
     return done(Error{Code::kRefused, "primary: this region is primary as far as it knows; it follows nobody"});
   if (follows(group_.role()) && group_.adoption().empty()) return done(record(false));
-  if (!group_.is_leader()) {
-    const auto leader = group_.leader();
-    std::string at;
-    for (const auto& n : group_.topology())
-      if (n.id == leader) at = " at " + n.client_url;
-    return done(Error{Code::kUnavailable, !leader ? "leeward: this group has no leader"
-                                                  : "leeward: node " + std::to_string(leader.value()) + " leads this group: ask it" + at});
-  }
   if (waiting_.size() >= kMostWaiting) return done(Error{Code::kOverloaded, "too many wait for this already"});
-  waiting_.push_back({group_.clock().now() + kPatience, std::move(done)});
-  client_.rejoin();
+  const auto now = group_.clock().now();
+  if (group_.is_leader()) {
+    waiting_.push_back({now + kPatience, std::move(done)});
+    client_.rejoin();
+  } else if (group_.leader() && group_.leader() != group_.self()) {
+    done(led_elsewhere());
+  } else {
+    waiting_.push_back({now + kElection, std::move(done), false});
+  }
+}
+
+Error Returner::led_elsewhere() const {
+  const auto leader = group_.leader();
+  if (!leader) return {Code::kUnavailable, "leeward: this group has no leader"};
+  std::string at;
+  for (const auto& n : group_.topology())
+    if (n.id == leader) at = " at " + n.client_url;
+  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads this group: ask it" + at};
 }
 
 void Returner::tick(Instant now) {
@@ -56,7 +65,11 @@ void Returner::tick(Instant now) {
   const bool there = follows(group_.role()) && group_.adoption().empty();
   std::vector<Waiting> rest;
   for (auto& w : std::exchange(waiting_, {})) {
-    if (there) {
+    if (!w.begun) {
+      if (group_.is_leader() || (group_.leader() && group_.leader() != group_.self())) begin(std::move(w.done));
+      else if (now >= w.until) w.done(led_elsewhere());
+      else rest.push_back(std::move(w));
+    } else if (there) {
       w.done(record(true));
     } else if (now >= w.until) {
       const bool begun = group_.role() != GroupRole::kFenced || group_.role_at_end() != GroupRole::kFenced;

@@ -28,12 +28,14 @@ class Returner final : public WayBack {
   using Done = Function<void(Result<RejoinRecord>)>;
   void begin(Done done);
   RejoinRecord record(bool changed) const;
+  Error led_elsewhere() const;
 
   node::Group& group_;
   StreamClient& client_;
   struct Waiting {
     Instant until{};
     Done done;
+    bool begun = true;  // false: there was no leader yet to begin
   };
   std::vector<Waiting> waiting_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

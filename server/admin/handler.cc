@@ -233,7 +233,7 @@ HttpResponse AdminHandler::operator_paths(const HttpRequest& request, bool& know
   if (!is_operator(sources_, request.peer))
     return plain(403, "this path needs an operator: a client certificate whose common name is in [admin] operators, "
                       "or a request from the node itself");
-  if (path == "/dr/plan") return plain(501, "plans come with promotion, which this version does not have");
+  if (path == "/dr/plan") return plain(501, "a plan is made on the client port: leewardctl dr plan, or POST /v3/dr/plan");
   if (path == "/debug/flight") return plain(501, "this version has no flight recorder");
   if (path == "/debug/config") return plain(200, sources_.config ? sources_.config() : "");
   const NodeStatus status = sources_.status->status();

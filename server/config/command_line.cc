@@ -59,8 +59,8 @@ std::string usage() {
          "  --version                prints the version, and exits\n"
          "\n"
          "Precedence: --set, environment LEEWARD_<SECTION>_<KEY>, file, default.\n"
-         "Signals: TERM and INT stop gracefully (a second one at once), HUP reloads certificates, log level and log\n"
-         "file, USR2 gives up leadership.\n"
+         "Signals: TERM and INT stop gracefully (a second one at once), HUP reloads certificates, log level, log\n"
+         "file, limits and RPO policy, USR2 gives up leadership.\n"
          "Exit codes: 0 clean, 1 runtime failure, 2 usage or configuration, 3 data directory unusable.\n";
 }
 

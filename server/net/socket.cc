@@ -38,10 +38,33 @@ std::vector<SocketAddress> lookup(const HostPort& target, int flags, int& error)
   return addresses;
 }
 
-// The inode of the socket that listens on `port`, from the kernel's table.
-std::string listening_inode(const char* table, std::uint16_t port) {
+// As the kernel's tables show an address: its words in hexadecimal, each as the
+// machine reads it.
+std::string table_form(const SocketAddress& at) {
+  std::uint32_t words[4];
+  std::size_t count = 1;
+  if (at.family() == AF_INET6) {
+    memcpy(words, &reinterpret_cast<const sockaddr_in6*>(at.get())->sin6_addr, sizeof words);
+    count = 4;
+  } else {
+    memcpy(words, &reinterpret_cast<const sockaddr_in*>(at.get())->sin_addr, sizeof words[0]);
+  }
+  std::string out;
+  char text[9];
+  for (std::size_t i = 0; i < count; ++i) {
+    snprintf(text, sizeof text, "%08X", words[i]);
+    out += text;
+  }
+  return out;
+}
+
+// The inode of the socket that listens where `at` would, from the kernel's
+// table: of several on that port the one at the same address, or at all of them.
+std::string listening_inode(const char* table, const SocketAddress& at) {
+  const auto wildcard = [](const std::string& address) { return address.find_first_not_of('0') == std::string::npos; };
+  const std::string ours = table_form(at);
   std::ifstream in(table);
-  std::string line;
+  std::string line, found;
   std::getline(in, line);
   while (std::getline(in, line)) {
     std::istringstream fields(line);
@@ -49,15 +72,18 @@ std::string listening_inode(const char* table, std::uint16_t port) {
     fields >> slot >> local >> remote >> state >> queues >> timer >> retransmits >> uid >> timeout >> inode;
     const auto colon = local.rfind(':');
     if (state != "0A" || colon == std::string::npos) continue;  // 0A: LISTEN
-    if (std::stoul(local.substr(colon + 1), nullptr, 16) == port) return inode;
+    if (std::stoul(local.substr(colon + 1), nullptr, 16) != at.port()) continue;
+    const std::string theirs = local.substr(0, colon);
+    if (theirs == ours) return inode;
+    if (wildcard(theirs) || wildcard(ours)) found = inode;
   }
-  return {};
+  return found;
 }
 
 // "etcd (pid 4711)" or "" when it cannot be found (another user's process).
-std::string port_holder(std::uint16_t port) {
-  std::string inode = listening_inode("/proc/net/tcp", port);
-  if (inode.empty()) inode = listening_inode("/proc/net/tcp6", port);
+std::string port_holder(const SocketAddress& at) {
+  std::string inode = listening_inode("/proc/net/tcp", at);
+  if (inode.empty()) inode = listening_inode("/proc/net/tcp6", at);
   if (inode.empty()) return {};
   const std::string wanted = "socket:[" + inode + "]";
   const std::unique_ptr<DIR, int (*)(DIR*)> proc(opendir("/proc"), closedir);
@@ -82,7 +108,7 @@ std::string port_holder(std::uint16_t port) {
 Error bind_error(const std::string& address, const std::string& config_key, const SocketAddress& at, int error) {
   const std::string key = config_key.empty() ? "its address" : config_key;
   if (error == EADDRINUSE) {
-    const std::string holder = at.family() == AF_UNIX ? std::string() : port_holder(at.port());
+    const std::string holder = at.family() == AF_UNIX ? std::string() : port_holder(at);
     return {Code::kInUse, address + " is in use by " + (holder.empty() ? "another process" : holder) +
                               "; stop it or change " + key};
   }

@@ -14,6 +14,7 @@
 #include <chrono>
 
 #include "base/check.h"
+#include "net/socket.h"
 
 namespace leeward::net {
 
@@ -25,6 +26,19 @@ std::string openssl_reason() {
   ERR_clear_error();
   const char* reason = code ? ERR_reason_error_string(code) : nullptr;
   return reason ? reason : "unknown reason";
+}
+
+// Likewise for a file: what the system says of it goes before "system lib".
+std::string file_reason() {
+  std::string reason = "unknown reason";
+  while (const unsigned long code = ERR_get_error()) {
+    if (ERR_SYSTEM_ERROR(code)) {
+      ERR_clear_error();
+      return system_error(ERR_GET_REASON(code)) + "; see that it is there and that this user may read it";
+    }
+    if (const char* text = ERR_reason_error_string(code)) reason = text;
+  }
+  return reason;
 }
 
 int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* offered, unsigned size,
@@ -40,10 +54,10 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const 
 Result<void> use_certificate(SSL_CTX* context, const TlsOptions& options) {
   if (options.cert.empty()) return {};
   if (SSL_CTX_use_certificate_chain_file(context, options.cert.c_str()) != 1)
-    return Error{Code::kInvalid, "cannot use the certificate " + options.cert + ": " + openssl_reason()};
+    return Error{Code::kInvalid, "cannot use the certificate " + options.cert + ": " + file_reason()};
   if (SSL_CTX_use_PrivateKey_file(context, options.key.c_str(), SSL_FILETYPE_PEM) != 1)
     return Error{Code::kInvalid, "cannot use the key " + options.key + " with " + options.cert + ": " +
-                                     openssl_reason()};
+                                     file_reason()};
   if (SSL_CTX_check_private_key(context) != 1)
     return Error{Code::kInvalid, "the key " + options.key + " does not belong to " + options.cert};
   return {};
@@ -55,7 +69,7 @@ Result<void> use_ca(SSL_CTX* context, const TlsOptions& options, bool accepts) {
     return {};
   }
   if (SSL_CTX_load_verify_file(context, options.ca.c_str()) != 1)
-    return Error{Code::kInvalid, "cannot use the CA file " + options.ca + ": " + openssl_reason()};
+    return Error{Code::kInvalid, "cannot use the CA file " + options.ca + ": " + file_reason()};
   if (accepts) SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(options.ca.c_str()));
   return {};
 }

@@ -385,6 +385,14 @@ TEST_F(Service, OnlyTheLeaderMovesLeadershipAndOnlyToAMember) {
   EXPECT_EQ(node->info.leader, NodeId(9));
   EXPECT_REFUSED(refusal("/etcdserverpb.Maintenance/MoveLeader", request), GrpcCode::kFailedPrecondition,
                  "etcdserver: not leader");
+  // Who sits at the machine is served by any member.
+  other.id = NodeId(8);
+  node->info.members.push_back(other);
+  request.set_targetid(8);
+  const auto call = make("/etcdserverpb.Maintenance/MoveLeader");
+  call->identity.unix_socket = true;
+  run(call, request.SerializeAsString());
+  EXPECT_EQ(node->info.leader, NodeId(8));
 }
 
 TEST_F(Service, AFullDiskIsAnAlarm) {

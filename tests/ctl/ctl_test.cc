@@ -259,6 +259,16 @@ TEST_F(CtlTest, MoveLeaderFindsTheLeaderThoughItIsNotAmongTheEndpoints) {
   EXPECT_EQ(cluster_.asked.back(), "10.0.1.2:2379/v3/maintenance/transfer-leadership {\"targetID\":\"1\"}");
 }
 
+TEST_F(CtlTest, MoveLeaderThatDoesNotReachTheLeaderNamesItAndWhatToAdd) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  cluster_.answers["10.0.1.1:2379/v3/maintenance/transfer-leadership"] = {400, R"({"error":"etcdserver: not leader","code":9,"message":"etcdserver: not leader"})"};
+  const Ran ran = run({"--endpoints", "10.0.1.1:2379", "member", "move-leader", "1"});
+  EXPECT_NE(ran.code, 0);
+  EXPECT_NE(ran.err.find("10.0.1.2:2379"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("--cert"), std::string::npos) << ran.err;
+  EXPECT_EQ(ran.err.find("changed meanwhile"), std::string::npos) << ran.err;
+}
+
 TEST_F(CtlTest, EndpointsAreTriedInTurn) {
   cluster_.answers["a:1/v3/cluster/status"] = {404, "not found"};  // another server's
   cluster_.answers["b:2/v3/cluster/status"] = {503, R"({"error":"etcdserver: no leader","code":14,"message":"etcdserver: no leader"})"};
@@ -291,9 +301,9 @@ TEST_F(CtlTest, ErrorsOfTheServerBecomeExitCodes) {
 }
 
 TEST_F(CtlTest, WhatIsNotBuiltYetIsSaid) {
-  const Ran ran = run({"dr", "rejoin"});
+  const Ran ran = run({"dr", "reclaim"});
   EXPECT_EQ(ran.code, 2);
-  EXPECT_TRUE(ran.err.starts_with("leewardctl: dr rejoin is not part of this version")) << ran.err;
+  EXPECT_TRUE(ran.err.starts_with("leewardctl: dr reclaim is not part of this version")) << ran.err;
 }
 
 TEST_F(CtlTest, AnAnswerOfSomethingElseIsNamed) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Two regions on loopback, a live workload, a killed leader; every claim is
+"""Two regions on loopback, a live workload, a killed leader, a lost region; every claim is
 checked, and the exit code is 0 only if all of them held.
 
 Active nodes are 127.N.1.1-3, standbys 127.N.2.1-3, each on the default ports; N is 0 or what --net says.
@@ -17,6 +17,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import recovery  # noqa: E402
 from leeward.cluster import BIN, Cluster, Failure, bench, ctl, etcdctl, wait_for  # noqa: E402
 
 CLAIMS = {
@@ -30,6 +31,7 @@ CLAIMS = {
     "same": "a standby holds the leader's keys, values and revisions",
     "hashes": "the state hash of all six nodes is equal",
 }
+CLAIMS |= recovery.CLAIMS
 STARTED = time.monotonic()
 HELD = {}  # claim -> bool, of those that were reached
 
@@ -87,11 +89,12 @@ def everything(endpoint, *flags, prefix=""):
 class Writer:
     """A steady load whose outcomes are recorded."""
 
-    def __init__(self, cluster):
-        self.record = os.path.join(cluster.dir, "record")
+    def __init__(self, cluster, nodes=None, prefix="live/", record="record"):
+        self.record = os.path.join(cluster.dir, record)
+        nodes = nodes or cluster.active
         self.process = subprocess.Popen(
-            [os.path.join(BIN, "leeward-bench"), "steady", "--endpoints", cluster.endpoints, "--rate", "500", "--connections",
-             "3", "--inflight", "300", "--prefix", "live/", "--keys", "1000", "--record", self.record, "--quiet"],
+            [os.path.join(BIN, "leeward-bench"), "steady", "--endpoints", ",".join(n.client for n in nodes), "--rate", "500",
+             "--connections", str(len(nodes)), "--inflight", "300", "--prefix", prefix, "--keys", "1000", "--record", self.record, "--quiet"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def wait_for_more(self, size):
@@ -271,6 +274,7 @@ def story(cluster):
     judge("input", compare)
     judge("same", lambda: same_as_leader(everything(leader.client), held, leader))
     judge("hashes", lambda: hashes(cluster))
+    recovery.story(sys.modules[__name__], cluster)
 
 
 def address_in_use(cluster):
@@ -305,7 +309,8 @@ def main():
     parser.add_argument("--net", type=int, default=0, choices=range(256), metavar="N", help="use 127.N.1.1-3 and 127.N.2.1-3 (0)")
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="leeward-demo-")
-    cluster = Cluster(active=3, standby=3, net=options.net, directory=directory, name="demo")
+    cluster = Cluster(active=3, standby=3, net=options.net, directory=directory, name="demo",
+                      settings={"dr": {"primary_silence": "1s"}})
     if taken := address_in_use(cluster):
         os.rmdir(directory)
         parser.error(f"{taken} is in use, perhaps by an earlier demo: stop that one, or give --net 1")

@@ -1,8 +1,11 @@
 // HTTP/1.1 and HTTP/2 by curl, nghttp, our own client and raw bytes; and what a
 // listener does with input that is none of these.
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <thread>
 
 #include "net/http_client.h"
@@ -150,6 +153,37 @@ TEST(Http, APortInUseNamesItsHolderAndTheKey) {
   EXPECT_NE(second.error().message.find("in use by net_test (pid " + std::to_string(getpid()) + ")"), std::string::npos)
       << second.error().message;
   EXPECT_NE(second.error().message.find("change listen.client"), std::string::npos);
+}
+
+// Two processes on one port, each at an address of its own.
+TEST(Http, APortInUseNamesTheHolderAtThatAddress) {
+  const std::string ready = "/tmp/leeward-net-test-" + std::to_string(getpid()) + ".port";
+  const auto other = fork();
+  ASSERT_GE(other, 0);
+  if (other == 0) {
+    execlp("python3", "python3", "-c",
+           "import os, socket, sys, time\n"
+           "s = socket.socket()\ns.bind(('127.0.0.2', 0))\ns.listen()\n"
+           "open(sys.argv[1] + '+', 'w').write(str(s.getsockname()[1]))\nos.rename(sys.argv[1] + '+', sys.argv[1])\n"
+           "time.sleep(60)",
+           ready.c_str(), nullptr);
+    _exit(127);
+  }
+  std::string port;
+  ASSERT_TRUE(eventually([&] { return static_cast<bool>(std::ifstream(ready) >> port); }));
+  TestServer server([&](ListenerOptions& o) { o.address = "127.0.0.1:" + port; });
+  ASSERT_NE(server.listener, nullptr);
+  MemoryLog log;
+  for (const auto& [host, holder] : {std::pair{"127.0.0.1:", getpid()}, {"127.0.0.2:", other}}) {
+    ListenerOptions options;
+    options.address = host + port;
+    const auto second = Listener::open(options, {&server.thread.loop()}, nullptr, nullptr, log);
+    ASSERT_FALSE(second.ok()) << options.address;
+    EXPECT_NE(second.error().message.find("(pid " + std::to_string(holder) + ")"), std::string::npos) << second.error().message;
+  }
+  kill(other, SIGKILL);
+  waitpid(other, nullptr, 0);
+  unlink(ready.c_str());
 }
 
 TEST(Http, AUnixSocketServesAndAStaleOneIsReplaced) {

@@ -36,6 +36,16 @@ std::string file(const std::string& path) {
   return text.str();
 }
 
+TEST(TlsFiles, OneThatIsMissingIsNamedWithTheCauseAndWhatToDo) {
+  for (auto key : {&TlsOptions::cert, &TlsOptions::ca}) {
+    auto options = certificates().options("server", ClientAuth::kRequire);
+    options.*key = "/nope";
+    const auto made = Tls::server(options);
+    ASSERT_FALSE(made.ok());
+    EXPECT_NE(made.error().message.find("/nope: No such file or directory; see that"), std::string::npos) << made.error().message;
+  }
+}
+
 std::shared_ptr<Tls> server_tls(const std::string& name, ClientAuth auth = ClientAuth::kNone) {
   auto made = Tls::server(certificates().options(name, auth));
   EXPECT_TRUE(made.ok()) << (made.ok() ? "" : made.error().message);

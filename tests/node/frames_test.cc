@@ -127,14 +127,14 @@ TEST(Frames, WhatAGroupKnowsOfItsMembersComesBackAsItWas) {
   EXPECT_EQ(back->named, state.named);
 }
 
-// Of format 3, before groups changed their members: all up to `adopted`.
+// Of format 3, before groups changed their members: all up to `leapt`.
 TEST(Frames, WhatAnOlderVersionKnewOfItsGroupIsReadOrRefusedByItsFormat) {
   GroupState state;
   state.lineage.bytes[0] = 1;
   state.membership.voters = {NodeId(1)};
   state.admitted[NodeId(1)] = Incarnation(7);
   state.topology = {some_node(1)};
-  state.adopted = Index(3);
+  state.leapt = Index(3);
   const auto now = encode(state);
   auto older = now.substr(0, now.size() - 4);  // named, removed, listed and others_listed, all empty
   older[0] = 3;

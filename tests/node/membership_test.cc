@@ -75,7 +75,11 @@ struct Members : Fixture {
     EXPECT_EQ(voters(), (std::set<NodeId>{kOne, fourth, fifth}));
     return kOne;
   }
-  std::set<NodeId> voters() { return w().member(*w().leader())->membership().voters; }
+  // As the leader has them; none while there is no leader.
+  std::set<NodeId> voters() {
+    const auto leader = w().leader();
+    return leader ? w().member(*leader)->membership().voters : std::set<NodeId>();
+  }
   MemberState state(NodeId id) { return w().member(id)->status().state; }
   bool knows(NodeId who, NodeId whom) {
     for (const auto& m : w().member(who)->status().members)
@@ -450,7 +454,7 @@ TEST_F(Members, AWipedMemberFindsALeaderThatItsFileDoesNotNameAndIsAdmitted) {
   ASSERT_EQ(old.size(), 2u);
   w().wipe(old[0]);
   w().start(old[0]);
-  ASSERT_TRUE(w().run_until([&] { return !voters().contains(old[0]) && state(old[0]) == MemberState::kLearner; }))
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && !voters().contains(old[0]) && state(old[0]) == MemberState::kLearner; }))
       << w().member(old[0])->status().waiting_for;
   ASSERT_TRUE(in_sync(old[0]));
   w().run_for(1s);  // it reports that it has its copy of the state
@@ -459,6 +463,7 @@ TEST_F(Members, AWipedMemberFindsALeaderThatItsFileDoesNotNameAndIsAdmitted) {
   EXPECT_FALSE(*result) << "it was not admitted before";
   ASSERT_TRUE(w().run_until([&] { return admitted(old[0]) && voters().contains(old[0]); })) << w().checkers.breach();
   w().crash(fourth);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != fourth; })) << w().checkers.breach();
   puts(3);
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
