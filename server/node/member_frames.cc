@@ -4,6 +4,14 @@
 #include "node/member.h"
 
 namespace leeward::node {
+namespace {
+
+bool is_counted(raft::MessageType type) {
+  using enum raft::MessageType;
+  return type == kPreVoteReply || type == kVoteReply || type == kAppendReply || type == kHeartbeatReply;
+}
+
+}  // namespace
 
 void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
   if (failed_ || stopped_ || context_.removed) return;
@@ -53,8 +61,9 @@ bool Member::of_own_group(NodeId from, const FrameHeader& header) const {
 
 // A voter that lost its storage has forgotten its vote and what it has
 // acknowledged: neither may be counted before it is admitted again. As a
-// learner it counts for nothing and may catch up.
-bool Member::may_speak_raft(NodeId from, const FrameHeader& header) {
+// learner it counts for nothing and may catch up. Who leads has been admitted,
+// which this member may hear from it alone.
+bool Member::may_be_counted(NodeId from, const FrameHeader& header) {
   const auto it = context_.group.admitted.find(from);
   if (it == context_.group.admitted.end() || !it->second) return true;
   return it->second == header.incarnation || !membership().is_voter(from);
@@ -75,12 +84,12 @@ void Member::time_append(const raft::Message& reply) {
 void Member::on_consensus(NodeId from, const Frame& frame) {
   switch (frame.header.type) {
     case FrameType::kRaft: {
-      if (!may_speak_raft(from, frame.header)) return;
       auto message = raft::decode_message(frame.body);
       if (!message.ok() || message->from != from || message->to != self()) {
         context_.ports.log.warn("a malformed Raft message was dropped", {{"peer", from}});
         return;
       }
+      if (is_counted(message->type) && !may_be_counted(from, frame.header)) return;
       // A read is not confirmed by a leader that does not serve yet.
       if (message->type == raft::MessageType::kReadIndexReply && !frame.header.serves && role() == GroupRole::kPrimary) return;
       time_append(*message);

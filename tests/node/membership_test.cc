@@ -465,7 +465,7 @@ TEST_F(Members, AWipedMemberFindsALeaderThatItsFileDoesNotNameAndIsAdmitted) {
   w().crash(fourth);
   ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != fourth; })) << w().checkers.breach();
   puts(3);
-  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+  EXPECT_TRUE(w().settle()) << w().checkers.breach() << w().standing();
 }
 
 TEST_F(Members, AWipedMemberWhoseFileNamesNobodyWhoIsOneStillIsCalledByItsGroup) {
