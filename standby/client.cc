@@ -348,7 +348,7 @@ void StreamClient::acknowledge(bool with_hashes) {
   granted_ = taken_bytes_ + options_.window;
   Ack ack{session_, granted_, group_.committed().position, {}};
   if (with_hashes) {
-    ack.applied = applied_hash(group_.state());
+    ack.applied = told_hash(group_);
     hashes_told_at_ = now;
   }
   acked_ = ack.committed;

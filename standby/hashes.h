@@ -1,6 +1,7 @@
 // State hashes, to compare with what another region says it has.
 #pragma once
 
+#include "node/group.h"
 #include "ports/state_machine.h"
 #include "standby/messages.h"
 
@@ -9,6 +10,14 @@ namespace leeward::standby {
 inline HashPoint applied_hash(const StateMachine& state) {
   const auto applied = state.applied();
   return {applied.point.position.index, applied.state_hash};
+}
+
+// Told to others. A member on its way back holds a state that is no part of the
+// history that its group goes on with: index 0.
+inline HashPoint told_hash(node::Group& group) {
+  const auto applied = applied_hash(group.state());
+  const auto* regions = group.regions();
+  return regions && applied.index > regions->end().index ? HashPoint{} : applied;
 }
 
 struct HashComparison {

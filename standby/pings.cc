@@ -37,7 +37,7 @@ NodeId Pinger::next_target(const Regions& regions) {
 
 bool Pinger::send(NodeId to, std::uint64_t sequence) {
   probe_.pings_sent.add();
-  return outbox_.send(to, Ping{sequence, group_.self(), false, applied_hash(group_.state())});
+  return outbox_.send(to, Ping{sequence, group_.self(), false, told_hash(group_)});
 }
 
 std::optional<std::uint64_t> Pinger::ping_now(Instant now, const Regions& regions) {

@@ -348,6 +348,7 @@ class Member final : public Service, public Group {
   };
   std::optional<Staging> staging_;
   bool activating_ = false;
+  std::optional<Index> regrouped_at_;  // applied here when the new group was
 
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
   std::atomic<bool> stopping_{false}, stopped_{false};

@@ -146,9 +146,17 @@ void Member::activate(const std::string& plan, Function<void(Result<void>)> done
   });
 }
 
-// The group's log has it: the record has done its duty.
+// When the group's state has it for good the record has done its duty. Not when
+// it is applied: after a loss of power this member knows again only what is on
+// its disk, and with the old group's id it would not be heard.
 void Member::heed_regroup() {
   if (!context_.joins || context_.group.control.group != context_.joins->become.group) return;
+  if (!regrouped_at_) {
+    regrouped_at_ = context_.applied();
+    for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+  }
+  if (context_.state->durable() < *regrouped_at_) return;
+  regrouped_at_.reset();
   const auto group = context_.joins->become.group;
   context_.joins.reset();
   if (context_.core) context_.core->set_may_lead(may_lead());

@@ -452,7 +452,7 @@ TEST(EpochRules, WhatALeaderAppendsAgainstTheRulesEndsWhoeverAppliesIt) {
 // --- a planned end ---
 
 TEST(EpochRules, APlannedEndLosesNothingAndTheRevisionsGoOn) {
-  Story r(25);
+  Story r(26);
   ASSERT_READY(r);
   ASSERT_TRUE(run_command(r, *r.world.leader(), Lease::grant(7, 20)));
   const auto primary = *r.world.leader(), id = *r.leader();
