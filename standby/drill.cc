@@ -8,7 +8,7 @@ namespace leeward::standby {
 namespace {
 
 constexpr Duration kLook = 10ms;
-const Error kStopping{Code::kUnavailable, "this node is stopping"};
+const Error kNodeIsStopping{Code::kUnavailable, "this node is stopping"};
 
 }  // namespace
 
@@ -27,13 +27,13 @@ void Drill::drill(Executor& reply, Function<void(Result<DrillReport>)> done) {
     auto answer = [&reply, done = std::move(done)](Result<DrillReport> report) mutable {
       reply.post([report = std::move(report), done = std::move(done)]() mutable { done(std::move(report)); });
     };
-    if (!*alive) return answer(kStopping);
+    if (!*alive) return answer(kNodeIsStopping);
     begin(std::move(answer));
   });
 }
 
 void Drill::begin(Function<void(Result<DrillReport>)> done) {
-  if (stopping_) return done(kStopping);
+  if (stopping_) return done(kNodeIsStopping);
   if (run_) return done(Error{Code::kRefused, "under_way: a drill is under way at this member"});
   run_ = std::make_unique<Run>();
   run_->done = std::move(done);

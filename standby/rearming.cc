@@ -7,7 +7,7 @@
 namespace leeward::standby {
 namespace {
 
-constexpr Duration kAskInterval = 100ms, kLookInterval = 1s;
+constexpr Duration kAskResigned = 100ms, kLookInterval = 1s;
 
 }  // namespace
 
@@ -128,7 +128,7 @@ void Rearming::tick(Instant now, const Regions& regions) {
   if (!log) return;
   const auto armed = log->armed_group();
   const bool resign = asked_ && asked_->resigning != 0;
-  if (armed && now - asked_at_ >= (resign ? kAskInterval : kLookInterval)) {
+  if (armed && now - asked_at_ >= (resign ? kAskResigned : kLookInterval)) {
     asked_at_ = now;
     for (const auto& [id, region] : regions.region_of)
       if (region == armed->region) outbox_.send(id, ResignAsked{armed->arming, resign && asked_->resigning == armed->arming});

@@ -96,6 +96,9 @@ void storage_info(CallPtr, Bytes);
 void member_admit(CallPtr, Bytes);
 void member_change(CallPtr, Bytes);
 void member_sync(CallPtr, Bytes);
+// An id as it is shown; who asks, for the log and the history.
+std::string hexadecimal(std::uint64_t id);
+std::string asked_by(const CallPtr& call);
 void dr_plan(CallPtr, Bytes);
 void dr_promote(CallPtr, Bytes);
 void dr_survivor(CallPtr, Bytes);

@@ -14,11 +14,6 @@ Handover* handover_of(const CallPtr& call) {
   return handover;
 }
 
-std::string asked_by(const CallPtr& call) {
-  const auto& peer = call->rpc().peer();
-  return !peer.common_name.empty() ? peer.common_name : peer.unix_socket ? "the node's unix socket" : peer.address;
-}
-
 void fail(const CallPtr& call, const Error& error) {
   // Begun, and not known how it ends: etcd's texts for that are about writes.
   if (error.code == Code::kUnknown) return call->finish({GrpcCode::kAborted, error.message, {}});
@@ -36,12 +31,6 @@ Function<void(Result<HandoverState>)> tell_state(CallPtr call, const char* next)
     response.set_changed(done->changed);
     call->reply_message(response);
   };
-}
-
-std::string hexadecimal(std::uint64_t id) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(id));
-  return text;
 }
 
 }  // namespace

@@ -8,6 +8,17 @@
 #include "proto/leeward.pb.h"
 
 namespace leeward::api::operations {
+std::string hexadecimal(std::uint64_t id) {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(id));
+  return text;
+}
+
+std::string asked_by(const CallPtr& call) {
+  const auto& peer = call->rpc().peer();
+  return !peer.common_name.empty() ? peer.common_name : peer.unix_socket ? "the node's unix socket" : peer.address;
+}
+
 namespace {
 
 namespace pb = leeward::v1;
@@ -153,12 +164,6 @@ void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
   out.set_sealed(plan.sealed);
 }
 
-std::string hexadecimal(std::uint64_t id) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(id));
-  return text;
-}
-
 void fill(pb::DrStatusResponse::Epoch& out, const EpochRecorded& epoch) {
   out.set_epoch(epoch.epoch.value());
   out.set_promotion_id(hexadecimal(epoch.promotion));
@@ -186,11 +191,6 @@ const MemberStatus* find(const NodeStatus& status, std::uint64_t id) {
 void no_such_member(const CallPtr& call, std::uint64_t id) {
   call->finish({GrpcCode::kNotFound, "leeward: no member has the id " + std::to_string(id) +
                                          "; leewardctl cluster status lists all of them", {}});
-}
-
-std::string asked_by(const CallPtr& call) {
-  const auto& peer = call->rpc().peer();
-  return !peer.common_name.empty() ? peer.common_name : peer.unix_socket ? "the node's unix socket" : peer.address;
 }
 
 template <class List>

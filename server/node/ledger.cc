@@ -9,8 +9,8 @@ namespace leeward::node {
 namespace {
 
 constexpr std::string_view kMagic = "LWLEDGR1";
-constexpr std::uint8_t kFormat = 1;
-constexpr std::string_view kPart = ".part";
+constexpr std::uint8_t kLedgerFormat = 1;
+constexpr std::string_view kUnfinished = ".part";
 constexpr std::size_t kRecordHead = 8;  // length, CRC-32C of what follows
 constexpr std::size_t kReadAhead = 256_KiB;
 constexpr std::size_t kLongest = 256_MiB;  // beyond any entry
@@ -55,12 +55,12 @@ Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, cons
   w.at_ = ledger.from;
   LEEWARD_TRY(disk.make_dirs(data_dir + "/ledgers"));
   LEEWARD_TRY(disk.sync_dir(data_dir));
-  auto file = disk.open(w.path_ + std::string(kPart), OpenMode::kCreateOrOpen);
+  auto file = disk.open(w.path_ + std::string(kUnfinished), OpenMode::kCreateOrOpen);
   if (!file.ok()) return file.error();
   w.file_ = std::move(*file);
   LEEWARD_TRY(w.file_->truncate(0));
   std::string head, out(kMagic);
-  codec::put_u8(head, kFormat);
+  codec::put_u8(head, kLedgerFormat);
   head.append(reinterpret_cast<const char*>(lineage.bytes.data()), lineage.bytes.size());
   codec::put_u64(head, group.value());
   codec::put_varint(head, ledger.follow.value());
@@ -96,7 +96,7 @@ Result<void> LedgerWriter::finish() {
   if (at_ != ledger_.to) return Error{Code::kCorrupt, "history that is to be put aside ends elsewhere than it should"};
   LEEWARD_TRY(file_->sync());
   file_.reset();
-  LEEWARD_TRY(disk_->rename(path_ + std::string(kPart), path_));
+  LEEWARD_TRY(disk_->rename(path_ + std::string(kUnfinished), path_));
   return disk_->sync_dir(path_.substr(0, path_.rfind('/')));
 }
 
@@ -119,7 +119,7 @@ Result<LedgerReader> LedgerReader::open(Disk& disk, const Path& path) {
   std::uint64_t group = 0, follow = 0, epoch = 0, followed = 0;
   auto& h = r.head_;
   if (!codec::get_u8(in, format) || format == 0) return kCutShort;
-  if (format > kFormat) return Error{Code::kNewerFormat, "a ledger was written by a newer version; upgrade"};
+  if (format > kLedgerFormat) return Error{Code::kNewerFormat, "a ledger was written by a newer version; upgrade"};
   if (!codec::get_fixed(in, h.lineage.bytes) || !codec::get_u64(in, group) || !codec::get_varint(in, follow) ||
       !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) || !get_position(in, h.ledger.from) ||
       !get_position(in, h.ledger.to) || !in.empty())
