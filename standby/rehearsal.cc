@@ -10,7 +10,7 @@
 namespace leeward::standby {
 namespace {
 
-constexpr Duration kLookInterval = 5ms;
+constexpr Duration kConditionInterval = 5ms;
 constexpr std::size_t kMaxPiece = 1_MiB;
 constexpr const char* kKeyPrefix = "leeward-drill/";
 
@@ -137,9 +137,9 @@ void Rehearsal::fail(const Error& error) {
 void Rehearsal::wait_until(Function<bool()> condition, Duration limit, Function<void()> then) {
   if (condition()) return then();
   if (limit <= Duration()) return fail({Code::kDeadline, "it did not come to that in time"});
-  parts_.group.loop().after(kLookInterval, [this, alive = std::weak_ptr(alive_), condition = std::move(condition), limit,
+  parts_.group.loop().after(kConditionInterval, [this, alive = std::weak_ptr(alive_), condition = std::move(condition), limit,
                                     then = std::move(then)]() mutable {
-    if (const auto still = alive.lock(); still && *still) wait_until(std::move(condition), limit - kLookInterval, std::move(then));
+    if (const auto still = alive.lock(); still && *still) wait_until(std::move(condition), limit - kConditionInterval, std::move(then));
   });
 }
 
@@ -257,7 +257,7 @@ void Rehearsal::write() {
     }
     // Clients ask again as well.
     if (outcome.end == node::Outcome::End::kNotApplied && now < begun_ + options_.answer_limit) {
-      parts_.group.loop().after(kLookInterval, [this, alive] {
+      parts_.group.loop().after(kConditionInterval, [this, alive] {
         if (const auto again = alive.lock(); again && *again) write();
       });
       return;

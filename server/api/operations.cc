@@ -8,6 +8,7 @@
 #include "proto/leeward.pb.h"
 
 namespace leeward::api::operations {
+
 std::string hexadecimal(std::uint64_t id) {
   char text[17];
   std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(id));
