@@ -82,6 +82,9 @@ Result<void> decode_result(std::string_view in) {
 
 }  // namespace
 
+Survivors::Inquiry::Inquiry() = default;
+Survivors::Promotion::Promotion() = default;
+
 bool Survivors::of_this_region(NodeId id) const {
   const auto nodes = group_.topology();
   const auto own = around_.region();

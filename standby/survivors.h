@@ -48,6 +48,7 @@ class Survivors {
 
  private:
   struct Inquiry {
+    Inquiry();
     std::uint64_t id = 0;
     Instant until;
     SurvivorFacts facts;
@@ -55,6 +56,7 @@ class Survivors {
   };
   enum class Step { kSurvey, kStage, kBegin, kChange };
   struct Promotion {
+    Promotion();
     std::uint64_t id = 0;
     PromotionRequest request;
     Step step = Step::kSurvey;

@@ -201,9 +201,9 @@ std::vector<std::string> standby_seeds() {
   command.op = Op::kTxn;
   command.request = Bytes(std::string("request"));
   const std::vector<Body> bodies = {
-      Hello{1, "west", {{Epoch(1), 0, {}}, {Epoch(2), 7, some_position(5)}}, some_position(8), some_position(7), 1 << 20, true},
+      Hello{1, "west", Epoch(3), {{Epoch(2), 7, HistoryIndex(5), some_hash(5)}}, true, some_position(8), some_position(7), 1 << 20, true},
       Welcome{1, some_position(10)},
-      Refused{1, Refusal::kDiverged, "why", some_position(8)},
+      Refused{1, Refusal::kFork, "why", some_position(8), {{Epoch(2), 7, HistoryIndex(5), some_hash(5)}}},
       entries,
       Idle{1, HistoryIndex(99)},
       Ack{1, 1 << 23, some_position(5), {HistoryIndex(5), some_hash(5)}},
