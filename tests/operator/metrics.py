@@ -55,6 +55,8 @@ CONTRACT = {
     "dr_rpo_exceeded": ("gauge", {}), "dr_rpo_allowed_bytes_per_second": ("gauge", {}),
     "dr_throttle_seconds_total": ("counter", {}), "dr_refused_writes_total": ("counter", {}),
     "dr_armed": ("gauge", {}), "dr_retained_log_bytes": ("gauge", {}), "dr_retain_log_limit_bytes": ("gauge", {}),
+    "dr_sealed": ("gauge", {}), "dr_contested": ("gauge", {}), "dr_last_drill_timestamp_seconds": ("gauge", {}),
+    "dr_last_drill_rto_seconds": ("gauge", {}),
     "dr_log_dropped_total": ("counter", {}), "rewindable": ("gauge", {}), "dr_topology_differs": ("gauge", {}),
     "previous_exit_timestamp_seconds": ("gauge", {"reason": {"clean", "assertion", "fsync", "signal", "unknown"}}),
     "abnormal_exits_total": ("counter", {"reason": {"assertion", "fsync", "signal", "unknown"}}),
