@@ -2,8 +2,8 @@
 import json
 import re
 import subprocess
-import urllib.request
 
+from leeward.claims import metric
 from leeward.cluster import Failure, ctl, wait_for
 
 CLAIMS = {
@@ -23,14 +23,6 @@ def leewardctl(nodes, *args, text=False, timeout=60):
         command += ["-o", "json"]
     out = ctl(*command, *args, timeout=timeout).stdout
     return out if text else json.loads(out)
-
-
-def metric(node, name):
-    with urllib.request.urlopen(f"http://{node.metrics}/metrics", timeout=5) as page:
-        for row in page.read().decode().splitlines():
-            if row.startswith(f"leeward_{name} ") or row.startswith(f"leeward_{name}{{"):
-                return float(row.rsplit(" ", 1)[1])
-    raise Failure(f"no metric {name} at {node.name}")
 
 
 def tell_dr(demo, nodes, *args):
