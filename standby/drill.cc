@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
+#include "standby/desk.h"
 #include "standby/regions.h"
 
 namespace leeward::standby {
 namespace {
 
 constexpr Duration kLook = 10ms;
-const Error kNodeIsStopping{Code::kUnavailable, "this node is stopping"};
 
 }  // namespace
 
@@ -23,17 +23,14 @@ Drill::~Drill() {
 }
 
 void Drill::drill(Executor& reply, Function<void(Result<DrillReport>)> done) {
-  group_.loop().post([this, alive = alive_, &reply, done = std::move(done)]() mutable {
-    auto answer = [&reply, done = std::move(done)](Result<DrillReport> report) mutable {
-      reply.post([report = std::move(report), done = std::move(done)]() mutable { done(std::move(report)); });
-    };
-    if (!*alive) return answer(kNodeIsStopping);
+  group_.loop().post([this, alive = alive_, answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kNodeStops);
     begin(std::move(answer));
   });
 }
 
 void Drill::begin(Function<void(Result<DrillReport>)> done) {
-  if (stopping_) return done(kNodeIsStopping);
+  if (stopping_) return done(kNodeStops);
   if (run_) return done(Error{Code::kRefused, "under_way: a drill is under way at this member"});
   run_ = std::make_unique<Run>();
   run_->done = std::move(done);

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "node/group.h"
+#include "standby/desk.h"
 #include "standby/rearming.h"
 #include "standby/switchover.h"
 
@@ -36,11 +37,8 @@ class HandoverDesk final : public Handover {
  private:
   template <class T, class Work>
   void on_core(Executor& reply, Function<void(Result<T>)> done, Work work) {
-    Function<void(Result<T>)> answer = [&reply, done = std::move(done)](Result<T> result) mutable {
-      reply.post([result = std::move(result), done = std::move(done)]() mutable { done(std::move(result)); });
-    };
-    group_.loop().post([alive = std::weak_ptr<bool>(alive_), answer = std::move(answer), work = std::move(work)]() mutable {
-      if (alive.expired()) return answer(Error{Code::kUnavailable, "this node is stopping"});
+    group_.loop().post([alive = std::weak_ptr<bool>(alive_), answer = answer_on(reply, std::move(done)), work = std::move(work)]() mutable {
+      if (alive.expired()) return answer(kNodeStops);
       work(std::move(answer));
     });
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "standby/desk.h"
 #include "standby/regions.h"
 
 namespace leeward::standby {
@@ -13,16 +14,6 @@ constexpr std::size_t kMaxInquiries = 16;
 Duration wait_after_cut(const region::Armed& armed, double margin) {
   return armed.lease + std::chrono::duration_cast<Duration>(armed.lease * margin);
 }
-
-// What is asked on any thread is answered on the asker's executor.
-template <class T>
-Function<void(Result<T>)> answer_on(Executor& reply, Function<void(Result<T>)> done) {
-  return [&reply, done = std::move(done)](Result<T> result) mutable {
-    reply.post([result = std::move(result), done = std::move(done)]() mutable { done(std::move(result)); });
-  };
-}
-
-const Error kStopping{Code::kUnavailable, "this node is stopping"};
 
 }  // namespace
 
@@ -38,24 +29,20 @@ Promoter::~Promoter() { *alive_ = false; }
 Promoter::Promotion::Promotion() = default;
 
 Error Promoter::not_leader() const {
-  const auto leader = group_.leader();
-  if (!leader) return {Code::kUnavailable, "leeward: no_quorum: this group has no leader; where a majority is lost for good, leewardctl dr plan --members IDS"};
-  std::string at;
-  for (const auto& n : group_.topology())
-    if (n.id == leader) at = " at " + n.client_url;
-  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads this group: ask it" + at};
+  if (!group_.leader()) return {Code::kUnavailable, "leeward: no_quorum: this group has no leader; where a majority is lost for good, leewardctl dr plan --members IDS"};
+  return led_elsewhere(group_);
 }
 
 void Promoter::plan(Executor& reply, Function<void(Result<PromotionPlan>)> done) {
   group_.loop().post([this, alive = alive_, answer = answer_on(reply, std::move(done))]() mutable {
-    if (!*alive) return answer(kStopping);
+    if (!*alive) return answer(kNodeStops);
     inquire(false, std::move(answer));
   });
 }
 
 void Promoter::promote(PromotionRequest request, Executor& reply, Function<void(Result<PromotionRecord>)> done) {
   group_.loop().post([this, alive = alive_, request = std::move(request), answer = answer_on(reply, std::move(done))]() mutable {
-    if (!*alive) return answer(kStopping);
+    if (!*alive) return answer(kNodeStops);
     if (!request.members.empty()) return survivors_.promote(std::move(request), std::move(answer));
     begin(std::move(request), std::move(answer));
   });
@@ -63,14 +50,14 @@ void Promoter::promote(PromotionRequest request, Executor& reply, Function<void(
 
 void Promoter::plan_survivors(std::vector<NodeId> members, Executor& reply, Function<void(Result<PromotionPlan>)> done) {
   group_.loop().post([this, alive = alive_, members = std::move(members), answer = answer_on(reply, std::move(done))]() mutable {
-    if (!*alive) return answer(kStopping);
+    if (!*alive) return answer(kNodeStops);
     survivors_.plan(std::move(members), std::move(answer));
   });
 }
 
 void Promoter::survivor(std::uint64_t promotion, std::string by, Executor& reply, Function<void(Result<SurvivorRecord>)> done) {
   group_.loop().post([this, alive = alive_, promotion, by = std::move(by), answer = answer_on(reply, std::move(done))]() mutable {
-    if (!*alive) return answer(kStopping);
+    if (!*alive) return answer(kNodeStops);
     if (!group_.is_leader()) return answer(not_leader());
     contest_.decide(promotion, std::move(by), std::move(answer));
   });
@@ -351,7 +338,7 @@ void Promoter::stopping() {
   stopping_ = true;
   survivors_.stopping();
   contest_.stopping();
-  for (auto& i : std::exchange(inquiries_, {})) i.done(kStopping);
+  for (auto& i : std::exchange(inquiries_, {})) i.done(kNodeStops);
   if (promotion_) end(Error{Code::kUnknown, "this node is stopping"});
 }
 

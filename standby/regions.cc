@@ -51,6 +51,19 @@ Result<LogPoint> point_at(const node::Group& group, HistoryIndex index) {
   return last_point_at(group.log(), index, regions ? regions->control().followed_at : Index(), group.committed().index);
 }
 
+std::string at_client_url(const node::Group& group, NodeId node) {
+  std::string at;
+  for (const auto& n : group.topology())
+    if (n.id == node) at = " at " + n.client_url;
+  return at;
+}
+
+Error led_elsewhere(const node::Group& group) {
+  const auto leader = group.leader();
+  if (!leader) return {Code::kUnavailable, "leeward: this group has no leader"};
+  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads this group: ask it" + at_client_url(group, leader)};
+}
+
 std::vector<NodeId> others(const node::Group& group) {
   std::set<NodeId> ids;
   const auto& m = group.membership();

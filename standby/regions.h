@@ -26,6 +26,11 @@ constexpr bool follows(GroupRole role) { return role == GroupRole::kStandby || r
 // Errors: kCompacted when the log does not reach down to it.
 Result<LogPoint> point_at(const node::Group& group, HistoryIndex index);
 
+// " at http://...", where clients reach that node; "" when the topology does not say.
+std::string at_client_url(const node::Group& group, NodeId node);
+// Why a call that the group's leader alone serves is not begun here: who leads.
+Error led_elsewhere(const node::Group& group);
+
 // Every member of the group but this one.
 std::vector<NodeId> others(const node::Group& group);
 

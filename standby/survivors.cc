@@ -4,12 +4,12 @@
 #include <chrono>
 
 #include "base/codec.h"
+#include "standby/desk.h"
 
 namespace leeward::standby {
 namespace {
 
 constexpr Duration kSendAgain = 500ms;
-const Error kNodeStops{Code::kUnavailable, "this node is stopping"};
 
 std::string encode(const SurvivorFacts::Said& said) {
   std::string out;

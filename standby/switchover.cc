@@ -25,10 +25,7 @@ Error Switchover::not_leader() const {
   if (group_.role() != GroupRole::kPrimary) return {Code::kUnavailable, "leeward: this region follows: ask the primary's leader"};
   const auto leader = group_.leader();
   if (!leader || leader == group_.self()) return {Code::kUnavailable, "leeward: this group has no leader that is ready"};
-  std::string at;
-  for (const auto& n : group_.topology())
-    if (n.id == leader) at = " at " + n.client_url;
-  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads the primary: ask it" + at};
+  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads the primary: ask it" + at_client_url(group_, leader)};
 }
 
 // --- what is asked ---

@@ -1,5 +1,6 @@
 #include "standby/way_back.h"
 
+#include "standby/desk.h"
 #include "standby/regions.h"
 
 namespace leeward::standby {
@@ -12,11 +13,8 @@ constexpr std::size_t kMostWaiting = 16;
 }  // namespace
 
 void Returner::rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) {
-  Done answer = [&reply, done = std::move(done)](Result<RejoinRecord> result) mutable {
-    reply.post([result = std::move(result), done = std::move(done)]() mutable { done(std::move(result)); });
-  };
-  group_.loop().post([this, alive = alive_, answer = std::move(answer)]() mutable {
-    if (!*alive) return answer(Error{Code::kUnavailable, "this node is stopping"});
+  group_.loop().post([this, alive = alive_, answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kNodeStops);
     begin(std::move(answer));
   });
 }
@@ -44,19 +42,10 @@ void Returner::begin(Done done) {
     waiting_.push_back({now + kPatience, std::move(done)});
     client_.rejoin();
   } else if (group_.leader() && group_.leader() != group_.self()) {
-    done(led_elsewhere());
+    done(led_elsewhere(group_));
   } else {
     waiting_.push_back({now + kElection, std::move(done), false});
   }
-}
-
-Error Returner::led_elsewhere() const {
-  const auto leader = group_.leader();
-  if (!leader) return {Code::kUnavailable, "leeward: this group has no leader"};
-  std::string at;
-  for (const auto& n : group_.topology())
-    if (n.id == leader) at = " at " + n.client_url;
-  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads this group: ask it" + at};
 }
 
 void Returner::tick(Instant now) {
@@ -67,7 +56,7 @@ void Returner::tick(Instant now) {
   for (auto& w : std::exchange(waiting_, {})) {
     if (!w.begun) {
       if (group_.is_leader() || (group_.leader() && group_.leader() != group_.self())) begin(std::move(w.done));
-      else if (now >= w.until) w.done(led_elsewhere());
+      else if (now >= w.until) w.done(led_elsewhere(group_));
       else rest.push_back(std::move(w));
     } else if (there) {
       w.done(record(true));
@@ -85,7 +74,7 @@ void Returner::tick(Instant now) {
 }
 
 void Returner::stopping() {
-  for (auto& w : std::exchange(waiting_, {})) w.done(Error{Code::kUnavailable, "this node is stopping"});
+  for (auto& w : std::exchange(waiting_, {})) w.done(kNodeStops);
 }
 
 }  // namespace leeward::standby

@@ -28,7 +28,6 @@ class Returner final : public WayBack {
   using Done = Function<void(Result<RejoinRecord>)>;
   void begin(Done done);
   RejoinRecord record(bool changed) const;
-  Error led_elsewhere() const;
 
   node::Group& group_;
   StreamClient& client_;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/codec.h"
+#include "base/position_codec.h"
 #include "base/sha256.h"
 
 namespace leeward {
@@ -53,22 +54,15 @@ bool chains(const Position& before, const Entry& entry) {
 
 std::string leap_payload(const Position& position, std::string_view rest) {
   std::string out;
-  codec::put_varint(out, position.index.value());
-  codec::put_varint(out, position.writes);
-  codec::put_varint(out, position.bytes);
-  out.append(reinterpret_cast<const char*>(position.hash.bytes.data()), position.hash.bytes.size());
+  codec::put_position(out, position);
   codec::put_bytes(out, rest);
   return out;
 }
 
 Result<Leap> decode_leap(std::string_view in) {
   Leap leap;
-  std::uint64_t history = 0;
-  const bool ok = codec::get_varint(in, history) && codec::get_varint(in, leap.position.writes) &&
-                  codec::get_varint(in, leap.position.bytes) && codec::get_fixed(in, leap.position.hash.bytes) &&
-                  codec::get_bytes(in, leap.rest) && in.empty();
+  const bool ok = codec::get_position(in, leap.position) && codec::get_bytes(in, leap.rest) && in.empty();
   if (!ok) return Error{Code::kCorrupt, "an Adopt or Follow entry is cut short or malformed"};
-  leap.position.index = HistoryIndex(history);
   return leap;
 }
 

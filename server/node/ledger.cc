@@ -4,6 +4,7 @@
 
 #include "base/codec.h"
 #include "base/crc32c.h"
+#include "base/position_codec.h"
 
 namespace leeward::node {
 namespace {
@@ -21,21 +22,6 @@ void put_record(std::string& out, std::string_view body) {
   codec::put_u32(out, static_cast<std::uint32_t>(body.size()));
   codec::put_u32(out, crc32c(body));
   out.append(body);
-}
-
-void put_position(std::string& out, const Position& p) {
-  codec::put_varint(out, p.index.value());
-  codec::put_varint(out, p.writes);
-  codec::put_varint(out, p.bytes);
-  out.append(reinterpret_cast<const char*>(p.hash.bytes.data()), p.hash.bytes.size());
-}
-
-bool get_position(std::string_view& in, Position& p) {
-  std::uint64_t index = 0;
-  const bool ok = codec::get_varint(in, index) && codec::get_varint(in, p.writes) && codec::get_varint(in, p.bytes) &&
-                  codec::get_fixed(in, p.hash.bytes);
-  p.index = HistoryIndex(index);
-  return ok;
 }
 
 }  // namespace
@@ -66,8 +52,8 @@ Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, cons
   codec::put_varint(head, ledger.follow.value());
   codec::put_varint(head, ledger.epoch.value());
   codec::put_varint(head, ledger.followed.value());
-  put_position(head, ledger.from);
-  put_position(head, ledger.to);
+  codec::put_position(head, ledger.from);
+  codec::put_position(head, ledger.to);
   put_record(out, head);
   LEEWARD_TRY(w.file_->write(0, out));
   w.size_ = out.size();
@@ -121,8 +107,8 @@ Result<LedgerReader> LedgerReader::open(Disk& disk, const Path& path) {
   if (!codec::get_u8(in, format) || format == 0) return kCutShort;
   if (format > kLedgerFormat) return Error{Code::kNewerFormat, "a ledger was written by a newer version; upgrade"};
   if (!codec::get_fixed(in, h.lineage.bytes) || !codec::get_u64(in, group) || !codec::get_varint(in, follow) ||
-      !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) || !get_position(in, h.ledger.from) ||
-      !get_position(in, h.ledger.to) || !in.empty())
+      !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) || !codec::get_position(in, h.ledger.from) ||
+      !codec::get_position(in, h.ledger.to) || !in.empty())
     return kCutShort;
   h.group = GroupId(group);
   h.ledger.follow = Index(follow);

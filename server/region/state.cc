@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/codec.h"
+#include "base/position_codec.h"
 
 namespace leeward::region {
 namespace {
@@ -14,20 +14,6 @@ constexpr std::uint8_t kControlFormat = 2;  // 1: without Follow, ledgers, survi
 // Forced epochs keep away from the next one, which a group thought dead may
 // take by an arming of its own, and from each other by chance.
 constexpr std::uint64_t kForcedLeast = 2, kForcedMost = 1024;
-
-void put_position(std::string& out, const Position& p) {
-  codec::put_varint(out, p.index.value());
-  codec::put_varint(out, p.writes);
-  codec::put_varint(out, p.bytes);
-  out.append(reinterpret_cast<const char*>(p.hash.bytes.data()), p.hash.bytes.size());
-}
-bool get_position(std::string_view& in, Position& p) {
-  std::uint64_t index = 0;
-  const bool ok = codec::get_varint(in, index) && codec::get_varint(in, p.writes) && codec::get_varint(in, p.bytes) &&
-                  codec::get_fixed(in, p.hash.bytes);
-  p.index = HistoryIndex(index);
-  return ok;
-}
 
 template <class T, class Id>
 bool names(const std::vector<T>& list, Id T::*member, Id id) {
@@ -407,8 +393,8 @@ std::string encode(const State::Control& control) {
     codec::put_varint(out, l.follow.value());
     codec::put_varint(out, l.epoch.value());
     codec::put_varint(out, l.followed.value());
-    put_position(out, l.from);
-    put_position(out, l.to);
+    codec::put_position(out, l.from);
+    codec::put_position(out, l.to);
   }
   codec::put_bytes(out, control.regrouped ? encode(*control.regrouped) : std::string());
   codec::put_bytes(out, control.contested ? encode(*control.contested) : std::string());
@@ -459,7 +445,7 @@ Result<State::Control> decode_control(std::string_view in) {
     std::uint64_t follow = 0, epoch = 0;
     Ledger l;
     if (!codec::get_varint(in, follow) || !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) ||
-        !get_position(in, l.from) || !get_position(in, l.to))
+        !codec::get_position(in, l.from) || !codec::get_position(in, l.to))
       return malformed;
     l.follow = Index(follow);
     l.epoch = Epoch(epoch);

@@ -30,8 +30,8 @@ def dr_ok(node):
 def an_old_primary_puts_aside_what_it_alone_holds_and_follows():
     with Cluster(active=3, standby=3, settings=SILENCE) as c:
         begun(c)
-        promoted_without(c, c.standby)
-        c.standby[0].put("new", "epoch")
+        promoted = promoted_without(c, c.standby)
+        c.by_id(promoted["leader_id"]).put("new", "epoch")
         for n in c.active:
             n.start()
         wait_for("east to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" for n in c.active), 30)

@@ -9,15 +9,6 @@ namespace {
 
 class Contested : public Promotion {
  protected:
-  void link(bool up) {
-    for (const auto a : kPrimaries)
-      for (const auto b : kStandbys) {
-        if (up) continue;
-        r_->world.network.cut(a, b);
-        r_->world.network.cut(b, a);
-      }
-    if (up) r_->world.network.heal();
-  }
   NodeId east() { return *r_->world.leader(); }
   NodeId west() { return *r_->leader(); }
   // Forces that group to an epoch; gives the promotion.
@@ -56,7 +47,7 @@ class Contested : public Promotion {
   }
   void make_apart(std::uint64_t seed) {
     make(seed);
-    link(false);
+    r_->link(false);
     r_->world.run_for(1s);
   }
 };
@@ -65,7 +56,7 @@ TEST_F(Contested, BothStopUntilOneIsNamedAndTheOtherIsFenced) {
   make_apart(71);
   const auto ours = take(GroupRole::kPrimary, Epoch(3)), theirs = take(GroupRole::kStandby, Epoch(3));
   r_->puts(east(), 3);
-  link(true);
+  r_->link(true);
   ASSERT_TRUE(r_->world.run_until([&] { return contested(Epoch(3)); }, 20s)) << r_->why();
   expect_nothing_is_served();
   EXPECT_STREQ(dr_state(r_->world.service(east())->status()), "contested");
@@ -117,7 +108,7 @@ TEST_F(Contested, AnOlderEpochCountsAsWell) {
   (void)take(GroupRole::kStandby, Epoch(3));
   (void)take(GroupRole::kPrimary, Epoch(5));
   (void)take(GroupRole::kStandby, Epoch(9));
-  link(true);
+  r_->link(true);
   ASSERT_TRUE(r_->world.run_until([&] { return contested(Epoch(3)); }, 20s)) << r_->why();
   expect_nothing_is_served();
   const auto fenced = survivor(west(), ours);
@@ -135,7 +126,7 @@ TEST_F(Contested, AnOlderEpochCountsAsWell) {
 TEST_F(Contested, OfTwoDecisionsTheHigherEpochStays) {
   make_apart(73);
   const auto ours = take(GroupRole::kPrimary, Epoch(3)), theirs = take(GroupRole::kStandby, Epoch(3));
-  link(true);
+  r_->link(true);
   ASSERT_TRUE(r_->world.run_until([&] { return contested(Epoch(3)); }, 20s)) << r_->why();
   const auto a = survivor(east(), ours), b = survivor(west(), theirs);
   ASSERT_TRUE(a.ok()) << a.error().message;

@@ -10,15 +10,6 @@ namespace {
 
 class Force : public Promotion {
  protected:
-  void link(bool up) {
-    for (const auto a : kPrimaries)
-      for (const auto b : kStandbys) {
-        if (up) continue;
-        r_->world.network.cut(a, b);
-        r_->world.network.cut(b, a);
-      }
-    if (up) r_->world.network.heal();
-  }
   bool all(const std::vector<NodeId>& ids, GroupRole role) {
     return std::all_of(ids.begin(), ids.end(), [&](NodeId id) {
       auto* m = r_->world.member(id);
@@ -32,11 +23,11 @@ class Force : public Promotion {
   // The standby region is primary in epoch 2; the old primary came back fenced,
   // and after that the new one is lost.
   void lose_the_new_primary() {
-    link(false);
+    r_->link(false);
     r_->world.run_for(6s);
     const auto leader = *r_->leader();
     ASSERT_TRUE(promote(leader, plan(leader)->digest).ok()) << r_->why();
-    link(true);
+    r_->link(true);
     ASSERT_TRUE(r_->world.run_until([&] { return all(kPrimaries, GroupRole::kFenced) && r_->all_turned(); }, 20s)) << r_->why();
     r_->puts(*r_->leader(), 5);
     r_->world.run_for(2s);  // it has heard who serves

@@ -94,6 +94,15 @@ struct Story {
   std::vector<region::EpochRecord> epochs(NodeId id) {
     return region::State::history_of(world.member(id)->state().region_entries())->epochs;
   }
+  // Between the regions, both ways; up: and whatever else was cut.
+  void link(bool up) {
+    if (up) return world.network.heal();
+    for (const auto a : kPrimaries)
+      for (const auto b : kStandbys) {
+        world.network.cut(a, b);
+        world.network.cut(b, a);
+      }
+  }
   // Of this member's own requests nothing leaves it, and nothing comes.
   void cut_off(NodeId id) { world.network.isolate(id, world.ids()); }
 
