@@ -220,7 +220,7 @@ void Member::become_alone() {
   g.named.clear();
   g.removed.clear();
   g.others_listed.clear();
-  g.listed = g.adopted = Index();
+  g.listed = g.leapt = Index();
   context_.state->set_group_state(encode(g));
 }
 
