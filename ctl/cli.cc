@@ -1,12 +1,14 @@
 // Flags and the list of commands: the only file with CLI11.
 #include <CLI/CLI.hpp>
 
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <sstream>
 
 #include "base/quantity.h"
 #include "ctl/commands.h"
+#include "ctl/ledger.h"
 
 namespace leeward::ctl {
 namespace {
@@ -26,6 +28,9 @@ struct Options {
   bool full_scan = false;
   Promotion promotion;
   HandoverTo handover;
+  LedgerChoice ledger;
+  std::string file;
+  bool dry_run = false, auth = false;
   std::string promotion_id;
   bool history = false;
   std::uint64_t from = 0, to = std::numeric_limits<std::uint64_t>::max();
@@ -177,6 +182,7 @@ class CommandLine {
                                online([this](const Server& s, const Output& o) { return dr_status(s, o, options_.history); }));
     status.add_flag("--history", options_.history, "each epoch, how it began, and what was announced as lost");
     add_handover(dr);
+    add_ledger(dr);
     CLI::App& drill = command(dr, "drill", "rehearses the promotion at a standby, which follows on; changes nothing",
                               online([this](const Server& s, const Output& o) -> Result<void> {
                                 const auto limit = parse_duration(options_.wait);
@@ -201,6 +207,31 @@ class CommandLine {
     command(dr, "disarm", "lets no region be promoted, until one is armed by hand or a new epoch begins",
             online([this](const Server& s, const Output& o) { return dr_disarm(s, o, options_.force); }))
         .add_flag("--force", options_.force, "without the word of a region that is known to be destroyed");
+  }
+
+  void add_ledger(CLI::App& dr) {
+    CLI::App& ledger = *dr.add_subcommand("ledger", "history that a region put aside when it followed another one");
+    ledger.require_subcommand(1);
+    ledger.fallthrough();
+    const auto chosen = [this](CLI::App& c) -> CLI::App& {
+      c.add_option("--region", options_.ledger.region, "whose; all regions' when it is left out");
+      c.add_option("--ledger", options_.ledger.id, "one of them, as leewardctl dr ledger show names it; else all, oldest first");
+      return c;
+    };
+    chosen(command(ledger, "show", "what each holds, whether it is all there is, and what could be replayed",
+                   online([this](const Server& s, const Output& o) { return dr_ledger_show(s, o, options_.ledger); })));
+    chosen(command(ledger, "export", "the original transactions as lines of JSON, in order",
+                   online([this](const Server& s, const Output& o) -> Result<void> {
+                     if (options_.file == "-") return dr_ledger_export(s, o, options_.ledger, o.out, "the output");
+                     std::ofstream file(options_.file, std::ios::binary | std::ios::trunc);
+                     if (!file) return Error{Code::kIo, options_.file + " cannot be written"};
+                     return dr_ledger_export(s, o, options_.ledger, file, options_.file);
+                   })))
+        .add_option("file", options_.file, "FILE, or - for the output")->required();
+    CLI::App& replay = chosen(command(ledger, "replay", "applies to the region that serves what nothing there contradicts; again: only what is left",
+                                      online([this](const Server& s, const Output& o) { return dr_ledger_replay(s, o, options_.ledger, options_.dry_run); })));
+    replay.add_flag("--dry-run", options_.dry_run, "says what would be applied, and what not and why");
+    replay.add_flag("--auth", options_.auth, "changes of users and roles too (this version has none)");
   }
 
   void add_member_changes(CLI::App& member, const std::function<void(CLI::App&, const char*)>& with_id) {

@@ -61,6 +61,11 @@ Result<void> dr_drill(const Server& server, const Output& output, std::uint64_t 
 Result<void> dr_survivor(const Server& server, const Output& output, const std::string& promotion);
 Result<void> dr_status(const Server& server, const Output& output, bool history);
 Result<void> dr_rejoin(const Server& server, const Output& output);
+struct LedgerChoice;
+Result<void> dr_ledger_show(const Server& server, const Output& output, const LedgerChoice& choice);
+// Lines of JSON to `to`, called `name`.
+Result<void> dr_ledger_export(const Server& server, const Output& output, const LedgerChoice& choice, std::ostream& to, const std::string& name);
+Result<void> dr_ledger_replay(const Server& server, const Output& output, const LedgerChoice& choice, bool dry_run);
 struct HandoverTo {
   std::string region, reason;  // empty: the armed one
 };

@@ -1,5 +1,7 @@
 #include "standby/way_back.h"
 
+#include <algorithm>
+
 #include "standby/desk.h"
 #include "standby/regions.h"
 
@@ -26,10 +28,49 @@ RejoinRecord Returner::record(bool changed) const {
   record.index = group_.state().applied().point.position.index;
   if (const auto* regions = group_.regions()) {
     record.epoch = regions->group_epoch();
-    for (const auto& l : regions->control().ledgers)
-      record.ledgers.push_back({l.follow, l.epoch, l.followed, l.from, l.to});
   }
+  record.ledgers = summaries();
   return record;
+}
+
+std::vector<LedgerSummary> Returner::summaries() const {
+  std::vector<LedgerSummary> out;
+  if (const auto* regions = group_.regions())
+    for (const auto& l : regions->control().ledgers) out.push_back({l.follow, l.epoch, l.followed, l.from, l.to});
+  return out;
+}
+
+void Returner::ledgers(Executor& reply, Function<void(Result<LedgerList>)> done) {
+  group_.loop().post([this, alive = alive_, answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kNodeStops);
+    group_.held_ledgers([this, alive, answer = std::move(answer)](std::vector<Index> held) mutable {
+      if (!*alive) return answer(kNodeStops);
+      LedgerList list{group_.lineage(), group_.group(), summaries()};
+      for (auto& l : list.ledgers) l.held = std::find(held.begin(), held.end(), l.follow) != held.end();
+      answer(std::move(list));
+    });
+  });
+}
+
+// Those who may have what this member has not.
+std::string Returner::others() const {
+  std::string out;
+  for (const auto& n : group_.topology())
+    if (n.id != group_.self() && group_.membership().contains(n.id))
+      out += (out.empty() ? "" : " or ") + n.name + " at " + n.client_url;
+  return out;
+}
+
+void Returner::ledger_page(Index ledger, HistoryIndex after, Executor& reply, Function<void(Result<LedgerPiece>)> done) {
+  group_.loop().post([this, alive = alive_, ledger, after, answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kNodeStops);
+    group_.read_ledger(ledger, after, [this, alive, answer = std::move(answer)](Result<node::LedgerPage> page) mutable {
+      if (page.ok()) return answer(LedgerPiece{std::move(page->entries), page->end});
+      Error error = page.error();
+      if (*alive && error.code == Code::kUnavailable) error.message += ": ask " + others();
+      answer(error);
+    });
+  });
 }
 
 void Returner::begin(Done done) {

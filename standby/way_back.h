@@ -1,7 +1,9 @@
 // Sends a fenced group on its way back when an operator says so, and tells when
 // it is there. The steps are the client's (client.h) and node's (node/rewind.h).
 //
-// Core loop; rejoin() from any thread. Bounded: a few who wait.
+// Also shows what the group has put aside.
+//
+// Core loop; WayBack's from any thread. Bounded: a few who wait.
 #pragma once
 
 #include <memory>
@@ -21,6 +23,9 @@ class Returner final : public WayBack {
 
   void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) override;
 
+  void ledgers(Executor& reply, Function<void(Result<LedgerList>)> done) override;
+  void ledger_page(Index ledger, HistoryIndex after, Executor& reply, Function<void(Result<LedgerPiece>)> done) override;
+
   void tick(Instant now);
   void stopping();
 
@@ -28,6 +33,8 @@ class Returner final : public WayBack {
   using Done = Function<void(Result<RejoinRecord>)>;
   void begin(Done done);
   RejoinRecord record(bool changed) const;
+  std::vector<LedgerSummary> summaries() const;
+  std::string others() const;
 
   node::Group& group_;
   StreamClient& client_;

@@ -23,7 +23,8 @@ namespace leeward::api {
   X(HealthCheck) X(HealthWatch) X(ServerReflection)                                                                  \
   X(ClusterStatus) X(Topology) X(ReplicaStatus) X(StandbyStatus) X(StorageInfo) X(MemberAdmit) X(DrPlan) X(MemberChange) \
   X(ReplicaPause) X(ReplicaResume) X(ReplicaIsolate) X(ReplicaRejoin) X(DrPromote) X(DrSurvivor) X(DrStatus) X(MemberSync) \
-  X(DrRejoin) X(DrDrill) X(DrSwitchover) X(DrAbort) X(DrArm) X(DrDisarm)                                                                    \
+  X(DrRejoin) X(DrDrill) X(DrSwitchover) X(DrAbort) X(DrArm) X(DrDisarm)                                             \
+  X(DrLedgers) X(DrLedgerPage) X(DrChanges)                                                                          \
   X(Other)
 
 enum class Method : std::uint8_t {

@@ -48,6 +48,12 @@ struct Forked {
   LogPoint last;
 };
 
+// A piece of a ledger, in order, proved by the chain from the ledger's beginning.
+struct LedgerPage {
+  std::vector<Entry> entries;
+  bool end = false;  // nothing follows, and the chain led to the ledger's end
+};
+
 class GroupObserver {
  public:
   virtual ~GroupObserver() = default;
@@ -172,6 +178,15 @@ class Group {
     done(Error{Code::kUnimplemented, "this group cannot be forked"});
   }
   virtual void drop_fork(Function<void(Result<void>)> done) { done({}); }
+  // Of the ledgers that the group keeps (regions()->control()), those of which
+  // this member has a file.
+  virtual void held_ledgers(Function<void(std::vector<Index>)> done) { done({}); }
+  // About a MiB of that ledger behind `after`. Reading on is quick, another
+  // place means reading from the start. Errors: kNotFound; kUnavailable (no file
+  // here, or busy); kIo, kCorrupt, kNewerFormat.
+  virtual void read_ledger(Index /*follow*/, HistoryIndex /*after*/, Function<void(Result<LedgerPage>)> done) {
+    done(Error{Code::kUnimplemented, "this group keeps no ledgers"});
+  }
   // A drill has passed here: all members of all regions come to know it.
   virtual void drilled(Duration /*rto*/) {}
 };

@@ -21,6 +21,7 @@
 #include "node/context.h"
 #include "node/group.h"
 #include "node/inbox.h"
+#include "node/ledger_pages.h"
 #include "node/lessor.h"
 #include "node/membership.h"
 #include "node/options.h"
@@ -114,6 +115,10 @@ class Member final : public Service, public Group {
   void fork(ForkOptions options, Function<void(Result<Forked>)> done) override;
   void drop_fork(Function<void(Result<void>)> done) override;
   void drilled(Duration rto) override;
+  void held_ledgers(Function<void(std::vector<Index>)> done) override { ledger_pages_->held(std::move(done)); }
+  void read_ledger(Index follow, HistoryIndex after, Function<void(Result<LedgerPage>)> done) override {
+    ledger_pages_->read(follow, after, std::move(done));
+  }
   RegroupStand regroup_stand() override;
   void stage(Regroup regroup, Function<void(Result<void>)> done) override;
   void activate(const std::string& plan, Function<void(Result<void>)> done) override;
@@ -337,6 +342,7 @@ class Member final : public Service, public Group {
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<Adoption> adoption_;
   std::unique_ptr<Rewind> rewind_;
+  std::unique_ptr<LedgerPages> ledger_pages_;
 
   bool forking_ = false;
   DrillRecord drill_;  // the newest known; written to the superblock as it is learnt

@@ -125,6 +125,7 @@ Result<void> Member::open_storage() {
       context_, *snapshots_, [this] { return lowest_applied(); }, [this] { return region_log_->may_adopt(); }, [this](const Error& error) { fail(error); });
   LEEWARD_TRY(adoption_->load());
   rewind_ = std::make_unique<Rewind>(context_);
+  ledger_pages_ = std::make_unique<LedgerPages>(context_);
   snapshots_->serve_also([this](const std::string& id, std::uint32_t file) { return adoption_->file(id, file); });
   publish_status();
   return {};

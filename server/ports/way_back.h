@@ -22,6 +22,18 @@ struct LedgerSummary {
   std::uint64_t writes() const { return to.writes - from.writes; }
   std::uint64_t entries() const { return to.index.value() - from.index.value(); }
   std::uint64_t bytes() const { return to.bytes - from.bytes; }
+  bool held = false;         // by this member, in a file
+};
+
+struct LedgerList {
+  Lineage lineage;
+  GroupId group;
+  std::vector<LedgerSummary> ledgers;  // oldest first
+};
+
+struct LedgerPiece {
+  std::vector<Entry> entries;  // in order
+  bool end = false;            // nothing follows, and all of it is proved
 };
 
 struct RejoinRecord {
@@ -38,6 +50,10 @@ class WayBack {
   // (the message names it), or the region that serves is not reached; kUnknown:
   // begun, and how it ends `dr status` tells.
   virtual void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) = 0;
+  virtual void ledgers(Executor& reply, Function<void(Result<LedgerList>)> done) = 0;
+  // About a MiB behind `after`. Errors: kNotFound; kUnavailable: this member has
+  // no such file (the message says whom to ask); kIo, kCorrupt, kNewerFormat.
+  virtual void ledger_page(Index ledger, HistoryIndex after, Executor& reply, Function<void(Result<LedgerPiece>)> done) = 0;
 };
 
 }  // namespace leeward

@@ -7,12 +7,15 @@ from leeward.cluster import Cluster, ctl, etcdctl, wait_for
 from losses import SILENCE, begun, dr
 
 
-def promoted_without(c, nodes):
+def promoted_without(c, nodes, lose=None):
     """West becomes primary while east is down, with writes in east that west never had."""
     for n in c.standby:
         n.kill()
-    for i in range(25):
-        c.leader(c.active).put(f"lost{i}", str(i))
+    if lose:
+        lose(c.leader(c.active).client)
+    else:
+        for i in range(25):
+            c.leader(c.active).put(f"lost{i}", str(i))
     for n in c.active:
         n.kill()
     for n in c.standby:
@@ -65,4 +68,55 @@ def an_old_primary_puts_aside_what_it_alone_holds_and_follows():
         equal(len(dr(c.active, "rejoin")["ledgers"]), 1, "ledgers after a restart")
 
 
-TESTS = [an_old_primary_puts_aside_what_it_alone_holds_and_follows]
+def lost_writes(east):
+    etcdctl(east, "put", "lost", "1")
+    etcdctl(east, "put", "lost", "2")
+    etcdctl(east, "del", "k3")
+    etcdctl(east, "txn", stdin='value("k4") = "4"\n\nput then 4\n\nput else 4\n\n')    # as at the fork
+    etcdctl(east, "txn", stdin='value("k6") = "no"\n\nput then 6\n\nput else 6\n\n')
+    etcdctl(east, "txn", stdin='value("k8") = "8"\n\nput then8 8\n\nput else8 8\n\n')  # west changes k8
+    etcdctl(east, "put", "k5", "old")                                                  # and k5
+    lease = etcdctl(east, "lease", "grant", "600").stdout.split()[1]
+    etcdctl(east, "put", "leased", "x", f"--lease={lease}")
+
+
+def got(node, key):
+    return etcdctl(node.client, "get", key, "--print-value-only").stdout.strip()
+
+
+def what_was_put_aside_is_shown_exported_and_replayed_once():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        promoted_without(c, c.standby, lost_writes)
+        west = c.standby[0]
+        etcdctl(west.client, "put", "k5", "new")
+        etcdctl(west.client, "put", "k8", "changed")
+        for n in c.active:
+            n.start()
+        wait_for("east to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" for n in c.active), 30)
+        endpoints = ",".join(n.client for n in c.active)  # each is fenced by proof, the group a moment later by its log
+        wait_for("east to follow", lambda: ctl("--endpoints", endpoints, "dr", "rejoin", check=False, timeout=90).returncode == 0, 60)
+
+        shown = dr(c.active, "ledger", "show")["ledgers"]
+        equal(len(shown), 1, str(shown))
+        of = shown[0]
+        equal((of["writes"], of["complete"], of["region"]), ("9", True, "east"), str(of))
+        equal((of["clean"], of["conflicting"], of["lease_bound"]), ("5", "2", "2"), str(of))
+        lines = [json.loads(line) for line in
+                 ctl("--endpoints", c.active[0].client, "dr", "ledger", "export", "-").stdout.splitlines()]
+        equal([line["op"] for line in lines if "_" not in line["op"] or line["op"] in ("delete_range", "lease_grant")],
+              ["put", "put", "delete_range", "txn", "txn", "txn", "put", "lease_grant", "put"], "what was exported")
+
+        dry = dr(c.active, "ledger", "replay", "--dry-run")["ledgers"][0]
+        equal((dry["clean"], dry["applied"], got(west, "lost")), ("5", "0", ""), str(dry))
+        done = dr(c.active, "ledger", "replay")["ledgers"][0]
+        equal((done["applied"], done["conflicting"], done["lease_bound"]), ("5", "2", "2"), str(done))
+        equal([got(west, k) for k in ("lost", "k3", "then", "else", "then8", "else8", "k5", "leased")],
+              ["2", "", "4", "6", "", "", "new", ""], "what west has now")
+        revision = json.loads(etcdctl(west.client, "get", "lost", "-w", "json").stdout)["header"]["revision"]
+        again = dr(c.active, "ledger", "replay")["ledgers"][0]
+        equal((again["applied"], again["replayed"]), ("0", "5"), str(again))
+        equal(json.loads(etcdctl(west.client, "get", "lost", "-w", "json").stdout)["header"]["revision"], revision, "the second replay writes nothing")
+
+
+TESTS = [what_was_put_aside_is_shown_exported_and_replayed_once, an_old_primary_puts_aside_what_it_alone_holds_and_follows]

@@ -1,0 +1,224 @@
+#include "ctl/ledger.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <map>
+
+#include "ctl/commands.h"
+#include "ctl/figures.h"
+#include "ctl/replay.h"
+#include "ctl/table.h"
+
+namespace leeward::ctl {
+namespace {
+
+using boost::json::object;
+
+constexpr Duration kPagePatience = std::chrono::seconds(30);
+constexpr std::uint64_t kProgressEach = 10'000;
+
+std::string decimal(std::uint64_t n) { return std::to_string(n); }
+
+// A line: one client's write, the request under one name whatever it is.
+object exported(const KeptLedger& ledger, const object& transaction) {
+  const std::string op = text_of(transaction, "op");
+  object line = {{"ledger", decimal(ledger.id)}, {"index", text_of(transaction, "index")}, {"number", *number_of(transaction, "number")},
+                 {"epoch", text_of(transaction, "epoch")}, {"op", op}};
+  const auto* request = transaction.if_contains(transaction.contains("payload") ? "payload" : op);
+  line["request"] = request ? *request : boost::json::value(object());
+  return line;
+}
+
+std::string missing(const object& ledger) {
+  if (true_of(ledger, "complete")) return "nothing";
+  std::string out;
+  for (const object& range : list_of(ledger, "missing_ranges"))
+    out += (out.empty() ? "" : ", ") + figure(range, "from_index") + " to " + figure(range, "to_index");
+  return out.empty() ? "unknown" : out;
+}
+
+}  // namespace
+
+Result<std::vector<KeptLedger>> kept_ledgers(const Server& server, const LedgerChoice& choice) {
+  const auto status = server.call("/v3/cluster/status");
+  if (!status.ok()) return status.error();
+  std::map<std::string, std::vector<Endpoint>> regions;
+  for (const object& member : list_of(status->json, "members")) {
+    const auto endpoint = parse_endpoint(text_of(member, "client_url"), status->from.tls);
+    if (endpoint.ok() && (choice.region.empty() || text_of(member, "region") == choice.region))
+      regions[text_of(member, "region")].push_back(*endpoint);
+  }
+  if (regions.empty()) return Error{Code::kNotFound, "no member is of region " + choice.region + "; leewardctl cluster status lists all"};
+  std::vector<KeptLedger> out;
+  std::optional<Error> failed;
+  bool answered = false;
+  for (const auto& [region, members] : regions) {
+    std::vector<KeptLedger> here;
+    std::map<std::uint64_t, std::vector<Endpoint>> held;
+    for (const Endpoint& member : members) {
+      const auto answer = server.call_at(member, "/v3/dr/ledgers", {});
+      if (!answer.ok()) {
+        if (exit_code(answer.error()) == kRefused) return answer.error();
+        failed = answer.error();
+        continue;
+      }
+      answered = true;
+      const bool first = here.empty();
+      for (const object& l : list_of(answer->json, "ledgers")) {
+        const auto id = number_of(l, "ledger").value_or(0);
+        if (true_of(l, "held")) held[id].push_back(member);
+        if (first && (choice.id == 0 || choice.id == id))
+          here.push_back({l, region, text_of(answer->json, "lineage"), text_of(answer->json, "group"), id,
+                          number_of(l, "from_index").value_or(0), {}});
+      }
+    }
+    for (auto& ledger : here) {
+      ledger.members = held[ledger.id];
+      for (const Endpoint& member : members)
+        if (std::none_of(ledger.members.begin(), ledger.members.end(), [&](const auto& e) { return e.text() == member.text(); }))
+          ledger.members.push_back(member);
+      out.push_back(std::move(ledger));
+    }
+  }
+  if (!answered && failed) return *failed;
+  if (choice.id != 0 && out.empty())
+    return Error{Code::kNotFound, "no region keeps a ledger " + decimal(choice.id) + "; leewardctl dr ledger show lists them"};
+  return out;
+}
+
+Result<void> LedgerTransactions::turn() {
+  std::optional<Error> first;
+  for (std::size_t tried = 0; tried < ledger_.members.size(); ++tried) {
+    const auto answer = server_.call_at(ledger_.members[member_], "/v3/dr/ledger/page", {{"ledger", decimal(ledger_.id)}, {"after_index", after_}},
+                                        kPagePatience);
+    if (answer.ok()) {
+      page_ = list_of(answer->json, "transactions");
+      taken_ = 0;
+      after_ = text_of(answer->json, "next_after");
+      end_ = true_of(answer->json, "end");
+      return {};
+    }
+    if (!first) first = answer.error();
+    member_ = (member_ + 1) % ledger_.members.size();
+  }
+  return first ? *first : Error{Code::kUnavailable, "no member of region " + ledger_.region + " is known"};
+}
+
+Result<std::optional<object>> LedgerTransactions::next() {
+  while (taken_ == page_.size()) {
+    if (end_) return std::optional<object>();
+    if (const auto turned = turn(); !turned.ok()) return turned.error();
+  }
+  return std::optional(std::move(page_[taken_++]));
+}
+
+Result<void> dr_ledger_show(const Server& server, const Output& output, const LedgerChoice& choice) {
+  const auto ledgers = kept_ledgers(server, choice);
+  if (!ledgers.ok()) return ledgers.error();
+  boost::json::array all;
+  std::string next;
+  for (const KeptLedger& ledger : *ledgers) {
+    object shown = ledger.described;
+    shown["region"] = ledger.region;
+    shown.erase("held");
+    const auto judged = replay(server, ledger, {.dry_run = true});
+    if (judged.ok()) {
+      shown["clean"] = decimal(judged->clean);
+      shown["conflicting"] = decimal(judged->conflicting);
+      shown["lease_bound"] = decimal(judged->lease_bound);
+      shown["replayed"] = decimal(judged->replayed);
+      shown["other"] = decimal(judged->other);
+    } else {
+      shown["not_judged"] = judged.error().message;
+    }
+    all.push_back(std::move(shown));
+  }
+  if (output.json) {
+    output.out << boost::json::serialize(object{{"ledgers", all}}) << "\n";
+    return {};
+  }
+  if (all.empty()) {
+    output.out << "no region has put history aside\n";
+    return {};
+  }
+  Table table({{"REGION"}, {"LEDGER", Table::Align::kRight}, {"EPOCH", Table::Align::kRight}, {"WRITES", Table::Align::kRight}, {"SIZE", Table::Align::kRight},
+               {"MISSING"}, {"CLEAN", Table::Align::kRight}, {"CONFLICTING", Table::Align::kRight}, {"LEASE-BOUND", Table::Align::kRight},
+               {"REPLAYED", Table::Align::kRight}});
+  for (const auto& value : all) {
+    const object& l = value.as_object();
+    table.add({text_of(l, "region"), text_of(l, "ledger"), figure(l, "epoch"), figure(l, "writes"), size_figure(l, "bytes"), missing(l),
+               figure(l, "clean"), figure(l, "conflicting"), figure(l, "lease_bound"), figure(l, "replayed")});
+    if (l.contains("not_judged")) next = "not judged: " + text_of(l, "not_judged");
+  }
+  output.out << table.text();
+  output.out << (next.empty() ? "next: leewardctl dr ledger replay --dry-run says what would be applied, and what not and why" : next) << "\n";
+  return {};
+}
+
+Result<void> dr_ledger_export(const Server& server, const Output& output, const LedgerChoice& choice, std::ostream& to, const std::string& name) {
+  const auto ledgers = kept_ledgers(server, choice);
+  if (!ledgers.ok()) return ledgers.error();
+  const bool to_terminal = &to == &output.out;
+  std::uint64_t lines = 0;
+  for (const KeptLedger& ledger : *ledgers) {
+    LedgerTransactions transactions(server, ledger);
+    for (;;) {
+      auto transaction = transactions.next();
+      if (!transaction.ok()) return transaction.error();
+      if (!*transaction) break;
+      to << boost::json::serialize(exported(ledger, **transaction)) << "\n";
+      if (!to) return Error{Code::kIo, name + " cannot be written; is there space?"};
+      if (++lines % kProgressEach == 0 && !to_terminal && !output.json)
+        output.out << lines << " transactions, at history index " << text_of(**transaction, "index") << " of "
+                   << text_of(ledger.described, "to_index") << std::endl;
+    }
+  }
+  to.flush();
+  if (!to) return Error{Code::kIo, name + " cannot be written; is there space?"};
+  if (to_terminal) return {};
+  if (output.json) output.out << boost::json::serialize(object{{"file", name}, {"ledgers", decimal(ledgers->size())}, {"transactions", decimal(lines)}}) << "\n";
+  else output.out << lines << " transactions of " << ledgers->size() << " ledgers in " << name << ", proved by their chain of hashes\n";
+  return {};
+}
+
+Result<void> dr_ledger_replay(const Server& server, const Output& output, const LedgerChoice& choice, bool dry_run) {
+  const auto ledgers = kept_ledgers(server, choice);
+  if (!ledgers.ok()) return ledgers.error();
+  boost::json::array all;
+  for (const KeptLedger& ledger : *ledgers) {
+    const auto done = replay(server, ledger, {.dry_run = dry_run, .progress = output.json ? nullptr : &output.out});
+    if (!done.ok()) return done.error();
+    boost::json::array left;
+    for (const auto& l : done->left)
+      left.push_back(object{{"index", decimal(l.index)}, {"number", l.number}, {"op", l.op}, {"class", l.kind}, {"why", l.why}});
+    all.push_back(object{{"region", ledger.region}, {"ledger", decimal(ledger.id)}, {"dry_run", dry_run}, {"applied", decimal(done->applied)},
+                         {"replayed", decimal(done->replayed)}, {"clean", decimal(done->clean)}, {"conflicting", decimal(done->conflicting)},
+                         {"lease_bound", decimal(done->lease_bound)}, {"other", decimal(done->other)}, {"left", std::move(left)},
+                         {"left_more", decimal(done->left_more)}});
+  }
+  if (output.json) {
+    output.out << boost::json::serialize(object{{"ledgers", all}}) << "\n";
+    return {};
+  }
+  if (all.empty()) output.out << "no region has put history aside\n";
+  for (const auto& value : all) {
+    const object& l = value.as_object();
+    const auto line = [&](const char* key, const std::string& text) { print_line(output.out, key, text); };
+    line("ledger", text_of(l, "ledger") + " of region " + text_of(l, "region"));
+    if (dry_run) line("would apply", figure(l, "clean"));
+    else line("applied", figure(l, "applied"));
+    line("applied before", figure(l, "replayed"));
+    line("conflicting", figure(l, "conflicting"));
+    line("lease-bound", figure(l, "lease_bound") + ", never applied");
+    line("other", figure(l, "other") + ", of regions and compactions: never applied");
+    Table table({{"INDEX", Table::Align::kRight}, {"N", Table::Align::kRight}, {"OP"}, {"LEFT BECAUSE"}});
+    for (const object& t : list_of(l, "left")) table.add({text_of(t, "index"), text_of(t, "number"), text_of(t, "op"), text_of(t, "why")});
+    if (!list_of(l, "left").empty()) output.out << "\n" << table.text();
+    if (text_of(l, "left_more") != "0") output.out << "and " << figure(l, "left_more") << " more; leewardctl dr ledger export has all\n";
+  }
+  return {};
+}
+
+}  // namespace leeward::ctl
