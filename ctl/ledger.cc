@@ -35,7 +35,7 @@ std::string missing(const object& ledger) {
   if (true_of(ledger, "complete")) return "nothing";
   std::string out;
   for (const object& range : list_of(ledger, "missing_ranges"))
-    out += (out.empty() ? "" : ", ") + figure(range, "from_index") + " to " + figure(range, "to_index");
+    out += (out.empty() ? "" : ", ") + figure(range, "from_index") + (text_of(range, "to_index") == "0" ? " on" : " to " + figure(range, "to_index"));
   return out.empty() ? "unknown" : out;
 }
 

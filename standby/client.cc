@@ -58,7 +58,7 @@ void StreamClient::stop() {
   state_ = StreamState::kOff;
   damage_.clear();
   common_.reset();
-  rejoin_ = false;
+  rejoin_ = takes_copy_ = false;
 }
 
 void StreamClient::end_session() {
@@ -209,7 +209,12 @@ bool StreamClient::contradicts(const Position& theirs) const {
 // may have had its word for it, an operator decides when it is put aside; and
 // what a primary was lost for, before it comes back. A Seal says it was planned.
 void StreamClient::forked(const Refused& refused) {
-  const auto own = own_point(refused.at.index);
+  const bool told = refused.at.hash != Hash{};
+  const auto base = group_.log().base();
+  auto own = own_point(refused.at.index);
+  // Nothing here can say what stood there: the epochs do, which agree up to it.
+  const bool dropped = !own.ok() && told && goes_back() && base.position.index > refused.at.index;
+  if (dropped) own = LogPoint{base.index, base.term, refused.at};
   if (!own.ok()) {
     damage_ = "the log does not reach down to history index " + std::to_string(refused.at.index.value()) +
               ", where the primary's history and this group's part";
@@ -217,7 +222,6 @@ void StreamClient::forked(const Refused& refused) {
     next_attempt_ = group_.clock().now() + kAskForkAgain;
     return end_session();
   }
-  const bool told = refused.at.hash != Hash{};
   if (own->position.index != refused.at.index || (told && own->position != refused.at)) return diverged(refused.at);
   end_session();
   tried_.clear();
@@ -235,7 +239,7 @@ void StreamClient::forked(const Refused& refused) {
   }
   raft::Proposal follow;
   follow.kind = EntryKind::kFollow;
-  follow.payload = Bytes(region::encode(region::Follow{refused.epochs, own->position}));
+  follow.payload = Bytes(region::encode(region::Follow{refused.epochs, own->position, dropped ? base.position : own->position}));
   const auto proposed = group_.propose({&follow, 1});
   group_.logger().warn("this group goes back to the common position, to follow",
                        {{"common_history_index", own->position.index}, {"end_history_index", end.index},
@@ -375,11 +379,25 @@ void StreamClient::committed() {
   });
 }
 
+// The log stands still meanwhile: a copy must not be of what it has passed.
+void StreamClient::take_copy(Instant now, const Regions& regions) {
+  if (!std::exchange(takes_copy_, true)) {
+    end_session();
+    state_ = StreamState::kResyncNeeded;
+    since_ = now;
+    damage_ = "a member could not go back to the common position; the group takes a copy of state";
+    probe_.resyncs_needed.add();
+  }
+  if (follows(group_.role()) && follows(group_.role_at_end())) group_.adopt(regions.primary);
+}
+
 void StreamClient::tick(Instant now, const Regions& regions) {
   const bool leads = group_.is_leader() && group_.lineage().known() &&
                      (goes_back() || (follows(group_.role()) && follows(group_.role_at_end())));
   if (!leads) return stop();
   if (state_ == StreamState::kOff) start(now);
+  if (group_.lacks_state()) return take_copy(now, regions);
+  if (std::exchange(takes_copy_, false)) start(now);
   switch (state_) {
     case StreamState::kOff:
     case StreamState::kDiverged:

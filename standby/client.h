@@ -78,6 +78,7 @@ class StreamClient {
 
  private:
   void start(Instant now);
+  void take_copy(Instant now, const Regions& regions);
   void seek(Instant now, const Regions& regions);
   NodeId choose(const Regions& regions) const;
   // Ends the session, if any, and comes back later.
@@ -121,6 +122,7 @@ class StreamClient {
   std::optional<Position> common_;
   bool rejoin_ = false;
   HistoryIndex resync_from_;  // committed when no source's log reached down
+  bool takes_copy_ = false;   // for a member that lacks a state
 
   // Where batches are on their way, for the stage figures alone.
   struct Arrival {

@@ -82,8 +82,7 @@ void Contest::decide(region::PromotionId promotion, std::string by, Function<voi
     change.promotion = group_.random() | 1;
     change.group = control.group;
     change.region = region_();
-    change.fork = log->end().index;
-    change.fork_hash = log->end().hash;
+    change.fork = log->end();
     change.ending = region::Ending::kForced;
     change.announced.more = true;
     change.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(group_.clock().wall().time_since_epoch()).count();

@@ -108,8 +108,7 @@ void write(Writer& w, const std::vector<region::EpochRecord>& epochs) {
   for (const auto& e : epochs) {
     w.num(e.epoch.value());
     w.fixed(e.promotion);
-    w.num(e.fork.value());
-    w.hash(e.fork_hash);
+    w.position(e.fork);
   }
 }
 void read(Reader& r, std::vector<region::EpochRecord>& epochs) {
@@ -119,8 +118,7 @@ void read(Reader& r, std::vector<region::EpochRecord>& epochs) {
     region::EpochRecord e;
     e.epoch = Epoch(r.num());
     e.promotion = r.fixed();
-    e.fork = HistoryIndex(r.num());
-    e.fork_hash = r.hash();
+    e.fork = r.position();
     epochs.push_back(e);
   }
 }

@@ -261,8 +261,7 @@ region::EpochChange change_for(const region::Regrouped& regrouped, const region:
   change.promotion = promotion;
   change.group = log.control().group;
   change.region = regrouped.region;
-  change.fork = log.end().index;
-  change.fork_hash = log.end().hash;
+  change.fork = log.end();
   change.ending = region::Ending::kForced;
   change.announced = regrouped.announced;
   change.time_ms = regrouped.time_ms;
@@ -284,8 +283,7 @@ region::EpochChange change_for(const PromotionPlan& plan, const region::State& l
   change.promotion = promotion;
   change.group = log.control().group;
   change.region = plan.region;
-  change.fork = log.end().index;
-  change.fork_hash = log.end().hash;
+  change.fork = log.end();
   change.announced = {plan.loss.writes, plan.loss.entries, plan.loss.bytes, change.ending != region::Ending::kSealed};
   return change;
 }

@@ -76,7 +76,7 @@ Result<RecoveryStatus> Promoter::status() const {
     const auto change = region::decode_epoch_change(entry.payload.view());
     if (!change.ok()) return change.error();
     status.history.push_back({change->epoch, change->promotion, change->region, change->ending == region::Ending::kSealed,
-                              change->ending == region::Ending::kForced, change->fork, entry.forked,
+                              change->ending == region::Ending::kForced, change->fork.index, entry.forked,
                               region::first_revision(*change, entry.forked), WallTime(std::chrono::milliseconds(change->time_ms)),
                               change->by, change->reason,
                               {change->announced.writes, change->announced.entries, change->announced.bytes},
@@ -195,7 +195,7 @@ std::optional<PromotionRecord> Promoter::done_already(const std::string& digest)
     if (!change.ok() || change->epoch != group_.epoch() || change->group != group_.group() || change->plan != digest)
       continue;
     record = PromotionRecord{change->epoch, change->promotion,  change->group,
-                             group_.leader(), change->fork, entry.forked,
+                             group_.leader(), change->fork.index, entry.forked,
                              region::first_revision(*change, entry.forked), true, {}};
     record->region = change->region;
   }
@@ -277,7 +277,7 @@ void Promoter::change() {
   const auto index = group_.propose({&proposal, 1});
   if (!index.ok()) return end(Error{Code::kUnavailable, index.error().message});
   group_.logger().warn("ends the epoch: this group is to be primary",
-                       {{"epoch", p.change.epoch}, {"fork", p.change.fork}, {"by", p.request.by}});
+                       {{"epoch", p.change.epoch}, {"fork", p.change.fork.index}, {"by", p.request.by}});
 }
 
 void Promoter::next_step(Step step, const char* finished) {

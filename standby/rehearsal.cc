@@ -213,8 +213,7 @@ void Rehearsal::promote_unarmed() {
   change.epoch = log->known_epoch() + kLeast + group.random() % kSpan;
   change.promotion = group.random() | 1;
   change.group = group.group();
-  change.fork = log->end().index;
-  change.fork_hash = log->end().hash;
+  change.fork = log->end();
   change.ending = region::Ending::kForced;
   change.announced.more = true;
   change.by = "leeward drill";

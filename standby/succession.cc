@@ -49,14 +49,13 @@ void Succession::look(const Regions& regions) {
   change.promotion = group_.random() | 1;
   change.group = group_.group();
   change.region = regions.own;
-  change.fork = log->end().index;
-  change.fork_hash = log->end().hash;
+  change.fork = log->end();
   change.ending = region::Ending::kSealed;
   change.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(group_.clock().wall().time_since_epoch()).count();
   change.by = seal.by;
   change.reason = seal.reason;
   group_.logger().warn("the primary has sealed its history for this group, which has all of it: this group is to be primary",
-                       {{"epoch", change.epoch}, {"fork", change.fork}});
+                       {{"epoch", change.epoch}, {"fork", change.fork.index}});
   propose(EntryKind::kEpochChange, change.epoch, encode(change));
 }
 

@@ -278,7 +278,7 @@ void Survivors::tick(Instant now) {
   proposal.epoch = change.epoch;
   proposal.payload = Bytes(encode(change));
   if (group_.propose({&proposal, 1}).ok())
-    group_.logger().warn("ends the epoch: the group of survivors is to be primary", {{"epoch", change.epoch}, {"fork", change.fork}});
+    group_.logger().warn("ends the epoch: the group of survivors is to be primary", {{"epoch", change.epoch}, {"fork", change.fork.index}});
 }
 
 void Survivors::stopping() {

@@ -181,7 +181,7 @@ void Switchover::activated(const SealTold& told) {
   record.promotion = change->promotion;
   record.region = change->region;
   record.leader = told.leader;
-  record.fork = change->fork;
+  record.fork = change->fork.index;
   record.fork_revision = told.forked;
   record.first_revision = region::first_revision(*change, told.forked);
   record.steps = {{"seal", sealed - asked_->begun}, {"stream", now - sealed - there}, {"epoch_change", there}};

@@ -36,7 +36,7 @@ RejoinRecord Returner::record(bool changed) const {
 std::vector<LedgerSummary> Returner::summaries() const {
   std::vector<LedgerSummary> out;
   if (const auto* regions = group_.regions())
-    for (const auto& l : regions->control().ledgers) out.push_back({l.follow, l.epoch, l.followed, l.from, l.to});
+    for (const auto& l : regions->control().ledgers) out.push_back({l.follow, l.epoch, l.followed, l.from, l.kept, l.to, l.survived_at});
   return out;
 }
 

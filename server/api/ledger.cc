@@ -156,7 +156,14 @@ void dr_ledgers(CallPtr call, Bytes bytes) {
       to->set_writes(l.writes());
       to->set_entries(l.entries());
       to->set_bytes(l.bytes());
-      to->set_complete(true);
+      to->set_complete(l.complete());
+      const auto missing = [to](HistoryIndex from, HistoryIndex upto) {
+        auto* range = to->add_missing_ranges();
+        range->set_from_index(from.value() + 1);
+        range->set_to_index(upto.value());
+      };
+      if (l.kept != l.from) missing(l.from.index, l.kept.index);
+      if (l.survived_at != HistoryIndex()) missing(l.survived_at, {});
       to->set_held(l.held);
     }
     call->reply_message(response);

@@ -57,11 +57,13 @@ bool majority(const Ids& ids, const std::function<bool(NodeId)>& yes) {
 
 }  // namespace
 
-Adoption::Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, MayAdopt may, OnFailed failed)
+Adoption::Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, Epochs adopts_behind, Epochs applied,
+                   OnFailed failed)
     : context_(context),
       snapshots_(snapshots),
       lowest_(std::move(lowest)),
-      may_(std::move(may)),
+      adopts_behind_(std::move(adopts_behind)),
+      applied_epochs_(std::move(applied)),
       failed_(std::move(failed)),
       fetch_(
           context, pool(), [this](Manifest manifest, NodeId) { fetched(std::move(manifest)); },
@@ -103,14 +105,22 @@ void Adoption::pursue(std::span<const NodeId> sources) {
   pursuit_->wanted = context_.now();
 }
 
-// The newest of what is held that leads on from the log's end.
+// From the log's end, as far as this member can tell; who lent it has compared
+// the epochs. Where the log stands the copy may stand too: a member may lack it.
+bool Adoption::leads_on(const Manifest& manifest) const {
+  const auto epochs = adopts_behind_();
+  if (!epochs) return false;
+  const auto epoch = epochs->empty() ? Epoch(1) : epochs->back().epoch;
+  const auto end = context_.core->last().position;
+  const auto& to = manifest.state.point.position;
+  return manifest.state.epoch >= epoch && (to.index > end.index || to == end);
+}
+
+// The newest of what is held that leads on.
 const Manifest* Adoption::candidate() const {
-  const auto end = context_.core->last().position.index;
   const Manifest* best = nullptr;
-  for (const auto& [id, m] : held_) {
-    if (m.state.point.position.index <= end || m.state.epoch != context_.state->applied().epoch) continue;
-    if (!best || m.state.point.position.index > best->state.point.position.index) best = &m;
-  }
+  for (const auto& [id, m] : held_)
+    if (leads_on(m) && (!best || m.state.point.position.index > best->state.point.position.index)) best = &m;
   return best;
 }
 
@@ -124,20 +134,12 @@ void Adoption::drive_pursuit() {
   const auto* held = candidate();
   if (!held) {
     if (!fetch_.stale()) {
-      if (p.source && now - p.asked > kRenew) {
-        p.asked = now;
-        context_.send(p.source, Lane::kBulk, FrameType::kAdoptAsk,
-                      encode(AdoptAsk{context_.core->last().position.index, fetch_.manifest().id}));
-      }
+      if (p.source && now - p.asked > kRenew) ask(fetch_.manifest().id);
       return;
     }
     return ask_source();
   }
-  if (p.source && now - p.asked > kRenew) {
-    p.asked = now;
-    context_.send(p.source, Lane::kBulk, FrameType::kAdoptAsk,
-                  encode(AdoptAsk{context_.core->last().position.index, held->id}));
-  }
+  if (p.source && now - p.asked > kRenew) ask(held->id);
   if (p.id != held->id) {
     p.id = held->id;
     p.holders.clear();
@@ -151,10 +153,16 @@ void Adoption::ask_source() {
   auto& p = *pursuit_;
   const auto now = context_.now();
   if (p.sources.empty() || (p.asked != Instant{} && now - p.asked < kAskAgain)) return;
-  p.asked = now;
   p.source = p.sources[p.turn++ % p.sources.size()];
-  context_.send(p.source, Lane::kBulk, FrameType::kAdoptAsk,
-                encode(AdoptAsk{context_.core->last().position.index, fetch_.active() ? fetch_.manifest().id : ""}));
+  ask(fetch_.active() ? fetch_.manifest().id : "");
+}
+
+void Adoption::ask(const std::string& id) {
+  pursuit_->asked = context_.now();
+  auto epochs = adopts_behind_();
+  if (!epochs) return;
+  context_.send(pursuit_->source, Lane::kBulk, FrameType::kAdoptAsk,
+                encode(AdoptAsk{context_.core->last().position.index, id, std::move(*epochs)}));
 }
 
 void Adoption::offer(const Manifest& manifest) {
@@ -182,7 +190,6 @@ bool Adoption::enough_hold(const std::string& id) const {
 }
 
 void Adoption::propose(const Manifest& manifest) {
-  if (!may_()) return;  // the epoch that it is of is about to end
   const raft::Proposal adopt{EntryKind::kAdopt, Epoch(), 0,
                              Bytes(leap_payload(manifest.state.point.position, encode(manifest))), {}, {}};
   const auto index = context_.core->propose(context_.now(), {&adopt, 1});
@@ -209,7 +216,11 @@ void Adoption::on_frame(NodeId from, const Frame& frame) {
 void Adoption::on_ask(NodeId from, const Frame& frame) {
   const auto ask = decode_adopt_ask(frame.body);
   if (!ask.ok()) return;
-  const auto* manifest = snapshots_.lend(ask->above, ask->id);
+  // Who has gone another way would be led to what its own history contradicts.
+  const auto epochs = applied_epochs_();
+  const bool leads = epochs && !region::contested(*epochs, ask->epochs) &&
+                     region::common_index(ask->epochs, ask->above, *epochs, context_.state->applied().point.position.index) == ask->above;
+  const auto* manifest = leads ? snapshots_.lend(ask->above, ask->id) : nullptr;
   if (!manifest) {
     context_.send(from, Lane::kBulk, FrameType::kSnapshotGone, encode(SnapshotDone{ask->id, false, Index()}));
     return;
@@ -221,10 +232,7 @@ void Adoption::on_manifest(NodeId from, const Frame& frame) {
   if (!pursuit_ || pursuit_->source != from || pursuit_->proposed || candidate()) return;
   auto manifest = decode_manifest(frame.body.view());
   if (!manifest.ok() || held_.contains(manifest->id)) return;
-  if (manifest->state.point.position.index <= context_.core->last().position.index ||
-      manifest->state.epoch != context_.state->applied().epoch)
-    return;
-  if (!fetch_.stale()) return;
+  if (!leads_on(*manifest) || !fetch_.stale()) return;
   if (fetch_.fetches(manifest->id)) return fetch_.go_on_from(from);
   begin(std::move(*manifest), from);
 }
@@ -232,8 +240,7 @@ void Adoption::on_manifest(NodeId from, const Frame& frame) {
 void Adoption::on_offer(NodeId from, const Frame& frame) {
   auto manifest = decode_manifest(frame.body.view());
   if (!manifest.ok()) return;
-  const bool passed = context_.state->applied().point.position.index >= manifest->state.point.position.index;
-  if (passed || held_.contains(manifest->id)) return tell_held(from, *manifest);
+  if (held_.contains(manifest->id)) return tell_held(from, *manifest);
   if (!fetch_.stale()) return;
   if (fetch_.fetches(manifest->id)) return fetch_.go_on_from(from);
   begin(std::move(*manifest), from);

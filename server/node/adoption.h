@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -32,9 +33,10 @@ class Adoption {
   // The lowest history index that every member of the group is known to have
   // applied; nullopt while one has not been heard.
   using LowestApplied = Function<std::optional<HistoryIndex>()>;
-  using MayAdopt = Function<bool()>;  // whether an Adopt may be appended now
+  // RegionLog::adopts_behind(), and region::State's epochs as applied.
+  using Epochs = std::function<std::optional<std::vector<region::EpochRecord>>()>;
 
-  Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, MayAdopt may, OnFailed failed);
+  Adoption(Context& context, Snapshots& snapshots, LowestApplied lowest, Epochs adopts_behind, Epochs applied, OnFailed failed);
 
   // At start: what is held.
   Result<void> load();
@@ -76,7 +78,9 @@ class Adoption {
   Path pool() const { return pool(context_.options.data_dir); }
   void drive_pursuit();
   void drive_need();
+  void ask(const std::string& id);
   void ask_source();
+  bool leads_on(const Manifest& manifest) const;
   void offer(const Manifest& manifest);
   bool enough_hold(const std::string& id) const;
   void propose(const Manifest& manifest);
@@ -97,7 +101,7 @@ class Adoption {
   Context& context_;
   Snapshots& snapshots_;
   LowestApplied lowest_;
-  MayAdopt may_;
+  Epochs adopts_behind_, applied_epochs_;
   OnFailed failed_;
   std::map<std::string, Manifest> held_;  // by id
   std::optional<Manifest> need_;

@@ -303,13 +303,19 @@ std::string encode(const AdoptAsk& ask) {
   std::string out;
   put_varint(out, ask.above.value());
   put_bytes(out, ask.id);
+  put_bytes(out, region::encode(region::Follow{ask.epochs, {}}));
   return out;
 }
 
 Result<AdoptAsk> decode_adopt_ask(const Bytes& body) {
   std::string_view in = body.view();
   AdoptAsk ask;
-  if (!get_ordinal(in, ask.above) || !get_string(in, ask.id) || !in.empty()) return malformed("question for a checkpoint");
+  std::string_view epochs;
+  if (!get_ordinal(in, ask.above) || !get_string(in, ask.id) || !get_bytes(in, epochs) || !in.empty())
+    return malformed("question for a checkpoint");
+  auto follow = region::decode_follow(epochs);
+  if (!follow.ok()) return follow.error();
+  ask.epochs = std::move(follow->history);
   return ask;
 }
 
@@ -363,7 +369,8 @@ std::string encode(const MemberStatus& s) {
   put_u8(out, static_cast<std::uint8_t>(s.role));
   put_u8(out, static_cast<std::uint8_t>(s.state));
   put_u8(out, static_cast<std::uint8_t>((s.voter ? 1 : 0) | (s.admitted ? 2 : 0) | (s.healthy ? 4 : 0) |
-                                        (s.stream_connected ? 8 : 0) | (s.paused ? 16 : 0) | (s.verifying ? 32 : 0)));
+                                        (s.stream_connected ? 8 : 0) | (s.paused ? 16 : 0) | (s.verifying ? 32 : 0) |
+                                        (s.leaping ? 64 : 0) | (s.lacks_state ? 128 : 0)));
   put_varint(out, s.term.value());
   put_varint(out, s.leader.value());
   put_point(out, s.applied);
@@ -416,6 +423,8 @@ Result<MemberStatus> decode_member_status(const Bytes& body) {
   }
   s.paused = (flags & 16) != 0;
   s.verifying = (flags & 32) != 0;
+  s.leaping = (flags & 64) != 0;
+  s.lacks_state = (flags & 128) != 0;
   if (!get_string(in, s.standing_reason)) return malformed("report");
   if (in.empty()) return s;  // of the version before
   std::uint64_t drilled;

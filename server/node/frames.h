@@ -18,6 +18,7 @@
 #include "ports/manifest.h"
 #include "ports/status.h"
 #include "raft/types.h"
+#include "region/entries.h"
 
 namespace leeward::node {
 
@@ -136,11 +137,13 @@ struct SnapshotDone {
 std::string encode(const SnapshotDone& done);
 Result<SnapshotDone> decode_snapshot_done(const Bytes& body);
 
-// A checkpoint beyond `above`; `id`, if it is still there, rather than another
-// one. Asked again while it is being fetched and adopted, so that it is kept.
+// A checkpoint at or beyond `above`, on the history that leads through `epochs`
+// up to there; `id`, if it is still there, rather than another one. Asked again
+// while it is being fetched and adopted, so that it is kept.
 struct AdoptAsk {
   HistoryIndex above;
   std::string id;
+  std::vector<region::EpochRecord> epochs;
 };
 std::string encode(const AdoptAsk& ask);
 Result<AdoptAsk> decode_adopt_ask(const Bytes& body);

@@ -162,9 +162,12 @@ class Group {
   // checkpoint at or below, to rewind to. The oldest holder wins; max() releases.
   virtual void retain(std::string_view holder, Index index) = 0;
 
+  // Leader: whether a member, this one included, could not go back to the common
+  // position of a Follow: the group needs a copy of state from behind it.
+  virtual bool lacks_state() const { return false; }
   // Leader of a following group, again and again as long as no source's log
-  // reaches down to its own: takes over a copy of the state of one of these
-  // members. When it is done, committed() stands at the copy's position.
+  // reaches down to its own, or lacks_state(): takes over a copy of the state of
+  // one of these members. When it is done, committed() stands at the copy's position.
   virtual void adopt(std::span<const NodeId> /*sources*/) {}
   // How that goes on, in words, at any member; empty: nothing is under way.
   virtual std::string adoption() const { return {}; }

@@ -10,7 +10,7 @@ namespace leeward::node {
 namespace {
 
 constexpr std::string_view kMagic = "LWLEDGR1";
-constexpr std::uint8_t kLedgerFormat = 1;
+constexpr std::uint8_t kLedgerFormat = 2;  // 1: all were complete
 constexpr std::string_view kUnfinished = ".part";
 constexpr std::size_t kRecordHead = 8;  // length, CRC-32C of what follows
 constexpr std::size_t kReadAhead = 256_KiB;
@@ -38,7 +38,7 @@ Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, cons
   w.disk_ = &disk;
   w.path_ = ledger_path(data_dir, ledger);
   w.ledger_ = ledger;
-  w.at_ = ledger.from;
+  w.at_ = ledger.kept;
   LEEWARD_TRY(disk.make_dirs(data_dir + "/ledgers"));
   LEEWARD_TRY(disk.sync_dir(data_dir));
   auto file = disk.open(w.path_ + std::string(kUnfinished), OpenMode::kCreateOrOpen);
@@ -54,6 +54,8 @@ Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, cons
   codec::put_varint(head, ledger.followed.value());
   codec::put_position(head, ledger.from);
   codec::put_position(head, ledger.to);
+  codec::put_position(head, ledger.kept);
+  codec::put_varint(head, ledger.survived_at.value());
   put_record(out, head);
   LEEWARD_TRY(w.file_->write(0, out));
   w.size_ = out.size();
@@ -108,13 +110,18 @@ Result<LedgerReader> LedgerReader::open(Disk& disk, const Path& path) {
   if (format > kLedgerFormat) return Error{Code::kNewerFormat, "a ledger was written by a newer version; upgrade"};
   if (!codec::get_fixed(in, h.lineage.bytes) || !codec::get_u64(in, group) || !codec::get_varint(in, follow) ||
       !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) || !codec::get_position(in, h.ledger.from) ||
-      !codec::get_position(in, h.ledger.to) || !in.empty())
+      !codec::get_position(in, h.ledger.to))
     return kCutShort;
+  std::uint64_t survived_at = 0;
+  h.ledger.kept = h.ledger.from;
+  if (format > 1 && (!codec::get_position(in, h.ledger.kept) || !codec::get_varint(in, survived_at))) return kCutShort;
+  if (!in.empty()) return kCutShort;
+  h.ledger.survived_at = HistoryIndex(survived_at);
   h.group = GroupId(group);
   h.ledger.follow = Index(follow);
   h.ledger.epoch = Epoch(epoch);
   h.ledger.followed = Epoch(followed);
-  r.at_ = h.ledger.from;
+  r.at_ = h.ledger.kept;
   return r;
 }
 

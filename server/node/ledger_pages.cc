@@ -44,11 +44,11 @@ void LedgerPages::begin() {
     if (!work_ || work_->ledger != *ledger || work_->at != ask.after || !work_->reader) {
       work_ = std::make_shared<Work>();
       work_->ledger = *ledger;
-      work_->at = ledger->from.index;
+      work_->at = ledger->kept.index;
     }
     work_->lineage = context_.group.lineage;
     work_->group = context_.group.control.group;
-    work_->after = std::max(ask.after, ledger->from.index);
+    work_->after = std::max(ask.after, ledger->kept.index);
     work_->page = {};
     work_->whole = false;
     return go_on();

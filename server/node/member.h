@@ -110,6 +110,7 @@ class Member final : public Service, public Group {
   void confirm(Function<void(Result<Index>)> done) override;
   void transfer_leadership(NodeId to) override;
   void retain(std::string_view holder, Index index) override;
+  bool lacks_state() const override;
   void adopt(std::span<const NodeId> sources) override;
   std::string adoption() const override;
   void fork(ForkOptions options, Function<void(Result<Forked>)> done) override;
@@ -437,7 +438,8 @@ class Member final : public Service, public Group {
     bool submitted = false;
     Instant retry_at{};
     Index searched_from;               // kFollow: of the one before it
-    bool complained = false;
+    bool lacks_state = false;          // it waits for an Adopt, or a snapshot
+    bool ledger_written = false;
   };
   std::optional<Leaping> leaping_;
   // Exchanged states, until the last reader lets go of them.

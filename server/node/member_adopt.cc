@@ -8,15 +8,15 @@
 namespace leeward::node {
 namespace {
 
-// Decoded and judged against the state it is to replace, as its proposer did.
-Result<Manifest> judge_adopt(const Entry& entry, const AppliedState& state) {
+// Decoded and judged against the history it is to lead on, as its proposer did.
+Result<Manifest> judge_adopt(const Entry& entry, const region::State& regions) {
   const auto adopt = decode_leap(entry.payload.view());
   if (!adopt.ok()) return adopt.error();
   auto manifest = decode_manifest(adopt->rest);
   if (!manifest.ok()) return manifest.error();
   if (manifest->state.point.position != adopt->position || entry.position != adopt->position)
     return Error{Code::kCorrupt, "an Adopt entry and its manifest name two positions"};
-  if (adopt->position.index <= state.point.position.index || manifest->state.epoch != state.epoch)
+  if (adopt->position.index < regions.end().index || manifest->state.epoch < regions.live_epoch())
     return Error{Code::kCorrupt, "a committed Adopt does not lead on from the state here"};
   return manifest;
 }
@@ -26,12 +26,13 @@ Result<Manifest> judge_adopt(const Entry& entry, const AppliedState& state) {
 // It stands at the front: all before it is applied, or a later one releases
 // this member from an earlier one.
 void Member::meet_adopt() {
-  auto manifest = judge_adopt(to_apply_.front(), context_.state->applied());
+  auto manifest = judge_adopt(to_apply_.front(), region_log_->applied());
   if (!manifest.ok()) return fail(manifest.error());
   const auto& front = to_apply_.front();
   const auto judged = region_log_->applied().judge(region::State::Origin::kReceived, front.kind, front.epoch, front.payload.view());
   if (!judged.ok()) return fail({Code::kCorrupt, "an Adopt may not stand in this log: " + judged.error().message});
   if (auto result = apply_to_group(front, context_.group); !result.ok()) return fail(result.error());
+  context_.group.control = region_log_->applied().control_in(manifest->state.epoch);
   adoption_->need(*manifest);
   leaping_ = Leaping{std::move(*manifest), encode(context_.group)};
   wait_for_leap();
@@ -77,13 +78,14 @@ void Member::guard_leapt() {
 }
 
 std::optional<HistoryIndex> Member::lowest_applied() const {
+  if (leaping_) return std::nullopt;
   auto lowest = context_.state->applied().point.position.index;
   const auto& m = membership();
   for (const auto* ids : {&m.voters, &m.outgoing, &m.learners, &m.learners_next})
     for (const auto id : *ids) {
       if (id == self()) continue;
       const auto it = reports_.find(id);
-      if (it == reports_.end()) return std::nullopt;
+      if (it == reports_.end() || it->second.status.leaping) return std::nullopt;
       lowest = std::min(lowest, it->second.status.applied.position.index);
     }
   return lowest;

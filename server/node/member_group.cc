@@ -74,8 +74,19 @@ void Member::transfer_leadership(NodeId to) {
 
 std::string Member::adoption() const {
   if (rewind_ && rewind_->active()) return rewind_->progress();
-  if (leaping_ && !leaping_->manifest) return "waiting for a copy of the state at the common position";
+  if (leaping_ && leaping_->lacks_state && (!adoption_ || adoption_->progress().empty()))
+    return "waiting for a copy of the state behind the common position";
+  if (leaping_ && !leaping_->manifest && !leaping_->lacks_state) return "about to go back to the common position";
   return adoption_ ? adoption_->progress() : std::string();
+}
+
+// The newest leap is a Follow, and behind it nobody has given them a state.
+bool Member::lacks_state() const {
+  if (context_.group.leapt != context_.group.control.followed_at || context_.group.leapt == Index()) return false;
+  const auto& m = membership();
+  return (leaping_ && leaping_->lacks_state) ||
+         std::any_of(reports_.begin(), reports_.end(),
+                     [&](const auto& report) { return m.contains(report.first) && report.second.status.lacks_state; });
 }
 
 void Member::adopt(std::span<const NodeId> sources) {

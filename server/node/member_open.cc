@@ -122,7 +122,8 @@ Result<void> Member::open_storage() {
       [this](const Error& error) { fail(error); });
   LEEWARD_TRY(snapshots_->load());
   adoption_ = std::make_unique<Adoption>(
-      context_, *snapshots_, [this] { return lowest_applied(); }, [this] { return region_log_->may_adopt(); }, [this](const Error& error) { fail(error); });
+      context_, *snapshots_, [this] { return lowest_applied(); }, [this] { return region_log_->adopts_behind(); },
+      [this]() -> std::optional<std::vector<region::EpochRecord>> { return region_log_->applied().history().epochs; }, [this](const Error& error) { fail(error); });
   LEEWARD_TRY(adoption_->load());
   rewind_ = std::make_unique<Rewind>(context_);
   ledger_pages_ = std::make_unique<LedgerPages>(context_);

@@ -33,29 +33,39 @@ void Member::meet_follow() {
 void Member::rewind() {
   const auto& front = to_apply_.front();
   const auto ledger = context_.group.control.ledgers.back();
-  auto later = [this](const char* why) {
+  auto lacks = [this](const char* why) {
     leaping_->retry_at = context_.now() + kLookAgain;
-    if (!std::exchange(leaping_->complained, true))
+    if (!std::exchange(leaping_->lacks_state, true))
       context_.ports.log.error("this member cannot go back to the common position by itself; it waits for a copy of state",
                                {{"why", why}});
   };
-  const auto cut = last_point_at(*context_.log, front.position.index, leaping_->searched_from, front.index - 1);
-  if (!cut.ok()) return later("its log begins above it");
+  const auto at = [&](HistoryIndex index) { return last_point_at(*context_.log, index, leaping_->searched_from, front.index - 1); };
+  const auto kept = at(ledger.kept.index), cut = at(front.position.index);
+  if (!kept.ok()) return lacks("its log begins above what is put aside");
   auto start = snapshots_->at_or_below(front.position.index);
   const auto base = context_.log->base().index;
-  if (start ? start->manifest.state.point.index < base : base.value() != 0) return later("no checkpoint that low is kept");
-  if (cut->position != front.position) return fail({Code::kCorrupt, "the log holds other history at the common position"});
+  const bool reaches = cut.ok() && (start ? start->manifest.state.point.index >= base : base.value() == 0);
+  if (!reaches && leaping_->ledger_written) return lacks("no checkpoint that low is kept");
+  if (kept->position != ledger.kept || (cut.ok() && cut->position != front.position))
+    return fail({Code::kCorrupt, "the log holds other history at the common position"});
   leaping_->submitted = true;
   const auto name = snapshots_->new_state_dir(front.index);
   rewind_->begin({.lineage = context_.group.lineage,
                   .group = context_.group.control.group,
                   .follow = front,
                   .ledger = ledger,
-                  .cut = cut->index,
+                  .kept = kept->index,
+                  .cut = reaches ? cut->index : Index(),
                   .start = std::move(start),
+                  .ledger_only = !reaches,
                   .directory = context_.options.data_dir + "/" + name,
                   .group_state = leaping_->group_state},
-                 [this, name](Result<std::shared_ptr<StateMachine>> state) { state_made(std::move(state), name); });
+                 [this, name, reaches](Result<std::shared_ptr<StateMachine>> state) {
+                   if (reaches || !state.ok()) return state_made(std::move(state), name);
+                   leaping_->submitted = false;
+                   leaping_->ledger_written = true;
+                   wait_for_leap();
+                 });
 }
 
 }  // namespace leeward::node

@@ -92,6 +92,8 @@ MemberStatus Member::own_status() const {
   s.paused = standing_.kind == Standing::Kind::kPaused;
   s.verifying = verification_running_;
   s.standing_reason = standing_reason();
+  s.leaping = leaping_.has_value();
+  s.lacks_state = leaping_ && leaping_->lacks_state;
   s.drill = drill_;
   return s;
 }

@@ -57,16 +57,22 @@ const region::State* RegionLog::prefix() {
   return &prefix_;
 }
 
-bool RegionLog::may_adopt() const {
-  if (!context_.is_leader() || !applied_.judge(region::State::Origin::kOwn, EntryKind::kAdopt, Epoch(), {}).ok()) return false;
+std::optional<std::vector<region::EpochRecord>> RegionLog::adopts_behind() const {
+  if (!context_.is_leader() || !applied_.judge(region::State::Origin::kOwn, EntryKind::kAdopt, Epoch(), {}).ok()) return std::nullopt;
+  auto epochs = applied_.history().epochs;
   for (auto at = applied_at_; at < context_.core->last().index;) {
     const auto entries = context_.core->read(at + 1, context_.core->last().index + 1, kFoldBytes);
-    if (!entries.ok() || entries->empty()) return false;  // the log's own reader says why
-    for (const auto& entry : *entries)
-      if (entry.kind == EntryKind::kEpochChange || entry.kind == EntryKind::kFollow) return false;
+    if (!entries.ok() || entries->empty()) return std::nullopt;  // the log's own reader says why
+    for (const auto& entry : *entries) {
+      if (entry.kind == EntryKind::kFollow) return std::nullopt;
+      if (entry.kind != EntryKind::kEpochChange) continue;
+      const auto change = region::decode_epoch_change(entry.payload.view());
+      if (!change.ok() || change->group == applied_.control().group) return std::nullopt;  // it is about to be primary
+      epochs.push_back({change->epoch, change->promotion, change->fork});
+    }
     at = entries->back().index;
   }
-  return true;
+  return epochs;
 }
 
 Result<void> RegionLog::judge(std::span<const raft::Proposal> proposals) {

@@ -31,9 +31,10 @@ class RegionLog {
   // A leader's whole log, uncommitted entries included; nullptr where it cannot
   // be told: no leader, or its state is waited for.
   const region::State* prefix();
-  // Whether a leader may take over a state of this epoch: not behind an entry,
-  // committed or not, that ends it. Also while an earlier Adopt is waited for.
-  bool may_adopt() const;
+  // Leader: the epochs at its log's end, uncommitted entries included, where an
+  // Adopt of a state that they lead to may be appended; nullopt: not now. Also
+  // while an earlier Adopt, or a copy of state behind a Follow, is waited for.
+  std::optional<std::vector<region::EpochRecord>> adopts_behind() const;
   // Whether these may be appended now, one after the other. Errors: kInvalid and
   // the rule, kUnavailable.
   Result<void> judge(std::span<const raft::Proposal> proposals);

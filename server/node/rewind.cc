@@ -10,7 +10,7 @@ constexpr std::size_t kStepBytes = 1_MiB;
 void Rewind::begin(Task task, Done done) {
   work_ = std::make_shared<Work>();
   work_->task = std::move(task);
-  work_->at = work_->task.cut;
+  work_->at = work_->task.kept;
   done_ = std::move(done);
   phase_ = Phase::kLedger;
   at_ = work_->at;
@@ -64,7 +64,7 @@ Result<void> Rewind::write_ledger(Work& work) {
   }
   LEEWARD_TRY(work.ledger->finish());
   work.ledger.reset();
-  work.phase = Phase::kState;
+  work.phase = task.ledger_only ? Phase::kWhole : Phase::kState;
   return {};
 }
 

@@ -25,8 +25,10 @@ class Rewind {
     GroupId group;
     Entry follow;
     region::Ledger ledger;
-    Index cut;                             // the last log index at or below the common position
+    Index kept;                            // the last log index at or below what the ledger begins behind
+    Index cut;                             // and at or below the common position
     std::optional<Snapshots::Kept> start;  // nullopt: from the log's beginning
+    bool ledger_only = false;              // no state can be made; done() gets nullptr
     Path directory;                        // of the state to be made
     std::string group_state;               // as of the Follow
   };

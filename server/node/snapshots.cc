@@ -242,8 +242,8 @@ const Manifest* Snapshots::lend(HistoryIndex above, const std::string& id) {
   const auto it = std::find_if(checkpoints_.begin(), checkpoints_.end(),
                                [&](const Checkpoint& c) { return c.manifest.id == id; });
   const bool none = it == checkpoints_.end() && checkpoints_.empty();
-  if (none || (it == checkpoints_.end() ? checkpoints_.back() : *it).manifest.state.point.position.index <= above) {
-    if (context_.state->applied().point.position.index > above) make();
+  if (none || (it == checkpoints_.end() ? checkpoints_.back() : *it).manifest.state.point.position.index < above) {
+    if (context_.state->applied().point.position.index >= above) make();
     return nullptr;
   }
   auto& c = it == checkpoints_.end() ? checkpoints_.back() : *it;

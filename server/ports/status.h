@@ -79,6 +79,8 @@ struct MemberStatus {
   std::string version;
   bool paused = false;           // by an operator; an isolated one has its own state
   bool verifying = false;        // it looks at what it holds, to rejoin
+  bool leaping = false;          // another state is to take the place of the one applied
+  bool lacks_state = false;      // and it cannot make that by itself
   std::string standing_reason;   // why it is isolated, and what its last verification found
   DrillRecord drill;             // the newest that it knows of
 };

@@ -14,14 +14,16 @@
 
 namespace leeward {
 
-// History that the group put aside: (from, to].
+// History that the group put aside: (kept, to].
 struct LedgerSummary {
   Index follow;              // names it, in this group
   Epoch epoch, followed;     // in which it was written; with which the group went on
-  Position from, to;
-  std::uint64_t writes() const { return to.writes - from.writes; }
-  std::uint64_t entries() const { return to.index.value() - from.index.value(); }
-  std::uint64_t bytes() const { return to.bytes - from.bytes; }
+  Position from, kept, to;   // from: where the histories part; up to kept it was gone from the log
+  HistoryIndex survived_at;  // behind this, survivors of a lost majority do not know what the others held; 0: none did
+  bool complete() const { return kept == from && survived_at == HistoryIndex(); }
+  std::uint64_t writes() const { return to.writes - kept.writes; }
+  std::uint64_t entries() const { return to.index.value() - kept.index.value(); }
+  std::uint64_t bytes() const { return to.bytes - kept.bytes; }
   bool held = false;         // by this member, in a file
 };
 

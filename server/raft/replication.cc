@@ -41,9 +41,10 @@ Result<Index> Core::Impl::propose(Instant now, std::span<const Proposal> proposa
     } else if (leaps(entry.kind)) {
       const auto leap = decode_leap(entry.payload.view());
       if (!leap) return Error{Code::kInvalid, leap.error().message};
-      const bool forward = entry.kind == EntryKind::kAdopt;
-      if (forward ? leap->position.index <= position.index : leap->position.index > position.index)
-        return Error{Code::kInvalid, std::string(forward ? "an Adopt leads forward only" : "a Follow leads nowhere forward") +
+      const bool adopts = entry.kind == EntryKind::kAdopt;
+      const bool other = leap->position.index == position.index && leap->position != position;
+      if (other || (adopts ? leap->position.index < position.index : leap->position.index > position.index))
+        return Error{Code::kInvalid, std::string(adopts ? "an Adopt leads nowhere back" : "a Follow leads nowhere forward") +
                                          ": the log stands at history position " + std::to_string(position.index.value())};
       position = leap->position;
     }

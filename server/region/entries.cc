@@ -3,11 +3,12 @@
 #include <cstring>
 
 #include "base/codec.h"
+#include "base/position_codec.h"
 
 namespace leeward::region {
 namespace {
 
-constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kFormat = 2;  // 1: a fork was told by index and hash alone, and what a Follow keeps not at all
 constexpr std::uint64_t kMostMilliseconds = 86'400'000;
 constexpr std::size_t kMostEpochs = 65'536;
 
@@ -26,6 +27,11 @@ class Writer {
   void group(GroupId& v) { codec::put_u64(out_, v.value()); }
   void text(std::string& v) { codec::put_bytes(out_, v); }
   void hash(Hash& v) { out_.append(reinterpret_cast<const char*>(v.bytes.data()), v.bytes.size()); }
+  void place(Position& v) { codec::put_position(out_, v); }
+  template <class Each>
+  void later(Each each) {
+    each();
+  }
   void flag(bool& v) { codec::put_u8(out_, v); }
   void milliseconds(Duration& v) { codec::put_varint(out_, static_cast<std::uint64_t>(v / 1ms)); }
   template <class T>
@@ -49,7 +55,7 @@ class Writer {
 
 class Reader {
  public:
-  explicit Reader(std::string_view in) : in_(in) {}
+  Reader(std::string_view in, std::uint8_t format) : in_(in), format_(format) {}
   bool whole() const { return ok_ && in_.empty(); }
 
   void id(std::uint64_t& v) { take(codec::get_u64(in_, v) && v != 0); }
@@ -79,6 +85,19 @@ class Reader {
     if (!take(in_.size() >= v.bytes.size())) return;
     std::memcpy(v.bytes.data(), in_.data(), v.bytes.size());
     in_.remove_prefix(v.bytes.size());
+  }
+  // What format 1 did not tell.
+  template <class Each>
+  void later(Each each) {
+    if (format_ > 1) each();
+  }
+  void place(Position& v) {
+    if (format_ > 1) {
+      take(codec::get_position(in_, v));
+    } else {
+      ordinal(v.index);
+      hash(v.hash);
+    }
   }
   void flag(bool& v) {
     std::uint8_t raw = 0;
@@ -112,6 +131,7 @@ class Reader {
  private:
   bool take(bool ok) { return ok_ = ok_ && ok; }
   std::string_view in_;
+  std::uint8_t format_;
   bool ok_ = true;
 };
 
@@ -143,8 +163,7 @@ void fields(A& a, EpochChange& v) {
   a.id(v.promotion);
   a.group(v.group);
   a.text(v.region);
-  a.ordinal(v.fork);
-  a.hash(v.fork_hash);
+  a.place(v.fork);
   a.choice(v.ending, Ending::kSealed, Ending::kForced);
   a.ordinal(v.cut);
   a.number(v.announced.writes);
@@ -193,12 +212,12 @@ template <class A>
 void fields(A& a, EpochRecord& v) {
   a.ordinal(v.epoch);
   a.id(v.promotion);
-  a.ordinal(v.fork);
-  a.hash(v.fork_hash);
+  a.place(v.fork);
 }
 template <class A>
 void fields(A& a, Follow& v) {
   a.list(v.history, [&](EpochRecord& r) { fields(a, r); });  // `common`: see encode()
+  a.later([&] { a.place(v.kept); });
 }
 
 template <class A>
@@ -236,7 +255,7 @@ Result<T> read(std::string_view in, const char* what) {
   if (!codec::get_u8(in, format) || format == 0) return Error{Code::kCorrupt, std::string(what) + " is malformed"};
   if (format > kFormat) return Error{Code::kNewerFormat, std::string(what) + " was written by a newer version; upgrade"};
   T value;
-  Reader reader(in);
+  Reader reader(in, format);
   fields(reader, value);
   if (!reader.whole()) return Error{Code::kCorrupt, std::string(what) + " is malformed"};
   return value;
@@ -280,7 +299,9 @@ Result<Follow> decode_follow(std::string_view in) {
   const auto leap = decode_leap(in);
   if (!leap.ok()) return leap.error();
   auto v = read<Follow>(leap->rest, "a Follow entry");
-  if (v.ok()) v->common = leap->position;
+  if (!v.ok()) return v;
+  v->common = leap->position;
+  if (v->kept.index < v->common.index) v->kept = v->common;
   return v;
 }
 Result<Regrouped> decode_regrouped(std::string_view in) { return read<Regrouped>(in, "a Regroup entry"); }

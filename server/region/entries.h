@@ -66,8 +66,7 @@ struct EpochChange {
   PromotionId promotion = 0;
   GroupId group;
   std::string region;       // shown
-  HistoryIndex fork;        // the last entry of the epoch before
-  Hash fork_hash;
+  Position fork;            // the last entry of the epoch before
   Ending ending = Ending::kGuarded;
   Index cut;                // lease mode: the Cut that was waited for, in the group's log
   Loss announced;
@@ -139,24 +138,30 @@ struct Survivor {
 struct EpochRecord {
   Epoch epoch;
   PromotionId promotion = 0;
-  HistoryIndex fork;
-  Hash fork_hash;
+  Position fork;
   bool operator==(const EpochRecord&) const = default;
 };
 
 struct Follow {  // leaps (base/entry.h)
   std::vector<EpochRecord> history;  // of the group followed, oldest first, not empty
   Position common;
+  Position kept;                     // from which on the group has what it puts aside; common: all of it
   bool operator==(const Follow&) const = default;
 };
 
 // History that a group held beyond the common position and put aside when it
-// followed: its ledger holds the entries in (from, to].
+// followed: its ledger holds the entries in (kept, to].
 struct Ledger {
-  Index follow;      // of the Follow, in the group's log
-  Epoch epoch;       // in which the group was then
-  Epoch followed;    // the newest of the history that it went on with
-  Position from, to;
+  Index follow;        // of the Follow, in the group's log
+  Epoch epoch;         // in which the group was then
+  Epoch followed;      // the newest of the history that it went on with
+  Position from;       // the common position: where the histories part
+  Position kept;       // above it: what lies between is not in the group's log any more
+  Position to;
+  // Where survivors of a lost majority went on, 0: none did. What the others
+  // had acknowledged behind it is in nobody's log, and nobody knows how much.
+  HistoryIndex survived_at;
+  bool complete() const { return kept == from && survived_at == HistoryIndex(); }
   bool operator==(const Ledger&) const = default;
 };
 

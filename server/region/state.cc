@@ -9,7 +9,7 @@ namespace {
 
 Error refused(std::string rule) { return {Code::kInvalid, std::move(rule)}; }
 
-constexpr std::uint8_t kControlFormat = 2;  // 1: without Follow, ledgers, survivors and what was contested
+constexpr std::uint8_t kControlFormat = 3;  // 1: without Follow, ledgers, survivors and what was contested; 2: all ledgers were complete
 
 // Forced epochs keep away from the next one, which a group thought dead may
 // take by an arming of its own, and from each other by chance.
@@ -91,14 +91,21 @@ Result<State::History> State::history_of(const std::vector<RegionEntry>& entries
   return std::move(state.history_);
 }
 
+State::Control State::control_in(Epoch epoch) const {
+  auto control = control_;
+  if (epoch <= live_epoch()) return control;
+  std::erase_if(control.resigned, [&](const Resigned& r) { return r.epoch < epoch; });
+  control.reclaimed.clear();
+  control.cut.reset();
+  control.fenced.reset();
+  control.regrouped.reset();
+  return control;
+}
+
 void State::begin_epoch(const EpochChange& change) {
-  history_.epochs.push_back({change.epoch, change.promotion, change.fork, change.fork_hash});
+  control_ = control_in(change.epoch);
+  history_.epochs.push_back({change.epoch, change.promotion, change.fork});
   history_.seal.reset();
-  std::erase_if(control_.resigned, [&](const Resigned& r) { return r.epoch < change.epoch; });
-  control_.reclaimed.clear();
-  control_.cut.reset();
-  control_.fenced.reset();
-  control_.regrouped.reset();
   if (change.group == control_.group)
     control_.role = GroupRole::kPrimary;
   else if (control_.role == GroupRole::kPrimary || control_.role == GroupRole::kFenced)
@@ -192,6 +199,9 @@ Result<void> State::fold(const Entry& entry) {
       control_.reclaimed.clear();
       control_.cut.reset();
       control_.regrouped = std::move(*v);
+      if (const bool acknowledged = control_.role == GroupRole::kPrimary || control_.role == GroupRole::kFenced;
+          acknowledged && control_.survived_at == HistoryIndex())
+        control_.survived_at = end_.index;
       if (control_.role == GroupRole::kPrimary) control_.role = GroupRole::kFenced;
       break;
     }
@@ -201,7 +211,7 @@ Result<void> State::fold(const Entry& entry) {
       const Epoch before = group_epoch();
       // What was armed at the common position only a rewind tells; by then the
       // epoch has ended, so nobody goes by it.
-      std::erase_if(history_.epochs, [&](const EpochRecord& r) { return r.fork >= v->common.index; });
+      std::erase_if(history_.epochs, [&](const EpochRecord& r) { return r.fork.index >= v->common.index; });
       history_.armed.reset();
       history_.disarmed.reset();
       history_.seal.reset();
@@ -209,7 +219,10 @@ Result<void> State::fold(const Entry& entry) {
       control_.followed = v->history.empty() ? control_.followed : v->history.back().epoch;
       control_.fenced.reset();
       control_.followed_at = entry.index;
-      if (end_ != v->common) control_.ledgers.push_back({entry.index, before, control_.followed, v->common, end_});
+      const auto survived_at = std::exchange(control_.survived_at, {});
+      if (end_ != v->common)
+        control_.ledgers.push_back({entry.index, before, control_.followed, v->common, v->kept, end_,
+                                    survived_at >= v->common.index ? survived_at : HistoryIndex()});
       control_.contested.reset();
       control_.regrouped.reset();
       if (control_.role != GroupRole::kObserver) control_.role = GroupRole::kStandby;
@@ -287,7 +300,9 @@ Result<void> State::judge_history(Origin origin, EntryKind kind, Epoch epoch, st
 
 Result<void> State::judge(const EpochChange& change) const {
   if (change.epoch > kLastEpoch) return refused("there is no room for the revisions of that epoch");
-  if (change.fork != end_.index || change.fork_hash != end_.hash) return refused("an epoch begins where the history ends");
+  const bool totals = change.fork.writes != 0 || change.fork.bytes != 0;  // older versions did not tell them
+  if (totals ? change.fork != end_ : change.fork.index != end_.index || change.fork.hash != end_.hash)
+    return refused("an epoch begins where the history ends");
   if (change.group != control_.group) {
     if (role() == GroupRole::kPrimary || role() == GroupRole::kFenced) return refused("only a following group receives one");
     return change.epoch > live_epoch() ? Result<void>() : refused("the epoch is not newer");
@@ -323,6 +338,8 @@ Result<void> State::judge(const Follow& follow) const {
   const HistoryIndex at = common_index(history_.epochs, end_.index, follow.history, end_.index + 1);
   if (follow.common.index != at) return refused("that is not the common position");
   if (at == end_.index && follow.common.hash != end_.hash) return refused("the common position has another hash here");
+  if (follow.kept.index > end_.index || (follow.kept.index == at && follow.kept != follow.common))
+    return refused("what is kept does not begin between the common position and the end");
   return {};
 }
 
@@ -395,11 +412,14 @@ std::string encode(const State::Control& control) {
     codec::put_varint(out, l.followed.value());
     codec::put_position(out, l.from);
     codec::put_position(out, l.to);
+    codec::put_position(out, l.kept);
+    codec::put_varint(out, l.survived_at.value());
   }
   codec::put_bytes(out, control.regrouped ? encode(*control.regrouped) : std::string());
   codec::put_bytes(out, control.contested ? encode(*control.contested) : std::string());
   codec::put_varint(out, control.decided.size());
   for (const Survivor& s : control.decided) codec::put_bytes(out, encode(s));
+  codec::put_varint(out, control.survived_at.value());
   return out;
 }
 
@@ -447,6 +467,9 @@ Result<State::Control> decode_control(std::string_view in) {
     if (!codec::get_varint(in, follow) || !codec::get_varint(in, epoch) || !codec::get_varint(in, followed) ||
         !codec::get_position(in, l.from) || !codec::get_position(in, l.to))
       return malformed;
+    l.kept = l.from;
+    if (format > 2 && (!codec::get_position(in, l.kept) || !codec::get_varint(in, index))) return malformed;
+    l.survived_at = HistoryIndex(format > 2 ? index : 0);
     l.follow = Index(follow);
     l.epoch = Epoch(epoch);
     l.followed = Epoch(followed);
@@ -471,6 +494,10 @@ Result<State::Control> decode_control(std::string_view in) {
     if (!v.ok()) return v.error();
     control.decided.push_back(*v);
   }
+  if (format > 2) {
+    if (!codec::get_varint(in, index)) return malformed;
+    control.survived_at = HistoryIndex(index);
+  }
   if (!in.empty()) return malformed;
   return control;
 }
@@ -486,7 +513,7 @@ HistoryIndex common_index(const std::vector<EpochRecord>& a, HistoryIndex a_end,
                           HistoryIndex b_end) {
   std::size_t same = 0;
   while (same < a.size() && same < b.size() && a[same].epoch == b[same].epoch && a[same].promotion == b[same].promotion) ++same;
-  return std::min(same < a.size() ? a[same].fork : a_end, same < b.size() ? b[same].fork : b_end);
+  return std::min(same < a.size() ? a[same].fork.index : a_end, same < b.size() ? b[same].fork.index : b_end);
 }
 
 }  // namespace leeward::region

@@ -32,6 +32,9 @@ class State {
     std::optional<CutAt> cut;  // the newest, unless an Uncut came after it
     Index followed_at;         // of the newest Follow: what stands before it in the log may lead elsewhere
     std::vector<Ledger> ledgers;  // oldest first
+    // Where survivors of a group that had acknowledged writes of its own went on;
+    // 0: none did since the newest Follow.
+    HistoryIndex survived_at;
     // Survivors of a lost majority, until the EpochChange that they are to commit.
     std::optional<Regrouped> regrouped;
     // Another history holds that epoch by this promotion; nothing is served.
@@ -72,6 +75,8 @@ class State {
   Result<void> judge(const Follow& follow) const;
 
   const Control& control() const { return control_; }
+  // As a state that is adopted leaves it: of an epoch before, nothing counts.
+  Control control_in(Epoch adopted) const;
   const History& history() const { return history_; }
   const Position& end() const { return end_; }
   GroupRole role() const { return control_.role; }

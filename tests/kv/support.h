@@ -211,8 +211,7 @@ class LogMaker {
     change.epoch = epoch_ = epoch > epoch_ ? epoch : epoch_ + 1;
     change.promotion = epoch_.value() * 7;
     change.group = GroupId(epoch_.value());
-    change.fork = position_.index;
-    change.fork_hash = position_.hash;
+    change.fork = position_;
     change.ending = ending;
     return history(EntryKind::kEpochChange, encode(change));
   }

@@ -17,7 +17,7 @@ class LedgerFile : public ::testing::Test {
  protected:
   void SetUp() override {
     Position at{HistoryIndex(10), sha256("fork"), 100, 1000};
-    ledger_ = {Index(40), Epoch(1), Epoch(2), at, at};
+    ledger_ = {Index(40), Epoch(1), Epoch(2), at, at, at, {}};
     for (int i = 0; i < 5; ++i) {
       Entry e;
       e.index = Index(30 + static_cast<std::uint64_t>(i));

@@ -49,8 +49,7 @@ class Group {
     return {.epoch = state_.group_epoch() + 1,
             .promotion = 31,
             .group = state_.control().group,
-            .fork = state_.end().index,
-            .fork_hash = state_.end().hash,
+            .fork = state_.end(),
             .ending = ending};
   }
   Index last() const { return index_; }
@@ -241,10 +240,10 @@ TEST_F(Rule, AProvenDisarmedLeavesAnUnguardedEpochUnguarded) {
 TEST_F(Rule, AnEpochBeginsWhereTheHistoryEndsAndIsTheNextOne) {
   arm();
   EpochChange change = west.change();
-  change.fork = HistoryIndex(1);
+  change.fork.index = HistoryIndex(1);
   EXPECT_EQ(west.append(EntryKind::kEpochChange, change), "an epoch begins where the history ends");
   change = west.change();
-  change.fork_hash.bytes[0] ^= 1;
+  change.fork.hash.bytes[0] ^= 1;
   EXPECT_EQ(west.append(EntryKind::kEpochChange, change), "an epoch begins where the history ends");
   change = west.change();
   change.epoch = Epoch(3);
@@ -490,13 +489,24 @@ void expect_strict(const T& value, Result<T> (*decode)(std::string_view), std::s
   for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode(std::string_view(bytes).substr(0, size)).ok());
   EXPECT_FALSE(decode(bytes + "x").ok());
   std::string newer = bytes;
-  newer[format_at] = 2;
+  newer[format_at] = 3;
   EXPECT_EQ(decode(newer).error().code, Code::kNewerFormat);
   for (std::size_t at = 0; at < bytes.size(); ++at) {
     std::string flipped = bytes;
     flipped[at] = static_cast<char>(flipped[at] ^ 0xff);
     (void)decode(flipped);  // must not crash; ASan looks on
   }
+}
+
+TEST(Follow, OfAnOlderVersionKeepsAllThatItPutsAside) {
+  const Follow follow{{}, {HistoryIndex(7), sha256("a"), 1, 2}, {HistoryIndex(7), sha256("a"), 1, 2}};
+  const auto bytes = encode(follow);
+  const auto leap = decode_leap(bytes);
+  ASSERT_TRUE(leap.ok());
+  const auto older = leap_payload(leap->position, std::string("\1\0", 2));  // the format, and no epochs
+  const auto back = decode_follow(older);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(*back, follow);
 }
 
 TEST(Control, ComesBackWithTheLedgersAndFromBeforeThereWereAny) {
@@ -506,13 +516,15 @@ TEST(Control, ComesBackWithTheLedgersAndFromBeforeThereWereAny) {
   control.followed = Epoch(4);
   const auto before = encode(control);
   control.followed_at = Index(90);
-  control.ledgers = {{Index(90), Epoch(1), Epoch(4), {HistoryIndex(7), sha256("a"), 1, 2}, {HistoryIndex(9), sha256("b"), 3, 4}}};
+  control.ledgers = {{Index(90), Epoch(1), Epoch(4), {HistoryIndex(7), sha256("a"), 1, 2}, {HistoryIndex(8), sha256("c"), 2, 3},
+                      {HistoryIndex(9), sha256("b"), 3, 4}, HistoryIndex(8)}};
+  control.survived_at = HistoryIndex(5);
   const auto bytes = encode(control);
   const auto back = decode_control(bytes);
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(*back, control);
   for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_control(bytes.substr(0, size)).ok());
-  std::string first = before.substr(0, before.size() - 5);  // format 1 ends there
+  std::string first = before.substr(0, before.size() - 6);  // format 1 ends there
   first[0] = 1;
   const auto older = decode_control(first);
   ASSERT_TRUE(older.ok()) << older.error().message;
@@ -523,7 +535,7 @@ TEST(Control, ComesBackWithTheLedgersAndFromBeforeThereWereAny) {
 TEST(Entries, AreDecodedWholeOrRefused) {
   expect_strict(arming(kWest), decode_armed);
   expect_strict(Disarmed{kArming, resigned_by(kWest, kArming), true}, decode_disarmed);
-  expect_strict(EpochChange{.epoch = Epoch(2), .promotion = 31, .group = kWest, .region = "west", .fork = HistoryIndex(7),
+  expect_strict(EpochChange{.epoch = Epoch(2), .promotion = 31, .group = kWest, .region = "west", .fork = {.index = HistoryIndex(7), .hash = {}, .writes = 3, .bytes = 4},
                             .ending = Ending::kGuarded, .cut = Index(5), .announced = {1, 2, 3, true}, .time_ms = -1,
                             .by = "o", .reason = "fire"}, decode_epoch_change);
   expect_strict(Seal{kSeal, kWest, kArming}, decode_seal);
@@ -532,7 +544,7 @@ TEST(Entries, AreDecodedWholeOrRefused) {
   expect_strict(Cut{kArming}, decode_cut);
   expect_strict(Reclaimed{kSeal, Epoch(1)}, decode_reclaimed);
   expect_strict(Fenced{Epoch(2), 31, "west"}, decode_fenced);
-  expect_strict(Follow{{{Epoch(2), 31, HistoryIndex(7), {}}}, {HistoryIndex(7), {}, 1, 2}}, decode_follow, 36);  // behind the position
+  expect_strict(Follow{{{Epoch(2), 31, {HistoryIndex(7), {}, 1, 2}}}, {HistoryIndex(7), {}, 1, 2}, {HistoryIndex(9), {}, 3, 4}}, decode_follow, 36);  // behind the position
 }
 
 }  // namespace

@@ -35,8 +35,7 @@ struct Group final : LogView {
     c.epoch = epoch;
     c.promotion = promotion;
     c.group = to;
-    c.fork = entries.back().position.index;
-    c.fork_hash = entries.back().position.hash;
+    c.fork = entries.back().position;
     add(EntryKind::kEpochChange, epoch, encode(c));
   }
   // What the other group has is received.

@@ -29,8 +29,8 @@ TEST(Epochs, TheArmedGroupBecomesPrimaryByOneEntry) {
   for (const auto member : kStandbys) {
     const auto state = r.world.member(member)->state().applied();
     EXPECT_EQ(state.revision.value(), kSecondEpoch) << "the entry itself takes the first revision";
-    EXPECT_EQ(state.point.position.index, change.fork + 1);
-    EXPECT_EQ(r.epochs(member), (std::vector<region::EpochRecord>{{Epoch(2), change.promotion, change.fork, change.fork_hash}}));
+    EXPECT_EQ(state.point.position.index, change.fork.index + 1);
+    EXPECT_EQ(r.epochs(member), (std::vector<region::EpochRecord>{{Epoch(2), change.promotion, change.fork}}));
     EXPECT_EQ(r.world.peek(member, "k19"), "19" + std::string(60, 'v'));
   }
   r.expect_it_serves();
@@ -148,7 +148,7 @@ TEST(Epochs, AChangeThatOnlyALostLeaderHadIsNotThere) {
     const auto lost = r.world.change_at(old);
     ASSERT_TRUE(r.world.propose(old, lost).ok());
     r.world.run_for(50ms);
-    ASSERT_EQ(r.world.member(old)->log().last().position.index, lost.fork + 1) << "it is in the leader's log";
+    ASSERT_EQ(r.world.member(old)->log().last().position.index, lost.fork.index + 1) << "it is in the leader's log";
     EXPECT_EQ(r.world.member(old)->role(), GroupRole::kStandby) << "not committed";
     if (!comes_back) r.world.crash(old);
     ASSERT_TRUE(r.world.run_until([&] { return r.leader() && *r.leader() != old; }, 20s)) << r.why();
@@ -208,7 +208,7 @@ TEST(Epochs, AChangeThatAMajorityHoldsIsThereThoughItsLeaderNeverKnew) {
   ASSERT_TRUE(r.world.run_until(
       [&] {
         return std::all_of(followers.begin(), followers.end(),
-                           [&](NodeId id) { return r.world.member(id)->log().last().position.index == change.fork + 1; });
+                           [&](NodeId id) { return r.world.member(id)->log().last().position.index == change.fork.index + 1; });
       },
       500ms))
       << r.why();
@@ -230,7 +230,7 @@ TEST(Epochs, ItHoldsThroughARestartThatReplaysTheLogOverIt) {
   r.puts(*r.leader(), 2);
   int replayed = 0;
   for (const auto id : kStandbys) {
-    const auto fork = r.epochs(id).back().fork;
+    const auto fork = r.epochs(id).back().fork.index;
     const auto durable = r.world.member(id)->log().point(r.world.member(id)->state().durable());
     if (!durable.ok() || durable->position.index <= fork) ++replayed;
   }
@@ -363,10 +363,10 @@ TEST(EpochRules, TheNextEpochBeginsAtTheLogsEndAndAtALeader) {
   refused_by(r.world.propose(id, change), "an unforced epoch is the next one");
   change = r.world.change_at(id);
   refused_by(r.world.propose(id, EntryKind::kEpochChange, Epoch(1), encode(change)), "hashed with the epoch it begins");
-  change.fork = HistoryIndex(change.fork.value() - 1);
+  change.fork.index = HistoryIndex(change.fork.index.value() - 1);
   refused_by(r.world.propose(id, change), "begins where the history ends");
   change = r.world.change_at(id);
-  change.fork_hash.bytes[0] ^= 1;
+  change.fork.hash.bytes[0] ^= 1;
   refused_by(r.world.propose(id, change), "begins where the history ends");
   refused_by(r.world.propose(id, r.world.change_at(id, region::Ending::kSealed)), "does not end at an open Seal");
   const auto follower = r.followers()[0];
@@ -599,6 +599,34 @@ TEST(EpochTurn, NoStateIsAdoptedBehindAChange) {
   r.world.lose(GroupRole::kPrimary);
   r.expect_it_serves();
   ASSERT_TRUE(r.world.settle()) << r.why();
+}
+
+// The primary began another epoch by force, and keeps no log from before.
+TEST(EpochTurn, ARegionThatWasAwayWhileTheEpochChangedAdoptsAStateOfTheNewOne) {
+  Story r(options(44, 4_KiB, 60));
+  ASSERT_READY(r);
+  for (const auto id : kStandbys) r.world.crash(id);
+  const auto leader = *r.world.leader();
+  auto change = r.world.change_at(leader, region::Ending::kForced);
+  change.epoch = change.epoch + 1;  // of those that force may draw
+  ASSERT_TRUE(r.world.propose(leader, change).ok());
+  ASSERT_TRUE(r.world.run_until([&] { return r.world.member(leader)->epoch() == change.epoch; }, 5s)) << r.why();
+  r.puts(leader, 400);
+  r.world.run_for(3s);
+  ASSERT_GT(r.world.member(leader)->log().base().position.index, change.fork.index);
+  for (const auto id : kStandbys) r.world.start(id);
+  ASSERT_TRUE(r.world.run_until(
+      [&] { return r.world.caught_up() && r.world.member(kStandbys[0])->epoch() == change.epoch; }, 60s)) << r.why();
+  for (const auto id : kStandbys) {
+    EXPECT_EQ(r.epochs(id), r.epochs(leader));
+    EXPECT_EQ(r.world.member(id)->role(), GroupRole::kStandby);
+  }
+  // It is armed in the new epoch, and can end that.
+  ASSERT_TRUE(r.world.run_until([&] { return r.world.checkers.regions(GroupRole::kStandby).armed().has_value(); }, 20s)) << r.why();
+  r.world.lose(GroupRole::kPrimary);
+  ASSERT_TRUE(r.world.propose(*r.leader(), r.world.change_at(*r.leader())).ok());
+  ASSERT_TRUE(r.world.run_until([&] { return r.world.member(kStandbys[0])->epoch() == change.epoch + 1; }, 20s)) << r.why();
+  ASSERT_EQ(r.world.checkers.breach(), "");
 }
 
 // Its group took over a state and then ended the epoch, while it was away.

@@ -148,6 +148,69 @@ TEST_F(Follow, MembersThatCrashInTheMiddleGoOnFromThere) {
   }
 }
 
+// The budget of the log took what lies between the common position and the
+// oldest checkpoint: no member can go back, nor knows all that it puts aside.
+TEST_F(Follow, AGroupWhoseLogBeginsAboveTheForkTakesACopyOfState) {
+  Story s(options(11, 4_KiB, 60));
+  ASSERT_READY(s);
+  lose_writes(s, 400);
+  s.world.run_for(3s);  // the log is released now and then
+  promote_and_heal(s);
+  ASSERT_TRUE(rejoined(s, 60s)) << s.why();
+  const auto serves = s.world.member(kStandbys[0])->state().applied();
+  int hold_it = 0;
+  for (const auto id : kPrimaries) {
+    auto* m = s.world.member(id);
+    EXPECT_EQ(m->state().applied().state_hash, serves.state_hash);
+    EXPECT_EQ(s.epochs(id), s.epochs(kStandbys[0]));
+    ASSERT_EQ(m->regions()->control().ledgers.size(), 1u);
+    const auto& ledger = m->regions()->control().ledgers[0];
+    EXPECT_EQ(ledger.survived_at, HistoryIndex());
+    EXPECT_FALSE(ledger.complete());
+    EXPECT_GT(ledger.kept.index, ledger.from.index);
+    const auto put_aside = values_in_ledger(s, id).size();
+    if (put_aside == 0) continue;  // its own log began higher still
+    EXPECT_EQ(put_aside, ledger.to.writes - ledger.kept.writes);
+    ++hold_it;
+  }
+  EXPECT_GE(hold_it, 1);
+  s.puts(*s.leader(), 5);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
+  s.world.crash(kPrimaries[0]);
+  s.world.start(kPrimaries[0]);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
+  EXPECT_EQ(s.world.checkers.breach(), "");
+}
+
+// The others could: the group takes a copy all the same, and nobody is left behind.
+TEST_F(Follow, AMemberWhoseCheckpointsAreGoneGetsACopyOfState) {
+  for (const bool leads : {false, true}) {
+    SCOPED_TRACE(leads);
+    Story s(options(12, 4_KiB, 60));
+    ASSERT_READY(s);
+    s.puts(*s.world.leader(), 400);
+    ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up() && s.world.member(kPrimaries[0])->log().base().index > Index(); }, 20s)) << s.why();
+    lose_writes(s, 9);
+    promote_and_heal(s);
+    if (HasFatalFailure()) return;
+    auto victim = *s.world.leader();
+    if (!leads) victim = kPrimaries[0] == victim ? kPrimaries[1] : kPrimaries[0];
+    s.world.crash(victim);
+    ASSERT_TRUE(s.world.disk(victim).remove_all("/snapshots").ok());
+    s.world.start(victim);
+    ASSERT_TRUE(s.world.run_until([&] { return s.world.leader().has_value() && s.world.member(victim)->leader(); }, 20s)) << s.why();
+    if (leads) s.world.member(*s.world.leader())->transfer_leadership(victim);
+    ASSERT_TRUE(s.world.run_until([&] { return !leads || s.world.leader() == victim; }, 20s)) << s.why();
+    ASSERT_TRUE(rejoined(s, 60s)) << s.why();
+    for (const auto id : kPrimaries) {
+      EXPECT_EQ(s.world.member(id)->state().applied().state_hash, s.world.member(kStandbys[0])->state().applied().state_hash);
+      EXPECT_EQ(values_in_ledger(s, id).size(), 9u) << "its log has it";
+      EXPECT_TRUE(s.world.member(id)->regions()->control().ledgers[0].complete());
+    }
+    EXPECT_EQ(s.world.checkers.breach(), "");
+  }
+}
+
 // There and back again, with writes lost each time.
 TEST_F(Follow, TenPromotionsAndReturnsInARowLeaveOneHistory) {
   Story s(3);

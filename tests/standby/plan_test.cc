@@ -146,7 +146,7 @@ TEST_F(Plan, ItsChangeIsOneThatTheLogAllows) {
   const auto plan = make_plan(facts_);
   const auto change = change_for(plan, log_, 77, 5);
   EXPECT_TRUE(log_.judge(change).ok()) << log_.judge(change).error().message;
-  EXPECT_EQ(change.fork, HistoryIndex(101)) << "the log's end, uncommitted included";
+  EXPECT_EQ(change.fork.index, HistoryIndex(101)) << "the log's end, uncommitted included";
   EXPECT_EQ(change.announced, (region::Loss{20, 10, 3000, true}));
 }
 

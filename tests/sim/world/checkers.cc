@@ -22,6 +22,12 @@ bool same_epoch(Revision a, Revision b) {
 
 Hash digest(const Entry& e) { return sha256(e.payload.view()); }
 
+Epoch epoch_of_adopt(const Entry& e) {
+  const auto leap = decode_leap(e.payload.view());
+  const auto manifest = leap.ok() ? decode_manifest(leap->rest) : Result<Manifest>(leap.error());
+  return manifest.ok() ? manifest->state.epoch : Epoch();
+}
+
 }  // namespace
 
 void Checkers::leader(GroupRole group, const node::Member& member) {
@@ -60,13 +66,22 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
       while (on != 0 && e.position.index <= branches_[on].fork) on = branches_[on].before;
       groups_[group].branches[e.index] = on;
     }
+    if (e.kind == EntryKind::kAdopt) {  // it may lead over epochs
+      const auto epoch = epoch_of_adopt(e);
+      groups_[group].branches.emplace(e.index, tip(group, e.index));
+      for (const auto& [promotion, b] : branches_) {
+        const auto held = b.entries.find(e.position.index);
+        if (promotion != 0 && b.epoch == epoch && held != b.entries.end() && held->second.position == e.position)
+          groups_[group].branches[e.index] = promotion;
+      }
+    }
     if (e.kind != EntryKind::kEpochChange) continue;
     const auto change = region::decode_epoch_change(e.payload.view());
     if (!change.ok()) return report("node " + text(node) + " applied an EpochChange that does not parse");
     const auto on = tip(group, Index(e.index.value() - 1));
     groups_[group].branches[e.index] = change->promotion;
     if (const auto known = branches_.find(change->promotion); known != branches_.end()) {
-      if (known->second.fork != change->fork || known->second.epoch != change->epoch)
+      if (known->second.fork != change->fork.index || known->second.epoch != change->epoch)
         report("I2: node " + text(node) + " applied another EpochChange of promotion " + std::to_string(change->promotion));
       continue;
     }
@@ -77,8 +92,8 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
                std::to_string(change->promotion));
     Branch begun;
     begun.before = on;
-    while (begun.before != 0 && change->fork <= branches_[begun.before].fork) begun.before = branches_[begun.before].before;
-    begun.fork = begun.committed = change->fork;
+    while (begun.before != 0 && change->fork.index <= branches_[begun.before].fork) begun.before = branches_[begun.before].before;
+    begun.fork = begun.committed = change->fork.index;
     begun.epoch = change->epoch;
     begun.forced = forced;
     for (const auto& [role, g] : groups_)
@@ -99,8 +114,11 @@ std::optional<std::pair<Index, HistoryIndex>> Checkers::unapplied_change(GroupRo
   while (seen.upto < last.index) {
     const auto entries = log.read(seen.upto + 1, last.index + 1, 1_MiB);
     if (!entries.ok() || entries->empty()) break;  // its end is checked when it is read
-    for (const auto& e : *entries)
+    for (const auto& e : *entries) {
       if (e.kind == EntryKind::kEpochChange) seen.forks[e.index] = HistoryIndex(e.position.index.value() - 1);
+      if (e.kind != EntryKind::kAdopt || epoch_of_adopt(e) == branches_[tip(group, e.index)].epoch) continue;
+      if (const auto before = log.point(Index(e.index.value() - 1)); before.ok()) seen.forks[e.index] = before->position.index;
+    }
     seen.upto = entries->back().index;
     seen.term = entries->back().term;
   }
@@ -205,13 +223,6 @@ void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
     g.regions = region::State(made->control, {}, g.regions.end());
   }
   auto& b = branch(tip(group, entry.index), entry.position.index);
-  if (entry.kind == EntryKind::kAdopt) {
-    ++adoptions_;
-    // The state that is taken over holds what the history says up to there.
-    for (auto it = b.about_regions.upper_bound(g.regions.end().index);
-         it != b.about_regions.end() && it->first <= entry.position.index; ++it)
-      if (const auto folded = g.regions.fold(it->second); !folded.ok()) report("I1: " + folded.error().message);
-  }
   // By hand, beside region::State. A group that follows another history may go back.
   if (entry.kind == EntryKind::kFollow) g.epoch = Epoch();
   if (is_history(entry.kind)) {
@@ -227,6 +238,12 @@ void Checkers::fold(GroupRole group, NodeId node, const Entry& entry) {
            judged.error().message);
   if (const auto folded = g.regions.fold(entry); !folded.ok())
     report("I1: node " + text(node) + " applied entry " + text(entry.index) + ": " + folded.error().message);
+  // The state that is taken over holds what the history says up to there.
+  if (entry.kind == EntryKind::kAdopt) {
+    ++adoptions_;
+    g.regions = region::State(g.regions.control_in(epoch_of_adopt(entry)),
+                              history_at(g, entry.position.index, tip(group, entry.index)), g.regions.end());
+  }
   if (entry.kind == EntryKind::kFollow) g.regions = region::State(g.regions.control(), history_at(g, entry.position.index, tip(group, entry.index)), g.regions.end());
   if (!is_history(entry.kind) || entry.kind == EntryKind::kWrites || group != b.writer) return;
   b.about_regions.emplace(entry.position.index, entry);
@@ -268,9 +285,15 @@ void Checkers::applied(GroupRole group, NodeId node, std::span<const Entry> entr
       share(node, on, e.position, is_history(e.kind) ? std::optional(digest(e)) : std::nullopt);
     ahead(group, node, "applied", on, e.position.index);
     if (e.index >= g.next) g.to_fold.emplace(e.index, e);
-    // A later Adopt releases from an earlier one: nobody need have applied what
-    // lies between.
-    if (e.kind == EntryKind::kAdopt && e.index > g.next) g.next = e.index;
+    // An Adopt releases from an earlier leap: nobody need have applied what lies
+    // between, a Follow perhaps.
+    if (e.kind == EntryKind::kAdopt && e.index > g.next) {
+      g.next = e.index;
+      const auto made = node::decode_group_state(machine.group_state());
+      if (!made.ok()) return report("node " + text(node) + " keeps a group state that does not parse");
+      g.regions = region::State(made->control, g.regions.history(), g.regions.end());
+      g.epoch = Epoch();
+    }
   }
   g.to_fold.erase(g.to_fold.begin(), g.to_fold.lower_bound(g.next));
   for (auto it = g.to_fold.find(g.next); it != g.to_fold.end(); it = g.to_fold.find(g.next)) {

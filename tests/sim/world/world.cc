@@ -716,8 +716,7 @@ region::EpochChange World::change_at(NodeId id, region::Ending ending) {
   change.promotion = dice.next() | 1;
   change.group = m.group();
   change.region = nodes_.at(id).spec.region;
-  change.fork = m.last().position.index;
-  change.fork_hash = m.last().position.hash;
+  change.fork = m.last().position;
   change.ending = ending;
   return change;
 }
