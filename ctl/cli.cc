@@ -29,6 +29,7 @@ struct Options {
   Promotion promotion;
   HandoverTo handover;
   LedgerChoice ledger;
+  bool accept_data_loss = false;
   std::string file;
   bool dry_run = false, auth = false;
   std::string promotion_id;
@@ -231,6 +232,11 @@ class CommandLine {
     CLI::App& replay = chosen(command(ledger, "replay", "applies to the region that serves what nothing there contradicts; again: only what is left",
                                       online([this](const Server& s, const Output& o) { return dr_ledger_replay(s, o, options_.ledger, options_.dry_run); })));
     replay.add_flag("--dry-run", options_.dry_run, "says what would be applied, and what not and why");
+    CLI::App& discard = command(ledger, "discard", "for good: the region keeps that ledger no more",
+                                 online([this](const Server& s, const Output& o) { return dr_ledger_discard(s, o, options_.ledger, options_.accept_data_loss); }));
+    discard.add_option("--region", options_.ledger.region, "whose")->required();
+    discard.add_option("--ledger", options_.ledger.id, "as leewardctl dr ledger show names it")->required();
+    discard.add_flag("--accept-data-loss", options_.accept_data_loss, "what it holds is nowhere else, but for what was replayed");
     replay.add_flag("--auth", options_.auth, "changes of users and roles too (this version has none)");
   }
 

@@ -183,6 +183,21 @@ Result<void> dr_ledger_export(const Server& server, const Output& output, const 
   return {};
 }
 
+Result<void> dr_ledger_discard(const Server& server, const Output& output, const LedgerChoice& choice, bool accept_data_loss) {
+  const auto ledgers = kept_ledgers(server, choice);
+  if (!ledgers.ok()) return ledgers.error();
+  Result<Answer> answer = Error{Code::kNotFound, "region " + choice.region + " keeps no ledger " + decimal(choice.id) + "; leewardctl dr ledger show lists all"};
+  for (const KeptLedger& ledger : *ledgers)
+    for (const Endpoint& member : ledger.members) {  // its leader answers
+      answer = server.call_at(member, "/v3/dr/ledger/discard", {{"ledger", decimal(ledger.id)}, {"accept_data_loss", accept_data_loss}});
+      if (answer.ok() || (exit_code(answer.error()) != kUnreachable && answer.error().code != kCannotServe)) break;
+    }
+  if (!answer.ok()) return answer.error();
+  if (output.json) output.out << answer->text << "\n";
+  else output.out << "ledger " << choice.id << " of region " << choice.region << " is discarded\n";
+  return {};
+}
+
 Result<void> dr_ledger_replay(const Server& server, const Output& output, const LedgerChoice& choice, bool dry_run) {
   const auto ledgers = kept_ledgers(server, choice);
   if (!ledgers.ok()) return ledgers.error();

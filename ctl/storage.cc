@@ -33,6 +33,7 @@ const char* kind_name(EntryKind kind) {
     case EntryKind::kOtherMembers: return "other-members";
     case EntryKind::kRegroup: return "regroup";
     case EntryKind::kSurvivor: return "survivor";
+    case EntryKind::kDiscarded: return "discarded";
   }
   return "other";
 }

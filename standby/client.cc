@@ -213,7 +213,7 @@ void StreamClient::forked(const Refused& refused) {
   const auto base = group_.log().base();
   auto own = own_point(refused.at.index);
   // Nothing here can say what stood there: the epochs do, which agree up to it.
-  const bool dropped = !own.ok() && told && goes_back() && base.position.index > refused.at.index;
+  const bool dropped = !own.ok() && told && base.position.index > refused.at.index;
   if (dropped) own = LogPoint{base.index, base.term, refused.at};
   if (!own.ok()) {
     damage_ = "the log does not reach down to history index " + std::to_string(refused.at.index.value()) +

@@ -10,6 +10,7 @@ namespace {
 
 constexpr Duration kPatience = 50s;  // a state may have to be replayed
 constexpr Duration kElection = 10s;  // who has just started has no leader yet
+constexpr Duration kCommit = 5s;     // of one entry
 constexpr std::size_t kMostWaiting = 16;
 
 }  // namespace
@@ -38,6 +39,34 @@ std::vector<LedgerSummary> Returner::summaries() const {
   if (const auto* regions = group_.regions())
     for (const auto& l : regions->control().ledgers) out.push_back({l.follow, l.epoch, l.followed, l.from, l.kept, l.to, l.survived_at});
   return out;
+}
+
+bool Returner::keeps(Index ledger) const {
+  const auto all = summaries();
+  return std::any_of(all.begin(), all.end(), [&](const auto& l) { return l.follow == ledger; });
+}
+
+void Returner::discard(Index ledger, bool accept_data_loss, std::string by, Executor& reply,
+                       Function<void(Result<std::vector<LedgerSummary>>)> done) {
+  group_.loop().post([this, alive = alive_, ledger, accept_data_loss, by = std::move(by), answer = answer_on(reply, std::move(done))]() mutable {
+    if (!*alive) return answer(kNodeStops);
+    begin_discard({ledger, group_.clock().now() + kCommit, std::move(answer)}, accept_data_loss, std::move(by));
+  });
+}
+
+void Returner::begin_discard(Discarding asked, bool accept_data_loss, std::string by) {
+  if (!group_.is_leader()) return asked.done(led_elsewhere(group_));
+  if (!keeps(asked.ledger))
+    return asked.done(Error{Code::kNotFound, "leeward: this group keeps no ledger " + std::to_string(asked.ledger.value()) + "; see leewardctl dr ledger show"});
+  if (!accept_data_loss)
+    return asked.done(Error{Code::kRefused, "accept_data_loss: what this ledger holds is nowhere else, but for what was replayed; say --accept-data-loss"});
+  if (discarding_.size() >= kMostWaiting) return asked.done(Error{Code::kOverloaded, "too many wait for this already"});
+  raft::Proposal discarded;
+  discarded.kind = EntryKind::kDiscarded;
+  discarded.payload = Bytes(region::encode(region::Discarded{asked.ledger, by}));
+  if (const auto index = group_.propose({&discarded, 1}); !index.ok()) return asked.done(Error{Code::kUnavailable, "leeward: " + index.error().message});
+  group_.logger().warn("a ledger is discarded", {{"ledger", asked.ledger}, {"by", by}});
+  discarding_.push_back(std::move(asked));
 }
 
 void Returner::ledgers(Executor& reply, Function<void(Result<LedgerList>)> done) {
@@ -90,6 +119,11 @@ void Returner::begin(Done done) {
 }
 
 void Returner::tick(Instant now) {
+  for (auto& d : std::exchange(discarding_, {})) {
+    if (!keeps(d.ledger)) d.done(summaries());
+    else if (now >= d.until) d.done(Error{Code::kUnknown, "leeward: it is not known whether the ledger is discarded; say it again"});
+    else discarding_.push_back(std::move(d));
+  }
   if (waiting_.empty()) return;
   if (group_.role() == GroupRole::kFenced) client_.rejoin();  // as often as the way is looked for anew
   const bool there = follows(group_.role()) && group_.adoption().empty();
@@ -115,6 +149,7 @@ void Returner::tick(Instant now) {
 }
 
 void Returner::stopping() {
+  for (auto& d : std::exchange(discarding_, {})) d.done(kNodeStops);
   for (auto& w : std::exchange(waiting_, {})) w.done(kNodeStops);
 }
 

@@ -23,6 +23,8 @@ class Returner final : public WayBack {
 
   void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) override;
 
+  void discard(Index ledger, bool accept_data_loss, std::string by, Executor& reply,
+               Function<void(Result<std::vector<LedgerSummary>>)> done) override;
   void ledgers(Executor& reply, Function<void(Result<LedgerList>)> done) override;
   void ledger_page(Index ledger, HistoryIndex after, Executor& reply, Function<void(Result<LedgerPiece>)> done) override;
 
@@ -31,9 +33,16 @@ class Returner final : public WayBack {
 
  private:
   using Done = Function<void(Result<RejoinRecord>)>;
+  struct Discarding {
+    Index ledger;
+    Instant until{};
+    Function<void(Result<std::vector<LedgerSummary>>)> done;
+  };
   void begin(Done done);
   RejoinRecord record(bool changed) const;
   std::vector<LedgerSummary> summaries() const;
+  bool keeps(Index ledger) const;
+  void begin_discard(Discarding asked, bool accept_data_loss, std::string by);
   std::string others() const;
 
   node::Group& group_;
@@ -44,6 +53,7 @@ class Returner final : public WayBack {
     bool begun = true;  // false: there was no leader yet to begin
   };
   std::vector<Waiting> waiting_;
+  std::vector<Discarding> discarding_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

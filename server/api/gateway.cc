@@ -81,6 +81,7 @@ constexpr Route kRoutes[] = {
     {"/v3/dr/status", "/leeward.v1.Operations/DrStatus", true},
     {"/v3/dr/rejoin", "/leeward.v1.Operations/DrRejoin"},
     {"/v3/dr/ledgers", "/leeward.v1.Operations/DrLedgers"},
+    {"/v3/dr/ledger/discard", "/leeward.v1.Operations/DrLedgerDiscard"},
     {"/v3/dr/ledger/page", "/leeward.v1.Operations/DrLedgerPage"},
     {"/v3/dr/changes", "/leeward.v1.Operations/DrChanges"},
     {"/v3/dr/switchover", "/leeward.v1.Operations/DrSwitchover"},

@@ -106,6 +106,7 @@ void dr_status(CallPtr, Bytes);
 void dr_rejoin(CallPtr, Bytes);
 void dr_ledgers(CallPtr, Bytes);
 void dr_ledger_page(CallPtr, Bytes);
+void dr_ledger_discard(CallPtr, Bytes);
 void dr_changes(CallPtr, Bytes);
 void dr_switchover(CallPtr, Bytes);
 void dr_abort(CallPtr, Bytes);

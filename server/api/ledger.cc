@@ -170,6 +170,22 @@ void dr_ledgers(CallPtr call, Bytes bytes) {
   });
 }
 
+void dr_ledger_discard(CallPtr call, Bytes bytes) {
+  pb::DrLedgerDiscardRequest request;
+  if (!parse(call, bytes, request) || !by_operator(call)) return;
+  WayBack* way_back = way_back_of(call);
+  if (way_back == nullptr) return;
+  way_back->discard(Index(request.ledger()), request.accept_data_loss(), call->rpc().peer().address, call->loop(),
+                    [call, ledger = request.ledger()](Result<std::vector<LedgerSummary>> kept) {
+    if (!kept.ok() && kept.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, kept.error().message, {}});
+    if (!kept.ok()) return call->fail(kept.error());
+    pb::DrLedgerDiscardResponse response;
+    response.set_ledger(ledger);
+    response.set_kept(static_cast<std::uint32_t>(kept->size()));
+    call->reply_message(response);
+  });
+}
+
 void dr_ledger_page(CallPtr call, Bytes bytes) {
   pb::DrLedgerPageRequest request;
   if (!parse(call, bytes, request) || !by_operator(call)) return;

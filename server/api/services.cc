@@ -77,6 +77,7 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/DrStatus", Method::kDrStatus, operations::dr_status, nullptr, true},
     {"/leeward.v1.Operations/DrRejoin", Method::kDrRejoin, operations::dr_rejoin},
     {"/leeward.v1.Operations/DrLedgers", Method::kDrLedgers, operations::dr_ledgers, nullptr, true},
+    {"/leeward.v1.Operations/DrLedgerDiscard", Method::kDrLedgerDiscard, operations::dr_ledger_discard},
     {"/leeward.v1.Operations/DrLedgerPage", Method::kDrLedgerPage, operations::dr_ledger_page, nullptr, true},
     {"/leeward.v1.Operations/DrChanges", Method::kDrChanges, operations::dr_changes},
     {"/leeward.v1.Operations/DrSwitchover", Method::kDrSwitchover, operations::dr_switchover},

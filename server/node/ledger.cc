@@ -26,10 +26,16 @@ void put_record(std::string& out, std::string_view body) {
 
 }  // namespace
 
-Path ledger_path(const Path& data_dir, const region::Ledger& ledger) {
+Path ledgers_dir(const Path& data_dir) { return data_dir + "/ledgers"; }
+
+std::string ledger_name(Index follow) {
   char name[40];
-  std::snprintf(name, sizeof name, "%020llu.ledger", static_cast<unsigned long long>(ledger.follow.value()));
-  return data_dir + "/ledgers/" + name;
+  std::snprintf(name, sizeof name, "%020llu.ledger", static_cast<unsigned long long>(follow.value()));
+  return name;
+}
+
+Path ledger_path(const Path& data_dir, const region::Ledger& ledger) {
+  return ledgers_dir(data_dir) + "/" + ledger_name(ledger.follow);
 }
 
 Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, const Lineage& lineage, GroupId group,
@@ -39,7 +45,7 @@ Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, cons
   w.path_ = ledger_path(data_dir, ledger);
   w.ledger_ = ledger;
   w.at_ = ledger.kept;
-  LEEWARD_TRY(disk.make_dirs(data_dir + "/ledgers"));
+  LEEWARD_TRY(disk.make_dirs(ledgers_dir(data_dir)));
   LEEWARD_TRY(disk.sync_dir(data_dir));
   auto file = disk.open(w.path_ + std::string(kUnfinished), OpenMode::kCreateOrOpen);
   if (!file.ok()) return file.error();

@@ -17,6 +17,8 @@
 
 namespace leeward::node {
 
+Path ledgers_dir(const Path& data_dir);
+std::string ledger_name(Index follow);  // these sort as the indices do
 Path ledger_path(const Path& data_dir, const region::Ledger& ledger);
 
 // Writes beside the name; finish() gives it, durably. A crash before leaves a

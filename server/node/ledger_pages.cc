@@ -1,6 +1,7 @@
 #include "node/ledger_pages.h"
 
 #include <algorithm>
+#include <set>
 
 namespace leeward::node {
 namespace {
@@ -20,6 +21,20 @@ void LedgerPages::held(Function<void(std::vector<Index>)> done) {
     for (const auto& [follow, path] : wanted)
       if (disk.exists(path)) held.push_back(follow);
     return [held = std::move(held), done = std::move(done)]() mutable { done(std::move(held)); };
+  });
+}
+
+void LedgerPages::drop_discarded() {
+  std::set<std::string> kept;
+  for (const auto& l : context_.group.control.ledgers) kept.insert(ledger_name(l.follow));
+  context_.run_on_files([&disk = context_.ports.disk, dir = ledgers_dir(context_.options.data_dir), kept = std::move(kept),
+                         next = ledger_name(context_.applied() + 1)]() -> Function<void()> {
+    const auto names = disk.list(dir);
+    if (!names.ok()) return {};  // none was ever written
+    for (const auto& name : *names)
+      if (name < next && !kept.contains(name)) (void)disk.remove(dir + "/" + name);
+    (void)disk.sync_dir(dir);
+    return {};
   });
 }
 

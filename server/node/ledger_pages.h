@@ -20,6 +20,9 @@ class LedgerPages {
   explicit LedgerPages(Context& context) : context_(context) {}
 
   void held(Function<void(std::vector<Index>)> done);
+  // Files of ledgers that the group keeps no more go. Those of a Follow that is
+  // not behind the state yet are left to that.
+  void drop_discarded();
   void read(Index follow, HistoryIndex after, Function<void(Result<LedgerPage>)> done);
 
  private:

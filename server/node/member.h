@@ -344,6 +344,7 @@ class Member final : public Service, public Group {
   std::unique_ptr<Adoption> adoption_;
   std::unique_ptr<Rewind> rewind_;
   std::unique_ptr<LedgerPages> ledger_pages_;
+  bool discarded_ = true;  // a ledger, since its files were looked for
 
   bool forking_ = false;
   DrillRecord drill_;  // the newest known; written to the superblock as it is learnt

@@ -178,6 +178,7 @@ void Member::apply_control(std::span<const Entry> entries) {
 void Member::after_apply(std::span<const Entry> entries) {
   const bool leads = context_.is_leader() && role() == GroupRole::kPrimary;
   for (const auto& e : entries) {
+    if (e.kind == EntryKind::kDiscarded) discarded_ = true;
     // A leader's first entry of its own term: from here on it knows every
     // lease that was ever granted.
     if (e.kind == EntryKind::kNoop && leads && e.term == context_.core->term())

@@ -25,6 +25,7 @@ void Member::checkpoint_when_due() {
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
   remove_old_states();
+  if (std::exchange(discarded_, false)) ledger_pages_->drop_discarded();
   heed_regroup();
   // What it may have to go back by is kept; nothing grows meanwhile.
   if (role() == GroupRole::kFenced || (leaping_ && !leaping_->manifest)) return;

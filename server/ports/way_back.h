@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/entry.h"
@@ -52,6 +53,10 @@ class WayBack {
   // (the message names it), or the region that serves is not reached; kUnknown:
   // begun, and how it ends `dr status` tells.
   virtual void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) = 0;
+  // For good: the group keeps that ledger no more. Errors: kNotFound; kRefused
+  // ("rule: why"); kUnavailable; kUnknown: say it again.
+  virtual void discard(Index ledger, bool accept_data_loss, std::string by, Executor& reply,
+                       Function<void(Result<std::vector<LedgerSummary>>)> done) = 0;
   virtual void ledgers(Executor& reply, Function<void(Result<LedgerList>)> done) = 0;
   // About a MiB behind `after`. Errors: kNotFound; kUnavailable: this member has
   // no such file (the message says whom to ask); kIo, kCorrupt, kNewerFormat.

@@ -239,6 +239,11 @@ void fields(A& a, Survivor& v) {
   a.ordinal(v.epoch);
   a.id(v.promotion);
 }
+template <class A>
+void fields(A& a, Discarded& v) {
+  a.ordinal(v.follow);
+  a.text(v.by);
+}
 
 template <class T>
 std::string write(T value) {
@@ -285,6 +290,7 @@ std::string encode(const Fenced& v) { return write(v); }
 std::string encode(const Follow& v) { return leap_payload(v.common, write(v)); }
 std::string encode(const Regrouped& v) { return write(v); }
 std::string encode(const Survivor& v) { return write(v); }
+std::string encode(const Discarded& v) { return write(v); }
 
 Result<Armed> decode_armed(std::string_view in) { return read<Armed>(in, "an Armed entry"); }
 Result<Disarmed> decode_disarmed(std::string_view in) { return read<Disarmed>(in, "a Disarmed entry"); }
@@ -306,5 +312,6 @@ Result<Follow> decode_follow(std::string_view in) {
 }
 Result<Regrouped> decode_regrouped(std::string_view in) { return read<Regrouped>(in, "a Regroup entry"); }
 Result<Survivor> decode_survivor(std::string_view in) { return read<Survivor>(in, "a Survivor entry"); }
+Result<Discarded> decode_discarded(std::string_view in) { return read<Discarded>(in, "a Discarded entry"); }
 
 }  // namespace leeward::region

@@ -165,6 +165,13 @@ struct Ledger {
   bool operator==(const Ledger&) const = default;
 };
 
+// That ledger goes, at every member, and for good.
+struct Discarded {
+  Index follow;
+  std::string by;
+  bool operator==(const Discarded&) const = default;
+};
+
 // An epoch's revisions, as many as none uses up, and the epochs there is room
 // for in 63 bits.
 inline constexpr std::int64_t kRevisionsOfAnEpoch = std::int64_t{1} << 44;
@@ -185,6 +192,7 @@ std::string encode(const Fenced&);
 std::string encode(const Follow&);
 std::string encode(const Regrouped&);
 std::string encode(const Survivor&);
+std::string encode(const Discarded&);
 Result<Armed> decode_armed(std::string_view payload);
 Result<Disarmed> decode_disarmed(std::string_view payload);
 Result<EpochChange> decode_epoch_change(std::string_view payload);
@@ -197,5 +205,6 @@ Result<Fenced> decode_fenced(std::string_view payload);
 Result<Follow> decode_follow(std::string_view payload);
 Result<Regrouped> decode_regrouped(std::string_view payload);
 Result<Survivor> decode_survivor(std::string_view payload);
+Result<Discarded> decode_discarded(std::string_view payload);
 
 }  // namespace leeward::region

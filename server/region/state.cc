@@ -189,6 +189,12 @@ Result<void> State::fold(const Entry& entry) {
       control_.role = GroupRole::kFenced;  // until it begins an epoch of its own, or follows
       break;
     }
+    case EntryKind::kDiscarded: {
+      auto v = decode_discarded(payload);
+      if (!v.ok()) return v.error();
+      std::erase_if(control_.ledgers, [&](const Ledger& l) { return l.follow == v->follow; });
+      break;
+    }
     case EntryKind::kRegroup: {
       const auto parts = decode_regroup(payload);
       if (!parts.ok()) return parts.error();
@@ -363,6 +369,11 @@ Result<void> State::judge_control(EntryKind kind, std::string_view payload) cons
       if (!v.ok()) return v.error();
       if (role() != GroupRole::kPrimary && role() != GroupRole::kFenced) return refused("a following group is not contested");
       return promotion(v->epoch) != 0 ? Result<void>() : refused("that epoch is not in this history");
+    }
+    case EntryKind::kDiscarded: {
+      auto v = decode_discarded(payload);
+      if (!v.ok()) return v.error();
+      return names(control_.ledgers, &Ledger::follow, v->follow) ? Result<void>() : refused("this group keeps no such ledger");
     }
     case EntryKind::kAdopt:
       if (role() != GroupRole::kStandby && role() != GroupRole::kObserver) return refused("only a following group adopts a state");

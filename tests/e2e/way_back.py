@@ -1,5 +1,6 @@
 """The way back of a region that was primary: real nodes, leewardctl, and nothing else."""
 import json
+import os
 
 from leeward.claims import equal, expect
 from leeward.cluster import Cluster, ctl, etcdctl, wait_for
@@ -117,6 +118,14 @@ def what_was_put_aside_is_shown_exported_and_replayed_once():
         again = dr(c.active, "ledger", "replay")["ledgers"][0]
         equal((again["applied"], again["replayed"]), ("0", "5"), str(again))
         equal(json.loads(etcdctl(west.client, "get", "lost", "-w", "json").stdout)["header"]["revision"], revision, "the second replay writes nothing")
+
+        gone = ("--endpoints", endpoints, "dr", "ledger", "discard", "--region", "east", "--ledger", of["ledger"])
+        refused = ctl(*gone, check=False)
+        expect(refused.returncode == 3 and "--accept-data-loss" in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr)
+        equal(ctl(*gone, "--accept-data-loss").stdout, f"ledger {of['ledger']} of region east is discarded\n")
+        equal(dr(c.active, "ledger", "show")["ledgers"], [], "what is kept")
+        for n in c.active:
+            wait_for(f"{n.name}'s file to be gone", lambda n=n: os.listdir(os.path.join(n.dir, "data", "ledgers")) == [])
 
 
 TESTS = [what_was_put_aside_is_shown_exported_and_replayed_once, an_old_primary_puts_aside_what_it_alone_holds_and_follows]

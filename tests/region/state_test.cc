@@ -498,6 +498,39 @@ void expect_strict(const T& value, Result<T> (*decode)(std::string_view), std::s
   }
 }
 
+// What the lost members had acknowledged is in nobody's log.
+TEST(Follow, OfAGroupThatSurvivorsHadBegunAnewPutsAsideAnIncompleteLedger) {
+  const Position common{HistoryIndex(7), sha256("a"), 1, 2}, end{HistoryIndex(20), sha256("b"), 9, 9};
+  for (const auto& [role, at] : {std::pair(GroupRole::kFenced, HistoryIndex(12)), std::pair(GroupRole::kStandby, HistoryIndex())}) {
+    State::Control control;
+    control.group = kEast;
+    control.role = role;
+    State state(control, {}, {HistoryIndex(12), sha256("c"), 4, 4});
+    Entry entry;
+    entry.kind = EntryKind::kRegroup;
+    entry.index = Index(30);
+    entry.payload = Bytes(regroup_payload({"members", encode(Regrouped{.group = kWest, .region = "east"}), "lives"}));
+    ASSERT_TRUE(state.fold(entry).ok());
+    State later(state.control(), {}, end);
+    entry.kind = EntryKind::kFollow;
+    entry.index = Index(40);
+    entry.payload = Bytes(encode(Follow{{{Epoch(5), 3, common}}, common, common}));
+    ASSERT_TRUE(later.fold(entry).ok());
+    ASSERT_EQ(later.control().ledgers.size(), 1u);
+    const auto& ledger = later.control().ledgers[0];
+    EXPECT_EQ(ledger.survived_at, at);
+    EXPECT_EQ(ledger.complete(), at == HistoryIndex());
+    EXPECT_EQ(later.control().survived_at, HistoryIndex());
+    entry.kind = EntryKind::kDiscarded;
+    entry.index = Index(50);
+    entry.payload = Bytes(encode(Discarded{Index(40), "an operator"}));
+    EXPECT_TRUE(later.judge(State::Origin::kOwn, entry.kind, Epoch(), entry.payload.view()).ok());
+    ASSERT_TRUE(later.fold(entry).ok());
+    EXPECT_TRUE(later.control().ledgers.empty());
+    EXPECT_FALSE(later.judge(State::Origin::kOwn, entry.kind, Epoch(), entry.payload.view()).ok()) << "twice";
+  }
+}
+
 TEST(Follow, OfAnOlderVersionKeepsAllThatItPutsAside) {
   const Follow follow{{}, {HistoryIndex(7), sha256("a"), 1, 2}, {HistoryIndex(7), sha256("a"), 1, 2}};
   const auto bytes = encode(follow);
@@ -539,6 +572,7 @@ TEST(Entries, AreDecodedWholeOrRefused) {
                             .ending = Ending::kGuarded, .cut = Index(5), .announced = {1, 2, 3, true}, .time_ms = -1,
                             .by = "o", .reason = "fire"}, decode_epoch_change);
   expect_strict(Seal{kSeal, kWest, kArming}, decode_seal);
+  expect_strict(Discarded{Index(9), "o"}, decode_discarded);
   expect_strict(Unseal{kSeal, reclaimed_by(kWest, kSeal)}, decode_unseal);
   expect_strict(Resigned{kArming, Epoch(1)}, decode_resigned);
   expect_strict(Cut{kArming}, decode_cut);

@@ -78,6 +78,7 @@ TEST_F(Follow, AnOldPrimaryPutsAsideWhatItAloneHoldsAndFollows) {
   ASSERT_TRUE(rejoined(s)) << s.why();
   for (const auto id : kPrimaries) {
     EXPECT_EQ(values_in_ledger(s, id).size(), 9u);
+    EXPECT_TRUE(s.world.member(id)->regions()->control().ledgers[0].complete());
     EXPECT_EQ(s.epochs(id), s.epochs(kStandbys[0]));
     EXPECT_EQ(s.world.member(id)->state().applied().state_hash, s.world.member(kStandbys[0])->state().applied().state_hash);
   }

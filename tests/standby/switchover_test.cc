@@ -274,7 +274,7 @@ TEST(Switchover, AMemberThatLagsTellsWhatItAppliesBeforeTheSeal) {
 }
 
 TEST(Switchover, ByLeaseItIsTheSame) {
-  auto o = options(18);
+  auto o = options(number("LEEWARD_SEED", 18));
   o.fence_lease = 1s;
   Story s(o);
   ASSERT_TRUE(ready(s)) << s.why();

@@ -760,11 +760,9 @@ void World::seal() {
 void World::drive_end_of_epoch() {
   const bool sealed = checkers.regions(GroupRole::kPrimary).history().seal.has_value();
   if (checkers.regions(GroupRole::kStandby).role() == GroupRole::kPrimary) {
-    // A state is not adopted over an epoch yet: the log must reach down to what came back.
-    const bool can = options_.retain_log_bytes >= 16_MiB;
-    const bool there = !nodes_.at(NodeId(1)).lost, stays = there && can && dice.chance(0.4);
+    const bool there = !nodes_.at(NodeId(1)).lost, stays = there && dice.chance(0.4);
     if (there && !stays) scheduler.after(dice.between(0ms, 8s), [this] { lose(GroupRole::kPrimary); });
-    returns_ = stays || (can && dice.chance(0.6));
+    returns_ = stays || dice.chance(0.6);
     if (returns_) scheduler.after(dice.between(8s, 12s), [this] { find_again(); });
     return;
   }
