@@ -29,7 +29,6 @@ from leeward.cluster import Cluster, Failure, b64, ctl, wait_for  # noqa: E402
 
 CLIENTS = 4
 WAYS = ("at once", "paused", "away", "leader lost")  # what the surviving region does when the other one dies
-SETTINGS = {"dr": {"primary_silence": "1s"}}
 
 # One call: begin and end by the monotonic clock, what was written or read, what came of it.
 Call = collections.namedtuple("Call", "client begin end kind number outcome epoch revision told")
@@ -469,10 +468,11 @@ class Story:
 
 
 def run(cycles, seed, directory=None):
-    print(f"       seed {seed}", flush=True)
     chance = random.Random(seed)
-    ways = []
-    with Cluster(active=3, standby=3, settings=SETTINGS, directory=directory) as c:
+    ways, interval = [], chance.choice((100, 100_000))
+    print(f"       seed {seed}, a checkpoint each {interval} writes", flush=True)
+    settings = {"dr": {"primary_silence": "1s"}, "storage": {"checkpoint_interval": interval}}
+    with Cluster(active=3, standby=3, settings=settings, directory=directory) as c:
         c.start().wait_ready(timeout=60)
         story = Story(c, chance)
         try:
