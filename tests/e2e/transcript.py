@@ -3,6 +3,7 @@
 
 usage: tests/e2e/transcript.py --write      puts into the README what the commands say now, to be read as a diff
 """
+import json
 import os
 import re
 import shlex
@@ -35,15 +36,16 @@ class Regions(Cluster):
         super().stop()
         self.relay.close()
 
-    def eligible(self, region):
-        for node in region:
-            wait_for(f"{node.name} to be eligible", lambda node=node: node.ok("/standby/eligible"), 60)
+    def eligible(self, primary):
+        """As the primary region knows it: by each of its members."""
+        shown = lambda n: json.loads(ctl("--endpoints", n.client, "-o", "json", "standby", "status").stdout)["standbys"]
+        wait_for("three eligible standbys", lambda: all([s["promotion_eligible"] for s in shown(n)] == [True] * 3 for n in primary), 60)
 
     # What happens between the commands, by the words that stand in the README.
 
     def begin(self):
         self.start().wait_ready(timeout=60)
-        self.eligible(self.standby)
+        self.eligible(self.active)
         for i in range(20):
             self.active[0].put(f"k{i}", str(i))
         index = int(self.active[0].status()["position_index"])
@@ -63,7 +65,7 @@ class Regions(Cluster):
         wait_for("east to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" for n in self.active), 30)
 
     def follow(self):
-        self.eligible(self.active)
+        self.eligible(self.standby)
 
     EVENTS = {"the link between the regions breaks; 25 writes later all of east is lost": begin,
               "the nodes of east are started again": come_back,
