@@ -30,10 +30,17 @@ void Member::checkpoint_when_due() {
   heed_regroup();
   // What it may have to go back by is kept; nothing grows meanwhile.
   if (role() == GroupRole::kFenced || (leaping_ && !leaping_->manifest)) return;
+  // Right after a start the stream has not said yet what the other regions hold.
+  if (role() == GroupRole::kPrimary && retained_.empty() && has_other_regions()) return;
   std::optional<Index> held;
   for (const auto& [holder, index] : retained_) held = std::min(held.value_or(index), index);
   snapshots_->keep_for_rewind(held);
   release_log();
+}
+
+bool Member::has_other_regions() const {
+  const auto nodes = topology();
+  return own_list(nodes, self()).size() < nodes.size();
 }
 
 void Member::sweep() {

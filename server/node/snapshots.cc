@@ -109,8 +109,8 @@ void Snapshots::made(Result<Manifest> manifest, const Path& directory, bool stil
   const auto waiting = std::exchange(offers_waiting_, {});
   if (manifest.ok() && still_current) {
     context_.ports.log.info("made a checkpoint", {{"index", manifest->state.point.index}});
+    // Old ones go with the next keep_for_rewind(): the member may be at one of them.
     checkpoints_.push_back({std::move(*manifest), directory, std::nullopt, std::nullopt});
-    forget_old();
   } else {
     // Of a state that was exchanged meanwhile, or half made.
     remove_on_files(directory);
