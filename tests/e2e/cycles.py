@@ -211,11 +211,19 @@ class Story:
         expect(answer is not None, error)
         return answer["history"]
 
+    def none_died(self):
+        """Only this test ends processes, by SIGKILL."""
+        died = [f"{n.name} ({n.process.returncode})" for n in self.c.nodes if not n.alive and n.process.returncode != -signal.SIGKILL]
+        if died:
+            raise SystemError(f"ended by themselves: {', '.join(died)}")
+        return True
+
     def until(self, what, attempt, timeout=60):
         """attempt() gives (result, error): until there is a result; says the last errors when there is none."""
         errors = []
 
         def again():
+            self.none_died()
             result, error = attempt()
             if result is None and (not errors or errors[-1] != error):
                 errors.append(error)
@@ -279,7 +287,7 @@ class Story:
     def come_back(self):
         for n in self.home:
             n.start()
-        wait_for("the old primary to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" for n in self.home), 60)
+        wait_for("the old primary to be fenced", lambda: self.none_died() and all(n.status()["role"] == "fenced" for n in self.home), 60)
         self.trouble.on()
         self.trouble.at(0.3)
         done = self.until("the old primary to follow", lambda: self.dr(self.home, "rejoin"), 90)
@@ -320,7 +328,7 @@ class Story:
         else:
             self.home, self.away = self.away, self.home
         self.trouble.over()
-        wait_for("all nodes to be up", lambda: all(n.alive and n.ok("/readyz") for n in self.c.nodes), 60)
+        wait_for("all nodes to be up", lambda: self.none_died() and all(n.ok("/readyz") for n in self.c.nodes), 60)
         self.armed(self.away)
         took = time.monotonic() - self.began
         measured = self.judge(epoch, plan)
