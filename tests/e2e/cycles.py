@@ -117,25 +117,32 @@ class Clients:
 
 
 class Trouble:
-    """Kills and pauses members, one at a time, as long as it is on; they are all back when it is off."""
+    """Kills and pauses members, one at a time; they are all back when it is over."""
 
     def __init__(self, cluster, seed):
-        self.cluster, self.chance = cluster, random.Random(seed)
+        self.cluster, self.always, self.aimed = cluster, random.Random(seed), random.Random(seed + 1)
         self.off, self.threads, self.one = threading.Event(), [], threading.Lock()
         self.done, self.errors = collections.Counter(), []
 
     def on(self):
-        self.off.clear()
-        self.begin(self.keep_on)
+        """One blow after the other, until it is over."""
+        def go_on():
+            while not self.off.wait(self.always.uniform(0, 0.5)):
+                self.strike(*self.choice(self.always))
+        self.begin(go_on)
 
     def at(self, most):
-        """One blow within `most` seconds from now, for the sake of what begins now; none when one falls anyway."""
-        when, what = self.chance.uniform(0, most), self.choice()
+        """A blow within `most` seconds from now, for the sake of what begins now; none when one falls anyway."""
+        when, what = self.aimed.uniform(0, most), self.choice(self.aimed)
+        self.begin(lambda: self.off.wait(when) or self.strike(*what, wait=False))
 
-        def blow():
-            if not self.off.wait(when) and self.one.acquire(blocking=False):
-                with_released(self.one, lambda: self.strike(*what))
-        self.begin(blow)
+    def kill(self, node):
+        away = self.aimed.uniform(0, 2)
+        self.begin(lambda: self.strike(node, "kill", away))
+
+    def choice(self, chance):
+        how = chance.choice(("kill", "pause"))
+        return chance.choice(self.cluster.nodes), how, chance.uniform(0, 1.5) if how == "kill" else chance.uniform(0.2, 2.5)
 
     def begin(self, what):
         def run():
@@ -143,29 +150,26 @@ class Trouble:
                 what()
             except Exception as error:  # told by over(), in the thread of the test
                 self.errors.append(error)
+        self.off.clear()
         self.threads.append(threading.Thread(target=run))
         self.threads[-1].start()
 
-    def choice(self):
-        how = self.chance.choice(("kill", "pause"))
-        return self.chance.choice(self.cluster.nodes), how, self.chance.uniform(0, 1.5) if how == "kill" else self.chance.uniform(0.2, 2.5)
-
-    def keep_on(self):
-        while not self.off.wait(self.chance.uniform(0, 0.5)):
-            self.one.acquire()
-            with_released(self.one, lambda: self.strike(*self.choice()))
-
-    def strike(self, node, how, away):
-        self.done[how] += 1
-        if how == "kill":
-            node.kill()
-            self.off.wait(away)
-            node.start()
-        else:
-            node.process.send_signal(signal.SIGSTOP)
-            self.off.wait(away)
-            node.process.send_signal(signal.SIGCONT)
-        wait_for(f"{node.name} to be up", lambda: node.ok("/livez"), 30)
+    def strike(self, node, how, away, wait=True):
+        if not self.one.acquire(blocking=wait):
+            return
+        try:
+            self.done[how] += 1
+            if how == "kill":
+                node.kill()
+                self.off.wait(away)
+                node.start()
+            else:
+                node.process.send_signal(signal.SIGSTOP)
+                self.off.wait(away)
+                node.process.send_signal(signal.SIGCONT)
+            wait_for(f"{node.name} to be up", lambda: node.ok("/livez"), 30)
+        finally:
+            self.one.release()
 
     def over(self):
         self.off.set()
@@ -173,14 +177,7 @@ class Trouble:
             t.join()
         self.threads = []
         if self.errors:
-            raise self.errors[0]
-
-
-def with_released(lock, what):
-    try:
-        what()
-    finally:
-        lock.release()
+            raise self.errors.pop()
 
 
 class Story:
@@ -189,13 +186,12 @@ class Story:
         self.clients = Clients(cluster, chance.randrange(1 << 30))
         self.trouble = Trouble(cluster, chance.randrange(1 << 30))
         self.home, self.away = cluster.active, cluster.standby
-        self.epochs = []    # the history as it was told last
-        self.ledgers = {}   # (region, ledger) -> its keys
-        self.lost = {}      # epoch -> writes that its ledger holds
-        self.judged = 0     # calls whose order was judged
-        self.acknowledged = {}  # client -> its newest write of those judged
-        self.newest = 0     # revision of any call that had ended by then
-        self.figures = []
+        self.epochs = []        # the history of promotions, as told last
+        self.ledgers = {}       # (region, ledger) -> its keys
+        self.judged = 0         # calls whose order was judged
+        self.acknowledged = {}  # client -> its newest write of those
+        self.newest = 0         # the highest revision of those that had ended
+        self.figures = []       # of each promotion
 
     # leewardctl, as an operator under trouble would use it: again, until it is done.
 
@@ -216,6 +212,13 @@ class Story:
         died = [f"{n.name} ({n.process.returncode})" for n in self.c.nodes if not n.alive and n.process.returncode != -signal.SIGKILL]
         if died:
             raise SystemError(f"ended by themselves: {', '.join(died)}")
+        return True
+
+    def all_ready(self):
+        self.none_died()
+        for n in self.c.nodes:
+            code, text = n.get("/readyz")
+            expect(code == 200, f"{n.name}: {text}")
         return True
 
     def until(self, what, attempt, timeout=60):
@@ -264,9 +267,7 @@ class Story:
 
     def promote(self):
         if self.chance.random() < 0.5:
-            victim = self.chance.choice(self.away)
-            self.trouble.off.clear()
-            self.trouble.begin(lambda: self.trouble.strike(victim, "kill", self.chance.uniform(0, 2)))
+            self.trouble.kill(self.chance.choice(self.away))
         plans = []
 
         def attempt():
@@ -313,8 +314,8 @@ class Story:
                 paused = done["paused_ms"]
                 return done, ""
             return self.promoted(self.home), error  # a command may fail whose switchover is done
-        done = self.until("the switchover", attempt, 90)
-        return int(done["epoch"]), paused
+        self.until("the switchover", attempt, 90)
+        return paused
 
     def cycle(self, number, way, go_home):
         self.began = time.monotonic()
@@ -324,19 +325,19 @@ class Story:
         self.come_back()
         paused = None
         if go_home:
-            _, paused = self.switch_over()
+            paused = self.switch_over()
         else:
             self.home, self.away = self.away, self.home
         self.trouble.over()
-        wait_for("all nodes to be up", lambda: self.none_died() and all(n.ok("/readyz") for n in self.c.nodes), 60)
+        wait_for("all nodes to be ready", self.all_ready, 60)
         self.armed(self.away)
         took = time.monotonic() - self.began
         measured = self.judge(epoch, plan)
-        lost = f"announced {self.figures[-1]['announced']}, measured {measured}"
         hit = self.trouble.done
+        handed = f"switchover paused {paused:.0f} ms" if paused is not None else "switchover seen done" if go_home else "no switchover"
         print(f"       cycle {number}: {took:.1f} s; other region {way}; promote {self.took:.0f} ms, clients dark {dark:.1f} s; lost: "
-              f"{lost}; " + (f"switchover paused {paused:.0f} ms" if paused is not None else "switchover seen done" if go_home
-                                          else "no switchover") + f"; {hit['kill']} kills, {hit['pause']} pauses so far", flush=True)
+              f"announced {self.figures[-1]['announced']}, measured {measured}; {handed}; {hit['kill']} kills, {hit['pause']} pauses so far",
+              flush=True)
 
     def clients_back(self, epoch):
         """How long no write was acknowledged, in seconds."""
@@ -377,17 +378,15 @@ class Story:
 
     def state(self):
         """key -> (value, revision written, version), by a linearizable read of everything, page by page."""
-        found, first, node = {}, "w/", self.home[0]
+        found, first, node = {}, "newest/", self.home[0]
         while True:
             page = node.post("/v3/kv/range", {"key": b64(first), "range_end": b64("w0"), "limit": "5000"}, timeout=30)
-            found |= {base64.b64decode(kv["key"]).decode(): (base64.b64decode(kv["value"]).decode(), int(kv["mod_revision"]), int(kv["version"]))
-                      for kv in page.get("kvs", [])}
+            for kv in page.get("kvs", []):
+                first = base64.b64decode(kv["key"]).decode()
+                found[first] = (base64.b64decode(kv["value"]).decode(), int(kv["mod_revision"]), int(kv["version"]))
             if not page.get("more"):
-                break
-            first = base64.b64decode(page["kvs"][-1]["key"]).decode() + "\0"
-        for kv in node.post("/v3/kv/range", {"key": b64("newest/"), "range_end": b64("newest0")}).get("kvs", []):
-            found[base64.b64decode(kv["key"]).decode()] = (base64.b64decode(kv["value"]).decode(), int(kv["mod_revision"]), int(kv["version"]))
-        return found
+                return found
+            first += "\0"
 
     def put_aside(self):
         """(region, ledger) -> (its clients' keys, what is shown of it)."""
@@ -450,12 +449,12 @@ class Story:
         strange = [k for k in [*state, *all_lost] if k.startswith("w/") and k not in writes]
         if strange:
             wrong["written by nobody"] = strange
+        expect(not wrong, f"after epoch {change['epoch']}, fork at {change['fork_revision']}: "
+               + "; ".join(f"{len(of)} {what}: {of[:3]}" for what, of in wrong.items()))
         for client in range(CLIENTS):
             mine = [of for key, of in state.items() if key.startswith(f"w/{client}/")]
             newest = max(mine, key=lambda of: of[1])
             equal(state[f"newest/{client}"], (newest[0], newest[1], len(mine)), f"value, revision and version of newest/{client}")
-        expect(not wrong, f"after epoch {change['epoch']}, fork at {change['fork_revision']}: "
-               + "; ".join(f"{len(of)} {what}: {of[:3]}" for what, of in wrong.items()))
 
     def end(self):
         calls = self.clients.held()
@@ -498,7 +497,56 @@ def regions_are_lost_and_come_back_in_cycles_under_kills():
     run(3, int(os.environ.get("LEEWARD_SEED") or random.randrange(1 << 30)))
 
 
-TESTS = [regions_are_lost_and_come_back_in_cycles_under_kills]
+def planted():
+    """A judged cycle in small: of each client's writes the first is kept, the second lost, the third of the new epoch; a fourth refused."""
+    story = object.__new__(Story)
+    story.ledgers, story.acknowledged, story.judged, story.newest = {}, {}, 0, 0
+    history = [{"epoch": "2", "planned": False, "fork_revision": "15"}]
+    calls, state, lost = [], {}, set()
+    for number, epoch, revision in ((1, 1, 10), (2, 1, 20), (3, 2, 2 << 44)):
+        for i in range(CLIENTS):
+            calls.append(Call(i, number + i / 10, number + i / 10 + 0.05, "write", number, "ok", epoch, revision + i, None))
+            if number == 2:
+                lost.add(f"w/{i}/2")
+            else:
+                state[f"w/{i}/{number}"] = (str(number), revision + i, 1)
+                state[f"newest/{i}"] = (str(number), revision + i, 2)
+    calls.append(Call(0, 5, 5.1, "write", 4, "refused", 0, 0, None))
+    return story, calls, state, history, lost
+
+
+def the_judge_of_the_cycles_finds_what_is_planted():
+    story, calls, state, history, lost = planted()
+    story.order(calls)
+    story.holds(calls, state, history, history[0], lost)
+    later = (2 << 44) + 100
+    breaches = {
+        "nowhere": lambda c, s, h, l: s.pop("w/0/1"),
+        "nowhere; ": lambda c, s, h, l: l.discard("w/1/2"),
+        "in a ledger, and there": lambda c, s, h, l: l.add("w/2/3"),
+        "not as it was written": lambda c, s, h, l: s.update({"w/3/3": ("3", (2 << 44) + 3, 2)}),
+        "not as it was written; ": lambda c, s, h, l: s.update({"w/3/1": ("1", 14, 1)}),
+        "on the wrong side of the fork": lambda c, s, h, l: h[0].update(fork_revision="12"),
+        "refused as not done, and there": lambda c, s, h, l: s.update({"w/0/4": ("4", later, 1), "newest/0": ("4", later, 3)}),
+        "refused as not done, and in a ledger": lambda c, s, h, l: l.add("w/0/4"),
+        "written by nobody": lambda c, s, h, l: l.add("w/0/9"),
+        "version of newest/1": lambda c, s, h, l: s.update({"newest/1": ("3", (2 << 44) + 1, 3)}),
+        "was known before": lambda c, s, h, l: c.append(Call(2, 6, 6.1, "write", 5, "ok", 2, 30, None)),
+        "read before it": lambda c, s, h, l: c.append(Call(2, 6, 6.1, "read", 3, "ok", 2, later, ["1"])),
+    }
+    for said, plant in breaches.items():
+        story, calls, state, history, lost = planted()
+        plant(calls, state, history, lost)
+        try:
+            story.order(calls)
+            story.holds(calls, state, history, history[0], lost)
+        except Failure as failure:
+            expect(said.rstrip("; ") in str(failure), f"planted for {said!r}, found: {failure}")
+        else:
+            raise Failure(f"planted and not found: {said}")
+
+
+TESTS = [the_judge_of_the_cycles_finds_what_is_planted, regions_are_lost_and_come_back_in_cycles_under_kills]
 
 
 def main():
