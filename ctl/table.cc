@@ -33,7 +33,7 @@ std::string Table::text() const {
 
 void print_line(std::ostream& out, std::string_view key, const std::string& text) {
   constexpr std::size_t kKeyWidth = 14;
-  out << key << std::string(kKeyWidth - key.size(), ' ') << text << "\n";
+  out << key << std::string(std::max(kKeyWidth, key.size() + 1) - key.size(), ' ') << text << "\n";
 }
 
 }  // namespace leeward::ctl

@@ -293,6 +293,7 @@ class Member final : public Service, public Group {
 
   // member_storage.cc: checkpoints and what the log keeps
   void checkpoint_when_due();
+  bool has_other_regions() const;
   void release_log();
   Index within_budget(std::uint64_t excess, Index upto) const;
   void remove_old_states();

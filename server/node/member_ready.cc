@@ -258,6 +258,7 @@ void Member::publish_cluster_id() {
 }
 
 void Member::publish_gate() {
+  if (!context_.core) return;  // a frame that ends serving may come before there is one
   ReadGate gate;
   gate.applied = context_.applied().value();
   gate.commit = context_.core->commit().value();

@@ -19,9 +19,11 @@ void Member::checkpoint_when_due() {
   const auto applied = context_.state->applied().point;
   const auto* newest = snapshots_->newest();
   const auto since = newest ? newest->state.point.position.writes : 0;
-  if (context_.group.started() && !leaping_ && applied.position.writes >= since + context_.options.storage.checkpoint_interval &&
-      snapshots_->may_try())
-    snapshots_->make();
+  // Behind a snapshot the log does not reach the beginning: with no checkpoint
+  // there is nothing that this member could go back to the common position from.
+  const bool needed = !newest && context_.log->base().index.value() != 0;
+  const bool due = needed || applied.position.writes >= since + context_.options.storage.checkpoint_interval;
+  if (context_.group.started() && !leaping_ && due && snapshots_->may_try()) snapshots_->make();
   if (stored_ && now - *stored_ < kStorageInterval) return;
   stored_ = now;
   remove_old_states();
@@ -31,8 +33,15 @@ void Member::checkpoint_when_due() {
   if (role() == GroupRole::kFenced || (leaping_ && !leaping_->manifest)) return;
   std::optional<Index> held;
   for (const auto& [holder, index] : retained_) held = std::min(held.value_or(index), index);
-  snapshots_->keep_for_rewind(held);
+  // Right after a start the stream has not said yet what the other regions hold.
+  const bool unknown = !held && role() == GroupRole::kPrimary && has_other_regions();
+  snapshots_->keep_for_rewind(unknown ? Index() : held, !unknown);
   release_log();
+}
+
+bool Member::has_other_regions() const {
+  const auto nodes = topology();
+  return own_list(nodes, self()).size() < nodes.size();
 }
 
 void Member::sweep() {

@@ -109,8 +109,8 @@ void Snapshots::made(Result<Manifest> manifest, const Path& directory, bool stil
   const auto waiting = std::exchange(offers_waiting_, {});
   if (manifest.ok() && still_current) {
     context_.ports.log.info("made a checkpoint", {{"index", manifest->state.point.index}});
+    // Old ones go with the next keep_for_rewind(): the member may be at one of them.
     checkpoints_.push_back({std::move(*manifest), directory, std::nullopt, std::nullopt});
-    forget_old();
   } else {
     // Of a state that was exchanged meanwhile, or half made.
     remove_on_files(directory);
@@ -137,13 +137,14 @@ const Snapshots::Checkpoint* Snapshots::for_rewind() const {
   return c.manifest.state.point.index < context_.log->base().index ? nullptr : &c;
 }
 
-void Snapshots::keep_for_rewind(std::optional<Index> held) {
+void Snapshots::keep_for_rewind(std::optional<Index> held, bool known) {
   held_ = held;
+  known_ = known;
   forget_old();
 }
 
 std::optional<bool> Snapshots::rewindable() const {
-  if (!held_) return std::nullopt;
+  if (!held_ || !known_) return std::nullopt;
   if (context_.log->base().index.value() == 0) return true;
   const auto* c = for_rewind();
   return c && c->manifest.state.point.index <= *held_;

@@ -38,8 +38,8 @@ class Snapshots {
   // At start: which checkpoints are complete. Removes the others.
   Result<void> load();
 
-  // Begins a new checkpoint of the applied state, unless the newest is of that;
-  // once it is there the oldest beyond the retention go. True: one is being made.
+  // Begins a new checkpoint of the applied state, unless the newest is of that.
+  // True: one is being made.
   bool make();
   // False while one is being made, and shortly after one failed or was made.
   bool may_try() const;
@@ -52,8 +52,9 @@ class Snapshots {
   // promoted, this member would rewind to there. So the newest checkpoint at or
   // below stays, beyond the retention, as long as the log after it does; with
   // none so low the oldest stays, for `held` may be less than is known. nullopt:
-  // nobody follows.
-  void keep_for_rewind(std::optional<Index> held);
+  // nobody follows. Not known: others may follow that were not heard yet. Here alone those beyond the retention go: a fenced member, or
+  // one that goes back, does not ask for it and keeps them all.
+  void keep_for_rewind(std::optional<Index> held, bool known = true);
   // Whether that checkpoint, or the beginning, and the log after it are here;
   // nullopt: nobody follows.
   std::optional<bool> rewindable() const;
@@ -128,6 +129,7 @@ class Snapshots {
   Elsewhere elsewhere_;
   std::vector<Checkpoint> checkpoints_;  // oldest first
   std::optional<Index> held_;            // by whoever follows
+  bool known_ = true;                    // false: it is the least that can be
   bool making_ = false;
   Instant made_{};                           // when the last attempt ended
   std::map<NodeId, Index> offers_waiting_;   // for the checkpoint that is being made

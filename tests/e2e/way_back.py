@@ -1,9 +1,11 @@
 """The way back of a region that was primary: real nodes, leewardctl, and nothing else."""
 import json
 import os
+import shutil
+import signal
 
 from leeward.claims import equal, expect
-from leeward.cluster import Cluster, ctl, etcdctl, wait_for
+from leeward.cluster import Cluster, bench, ctl, etcdctl, wait_for
 
 from losses import SILENCE, begun, dr
 
@@ -128,4 +130,97 @@ def what_was_put_aside_is_shown_exported_and_replayed_once():
             wait_for(f"{n.name}'s file to be gone", lambda n=n: os.listdir(os.path.join(n.dir, "data", "ledgers")) == [])
 
 
-TESTS = [what_was_put_aside_is_shown_exported_and_replayed_once, an_old_primary_puts_aside_what_it_alone_holds_and_follows]
+def an_old_primary_with_checkpoints_is_fenced_whenever_the_first_frame_comes():
+    with Cluster(active=3, standby=3, settings={**SILENCE, "storage": {"checkpoint_interval": 100}}) as c:
+        begun(c, count=300)
+        node = c.active[0]
+        wait_for("a checkpoint", lambda: os.listdir(os.path.join(node.dir, "data", "snapshots")))
+        promoted_without(c, c.standby)
+        wait_for("west to serve", lambda: all(n.ok("/primary") for n in c.standby))
+        kept = os.path.join(c.dir, "kept")
+        shutil.copytree(os.path.join(node.dir, "data"), kept)
+        for start in range(6):  # what it is told is noted: each start is the first that hears of it
+            node.wipe()
+            shutil.copytree(kept, os.path.join(node.dir, "data"))
+            node.start()
+
+            def fenced(start=start):
+                if not node.alive:
+                    raise SystemError(f"start {start}: it ended with {node.process.returncode}")
+                return node.status()["role"] == "fenced"
+            wait_for("it to be fenced", fenced, 30)
+            node.kill()
+
+
+def following(c, nodes):
+    wait_for("the region to follow", lambda: ctl("--endpoints", ",".join(n.client for n in nodes), "dr", "rejoin", check=False,
+                                                 timeout=90).returncode == 0, 60)
+
+
+def a_member_that_came_back_by_a_snapshot_goes_back_when_its_region_is_lost_again():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        promoted_without(c, c.standby)
+        late, others = c.active[2], c.active[:2]
+        for n in others:
+            n.start()
+        wait_for("two of east to be fenced", lambda: all(n.status()["role"] == "fenced" for n in others), 30)
+        following(c, others)
+        late.start()  # its log ends before that
+        wait_for("a snapshot to be installed", lambda: "a snapshot was installed" in late.log_text(), 30)
+        wait_for("east to be ready", lambda: all(n.ok("/readyz") for n in c.active), 30)
+        wait_for("east to be primary again", lambda: ctl("--endpoints", c.endpoints, "dr", "switchover", "--to", "east", check=False,
+                                                         timeout=90).returncode == 0, 60)
+        wait_for("west to be armed", lambda: dr(c.active, "status")["armed_region"] == "west", 30)
+        equal(promoted_without(c, c.standby)["epoch"], "4")
+        for n in c.active:
+            n.start()
+        wait_for("east to be fenced", lambda: all(n.status()["role"] == "fenced" for n in c.active), 30)
+        following(c, c.active)
+        wait_for("all of east to be ready", lambda: all(n.ok("/readyz") for n in c.active), 30)
+        equal(len(dr(c.active, "ledger", "show")["ledgers"]), 2, "ledgers")
+
+
+def checkpoints(node):
+    return sorted(int(name.removeprefix("checkpoint-")) for name in os.listdir(os.path.join(node.dir, "data", "snapshots"))
+                  if name.removeprefix("checkpoint-").isdigit())
+
+
+def what_an_old_primary_goes_back_by_outlives_a_start_that_nobody_answers():
+    settings = {**SILENCE, "storage": {"segment_size": "1MiB", "checkpoint_interval": 500, "checkpoint_retention": 1},
+                "raft": {"max_batch_bytes": "256KiB"}}
+    with Cluster(active=3, standby=3, settings=settings) as c:
+        begun(c)
+
+        def put(total):
+            bench("put", "--endpoints", c.endpoints, "--inflight", 20, "--total", total, "--keys", 500, "--value-size", 1024)
+        put(4000)
+        segments = lambda n: sorted(name for name in os.listdir(os.path.join(n.dir, "data", "wal")) if name.startswith("log-"))
+        wait_for("the log's beginning to be released", lambda: all(int(segments(n)[0][4:-4]) > 1 for n in c.active))
+
+        def behind(_):
+            held = min(int(n.status()["position_index"]) for n in c.active)
+            for _ in range(2):
+                newest = [checkpoints(n)[-1] for n in c.active]
+                put(600)
+                wait_for("newer checkpoints", lambda newest=newest: all(checkpoints(n)[-1] > was for n, was in zip(c.active, newest)))
+            wait_for("one of before to be kept", lambda: all(len(checkpoints(n)) == 2 and checkpoints(n)[0] < held + 50 for n in c.active))
+        promoted_without(c, c.standby, behind)
+        for n in c.standby:
+            n.process.send_signal(signal.SIGSTOP)
+        for n in c.active:
+            n.start()
+        try:
+            wait_for("east to take part in its group", lambda: all(n.status()["state"] in ("follower", "leader") for n in c.active), 30)
+        finally:
+            for n in c.standby:
+                n.process.send_signal(signal.SIGCONT)
+        wait_for("east to be fenced", lambda: all(n.status()["role"] == "fenced" for n in c.active), 30)
+        following(c, c.active)
+        wait_for("all of east to be ready", lambda: all(n.ok("/readyz") for n in c.active), 30)
+
+
+TESTS = [what_was_put_aside_is_shown_exported_and_replayed_once, an_old_primary_puts_aside_what_it_alone_holds_and_follows,
+         an_old_primary_with_checkpoints_is_fenced_whenever_the_first_frame_comes,
+         what_an_old_primary_goes_back_by_outlives_a_start_that_nobody_answers,
+         a_member_that_came_back_by_a_snapshot_goes_back_when_its_region_is_lost_again]

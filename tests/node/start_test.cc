@@ -284,6 +284,7 @@ TEST_F(Start, ADirectoryWhoseSuperblockIsGoneIsRefusedAndNotMadeNew) {
     if (path.find("superblock") != std::string::npos) {
       ASSERT_TRUE(w().disk(kOne).remove(path).ok());
     }
+  ASSERT_TRUE(w().disk(kOne).sync_dir("/data").ok());  // a start that fails ends in a crash here
   for (int i = 0; i < 2; ++i) {
     w().start(kOne);
     EXPECT_FALSE(w().running(kOne));

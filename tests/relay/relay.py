@@ -3,7 +3,7 @@ import os
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROGRAM = os.path.join(ROOT, "build", "release", "bin", "leeward-relay")
+PROGRAM = os.path.join(os.environ.get("LEEWARD_BIN", os.path.join(ROOT, "build", "release", "bin")), "leeward-relay")
 
 
 class Relay:

@@ -152,6 +152,7 @@ class SimExecutor final : public Executor {
       const auto token = alive.lock();
       if (!token || !*token) return;
       scheduled_ = false;
+      if (held_) return;
       auto batch = std::move(queue_);
       queue_.clear();
       in([&] {
