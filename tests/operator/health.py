@@ -87,10 +87,45 @@ def dr_status_says_the_same_as_cluster_status():
         answer = json.loads(ask(node.admin, "/dr/status")[2])
         equal((answer["lineage"], answer["epoch"], answer["state"], answer["armed_region"]),
               (status["lineage"], "1", state, "west"))
-        equal({g["region"]: g["role"] for g in answer["groups"]}, {"east": "primary", "west": "standby"})
-        equal(sorted(m["id"] for g in answer["groups"] for m in g["members"]), sorted(str(n.id) for n in c.nodes))
+        equal({g["region"]: (g["role"], g.get("epoch")) for g in answer["groups"]},
+              {"east": ("primary", "1"), "west": ("standby", None if node is c.active[0] else "1")})
+        equal(sorted(i for g in answer["groups"] for i in g["members"]), sorted(str(n.id) for n in c.nodes))
+        equal((answer["history"], answer["promotion_id"], answer["fencing"]["mode"]), ([], "", "contact"))
         equal(ask(node.metrics, "/dr/status")[0], 404, "/dr/status on the metrics port")
-        equal(code(node, "/dr/plan"), 501)
+
+
+def without_time(status):
+    """What two looks at a cluster at rest have in common."""
+    return {**{k: v for k, v in status.items() if k != "silence_ms"},
+            "groups": [{k: v for k, v in g.items() if k != "position_index"} for g in status["groups"]]}
+
+
+def the_admin_port_tells_of_recovery_what_leewardctl_prints():
+    c = shared()
+    for node in (c.leader(), c.standby[0], c.standby[1], c.standby[2]):
+        said = json.loads(ask(node.admin, "/dr/status")[2])
+        equal(without_time(said), without_time(ctl_json(c, "dr", "status", endpoints=node.client)), f"/dr/status of {node.name}")
+    by_command = ctl_json(c, "dr", "plan", endpoints=c.standby[0].client)
+    made = []
+    for node in c.standby:
+        status, headers, body = ask(node.admin, "/dr/plan")
+        if status == 200:
+            equal(headers["content-type"], "application/json")
+            made.append(json.loads(body))
+        else:  # only the group's leader makes one
+            equal(status, 503, body)
+            expect("leads this group: ask it at" in body, body)
+    equal(len(made), 1, "plans of the three standbys")
+    equal(set(made[0]), set(by_command), "fields of a plan")
+    for field in ("allowed", "refusals", "digest", "region", "members", "from_epoch", "to_epoch", "next_command"):
+        equal(made[0][field], by_command[field], field)
+    equal([r["rule"] for r in made[0]["refusals"]], ["primary_heard"])
+    serving = json.loads(ask(c.leader().admin, "/dr/plan")[2])
+    equal((serving["allowed"], serving["refusals"][0]["rule"]), (False, "serving"))
+    survivors = json.loads(ask(c.standby[0].admin, f"/dr/plan?members={c.standby[0].id}")[2])
+    expect("quorum" in [r["rule"] for r in survivors["refusals"]] and survivors["survivors"], str(survivors))
+    equal(code(c.standby[0], "/dr/plan?members=99"), 400)
+    equal(ask(c.standby[0].metrics, "/dr/plan")[0], 404, "/dr/plan on the metrics port")
 
 
 def the_console_shows_every_member():
