@@ -66,6 +66,7 @@ void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
     out.set_unknown_since(rfc3339(now - std::chrono::duration_cast<WallTime::duration>(*plan.unknown_for)));
     out.set_unknown_since_ms_ago(to_ms(*plan.unknown_for));
   }
+  if (plan.estimated_rto) out.set_estimated_rto_ms(to_ms(*plan.estimated_rto));
   for (const auto& check : plan.checks) {
     auto* to = out.add_checks();
     to->set_check(check.check);
@@ -215,9 +216,10 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
   response.set_state(dr_state(status));
   response.set_next_command(next_command(status));
   response.set_armed_region(status.armed_region);
-  if (!told.fence_mode.empty()) {
-    response.mutable_fencing()->set_mode(told.fence_mode);
-    if (told.lease > Duration()) response.mutable_fencing()->set_lease_ms(to_ms(told.lease));
+  if (const auto& fencing = status.fencing; !fencing.mode.empty()) {
+    response.mutable_fencing()->set_mode(fencing.mode);
+    if (fencing.lease > Duration()) response.mutable_fencing()->set_lease_ms(to_ms(fencing.lease));
+    if (fencing.remaining) response.mutable_fencing()->set_remaining_ms(to_ms(*fencing.remaining));
   }
   response.set_primary_heard(status.primary_heard);
   if (status.primary_silence) response.set_silence_ms(to_ms(*status.primary_silence));

@@ -208,7 +208,7 @@ def without_quorum_the_node_lives_and_says_what_is_missing():
 
 
 def a_standby_whose_primary_died_is_unready_but_eligible():
-    """Last of those on the shared cluster: it ends the primary region."""
+    """On the shared cluster, of which it ends the primary region: but one the last there."""
     c = shared()
     standby = c.standby[0]
     for node in c.active:
@@ -256,3 +256,34 @@ def a_standby_that_is_not_heard_is_down_and_not_eligible():
     finally:
         frozen.process.send_signal(signal.SIGCONT)
     wait_for("it to be eligible again", lambda: all(said(n).get("promotion_eligible") for n in others))
+
+
+def a_promotion_is_told_by_metrics_and_the_admin_port():
+    """After the one before: the primary region of the shared cluster is dead."""
+    c = shared()
+    leader = wait_for("the standbys' leader", lambda: next((n for n in c.standby if page(n)("is_leader")), None))
+    m = page(leader)
+    equal((m("dr_known_loss_writes"), m("dr_known_loss_entries"), m("dr_known_loss_bytes")), (0, 0, 0))
+    equal((m("dr_self_fence", mode="contact"), m("dr_self_fence", mode="lease")), (1, 0))
+    equal(m("dr_fence_lease_remaining_seconds"), math.inf, "no lease runs out")
+    equal(m("dr_promotions_total", kind="promotion", result="done"), 0)
+    wait_for("the silence to be over", lambda: page(leader)("dr_estimated_rto_seconds") < 1)
+    wait_for("an allowed plan", lambda: json.loads(ask(leader.admin, "/dr/plan")[2])["allowed"], 15)
+    plan = json.loads(ask(leader.admin, "/dr/plan")[2])
+    equal(plan["known_loss_writes"], "0")
+    expect(0.3 <= plan["estimated_rto_ms"] / 1000 < 1, f"{plan['estimated_rto_ms']} ms")
+    wrong = ctl("--endpoints", leader.client, "dr", "promote", "--digest", "0" * 32, "--accept-data-loss", check=False)
+    equal(wrong.returncode, 3, wrong.stderr)
+    done = ctl_json(c, "dr", "promote", "--digest", plan["digest"], "--accept-data-loss", "--reason", "fire", endpoints=leader.client)
+    m = wait_for("the promotion to be counted",
+                 lambda: (p := page(leader))("dr_promotions_total", kind="promotion", result="done") == 1 and p("is_primary") and p)
+    equal(m("dr_promotions_total", kind="promotion", result="refused"), 1)
+    took = sum(s["took_ms"] for s in done["steps"]) / 1000
+    expect(abs(m("dr_last_promotion_duration_seconds") - took) < 0.1, f"{m('dr_last_promotion_duration_seconds')} s, {took} s")
+    equal({v for (n, _), v in m.samples.items() if n == "leeward_dr_promotion_in_progress"}, {0.0}, "steps")
+    equal((m("dr_estimated_rto_seconds"), m("dr_known_loss_writes"), m("epoch")), (math.inf, 0, 2), "it serves now")
+    status = json.loads(ask(leader.admin, "/dr/status")[2])
+    equal(without_time(status), without_time(ctl_json(c, "dr", "status", endpoints=leader.client)))
+    equal((status["promotion_id"], status["epoch"], len(status["history"])), (done["promotion_id"], "2", 1))
+    equal((status["history"][0]["reason"], status["history"][0]["region"]), ("fire", "west"))
+    equal(json.loads(ask(leader.admin, "/dr/plan")[2])["refusals"][0]["rule"], "serving")
