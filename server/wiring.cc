@@ -36,17 +36,7 @@
 #include "wal/log_store.h"
 #include "wal/superblock.h"
 
-#ifndef LEEWARD_VERSION
-#define LEEWARD_VERSION "0.0.0"
-#endif
-#ifndef LEEWARD_REVISION
-#define LEEWARD_REVISION "unknown"
-#endif
-
 namespace leeward {
-
-const char* version() { return LEEWARD_VERSION; }
-
 namespace {
 
 // Waits in one thread for what another says once.
@@ -416,7 +406,7 @@ void Daemon::Impl::make_metrics() {
   telemetry::MetricsSources m;
   m.status = member_.get();
   m.version = version();
-  m.revision = LEEWARD_REVISION;
+  m.revision = revision();
   m.zone = config_.node.zone;
   for (std::size_t i = 0; i < api::kMethodCount; ++i) {
     const auto& method = api_probe_.methods[i];
