@@ -16,7 +16,11 @@ class Figures : public Promotion {
   }
   // As of now, not of the last time it was published.
   NodeStatus status(NodeId id) {
-    NodeStatus node;
+    NodeStatus node = r_->world.member(id)->status();
+    node.known_loss.reset();
+    node.estimated_rto.reset();
+    node.promotion.reset();
+    node.fencing = {};
     MemberStatus self;
     r_->world.stream(id)->extend(node, self);
     return node;
