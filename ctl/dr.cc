@@ -91,6 +91,7 @@ void print_plan(const object& plan, std::ostream& out) {
   line("lost, unknown", unknown_loss(plan));
   if (text_of(plan, "newest_known_epoch") != text_of(plan, "from_epoch"))
     line("lost, epochs", "all that was written after epoch " + figure(plan, "from_epoch") + ", up to epoch " + figure(plan, "newest_known_epoch"));
+  if (plan.contains("estimated_rto_ms")) line("time to serve", time_figure(plan, "estimated_rto_ms") + ", estimated");
   line("digest", text_of(plan, "digest"));
   if (!text_of(plan, "next_command").empty()) line(true_of(plan, "allowed") ? "next" : "by force", text_of(plan, "next_command"));
   Table table({{"CHECK"}, {"OK"}, {"DETAIL"}});

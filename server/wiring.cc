@@ -11,6 +11,7 @@
 
 #include "admin/handler.h"
 #include "api/gateway.h"
+#include "api/recovery.h"
 #include "api/services.h"
 #include "base/check.h"
 #include "kv/offline.h"
@@ -35,17 +36,7 @@
 #include "wal/log_store.h"
 #include "wal/superblock.h"
 
-#ifndef LEEWARD_VERSION
-#define LEEWARD_VERSION "0.0.0"
-#endif
-#ifndef LEEWARD_REVISION
-#define LEEWARD_REVISION "unknown"
-#endif
-
 namespace leeward {
-
-const char* version() { return LEEWARD_VERSION; }
-
 namespace {
 
 // Waits in one thread for what another says once.
@@ -306,6 +297,7 @@ class Daemon::Impl {
   std::unique_ptr<standby::Drill> drill_;
   api::ApiProbe api_probe_;
   std::unique_ptr<api::Services> services_;
+  std::atomic<Recovery*> recovery_{nullptr};  // for the admin port, which is open before there is one
   std::unique_ptr<telemetry::Metrics> metrics_;
   std::atomic<bool> metrics_ready_{false};
   std::unique_ptr<admin::AdminHandler> admin_handler_, metrics_handler_;
@@ -414,7 +406,7 @@ void Daemon::Impl::make_metrics() {
   telemetry::MetricsSources m;
   m.status = member_.get();
   m.version = version();
-  m.revision = LEEWARD_REVISION;
+  m.revision = revision();
   m.zone = config_.node.zone;
   for (std::size_t i = 0; i < api::kMethodCount; ++i) {
     const auto& method = api_probe_.methods[i];
@@ -469,6 +461,20 @@ void Daemon::Impl::make_admin() {
   sources.config = [this] {
     std::lock_guard lock(shown_mutex_);
     return config::print(shown_);
+  };
+  sources.dr_status = [this]() -> Result<std::string> {
+    const Recovery* recovery = recovery_;
+    const auto told = recovery ? recovery->status() : RecoveryStatus{};
+    return told.ok() ? api::dr_status_json(relay_.status(), *told) : told.error();
+  };
+  sources.dr_plan = [this](std::vector<NodeId> members, Executor& loop, Function<void(Result<std::string>)> done) {
+    auto answer = [this, done = std::move(done)](Result<PromotionPlan> plan) mutable {
+      done(plan.ok() ? api::dr_plan_json(*plan, clock_.wall()) : plan.error());
+    };
+    Recovery* recovery = recovery_;
+    if (recovery == nullptr) return answer(Error{Code::kUnavailable, "the node is starting"});
+    if (members.empty()) return recovery->plan(loop, std::move(answer));
+    recovery->plan_survivors(std::move(members), loop, std::move(answer));
   };
   sources.loops_turn = [this] { return healthy(); };
   sources.operators = config_.admin.operators;
@@ -536,6 +542,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   progress("opening storage");
   LEEWARD_TRY(open_member());
   replication_ = std::make_unique<standby::Replication>(*member_, replication_options(config_));
+  recovery_ = &replication_->recovery();
   forwarding_ = std::make_unique<standby::ForwardingService>(
       *member_, *member_, *replication_, standby::ForwardingOptions{.forward = config_.dr.forward});
   stage_ = process_stage(config_, disk_, core_, background_);

@@ -62,5 +62,6 @@ std::vector<std::string> certificate_problems(const config::Loaded& loaded);
 
 // The version of this build, "0.1.0".
 const char* version();
+const char* revision();  // the commit that was built, "-dirty" behind it if files differ; or "unknown"
 
 }  // namespace leeward

@@ -62,6 +62,10 @@ std::string digest_of(const PlanFacts& f, const PromotionPlan& plan, const Testi
 
 }  // namespace
 
+KnownLoss loss_beyond(const Position& held, const Position& committed) {
+  return {beyond(committed.writes, held.writes), beyond(committed.index.value(), held.index.value()), beyond(committed.bytes, held.bytes)};
+}
+
 PromotionPlan make_plan(const PlanFacts& f) {
   PromotionPlan plan;
   const auto& log = *f.log;
@@ -75,9 +79,7 @@ PromotionPlan make_plan(const PlanFacts& f) {
   const Testimony* last = newest(f.said);
   plan.sealed = log.may_end_sealed();
   if (last && !plan.sealed) {
-    plan.loss = {beyond(last->committed.writes, f.committed.writes),
-                 beyond(last->committed.index.value(), f.committed.index.value()),
-                 beyond(last->committed.bytes, f.committed.bytes)};
+    plan.loss = loss_beyond(f.committed, last->committed);
     plan.unknown_for = last->age;
   }
   const auto refuse = [&](const char* rule, std::string detail) {
@@ -210,9 +212,7 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
   // A following group's lost members had only what the primary had; of a primary
   // nobody knows what they alone may have committed.
   if (last && follows && plan.known == plan.from) {
-    plan.loss = {beyond(last->committed.writes, plan.position.writes),
-                 beyond(last->committed.index.value(), plan.position.index.value()),
-                 beyond(last->committed.bytes, plan.position.bytes)};
+    plan.loss = loss_beyond(plan.position, last->committed);
     plan.unknown_for = last->age;
   }
   if (!plan.silent.empty()) refuse("silent", "no answer of " + ids(plan.silent) + ": name only members that are up", false);

@@ -26,6 +26,9 @@ struct Testimony {
   std::string damage;             // why what is held may not be the primary's history
 };
 
+// What `held` lacks of what the primary is known to have committed.
+KnownLoss loss_beyond(const Position& held, const Position& committed);
+
 struct PlanFacts {
   Lineage lineage;
   std::string region;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "standby/arming.h"
 #include "standby/desk.h"
 #include "standby/regions.h"
 
@@ -17,9 +18,9 @@ Duration wait_after_cut(const region::Armed& armed, double margin) {
 
 }  // namespace
 
-Promoter::Promoter(node::Group& group, Outbox& outbox, PromotionOptions options, Surroundings around)
-    : group_(group), outbox_(outbox), options_(options), around_(std::move(around)),
-      survivors_(group, outbox, options,
+Promoter::Promoter(node::Group& group, Outbox& outbox, PromotionProbe& probe, PromotionOptions options, Surroundings around)
+    : group_(group), outbox_(outbox), probe_(probe), options_(options), around_(std::move(around)),
+      survivors_(group, outbox, probe, options,
                  {[this] { return around_.testimony(); }, [this] { around_.ping_primary(); }, [this] { return around_.checks(); },
                   [this] { return around_.region(); }, [this](const std::string& digest) { return done_already(digest); }}),
       contest_(group, outbox, [this] { return around_.region(); }) {}
@@ -83,12 +84,6 @@ Result<RecoveryStatus> Promoter::status() const {
                               change->announced.more});
   }
   std::sort(status.history.begin(), status.history.end(), [](const auto& a, const auto& b) { return a.epoch < b.epoch; });
-  auto history = region::State::history_of(entries);
-  if (!history.ok()) return history.error();
-  if (const auto armed = region::State({}, std::move(*history), {}).armed_group()) {
-    status.fence_mode = region::name(armed->mode);
-    if (armed->mode == region::FenceMode::kLease) status.lease = armed->lease;
-  }
   return status;
 }
 
@@ -180,7 +175,19 @@ PromotionPlan Promoter::conclude(const Inquiry& inquiry) {
     }
   }
   facts.checks = around_.checks();
-  return make_plan(facts);
+  auto plan = make_plan(facts);
+  plan.estimated_rto = estimated_rto();
+  return plan;
+}
+
+// A plan confirms that this member leads; the promotion waits its survey out and
+// commits the change, in lease mode after a Cut and the lease.
+std::optional<Duration> Promoter::estimated_rto() const {
+  const auto armed = armed_group(group_.state());
+  if (!follows(group_.role()) || !group_.leader() || !armed || armed->group != group_.group()) return std::nullopt;
+  const bool lease = armed->mode == region::FenceMode::kLease && !armed->unguarded;
+  return around_.silence_left() + options_.survey + (lease ? wait_after_cut(*armed, options_.lease_margin) : Duration()) +
+         (lease ? 3 : 2) * around_.commit();
 }
 
 // --- what is done ---
@@ -212,7 +219,7 @@ void Promoter::begin(PromotionRequest request, Function<void(Result<PromotionRec
   const auto now = group_.clock().now();
   promotion_.emplace();
   promotion_->request = std::move(request);
-  promotion_->step_begun = now;
+  promotion_->begun = promotion_->step_begun = now;
   promotion_->gives_up = now + options_.commit_limit;
   promotion_->term = group_.term();
   promotion_->done.push_back(std::move(done));
@@ -235,7 +242,7 @@ void Promoter::surveyed(Result<PromotionPlan> plan) {
   const auto armed = group_.regions_of_log()->armed();
   // Forced or not: who is armed in lease mode can see to it that no stamp is out.
   const bool lease = !p.plan.sealed && armed && armed->mode == region::FenceMode::kLease && !armed->unguarded;
-  next_step(lease ? Step::kCut : Step::kChange, "survey");
+  next_step(lease ? Step::kCut : Step::kEpochChange, "survey");
   if (!lease) return change();
   p.arming = armed->arming;
   p.gives_up += wait_after_cut(*armed, options_.lease_margin);
@@ -295,9 +302,9 @@ void Promoter::applied(std::span<const Entry> entries) {
     auto& p = *promotion_;
     if (entry.kind != EntryKind::kEpochChange) continue;
     const auto change = region::decode_epoch_change(entry.payload.view());
-    if (p.step != Step::kChange || !change.ok() || change->promotion != p.change.promotion)
+    if (p.step != Step::kEpochChange || !change.ok() || change->promotion != p.change.promotion)
       return end(Error{Code::kRefused, "newer_epoch: another epoch has begun meanwhile"});
-    next_step(Step::kChange, "epoch_change");
+    next_step(Step::kEpochChange, "epoch_change");
     auto record = done_already(p.request.digest);
     if (!record) return end(Error{Code::kUnknown, "leeward: the change is applied, and this group is not primary"});
     record->repeated = false;
@@ -314,7 +321,7 @@ void Promoter::tick(Instant now) {
   if (!promotion_) return;
   auto& p = *promotion_;
   const bool lost = !group_.is_leader() || group_.term() != p.term;
-  if (lost && p.step == Step::kChange)
+  if (lost && p.step == Step::kEpochChange)
     // A new leader commits it or cuts it off; the same command finds out which.
     return end(Error{Code::kUnknown, "leeward: leadership was lost before the change was committed; say it again"});
   if (lost) return end(Error{Code::kUnavailable, "leeward: leadership was lost; say it again"});
@@ -327,11 +334,11 @@ void Promoter::tick(Instant now) {
     p.lease_over = now + wait_after_cut(*armed, options_.lease_margin);
   }
   if (p.step == Step::kLease && now >= p.lease_over) {
-    next_step(Step::kChange, "lease");
+    next_step(Step::kEpochChange, "lease");
     return change();
   }
   if (now >= p.gives_up)
-    end(Error{p.step == Step::kChange ? Code::kUnknown : Code::kUnavailable, "leeward: the promotion does not come to an end; say it again"});
+    end(Error{p.step == Step::kEpochChange ? Code::kUnknown : Code::kUnavailable, "leeward: the promotion does not come to an end; say it again"});
 }
 
 void Promoter::stopping() {
@@ -342,9 +349,17 @@ void Promoter::stopping() {
   if (promotion_) end(Error{Code::kUnknown, "this node is stopping"});
 }
 
+std::optional<PromotionProgress> Promoter::progress() const {
+  if (promotion_) return PromotionProgress{PromotionKind::kPromotion, promotion_->step};
+  if (const auto step = survivors_.step()) return PromotionProgress{PromotionKind::kSurvivors, *step};
+  return std::nullopt;
+}
+
 void Promoter::end(Result<PromotionRecord> result) {
   auto promotion = std::move(*promotion_);
   promotion_.reset();
+  if (result.ok()) probe_.done(PromotionKind::kPromotion, group_.clock().now() - promotion.begun);
+  else probe_.ended(PromotionKind::kPromotion, result_of(result.error()));
   for (auto& done : promotion.done) done(result);
 }
 

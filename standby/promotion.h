@@ -30,8 +30,10 @@ class Promoter final : public Recovery {
     Function<void()> ping_primary;  // every member of it, at once
     Function<std::vector<NamedCheck>()> checks;
     Function<std::string()> region;
+    Function<Duration()> silence_left;  // until the primary counts as silent here
+    Function<Duration()> commit;        // what an entry of this group takes, as measured here; 0: not yet
   };
-  Promoter(node::Group& group, Outbox& outbox, PromotionOptions options, Surroundings around);
+  Promoter(node::Group& group, Outbox& outbox, PromotionProbe& probe, PromotionOptions options, Surroundings around);
   ~Promoter() override;
 
   // Recovery
@@ -47,6 +49,11 @@ class Promoter final : public Recovery {
   void applied(std::span<const Entry> entries);
   void tick(Instant now);
   void stopping();
+  // What stands between now and a group that serves if the primary is heard no
+  // more, an operator's own time apart: README.md, "The time to serve". nullopt:
+  // this group is not armed or has no leader.
+  std::optional<Duration> estimated_rto() const;
+  std::optional<PromotionProgress> progress() const;
 
  private:
   struct Inquiry {
@@ -57,12 +64,12 @@ class Promoter final : public Recovery {
     std::map<NodeId, Testimony> said;
     Function<void(Result<PromotionPlan>)> done;
   };
-  enum class Step { kSurvey, kCut, kLease, kChange };
+  using Step = PromotionStep;  // survey, cut, lease, epoch_change
   struct Promotion {
     Promotion();
     PromotionRequest request;
     Step step = Step::kSurvey;
-    Instant step_begun, gives_up;
+    Instant begun, step_begun, gives_up;
     Term term;                 // in which it was begun; over with it
     PromotionPlan plan;
     region::ArmingId arming = 0;
@@ -88,8 +95,9 @@ class Promoter final : public Recovery {
 
   node::Group& group_;
   Outbox& outbox_;
+  PromotionProbe& probe_;
   PromotionOptions options_;
-  Surroundings around_;
+  mutable Surroundings around_;
   Survivors survivors_;
   Contest contest_;
   std::vector<Inquiry> inquiries_;

@@ -29,14 +29,16 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
       answerer_(group, outbox_, probe_),
       arming_(group, followers_, options.arming),
       rpo_(group, followers_, options.governor),
-      promoter_(group, outbox_, options.promotion,
+      promoter_(group, outbox_, probe_.promotions, options.promotion,
                 {[this] { return testimony(group_.clock().now()); },
                  [this] { pinger_.ping_all(group_.clock().now(), regions_); },
                  [this] { return eligibility_; },
-                 [this] { return regions_.own; }}),
+                 [this] { return regions_.own; },
+                 [this] { return silence_left(group_.clock().now()); },
+                 [this] { return commit_time(); }}),
       stamps_(group, outbox_),
       succession_(group, outbox_),
-      switchover_(group, outbox_, followers_, options.switchover, [this] { return eligibility_; }),
+      switchover_(group, outbox_, probe_.promotions, followers_, options.switchover, [this] { return eligibility_; }),
       rearming_(group, outbox_, followers_, {options.arming}),
       desk_(group, switchover_, rearming_, regions_),
       returner_(group, client_) {
@@ -430,6 +432,25 @@ Testimony Replication::testimony(Instant now) const {
   return t;
 }
 
+// Who never had an answer of the primary waits for no silence.
+Duration Replication::silence_left(Instant now) const {
+  const auto silence = pinger_.meter().silence(now);
+  return silence ? std::max(options_.primary_silence - *silence, Duration()) : Duration();
+}
+
+// On average, of what came by the stream while this member led.
+Duration Replication::commit_time() const {
+  const auto count = probe_.stage_fsync.count();
+  return count == 0 ? Duration() : std::chrono::duration_cast<Duration>(std::chrono::duration<double>(probe_.stage_fsync.sum_seconds() / static_cast<double>(count)));
+}
+
+std::optional<PromotionProgress> Replication::promotion() const {
+  if (const auto progress = promoter_.progress()) return progress;
+  auto step = switchover_.step();
+  if (!step) step = succession_.step();
+  return step ? std::optional(PromotionProgress{PromotionKind::kSwitchover, *step}) : std::nullopt;
+}
+
 EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& self, Instant now) const {
   EligibilityFacts f;
   const auto armed = this->armed();
@@ -469,6 +490,9 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   const auto armed = this->armed();
   node.armed_region = armed ? armed->region : "";
   node.armed_group = armed ? armed->group : GroupId();
+  if (armed) node.fencing.mode = region::name(armed->mode);
+  if (armed && armed->mode == region::FenceMode::kLease) node.fencing.lease = armed->lease;
+  node.promotion = promotion();
   if (group_.role() == GroupRole::kPrimary) {
     node.followers = followers_.status(now);
     node.rpo = rpo_.status();
@@ -483,6 +507,8 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   if (!follows(group_.role())) return;
   node.primary_heard = heard(now);
   node.primary_silence = pinger_.meter().silence(now);
+  if (const auto& newest = pinger_.meter().newest()) node.known_loss = loss_beyond(group_.committed().position, newest->committed);
+  node.estimated_rto = promoter_.estimated_rto();
   node.stream_state = name(client_.state());
   const auto* leader = group_.is_leader() ? nullptr : leader_presence(now);
   if (leader)

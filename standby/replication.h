@@ -143,6 +143,9 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   bool heard_by_others(Instant now) const;
   Testimony testimony(Instant now) const;
   void told(NodeId from, GroupId by, const SealTold& told);
+  Duration silence_left(Instant now) const;
+  Duration commit_time() const;
+  std::optional<PromotionProgress> promotion() const;
   EligibilityFacts facts(const NodeStatus& node, const MemberStatus& self, Instant now) const;
 
   node::Group& group_;

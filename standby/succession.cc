@@ -59,6 +59,12 @@ void Succession::look(const Regions& regions) {
   propose(EntryKind::kEpochChange, change.epoch, encode(change));
 }
 
+std::optional<PromotionStep> Succession::step() const {
+  // The change is appended at once: from there on it is the log's end that says so.
+  const bool under_way = sealed_at_ && group_.is_leader() && follows(group_.role()) && !follows(group_.role_at_end());
+  return under_way ? std::optional(PromotionStep::kEpochChange) : std::nullopt;
+}
+
 // Any member that has applied the change may say so.
 std::optional<SealTold> Succession::activated(std::uint64_t id) const {
   const auto found = newest(group_.state());

@@ -26,6 +26,7 @@ class Succession {
   void asked(NodeId from, const SealAsked& question);
   void asked(NodeId from, const ResignAsked& question);
   void applied(std::span<const Entry> entries, const Regions& regions);
+  std::optional<PromotionStep> step() const;  // epoch_change, until that is committed
 
  private:
   std::optional<SealTold> activated(std::uint64_t seal) const;

@@ -181,7 +181,7 @@ void Survivors::promote(PromotionRequest request, Function<void(Result<Promotion
   promotion_.emplace();
   promotion_->id = group_.random() | 1;
   promotion_->request = std::move(request);
-  promotion_->step_begun = now;
+  promotion_->begun = promotion_->step_begun = now;
   promotion_->gives_up = now + options_.regroup_limit;
   promotion_->done.push_back(std::move(done));
   inquire(promotion_->request.members, [this, alive = alive_](Result<SurvivorFacts> facts) {
@@ -200,7 +200,7 @@ void Survivors::surveyed(Result<SurvivorFacts> facts) {
     });
     if (!under_way)
       return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed; see leewardctl dr plan --members"});
-    return next_step(Step::kChange, "survey");
+    return next_step(Step::kEpochChange, "survey");
   }
   auto idle = forced_by(plan, p.request.force);
   if (!idle.ok()) return end(idle.error());
@@ -226,21 +226,21 @@ void Survivors::answered(NodeId from, Aid::Kind kind, Result<void> result) {
     p.staged.insert(from);
     if (p.staged.size() == p.regroup.members.size()) next_step(Step::kBegin, "stage");
   } else if (kind == Aid::Kind::kBegun && p.step == Step::kBegin) {
-    next_step(Step::kChange, "begin");
+    next_step(Step::kEpochChange, "begin");
   }
 }
 
 void Survivors::drive(Instant now) {
   auto& p = *promotion_;
   if (auto record = around_.done_already(p.request.digest)) {
-    next_step(Step::kChange, "epoch_change");
+    next_step(Step::kEpochChange, "epoch_change");
     record->repeated = false;
     record->steps = p.steps;
     record->notes = p.notes;
     return end(std::move(*record));
   }
   if (now >= p.gives_up)
-    return end(Error{p.step == Step::kChange || p.step == Step::kBegin ? Code::kUnknown : Code::kUnavailable,
+    return end(Error{p.step == Step::kEpochChange || p.step == Step::kBegin ? Code::kUnknown : Code::kUnavailable,
                      "leeward: the survivors are no group yet; say it again"});
   if ((p.step != Step::kStage && p.step != Step::kBegin) || (p.sent != Instant{} && now - p.sent < kSendAgain)) return;
   p.sent = now;
@@ -286,9 +286,15 @@ void Survivors::stopping() {
   if (promotion_) end(Error{Code::kUnknown, kNodeStops.message});
 }
 
+std::optional<PromotionStep> Survivors::step() const {
+  return promotion_ ? std::optional(promotion_->step) : std::nullopt;
+}
+
 void Survivors::end(Result<PromotionRecord> result) {
   auto promotion = std::move(*promotion_);
   promotion_.reset();
+  if (result.ok()) probe_.done(PromotionKind::kSurvivors, group_.clock().now() - promotion.begun);
+  else probe_.ended(PromotionKind::kSurvivors, result_of(result.error()));
   for (auto& done : promotion.done) done(result);
 }
 

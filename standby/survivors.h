@@ -34,8 +34,8 @@ class Survivors {
     Function<std::string()> region;
     Function<std::optional<PromotionRecord>(const std::string& digest)> done_already;
   };
-  Survivors(node::Group& group, Outbox& outbox, PromotionOptions options, Surroundings around)
-      : group_(group), outbox_(outbox), options_(options), around_(std::move(around)) {}
+  Survivors(node::Group& group, Outbox& outbox, PromotionProbe& probe, PromotionOptions options, Surroundings around)
+      : group_(group), outbox_(outbox), probe_(probe), options_(options), around_(std::move(around)) {}
   ~Survivors() { *alive_ = false; }
 
   void plan(std::vector<NodeId> members, Function<void(Result<PromotionPlan>)> done);
@@ -45,6 +45,7 @@ class Survivors {
   // Also what a leader does for a group that has begun: it commits the change.
   void tick(Instant now);
   void stopping();
+  std::optional<PromotionStep> step() const;  // of what is under way
 
  private:
   struct Inquiry {
@@ -54,13 +55,13 @@ class Survivors {
     SurvivorFacts facts;
     Function<void(Result<SurvivorFacts>)> done;
   };
-  enum class Step { kSurvey, kStage, kBegin, kChange };
+  using Step = PromotionStep;  // survey, stage, begin, epoch_change
   struct Promotion {
     Promotion();
     std::uint64_t id = 0;
     PromotionRequest request;
     Step step = Step::kSurvey;
-    Instant step_begun, gives_up, sent{};
+    Instant begun, step_begun, gives_up, sent{};
     node::Regroup regroup;
     std::set<NodeId> staged;
     std::vector<PromotionRecord::Step> steps;
@@ -83,6 +84,7 @@ class Survivors {
 
   node::Group& group_;
   Outbox& outbox_;
+  PromotionProbe& probe_;
   PromotionOptions options_;
   mutable Surroundings around_;
   std::optional<Inquiry> inquiry_;

@@ -4,6 +4,7 @@
 
 #include "region/entries.h"
 #include "region/state.h"
+#include "standby/desk.h"
 
 namespace leeward::standby {
 namespace {
@@ -58,8 +59,11 @@ void Switchover::begin(SwitchoverRequest request, Done done) {
   if (stopping_ || !group_.is_leader() || group_.role() != GroupRole::kPrimary) return done(not_leader());
   const auto* log = group_.regions_of_log();
   if (!log) return done(not_leader());
-  if (asked_) return done(Error{Code::kRefused, "sealed: a switchover is under way; leewardctl dr abort takes it back"});
-  if (auto why = refusal(request, *log)) return done(std::move(*why));
+  auto why = asked_ ? Error{Code::kRefused, "sealed: a switchover is under way; leewardctl dr abort takes it back"} : refusal(request, *log);
+  if (why) {
+    probe_.ended(PromotionKind::kSwitchover, PromotionResult::kRefused);
+    return done(std::move(*why));
+  }
   const auto armed = *log->armed_group();
   const region::Seal seal{group_.random() | 1, armed.group, armed.arming, request.by, request.reason};
   raft::Proposal proposal;
@@ -127,7 +131,8 @@ void Switchover::tick(Instant now, const Regions& regions) {
   // Of an older term, and not there behind an entry of this one: it never will be.
   const auto applied = group_.state().applied().point;
   if (!asked_->sealed && applied.term > asked_->term && group_.role() == GroupRole::kPrimary)
-    return end(Error{Code::kUnknown, "leeward: leadership was lost before the history was sealed; nothing has changed: say it again"});
+    return end({Code::kUnknown, "leeward: leadership was lost before the history was sealed; nothing has changed: say it again"},
+               PromotionResult::kFailed);
   if (now - asked_->begun > options_.timeout + options_.last_word)
     end(Error{Code::kUnknown, "leeward: sealed, and the armed region does not answer; it is asked on, and " + std::string(kStatusTells)});
 }
@@ -146,8 +151,9 @@ void Switchover::applied(std::span<const Entry> entries) {
 void Switchover::unsealed(region::SealId seal) {
   group_.logger().warn("the switchover was taken back: writes go on", {{"epoch", group_.epoch()}});
   if (asked_ && asked_->seal == seal)
-    end(Error{Code::kUnknown, "leeward: taken back after " + ms(group_.clock().now() - asked_->begun) + ": region " + asked_->region +
-                                  " had not taken over; this region serves on"});
+    end({Code::kUnknown, "leeward: taken back after " + ms(group_.clock().now() - asked_->begun) + ": region " + asked_->region +
+                             " had not taken over; this region serves on"},
+        PromotionResult::kFailed);
   const auto armed = region::State::history_of(group_.state().region_entries());
   HandoverState state{group_.epoch(), "serving", armed.ok() && armed->armed ? armed->armed->region : "", true};
   end_aborts(state);
@@ -197,10 +203,24 @@ void Switchover::stopping() {
   if (asked_) end(error);
 }
 
+std::optional<PromotionStep> Switchover::step() const {
+  if (asked_ && !asked_->sealed) return PromotionStep::kSeal;
+  return asked_ || open_ ? std::optional(PromotionStep::kStream) : std::nullopt;
+}
+
 void Switchover::end(Result<SwitchoverRecord> result) {
+  if (!result.ok()) return end(result.error(), result_of(result.error()));
+  probe_.done(PromotionKind::kSwitchover, result->took);
   auto done = std::move(asked_->done);
   asked_.reset();
   done(std::move(result));
+}
+
+void Switchover::end(Error error, PromotionResult counted) {
+  probe_.ended(PromotionKind::kSwitchover, counted);
+  auto done = std::move(asked_->done);
+  asked_.reset();
+  done(std::move(error));
 }
 
 void Switchover::end_aborts(const Result<HandoverState>& result) {

@@ -16,6 +16,7 @@
 
 #include "node/group.h"
 #include "ports/handover.h"
+#include "ports/standby_probe.h"
 #include "standby/followers.h"
 #include "standby/outbox.h"
 #include "standby/regions.h"
@@ -35,9 +36,9 @@ class Switchover {
 
   // `checks`: what a majority of the armed group's voters says of its
   // eligibility, as last heard; empty: nothing.
-  Switchover(node::Group& group, Outbox& outbox, const Followers& followers, SwitchoverOptions options,
+  Switchover(node::Group& group, Outbox& outbox, PromotionProbe& probe, const Followers& followers, SwitchoverOptions options,
              Function<std::vector<NamedCheck>()> checks)
-      : group_(group), outbox_(outbox), followers_(followers), options_(options), checks_(std::move(checks)) {}
+      : group_(group), outbox_(outbox), probe_(probe), followers_(followers), options_(options), checks_(std::move(checks)) {}
 
   void begin(SwitchoverRequest request, Done done);
   void abort(StateDone done);
@@ -46,6 +47,7 @@ class Switchover {
   void applied(std::span<const Entry> entries);
   void tick(Instant now, const Regions& regions);
   void stopping();
+  std::optional<PromotionStep> step() const;  // of one that is under way: seal, stream
 
  private:
   // What an operator waits for. It outlives this member's leadership: the Seal
@@ -79,11 +81,13 @@ class Switchover {
   void activated(const SealTold& told);
   void unsealed(region::SealId seal);
   void end(Result<SwitchoverRecord> result);
+  void end(Error error, PromotionResult counted);
   void end_aborts(const Result<HandoverState>& result);
   Error not_leader() const;
 
   node::Group& group_;
   Outbox& outbox_;
+  PromotionProbe& probe_;
   const Followers& followers_;
   SwitchoverOptions options_;
   Function<std::vector<NamedCheck>()> checks_;

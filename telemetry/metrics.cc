@@ -33,6 +33,15 @@ constexpr MemberState kStates[] = {MemberState::kDown, MemberState::kStarting, M
                                    MemberState::kSnapshot, MemberState::kWaiting, MemberState::kIsolated,
                                    MemberState::kRemoved};
 
+// Those that ports/status.h tells of each kind.
+constexpr PromotionProgress kPromotionSteps[] = {
+    {PromotionKind::kPromotion, PromotionStep::kSurvey},      {PromotionKind::kPromotion, PromotionStep::kCut},
+    {PromotionKind::kPromotion, PromotionStep::kLease},       {PromotionKind::kPromotion, PromotionStep::kEpochChange},
+    {PromotionKind::kSurvivors, PromotionStep::kSurvey},      {PromotionKind::kSurvivors, PromotionStep::kStage},
+    {PromotionKind::kSurvivors, PromotionStep::kBegin},       {PromotionKind::kSurvivors, PromotionStep::kEpochChange},
+    {PromotionKind::kSwitchover, PromotionStep::kSeal},       {PromotionKind::kSwitchover, PromotionStep::kStream},
+    {PromotionKind::kSwitchover, PromotionStep::kEpochChange}};
+
 std::uint64_t value_of(const Counter* counter) { return counter ? counter->get() : 0; }
 double seconds_or_infinity(const std::optional<Duration>& d) { return d ? to_s(*d) : kInfinity; }
 double count_or_infinity(const std::optional<std::uint64_t>& n) { return n ? static_cast<double>(*n) : kInfinity; }
@@ -315,6 +324,29 @@ void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s, c
   page.counter("dr_refused_writes_total", "Client writes that the RPO policy refused here, as leader.").sample(probe.gate_refused.get());
   page.gauge("dr_topology_differs", "1 when the member lists of this node's configuration are not those its group has stored.")
       .sample(s.topology_differs);
+  // 0 at the primary; where no answer of it is known, nobody can tell.
+  const auto lost = [&](std::uint64_t KnownLoss::*figure) {
+    return s.role == GroupRole::kPrimary ? 0.0 : s.known_loss ? static_cast<double>((*s.known_loss).*figure) : kInfinity;
+  };
+  page.gauge("dr_known_loss_writes", "Writes the primary told it had committed, to this member, and this member's group has not.").sample(lost(&KnownLoss::writes));
+  page.gauge("dr_known_loss_entries", "Entries of the history, likewise.").sample(lost(&KnownLoss::entries));
+  page.gauge("dr_known_loss_bytes", "Bytes of them, likewise.").sample(lost(&KnownLoss::bytes));
+  page.gauge("dr_estimated_rto_seconds", "Until this armed group would serve if the primary were heard no more and its plan accepted at once: silence that is left, survey, lease wait, commits as measured here; +Inf elsewhere.")
+      .sample(seconds_or_infinity(s.estimated_rto));
+  page.gauge("dr_self_fence", "1 for the mode by which the armed region fences the primary; none while no region is armed.");
+  for (const char* mode : {"contact", "lease"}) page.sample(s.fencing.mode == mode, {{"mode", mode}});
+  page.gauge("dr_fence_lease_remaining_seconds", "In lease mode, at the primary's leader, for how long it may acknowledge; 0: it may not; +Inf elsewhere.")
+      .sample(seconds_or_infinity(s.fencing.remaining));
+  page.gauge("dr_promotion_in_progress", "1 for the step of a promotion, of survivors or of a switchover that this member carries out.");
+  for (const PromotionProgress& step : kPromotionSteps)
+    page.sample(s.promotion == step, {{"kind", name(step.kind)}, {"step", name(step.step)}});
+  const PromotionProbe& promotions = standby_probe(from).promotions;
+  page.counter("dr_promotions_total", "Promotions and switchovers that this member was asked for and carried out or refused, by their end.");
+  for (const PromotionKind kind : PromotionProbe::kKinds)
+    for (const PromotionResult result : PromotionProbe::kResults)
+      page.sample(promotions.count(kind, result), {{"kind", name(kind)}, {"result", name(result)}});
+  page.gauge("dr_last_promotion_duration_seconds", "How long the last one took that this process carried out; 0: none.")
+      .sample(static_cast<double>(promotions.last_us.get()) * 1e-6);
   page.gauge("dr_contested", "1 while an epoch of this group is held by another one too: neither serves.").sample(s.contested > Epoch());
   page.gauge("dr_armed", "1 when a standby region may take over.").sample(!s.armed_region.empty());
   page.gauge("dr_last_drill_timestamp_seconds", "When a drill of the promotion passed last, in any region; 0: never.")

@@ -1,6 +1,7 @@
 #include "admin/handler.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "admin/checks.h"
 #include "admin/pages.h"
@@ -127,6 +128,34 @@ Result<CheckQuery> check_query(const HttpRequest& request, const std::vector<Nam
   return out;
 }
 
+constexpr const char* kPlanPath = "/dr/plan";
+
+// Of `?members=4,5`; none: the whole group is asked.
+Result<std::vector<NodeId>> members_of(const HttpRequest& request) {
+  const auto query = parse_query(request.query);
+  if (!query.ok()) return query.error();
+  std::vector<NodeId> out;
+  for (const auto& [name, value] : *query) {
+    if (name != "members") return Error{Code::kInvalid, "unknown query \"" + name + "\"; expected ?members=4,5"};
+    for (std::size_t at = 0; at <= value.size();) {
+      const std::size_t end = std::min(value.find(',', at), value.size());
+      std::uint32_t id = 0;
+      const auto [stop, error] = std::from_chars(value.data() + at, value.data() + end, id);
+      if (error != std::errc() || stop != value.data() + end || id == 0)
+        return Error{Code::kInvalid, "\"" + value + "\" is no list of ids; expected ?members=4,5"};
+      out.emplace_back(id);
+      at = end + 1;
+    }
+  }
+  return out;
+}
+
+HttpResponse as_asked(const std::string& method, HttpResponse response) {
+  if (method == "OPTIONS") response.headers.emplace_back("allow", "GET, HEAD, OPTIONS");
+  if (method != "GET") response.body = Bytes();
+  return response;
+}
+
 // "[+]raft ok: leader is 1", as other servers of this kind list their checks.
 std::string check_line(const NamedCheck& check, bool details) {
   std::string out = (check.ok ? "[+]" : "[-]") + check.check + (check.ok ? " ok" : " failed");
@@ -138,26 +167,37 @@ std::string check_line(const NamedCheck& check, bool details) {
 
 AdminHandler::AdminHandler(AdminSources sources, Surface surface) : sources_(std::move(sources)), surface_(surface) {}
 
-void AdminHandler::handle(std::shared_ptr<HttpExchange> exchange) { exchange->respond(answer(exchange->request())); }
+void AdminHandler::handle(std::shared_ptr<HttpExchange> exchange) {
+  if (auto response = answer(exchange->request())) return exchange->respond(std::move(*response));
+  plan(std::move(exchange));
+}
 
-HttpResponse AdminHandler::answer(const HttpRequest& request) const {
-  const bool options = request.method == "OPTIONS";
-  if (request.method != "GET" && request.method != "HEAD" && !options) {
+// Its voters are asked what they know, so it takes until they have answered.
+void AdminHandler::plan(std::shared_ptr<HttpExchange> exchange) const {
+  sources_.dr_plan(*members_of(exchange->request()), exchange->loop(), [exchange](Result<std::string> plan) {
+    const int refused = !plan.ok() && plan.error().code == Code::kInvalid ? 400 : 503;
+    exchange->respond(as_asked(exchange->request().method, plan.ok() ? json(200, *plan + "\n") : plain(refused, plan.error().message)));
+  });
+}
+
+std::optional<HttpResponse> AdminHandler::answer(const HttpRequest& request) const {
+  if (request.method != "GET" && request.method != "HEAD" && request.method != "OPTIONS") {
     HttpResponse response = plain(405, "expected GET, HEAD or OPTIONS");
     response.headers.emplace_back("allow", "GET, HEAD, OPTIONS");
     return response;
   }
   bool known = true;
   HttpResponse response = health_paths(request, known);
-  if (!known && surface_ == Surface::kAdmin) response = operator_paths(request, known);
+  if (!known && surface_ == Surface::kAdmin) {
+    response = operator_paths(request, known);
+    if (request.path == kPlanPath && response.status == 200) return std::nullopt;
+  }
   if (!known)
     response = plain(404, surface_ == Surface::kAdmin
                               ? "no such path; there are /livez, /readyz, /health, /leader, /primary, /replica, /standby, "
-                                "/standby/eligible, /metrics, /dr/status, /debug/config and /"
+                                "/standby/eligible, /metrics, /dr/status, /dr/plan, /debug/config and /"
                               : "no such path; there are /metrics and the health paths");
-  if (options) response.headers.emplace_back("allow", "GET, HEAD, OPTIONS");
-  if (options || request.method == "HEAD") response.body = Bytes();
-  return response;
+  return as_asked(request.method, std::move(response));
 }
 
 HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known) const {
@@ -228,16 +268,22 @@ HttpResponse AdminHandler::checks_page(const HttpRequest& request, std::string_v
 
 HttpResponse AdminHandler::operator_paths(const HttpRequest& request, bool& known) const {
   const std::string& path = request.path;
-  known = path == "/" || path == "/dr/status" || path == "/dr/plan" || path == "/debug/config" || path == "/debug/flight";
+  known = path == "/" || path == "/dr/status" || path == kPlanPath || path == "/debug/config" || path == "/debug/flight";
   if (!known) return {};
   if (!is_operator(sources_, request.peer))
     return plain(403, "this path needs an operator: a client certificate whose common name is in [admin] operators, "
                       "or a request from the node itself");
-  if (path == "/dr/plan") return plain(501, "a plan is made on the client port: leewardctl dr plan, or POST /v3/dr/plan");
+  if (path == kPlanPath) {
+    const auto members = members_of(request);
+    return members.ok() ? HttpResponse{} : bad_query(members.error().message);
+  }
   if (path == "/debug/flight") return plain(501, "this version has no flight recorder");
   if (path == "/debug/config") return plain(200, sources_.config ? sources_.config() : "");
+  if (path == "/dr/status") {
+    const auto told = sources_.dr_status();
+    return told.ok() ? json(200, *told + "\n") : plain(500, told.error().message);
+  }
   const NodeStatus status = sources_.status->status();
-  if (path == "/dr/status") return json(200, dr_status_json(status));
   HttpResponse response = plain(200, "");
   response.content_type = "text/html; charset=utf-8";
   response.headers.emplace_back("content-security-policy", kConsolePolicy);

@@ -7,9 +7,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/function.h"
+#include "base/result.h"
+#include "ports/executor.h"
 #include "ports/http.h"
 #include "ports/status.h"
 
@@ -20,6 +24,9 @@ struct AdminSources {
   std::function<std::string()> metrics;       // the metrics page
   std::string metrics_content_type;
   std::function<std::string()> config;        // effective configuration, secrets masked
+  std::function<Result<std::string>()> dr_status;  // JSON
+  // JSON; of these members alone when some are named. `done` runs once, on `loop`.
+  std::function<void(std::vector<NodeId> members, Executor& loop, Function<void(Result<std::string>)> done)> dr_plan;
   std::function<bool()> loops_turn;           // the event loops make progress; unset: they do
   std::vector<std::string> operators;         // certificate common names
   bool insecure = false;                      // everyone is an operator
@@ -33,13 +40,14 @@ class AdminHandler final : public HttpHandler {
   AdminHandler(AdminSources sources, Surface surface);
   void handle(std::shared_ptr<HttpExchange> exchange) override;
 
-  // What handle() responds.
-  HttpResponse answer(const HttpRequest& request) const;
+  // What handle() responds; nullopt: a plan, which the group's voters are asked for.
+  std::optional<HttpResponse> answer(const HttpRequest& request) const;
 
  private:
   HttpResponse health_paths(const HttpRequest& request, bool& known) const;
   HttpResponse checks_page(const HttpRequest& request, std::string_view root, std::vector<NamedCheck> checks) const;
   HttpResponse operator_paths(const HttpRequest& request, bool& known) const;
+  void plan(std::shared_ptr<HttpExchange> exchange) const;
 
   AdminSources sources_;
   Surface surface_;

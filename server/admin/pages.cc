@@ -151,34 +151,6 @@ std::string health_json(const std::vector<NamedCheck>& checks, bool details) {
   return out.text() + "\n";
 }
 
-std::string dr_status_json(const NodeStatus& s) {
-  const MemberStatus* me = self(s);
-  JsonWriter out;
-  out.begin_object()
-      .field("lineage", s.lineage.known() ? s.lineage.hex() : "")
-      .field("epoch", decimal(s.epoch.value()))
-      .field("region", me ? me->region : "")
-      .field("role", name(s.role))
-      .field("state", dr_state(s))
-      .field("armed_region", s.armed_region)
-      .field("primary_heard", s.primary_heard);
-  out.key("silence_ms");
-  if (s.primary_silence) out.value(to_ms(*s.primary_silence));
-  else out.null();
-  out.key("groups").begin_list();
-  for (const auto& [region, group] : groups(s)) {
-    out.begin_object().field("region", region).field("role", name(group.role)).field("epoch", decimal(s.epoch.value()))
-        .field("leader_id", decimal(group.leader.value())).field("position_index", decimal(group.position));
-    out.key("members").begin_list();
-    for (const MemberStatus* member : group.members)
-      out.begin_object().field("id", decimal(member->id.value())).field("name", member->name).field("state", name(member->state))
-          .field("healthy", member->healthy).field("position_index", decimal(member->applied.position.index.value())).end_object();
-    out.end_list().end_object();
-  }
-  out.end_list().end_object();
-  return out.text() + "\n";
-}
-
 std::string console_html(const NodeStatus& s, const std::vector<NamedCheck>& checks) {
   const MemberStatus* me = self(s);
   const std::string title = escaped(s.cluster_name) + " &middot; " + (me ? escaped(me->name) : "node " + decimal(s.self.value()));

@@ -13,8 +13,6 @@ namespace leeward::admin {
 // leaves out why a check fails.
 std::string health_json(const std::vector<NamedCheck>& checks, bool details);
 
-std::string dr_status_json(const NodeStatus& status);
-
 // One page without script; everything in it is escaped.
 std::string console_html(const NodeStatus& status, const std::vector<NamedCheck>& checks);
 inline constexpr const char* kConsolePolicy =

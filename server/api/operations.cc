@@ -1,7 +1,6 @@
 // Operations: what leewardctl and the console show, from this node's view of
 // all members. JSON names are the fields' own (proto/leeward.proto).
 #include <algorithm>
-#include <charconv>
 #include <map>
 
 #include "api/handlers.h"
@@ -110,79 +109,6 @@ void fill(pb::RpoInfo& out, const RpoStatus& rpo) {
   out.set_judged(rpo.judged);
 }
 
-std::string rfc3339(WallTime time) {
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch());
-  const auto seconds = static_cast<std::time_t>(std::chrono::duration_cast<std::chrono::seconds>(ms).count());
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[40];
-  const std::size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  const std::string fraction = std::to_string(1000 + ms.count() % 1000).substr(1);
-  return std::string(text, size) + "." + fraction + "Z";
-}
-
-// The flags that carry just this plan out; empty where no flag does.
-std::string next_command(const PromotionPlan& plan) {
-  std::string force;
-  for (const auto& refusal : plan.refusals) {
-    if (!refusal.forceable) return {};
-    force += (force.empty() ? " --force " : ",") + refusal.rule;
-  }
-  const bool loses = !plan.sealed || !plan.allowed();
-  std::string members;
-  if (plan.survivors)
-    for (const NodeId id : plan.members) members += (members.empty() ? " --members " : ",") + std::to_string(id.value());
-  return "leewardctl dr promote --digest " + plan.digest + (loses ? " --accept-data-loss" : "") + members + force;
-}
-
-void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
-  out.set_allowed(plan.allowed());
-  for (const auto& refusal : plan.refusals) {
-    auto* to = out.add_refusals();
-    to->set_rule(refusal.rule);
-    to->set_detail(refusal.detail);
-    to->set_forceable(refusal.forceable);
-  }
-  out.set_epoch_drawn(plan.drawn);
-  out.set_survivors(plan.survivors);
-  out.set_newest_known_epoch(plan.known.value());
-  out.set_next_command(next_command(plan));
-  out.set_digest(plan.digest);
-  out.set_region(plan.region);
-  out.set_position_index(plan.position.index.value());
-  for (const NodeId id : plan.members) out.add_members(id.value());
-  for (const NodeId id : plan.silent) out.add_silent(id.value());
-  out.set_from_epoch(plan.from.value());
-  out.set_to_epoch(plan.to.value());
-  out.set_known_loss_writes(plan.loss.writes);
-  out.set_known_loss_entries(plan.loss.entries);
-  out.set_known_loss_bytes(plan.loss.bytes);
-  if (plan.unknown_for && !plan.sealed) {
-    out.set_unknown_since(rfc3339(now - std::chrono::duration_cast<WallTime::duration>(*plan.unknown_for)));
-    out.set_unknown_since_ms_ago(to_ms(*plan.unknown_for));
-  }
-  for (const auto& check : plan.checks) fill(*out.add_checks(), check);
-  out.set_sealed(plan.sealed);
-}
-
-void fill(pb::DrStatusResponse::Epoch& out, const EpochRecorded& epoch) {
-  out.set_epoch(epoch.epoch.value());
-  out.set_promotion_id(hexadecimal(epoch.promotion));
-  out.set_region(epoch.region);
-  out.set_planned(epoch.planned);
-  out.set_forced(epoch.forced);
-  out.set_fork_index(epoch.fork.value());
-  out.set_fork_revision(epoch.fork_revision.value());
-  out.set_first_revision(epoch.first_revision.value());
-  out.set_time(rfc3339(epoch.time));
-  out.set_operator_(epoch.by);
-  out.set_reason(epoch.reason);
-  out.set_announced_loss_writes(epoch.announced.writes);
-  out.set_announced_loss_entries(epoch.announced.entries);
-  out.set_announced_loss_bytes(epoch.announced.bytes);
-  out.set_announced_loss_open(epoch.announced_open);
-}
-
 const MemberStatus* find(const NodeStatus& status, std::uint64_t id) {
   for (const auto& member : status.members)
     if (member.id.value() == id) return &member;
@@ -192,20 +118,6 @@ const MemberStatus* find(const NodeStatus& status, std::uint64_t id) {
 void no_such_member(const CallPtr& call, std::uint64_t id) {
   call->finish({GrpcCode::kNotFound, "leeward: no member has the id " + std::to_string(id) +
                                          "; leewardctl cluster status lists all of them", {}});
-}
-
-template <class List>
-std::vector<NodeId> node_ids(const List& numbers) {
-  std::vector<NodeId> ids;
-  for (const auto id : numbers) ids.push_back(NodeId(id));
-  return ids;
-}
-
-// Null where there are no regions; the call is ended then.
-Recovery* recovery_of(const CallPtr& call) {
-  Recovery* recovery = call->core().recovery;
-  if (recovery == nullptr) call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
-  return recovery;
 }
 
 }  // namespace
@@ -351,143 +263,5 @@ void replica_pause(CallPtr call, Bytes bytes) { change_standing(call, bytes, nod
 void replica_resume(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kResume, "resume"); }
 void replica_isolate(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kIsolate, "isolate"); }
 void replica_rejoin(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kRejoin, "rejoin"); }
-
-void dr_plan(CallPtr call, Bytes bytes) {
-  pb::DrPlanRequest request;
-  if (!parse(call, bytes, request)) return;
-  Recovery* recovery = recovery_of(call);
-  if (recovery == nullptr) return;
-  auto answer = [call](Result<PromotionPlan> plan) {
-    if (!plan.ok()) return call->fail(plan.error());
-    pb::DrPlanResponse response;
-    fill(response, *plan, call->core().clock.wall());
-    call->reply_message(response);
-  };
-  if (request.members().empty()) return recovery->plan(call->loop(), std::move(answer));
-  recovery->plan_survivors(node_ids(request.members()), call->loop(), std::move(answer));
-}
-
-void dr_survivor(CallPtr call, Bytes bytes) {
-  pb::DrSurvivorRequest request;
-  if (!parse(call, bytes, request) || !by_operator(call)) return;
-  std::uint64_t promotion = 0;
-  const auto& text = request.promotion_id();
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), promotion, 16);
-  if (error != std::errc() || end != text.data() + text.size() || promotion == 0)
-    return call->finish(invalid("leeward: promotion_id is not a hexadecimal number; leewardctl dr status shows both"));
-  Recovery* recovery = recovery_of(call);
-  if (recovery == nullptr) return;
-  const std::string by = asked_by(call);
-  call->core().log.warn("a survivor of a contested epoch was named", {{"promotion", text}, {"by", by}});
-  recovery->survivor(promotion, by, call->loop(), [call](Result<SurvivorRecord> done) {
-    if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
-    if (!done.ok()) return call->fail(done.error());
-    pb::DrSurvivorResponse response;
-    response.set_contested_epoch(done->contested.value());
-    response.set_epoch(done->epoch.value());
-    response.set_state(done->goes_on ? "serving" : "fenced");
-    response.set_next_command(done->goes_on ? "leewardctl dr survivor with the same promotion id at the other region"
-                                            : "leewardctl dr rejoin, when the other region serves");
-    call->reply_message(response);
-  });
-}
-
-void dr_promote(CallPtr call, Bytes bytes) {
-  pb::DrPromoteRequest request;
-  if (!parse(call, bytes, request) || !by_operator(call)) return;
-  if (request.digest().empty()) return call->finish(invalid("leeward: digest is empty; leewardctl dr plan shows it"));
-  Recovery* recovery = recovery_of(call);
-  if (recovery == nullptr) return;
-  const std::string by = asked_by(call);
-  call->core().log.warn("promotion asked for", {{"digest", request.digest()}, {"by", by}});
-  PromotionRequest wanted{request.digest(), request.accept_data_loss(), by, request.reason()};
-  wanted.force.assign(request.force().begin(), request.force().end());
-  wanted.members = node_ids(request.members());
-  recovery->promote(std::move(wanted), call->loop(),
-                         [call](Result<PromotionRecord> done) {
-    // Whether it will happen is not known: etcd's texts for that are about writes.
-    if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
-    if (!done.ok()) return call->fail(done.error());
-    pb::DrPromoteResponse response;
-    response.set_epoch(done->epoch.value());
-    response.set_promotion_id(hexadecimal(done->promotion));
-    response.set_region(done->region);
-    response.set_leader_id(done->leader.value());
-    response.set_fork_index(done->fork.value());
-    response.set_fork_revision(done->fork_revision.value());
-    response.set_first_revision(done->first_revision.value());
-    response.set_repeated(done->repeated);
-    for (const auto& note : done->notes) response.add_notes(note);
-    for (const auto& step : done->steps) {
-      auto* to = response.add_steps();
-      to->set_step(step.name);
-      to->set_took_ms(to_ms(step.took));
-    }
-    call->reply_message(response);
-  });
-}
-
-namespace {
-
-// The way on from a state that is none to stay in.
-const char* next_command(const NodeStatus& status) {
-  const std::string_view state = dr_state(status);
-  if (state == "contested") return "leewardctl dr survivor --promotion-id P";
-  if (state == "fenced") return "leewardctl dr rejoin";
-  if (state == "no_quorum") return "leewardctl dr plan --members ID,...";
-  if (state == "sealed") return "leewardctl dr abort";
-  if (state == "following" && !status.primary_heard) return "leewardctl dr plan";
-  return "";
-}
-
-}  // namespace
-
-void dr_status(CallPtr call, Bytes bytes) {
-  pb::DrStatusRequest request;
-  if (!parse(call, bytes, request)) return;
-  Recovery* recovery = recovery_of(call);
-  if (recovery == nullptr) return;
-  const auto told = recovery->status();
-  if (!told.ok()) return call->fail(told.error());
-  const NodeStatus status = call->core().node.status();
-  pb::DrStatusResponse response;
-  if (status.lineage.known()) response.set_lineage(status.lineage.hex());
-  response.set_epoch(status.epoch.value());
-  for (const auto& member : status.members)
-    if (member.id == status.self) response.set_region(member.region);
-  response.set_role(leeward::name(status.role));
-  response.set_state(dr_state(status));
-  response.set_next_command(next_command(status));
-  response.set_armed_region(status.armed_region);
-  if (!told->fence_mode.empty()) {
-    response.mutable_fencing()->set_mode(told->fence_mode);
-    if (told->lease > Duration()) response.mutable_fencing()->set_lease_ms(to_ms(told->lease));
-  }
-  response.set_primary_heard(status.primary_heard);
-  if (status.primary_silence) response.set_silence_ms(to_ms(*status.primary_silence));
-  response.set_newest_epoch(status.newest_epoch.value());
-  response.set_serving_region(status.serving_region);
-  if (status.contested > Epoch()) {
-    response.mutable_contested()->set_epoch(status.contested.value());
-    response.mutable_contested()->set_other_promotion_id(hexadecimal(status.contested_by));
-    for (const auto& epoch : told->history)
-      if (epoch.epoch == status.contested) response.mutable_contested()->set_promotion_id(hexadecimal(epoch.promotion));
-  }
-  std::map<std::string, pb::DrStatusResponse::Group*> groups;
-  for (const auto& member : status.members) {
-    auto*& group = groups[member.region];
-    if (group == nullptr) group = response.add_groups();
-    group->set_region(member.region);
-    if (group->role().empty() || member.healthy) group->set_role(leeward::name(member.role));
-    if (member.state == MemberState::kLeader) group->set_leader_id(member.id.value());
-    group->set_position_index(std::max(group->position_index(), member.applied.position.index.value()));
-    group->add_members(member.id.value());
-  }
-  for (const auto& epoch : told->history) {
-    if (epoch.epoch == status.epoch) response.set_promotion_id(hexadecimal(epoch.promotion));
-    fill(*response.add_history(), epoch);
-  }
-  call->reply_message(response);
-}
 
 }  // namespace leeward::api::operations

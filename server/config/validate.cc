@@ -1,6 +1,8 @@
 #include "config/validate.h"
 
+#include <filesystem>
 #include <map>
+#include <tuple>
 
 namespace leeward::config {
 namespace {
@@ -185,6 +187,14 @@ void check_storage(Findings& f) {
   Config& c = f.loaded.config;
   if (c.node.wal_dir.empty()) c.node.wal_dir = c.node.data_dir + "/wal";
   if (c.node.snapshot_dir.empty()) c.node.snapshot_dir = c.node.data_dir + "/snapshots";
+  // Each has names of its own to keep and to clean away.
+  const auto plain = [](const std::string& path) { return std::filesystem::path(path + "/").lexically_normal(); };
+  for (const auto& [key, path, other, taken] :
+       {std::tuple{"node.wal_dir", &c.node.wal_dir, "node.data_dir", &c.node.data_dir},
+        {"node.snapshot_dir", &c.node.snapshot_dir, "node.data_dir", &c.node.data_dir},
+        {"node.snapshot_dir", &c.node.snapshot_dir, "node.wal_dir", &c.node.wal_dir}})
+    if (f.readable({key, other}) && plain(*path) == plain(*taken))
+      f.problem(key, in_quotes(*path) + " is " + other + "; name a directory of its own, below it for one");
   if (f.readable({"raft.max_batch_bytes", "storage.segment_size"}) && c.raft.max_batch_bytes > c.storage.segment_size / 2)
     f.problem("raft.max_batch_bytes", in_quotes(format_size(c.raft.max_batch_bytes)) +
                                           " is more than half of storage.segment_size (" +

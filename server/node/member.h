@@ -263,6 +263,8 @@ class Member final : public Service, public Group {
   NodeId successor(const MemberChange& change) const;
   std::optional<Result<std::int64_t>> answered_by_removal(const PendingCall& pending) const;
   void leave_joint();
+  bool leaves() const;
+  bool removes_self(const Call& call) const;
   void drive_changes();
   bool tell_if_removed(NodeId from, Incarnation incarnation, bool took_part);
   void tell_removed();
@@ -416,6 +418,7 @@ class Member final : public Service, public Group {
     CallDone done;
   };
   std::vector<Handover> handovers_;
+  bool left_ = false;  // it was told that its own removal is committed
   std::map<NodeId, std::string> peers_;       // as the link was told
   std::map<NodeId, Instant> told_removed_;    // of those removed
   std::optional<Instant> list_spread_, list_proposed_, silent_called_;

@@ -124,6 +124,7 @@ void Member::serve_change(std::string body, CallDone done) {
   if (holds(change->remove, self()) && successor(*change)) {
     context_.ports.log.info("hands leadership over: it is to be removed", {{"successor", successor(*change)}});
     handovers_.push_back({std::move(*change), context_.now() + context_.patience(), std::move(done)});
+    proposals_->refuse_waiting({Code::kUnavailable, kTryNextEndpoint});
     return;
   }
   const auto stands_aside = aside();
@@ -182,6 +183,8 @@ void Member::drive_changes() {
       return true;
     }
     if (leader == self()) {
+      // It will see the end of nothing that is under way when it is gone.
+      if (!proposals_->idle()) return false;
       if (const auto to = successor(h.change)) (void)context_.core->transfer_leadership(now, to);  // under way already, or again
       return false;
     }
@@ -204,6 +207,19 @@ std::optional<Result<std::int64_t>> Member::answered_by_removal(const PendingCal
   const auto change = decode_member_change(pending.call.body);
   if (change.ok() && holds(change->remove, pending.sent_to)) return static_cast<std::int64_t>(removed->second.index.value());
   return Error{Code::kUnknown, text::kTimeout};
+}
+
+// Its own removal was asked for here and is under way: what it took from now on
+// might be done without its seeing the end, so its clients do better elsewhere.
+bool Member::leaves() const {
+  return left_ || std::any_of(handovers_.begin(), handovers_.end(), [&](const Handover& h) { return holds(h.change.remove, self()); }) ||
+         std::any_of(calls_.begin(), calls_.end(), [&](const auto& call) { return removes_self(call.second.call); });
+}
+
+bool Member::removes_self(const Call& call) const {
+  if (call.kind != CallKind::kChange) return false;
+  const auto change = decode_member_change(call.body);
+  return change.ok() && holds(change->remove, self());
 }
 
 // --- those that were removed ---
@@ -260,8 +276,7 @@ void Member::hear_removed(NodeId from, const Frame& frame) {
 void Member::retire(Index removed_by) {
   context_.removed = true;
   const Error gone{Code::kUnavailable, text::kRemoved};
-  proposals_->refuse_waiting(gone);
-  proposals_->leader_lost();
+  proposals_->removed(gone);
   reads_->end_all(gone);
   lessor_->follow();
   for (auto& [id, pending] : std::exchange(calls_, {})) {

@@ -129,6 +129,8 @@ void Member::publish_status() {
                     " armed one is asked whether it was promoted meanwhile";
   s.start_wait = cold_question() != 0 || follows_cold();
   s.sealed = sealed();
+  if (warrant_->required() && context_.is_leader())
+    s.fencing.remaining = std::max(warrant_->valid_until().value_or(now) - now, Duration());
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
   if (s.waiting_for.empty() && context_.core && s.applied.point.index < opened_at_)
     s.waiting_for = "its log to be applied again: " + std::to_string(s.applied.point.index.value()) + " of " +

@@ -338,6 +338,11 @@ void Proposals::end_all(const Error& error) {
   end_pending({Code::kUnknown, error.message});
 }
 
+void Proposals::removed(const Error& error) {
+  refuse_waiting(error);
+  end_pending({Code::kUnknown, text::kStopped});
+}
+
 void Proposals::end_pending(const Error& error) {
   for (auto& [sequence, p] : pending_) {
     Outcome outcome;

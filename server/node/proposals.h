@@ -80,6 +80,8 @@ class Proposals {
   void refuse_waiting(const Error& error);
 
   std::size_t waiting_bytes() const { return waiting_bytes_; }
+  // This member is of its group no more, and sees no end of what is under way.
+  void removed(const Error& error);
   bool idle() const { return nothing_waits() && pending_.empty(); }
 
  private:

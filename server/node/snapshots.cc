@@ -52,7 +52,10 @@ Snapshots::Snapshots(Context& context, OnReceived received, OnSent sent, OnFaile
 
 Result<void> Snapshots::load() {
   auto& disk = context_.ports.disk;
-  if (auto left = disk.list(pool()); left.ok() && !left->empty()) pool_used_ = context_.now();
+  if (auto left = disk.list(pool()); left.ok() && !left->empty()) {
+    pool_used_ = context_.now();
+    pool_end_ = context_.log->last().index;
+  }
   const auto& root = context_.options.snapshot_dir;
   auto names = disk.list(root);
   if (!names.ok()) return names.error();
@@ -411,10 +414,15 @@ void Snapshots::drive() {
     transfers_.erase(to);
     sent_(to, false, Index());
   }
-  if (fetch_.active()) pool_used_ = now;
+  if (fetch_.active()) {
+    pool_used_ = now;
+    pool_end_ = context_.log->last().index;
+  }
   fetch_.drive();
-  // Nobody offered it again: the log led on.
-  if (pool_used_ && now - *pool_used_ > kPoolKept) clear_pool();
+  // The log leads on, so what is there was installed before this process began,
+  // or is not wanted any more; or nobody offers it again.
+  const bool leads_on = context_.log->last().index > pool_end_;
+  if (pool_used_ && !fetch_.active() && (leads_on || now - *pool_used_ > kPoolKept)) clear_pool();
 }
 
 }  // namespace leeward::node

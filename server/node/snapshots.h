@@ -136,6 +136,7 @@ class Snapshots {
   std::map<NodeId, Transfer> transfers_;
   StateFetch fetch_;
   std::optional<Instant> pool_used_;         // when it was, if it may hold something
+  Index pool_end_;                           // of the log then
   std::string state_dir_;                    // that what is fetched will be
   std::uint64_t next_dir_ = 0;
 };

@@ -47,6 +47,11 @@ class Histogram {
   }
   // Not cumulative; the last one is what lies above the highest bound.
   std::uint64_t bucket(std::size_t i) const { return buckets_[i].load(std::memory_order_relaxed); }
+  std::uint64_t count() const {
+    std::uint64_t n = 0;
+    for (const auto& bucket : buckets_) n += bucket.load(std::memory_order_relaxed);
+    return n;
+  }
   double sum_seconds() const { return static_cast<double>(sum_ns_.load(std::memory_order_relaxed)) * 1e-9; }
 
  private:

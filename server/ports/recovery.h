@@ -18,12 +18,6 @@
 
 namespace leeward {
 
-// What the regions lack of what the primary is known to have committed.
-struct KnownLoss {
-  std::uint64_t writes = 0, entries = 0, bytes = 0;
-  bool operator==(const KnownLoss&) const = default;
-};
-
 struct PromotionPlan {
   struct Refusal {
     std::string rule, detail;  // rule: of the closed set in standby/README.md, "Plan"
@@ -39,6 +33,9 @@ struct PromotionPlan {
   // Since the ping of that answer was sent: what was committed after it is
   // unknown here. nullopt: nobody has an answer, and the loss has no bound.
   std::optional<Duration> unknown_for;
+  // From now, if the primary is not heard again and the plan is accepted at once,
+  // until this group serves; nullopt: of a group that is not armed, or survivors.
+  std::optional<Duration> estimated_rto;
   std::vector<NamedCheck> checks;  // of eligibility: they inform
   std::vector<Refusal> refusals;   // none: the promotion is allowed
   std::vector<NodeId> members, silent;  // voters of the group that answered, and the others
@@ -89,8 +86,6 @@ struct EpochRecorded {
 
 struct RecoveryStatus {
   std::vector<EpochRecorded> history;  // oldest first
-  std::string fence_mode;              // of who is armed: "contact", "lease"; empty: nobody is
-  Duration lease{};
 };
 
 struct SurvivorRecord {

@@ -85,6 +85,40 @@ struct MemberStatus {
   DrillRecord drill;             // the newest that it knows of
 };
 
+// What a region lacks of what the primary is known to have committed.
+struct KnownLoss {
+  std::uint64_t writes = 0, entries = 0, bytes = 0;
+  bool operator==(const KnownLoss&) const = default;
+};
+
+// How an old primary is kept from acknowledging what its successor never has:
+// the mode of whoever is armed.
+struct FencingStatus {
+  std::string mode;                   // contact, lease; empty: nobody is armed
+  Duration lease{};                   // lease mode
+  std::optional<Duration> remaining;  // lease mode, at the primary's leader: for how long it may acknowledge; 0: it may not
+};
+
+// What makes a region primary, as the member that carries it out knows it.
+enum class PromotionKind : std::uint8_t { kPromotion, kSurvivors, kSwitchover };
+inline const char* name(PromotionKind kind) {
+  constexpr const char* kNames[] = {"promotion", "survivors", "switchover"};
+  return kNames[static_cast<int>(kind)];
+}
+// survey, cut (lease mode), lease (lease mode), epoch_change of a promotion;
+// survey, stage, begin, epoch_change of survivors; seal, stream at the primary and
+// epoch_change at its successor of a switchover.
+enum class PromotionStep : std::uint8_t { kSurvey, kCut, kLease, kEpochChange, kStage, kBegin, kSeal, kStream };
+inline const char* name(PromotionStep step) {
+  constexpr const char* kNames[] = {"survey", "cut", "lease", "epoch_change", "stage", "begin", "seal", "stream"};
+  return kNames[static_cast<int>(step)];
+}
+struct PromotionProgress {
+  PromotionKind kind{};
+  PromotionStep step{};
+  bool operator==(const PromotionProgress&) const = default;
+};
+
 // A region that follows, as this member of the primary group knows it.
 struct FollowerStatus {
   std::string region;
@@ -157,6 +191,12 @@ struct NodeStatus {
   std::string stream_state;            // standby groups: "streaming", "seeking", "resync needed", "diverged", ...
   std::string armed_region;            // of the newest Armed of this epoch; empty: none
   GroupId armed_group;
+  FencingStatus fencing;
+  std::optional<KnownLoss> known_loss;    // following groups: by the newest answer of the primary here; nullopt: there is none
+  // The armed group: from now, if the primary is not heard again and an operator
+  // accepts the plan at once, until the group serves. nullopt: it could not.
+  std::optional<Duration> estimated_rto;
+  std::optional<PromotionProgress> promotion;  // that this member carries out
   std::vector<FollowerStatus> followers;  // primary groups
   std::optional<RpoStatus> rpo;           // primary groups
   DrillRecord drill;                      // the newest that passed, here or elsewhere

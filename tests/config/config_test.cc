@@ -96,6 +96,18 @@ TEST(Load, WhatFollowsFromOtherKeysIsFilledIn) {
   EXPECT_EQ(c.advertise.client, "10.0.1.2:2379");
 }
 
+TEST(Load, StateLogAndCheckpointsWantDirectoriesOfTheirOwn) {
+  for (const auto& [set, words] : {std::pair{"node.wal_dir=/var/lib/leeward", "node.wal_dir: \"/var/lib/leeward\" is node.data_dir"},
+                                   {"node.wal_dir=/var/lib/x/../leeward/", "is node.data_dir"},
+                                   {"node.snapshot_dir=/var/lib/leeward", "node.snapshot_dir: \"/var/lib/leeward\" is node.data_dir"},
+                                   {"node.snapshot_dir=/var/lib/leeward/wal", "is node.wal_dir"}}) {
+    const Loaded loaded = from_file(kThreeNodes, {}, {set});
+    EXPECT_EQ(loaded.problems.size(), 1u) << set << joined(loaded.problems);
+    EXPECT_NE(joined(loaded.problems).find(words), std::string::npos) << joined(loaded.problems);
+  }
+  EXPECT_TRUE(from_file(kThreeNodes, {}, {"node.wal_dir=/log", "node.snapshot_dir=/snapshots"}).ok());
+}
+
 TEST(Load, ANodeLearnsItsPlaceByWhereItsIdStands) {
   EXPECT_EQ(from_file(kThreeNodes, {}, {"node.id=5", "listen.peer=10.0.2.2:2380"}).config.place(), Place::kStandby);
   const Loaded observer = from_file(kThreeNodes, {}, {"node.id=9", "listen.peer=10.0.3.1:2380",

@@ -27,6 +27,29 @@ struct Members : Fixture {
   Result<Index> change(MemberChange wanted) { return change(*w().leader(), std::move(wanted)); }
   Result<Index> promote(NodeId id) { return change({.promote = {id}}); }
   Result<Index> remove(NodeId id, bool force = false) { return change({.remove = {id}, .force = force}); }
+  // One put after another at that member, from before its removal is asked for
+  // there until it was told and a moment has passed.
+  Result<Index> remove_under_writes(NodeId id) {
+    auto answer = std::make_shared<Answer<Index>>();
+    Instant last{};
+    std::optional<Instant> over;
+    bool asked = false;
+    EXPECT_TRUE(w().run_until([&] {
+      const auto now = w().scheduler.now();
+      if (!over && now - last >= 200us) {
+        writes_.push_back(w().put(id, "w", std::to_string(writes_.size())));
+        last = now;
+      }
+      if (!asked && writes_.size() > 20) {
+        asked = true;
+        w().member(*w().leader())->change_members({.remove = {id}}, w().client_loop(), [answer](Result<Index> r) { answer->result = r; });
+      }
+      if (!over && answer->result && state(id) == MemberState::kRemoved) over = now;
+      return over && now - *over > 300ms;
+    })) << w().checkers.breach();
+    EXPECT_TRUE(answer->result && answer->result->ok());
+    return answer->result ? *answer->result : Result<Index>(Error{Code::kDeadline, "no answer"});
+  }
   Result<std::uint64_t> sync(NodeId id) {
     auto answer = std::make_shared<Answer<std::uint64_t>>();
     w().member(*w().leader())->member_sync(id, w().client_loop(), [answer](Result<std::uint64_t> r) { answer->result = r; });
@@ -90,6 +113,8 @@ struct Members : Fixture {
   bool told_removed(NodeId id) {
     return w().run_until([&] { return state(id) == MemberState::kRemoved; });
   }
+
+  std::vector<std::shared_ptr<sim::World::Put>> writes_;
 };
 
 TEST_F(Members, OneThatIsAddedFollowsAsALearnerAndVotesWhenItIsPromoted) {
@@ -185,6 +210,46 @@ TEST_F(Members, ALeaderThatRemovesItselfHandsItsLeadershipOverFirst) {
   ASSERT_TRUE(told_removed(leader));
   puts(3);
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// It answers what it took before it goes, and takes no more.
+TEST_F(Members, NoWriteAtALeaderThatIsBeingRemovedWaitsOrEndsUnknown) {
+  const auto leader = *w().leader();
+  ASSERT_TRUE(remove_under_writes(leader).ok());
+  int applied = 0;
+  for (const auto& put : writes_) {
+    ASSERT_TRUE(put->ended) << "still waits";
+    applied += put->outcome.end == Outcome::End::kApplied;
+    if (put->outcome.end == Outcome::End::kApplied) continue;
+    EXPECT_EQ(put->outcome.end, Outcome::End::kNotApplied) << put->outcome.error.message;
+    EXPECT_TRUE(put->outcome.error.message == kTryNextEndpoint || put->outcome.error.message == text::kRemoved) << put->outcome.error.message;
+  }
+  EXPECT_GT(applied, 0);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// Whoever leads has them or not: this one never hears which, and says so at once.
+TEST_F(Members, WhatAMemberForwardedBeforeItWasRemovedEndsAtOnce) {
+  const auto gone = follower();
+  ASSERT_TRUE(remove_under_writes(gone).ok());
+  for (const auto& put : writes_) {
+    ASSERT_TRUE(put->ended) << "still waits";
+    if (put->outcome.end == Outcome::End::kUnknown) {
+      EXPECT_EQ(put->outcome.error.message, text::kStopped);
+    }
+  }
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, ALeaderWhoseRemovalIsRefusedTakesWritesAgain) {
+  const auto leader = *w().leader();
+  const auto down = follower();
+  w().crash(down);
+  w().run_for(3s);
+  EXPECT_FALSE(change(leader, {.remove = {leader}}).ok());
+  ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); }));
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != down) EXPECT_EQ(put(id, "after", "all").end, Outcome::End::kApplied);
 }
 
 // Either of the two may be the one whose log is longer.

@@ -103,6 +103,23 @@ TEST_F(Fetching, GoesOnAfterARestartOfTheReceiver) {
   for (const auto& path : w().disk(late).files()) EXPECT_FALSE(path.starts_with("/data/incoming/")) << path;
 }
 
+TEST_F(Fetching, WhatAnInstallationLeftAtAKillGoesWithTheNextEntry) {
+  make_late();
+  w().start(late);
+  ASSERT_TRUE(received()) << w().checkers.breach();
+  const auto left = [&] {
+    const auto files = w().disk(late).files();
+    return std::count_if(files.begin(), files.end(), [](const auto& path) { return path.starts_with("/data/incoming/"); });
+  };
+  ASSERT_GT(left(), 0) << "it is removed a moment later";
+  w().kill(late);
+  w().network.tamper = nullptr;
+  w().start(late);
+  puts(3);
+  EXPECT_TRUE(w().run_until([&] { return left() == 0; }, 5s));
+  ASSERT_TRUE(w().settle()) << w().checkers.breach();
+}
+
 // What the next leader has differs; he who began goes on giving his.
 TEST_F(Fetching, GoesOnUnderAnotherLeader) {
   make_late();

@@ -87,10 +87,45 @@ def dr_status_says_the_same_as_cluster_status():
         answer = json.loads(ask(node.admin, "/dr/status")[2])
         equal((answer["lineage"], answer["epoch"], answer["state"], answer["armed_region"]),
               (status["lineage"], "1", state, "west"))
-        equal({g["region"]: g["role"] for g in answer["groups"]}, {"east": "primary", "west": "standby"})
-        equal(sorted(m["id"] for g in answer["groups"] for m in g["members"]), sorted(str(n.id) for n in c.nodes))
+        equal({g["region"]: (g["role"], g.get("epoch")) for g in answer["groups"]},
+              {"east": ("primary", "1"), "west": ("standby", None if node is c.active[0] else "1")})
+        equal(sorted(i for g in answer["groups"] for i in g["members"]), sorted(str(n.id) for n in c.nodes))
+        equal((answer["history"], answer["promotion_id"], answer["fencing"]["mode"]), ([], "", "contact"))
         equal(ask(node.metrics, "/dr/status")[0], 404, "/dr/status on the metrics port")
-        equal(code(node, "/dr/plan"), 501)
+
+
+def without_time(status):
+    """What two looks at a cluster at rest have in common."""
+    return {**{k: v for k, v in status.items() if k != "silence_ms"},
+            "groups": [{k: v for k, v in g.items() if k != "position_index"} for g in status["groups"]]}
+
+
+def the_admin_port_tells_of_recovery_what_leewardctl_prints():
+    c = shared()
+    for node in (c.leader(), c.standby[0], c.standby[1], c.standby[2]):
+        said = json.loads(ask(node.admin, "/dr/status")[2])
+        equal(without_time(said), without_time(ctl_json(c, "dr", "status", endpoints=node.client)), f"/dr/status of {node.name}")
+    by_command = ctl_json(c, "dr", "plan", endpoints=c.standby[0].client)
+    made = []
+    for node in c.standby:
+        status, headers, body = ask(node.admin, "/dr/plan")
+        if status == 200:
+            equal(headers["content-type"], "application/json")
+            made.append(json.loads(body))
+        else:  # only the group's leader makes one
+            equal(status, 503, body)
+            expect("leads this group: ask it at" in body, body)
+    equal(len(made), 1, "plans of the three standbys")
+    equal(set(made[0]), set(by_command), "fields of a plan")
+    for field in ("allowed", "refusals", "digest", "region", "members", "from_epoch", "to_epoch", "next_command"):
+        equal(made[0][field], by_command[field], field)
+    equal([r["rule"] for r in made[0]["refusals"]], ["primary_heard"])
+    serving = json.loads(ask(c.leader().admin, "/dr/plan")[2])
+    equal((serving["allowed"], serving["refusals"][0]["rule"]), (False, "serving"))
+    survivors = json.loads(ask(c.standby[0].admin, f"/dr/plan?members={c.standby[0].id}")[2])
+    expect("quorum" in [r["rule"] for r in survivors["refusals"]] and survivors["survivors"], str(survivors))
+    equal(code(c.standby[0], "/dr/plan?members=99"), 400)
+    equal(ask(c.standby[0].metrics, "/dr/plan")[0], 404, "/dr/plan on the metrics port")
 
 
 def the_console_shows_every_member():
@@ -173,7 +208,7 @@ def without_quorum_the_node_lives_and_says_what_is_missing():
 
 
 def a_standby_whose_primary_died_is_unready_but_eligible():
-    """Last of those on the shared cluster: it ends the primary region."""
+    """On the shared cluster, of which it ends the primary region: but one the last there."""
     c = shared()
     standby = c.standby[0]
     for node in c.active:
@@ -221,3 +256,34 @@ def a_standby_that_is_not_heard_is_down_and_not_eligible():
     finally:
         frozen.process.send_signal(signal.SIGCONT)
     wait_for("it to be eligible again", lambda: all(said(n).get("promotion_eligible") for n in others))
+
+
+def a_promotion_is_told_by_metrics_and_the_admin_port():
+    """After the one before: the primary region of the shared cluster is dead."""
+    c = shared()
+    leader = wait_for("the standbys' leader", lambda: next((n for n in c.standby if page(n)("is_leader")), None))
+    m = page(leader)
+    equal((m("dr_known_loss_writes"), m("dr_known_loss_entries"), m("dr_known_loss_bytes")), (0, 0, 0))
+    equal((m("dr_self_fence", mode="contact"), m("dr_self_fence", mode="lease")), (1, 0))
+    equal(m("dr_fence_lease_remaining_seconds"), math.inf, "no lease runs out")
+    equal(m("dr_promotions_total", kind="promotion", result="done"), 0)
+    wait_for("the silence to be over", lambda: page(leader)("dr_estimated_rto_seconds") < 1)
+    wait_for("an allowed plan", lambda: json.loads(ask(leader.admin, "/dr/plan")[2])["allowed"], 15)
+    plan = json.loads(ask(leader.admin, "/dr/plan")[2])
+    equal(plan["known_loss_writes"], "0")
+    expect(0.3 <= plan["estimated_rto_ms"] / 1000 < 1, f"{plan['estimated_rto_ms']} ms")
+    wrong = ctl("--endpoints", leader.client, "dr", "promote", "--digest", "0" * 32, "--accept-data-loss", check=False)
+    equal(wrong.returncode, 3, wrong.stderr)
+    done = ctl_json(c, "dr", "promote", "--digest", plan["digest"], "--accept-data-loss", "--reason", "fire", endpoints=leader.client)
+    m = wait_for("the promotion to be counted",
+                 lambda: (p := page(leader))("dr_promotions_total", kind="promotion", result="done") == 1 and p("is_primary") and p)
+    equal(m("dr_promotions_total", kind="promotion", result="refused"), 1)
+    took = sum(s["took_ms"] for s in done["steps"]) / 1000
+    expect(abs(m("dr_last_promotion_duration_seconds") - took) < 0.1, f"{m('dr_last_promotion_duration_seconds')} s, {took} s")
+    equal({v for (n, _), v in m.samples.items() if n == "leeward_dr_promotion_in_progress"}, {0.0}, "steps")
+    equal((m("dr_estimated_rto_seconds"), m("dr_known_loss_writes"), m("epoch")), (math.inf, 0, 2), "it serves now")
+    status = json.loads(ask(leader.admin, "/dr/status")[2])
+    equal(without_time(status), without_time(ctl_json(c, "dr", "status", endpoints=leader.client)))
+    equal((status["promotion_id"], status["epoch"], len(status["history"])), (done["promotion_id"], "2", 1))
+    equal((status["history"][0]["reason"], status["history"][0]["region"]), ("fire", "west"))
+    equal(json.loads(ask(leader.admin, "/dr/plan")[2])["refusals"][0]["rule"], "serving")

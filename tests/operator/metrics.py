@@ -1,14 +1,16 @@
 """The metrics page: its contract, and figures against what leewardctl says."""
 import math
 import os
+import re
 import subprocess
 import time
 
 from leeward.claims import equal, expect
-from leeward.cluster import bench, wait_for
+from leeward.cluster import ROOT, bench, wait_for
 from common import page, shared
 
-# What the contract names and what exists now: name -> (type, {label: closed set or None})
+# What exists: name -> (type, {label: closed set or None}); of two labels that go together the pairs.
+# telemetry/README.md has the same names for people, and those that are promised and absent.
 CONTRACT = {
     "build_info": ("gauge", {"version": None, "revision": None}), "node_info": ("gauge", {"node": None, "zone": None, "role": None}),
     "lineage_created_timestamp_seconds": ("gauge", {}), "epoch": ("gauge", {}), "term_in_epoch": ("gauge", {}), "is_leader": ("gauge", {}), "has_leader": ("gauge", {}),
@@ -55,6 +57,16 @@ CONTRACT = {
     "dr_rpo_exceeded": ("gauge", {}), "dr_rpo_allowed_bytes_per_second": ("gauge", {}),
     "dr_throttle_seconds_total": ("counter", {}), "dr_refused_writes_total": ("counter", {}),
     "dr_armed": ("gauge", {}), "dr_retained_log_bytes": ("gauge", {}), "dr_retain_log_limit_bytes": ("gauge", {}),
+    "dr_known_loss_writes": ("gauge", {}), "dr_known_loss_entries": ("gauge", {}), "dr_known_loss_bytes": ("gauge", {}),
+    "dr_estimated_rto_seconds": ("gauge", {}), "dr_self_fence": ("gauge", {"mode": {"contact", "lease"}}),
+    "dr_fence_lease_remaining_seconds": ("gauge", {}),
+    "dr_promotion_in_progress": ("gauge", {"kind,step": {
+        ("promotion", "survey"), ("promotion", "cut"), ("promotion", "lease"), ("promotion", "epoch_change"),
+        ("survivors", "survey"), ("survivors", "stage"), ("survivors", "begin"), ("survivors", "epoch_change"),
+        ("switchover", "seal"), ("switchover", "stream"), ("switchover", "epoch_change")}}),
+    "dr_promotions_total": ("counter", {"kind": {"promotion", "survivors", "switchover"},
+                                        "result": {"done", "refused", "failed", "unknown"}}),
+    "dr_last_promotion_duration_seconds": ("gauge", {}),
     "dr_sealed": ("gauge", {}), "dr_contested": ("gauge", {}), "dr_last_drill_timestamp_seconds": ("gauge", {}),
     "dr_last_drill_rto_seconds": ("gauge", {}),
     "dr_log_dropped_total": ("counter", {}), "rewindable": ("gauge", {}), "dr_topology_differs": ("gauge", {}),
@@ -67,6 +79,28 @@ CONTRACT = {
 PROCESS = ("process_start_time_seconds", "process_resident_memory_bytes", "process_open_fds", "process_max_fds")
 
 
+def documented(heading):
+    """{name: its labels} of the table under that heading of telemetry/README.md."""
+    text = open(os.path.join(ROOT, "telemetry", "README.md"), encoding="utf-8").read()
+    expect(f"\n{heading}\n" in text, f"telemetry/README.md has no {heading}")
+    section = text.split(f"\n{heading}\n")[1].split("\n#")[0]
+    names = re.findall(r"`([a-z_]+)(?:\{([a-z_, ]+)\})?`", section)
+    equal(len(names), len({name for name, _ in names}), f"names that stand twice under {heading}")
+    return {name: set(labels.split(", ")) - {""} for name, labels in names}
+
+
+def the_page_has_just_the_names_that_are_documented():
+    here, absent = documented("### Names"), documented("### Promised and absent")
+    exported = {name: set(",".join(labels).split(",")) - {""} for name, (_, labels) in CONTRACT.items()}
+    exported.update({name: set() for name in PROCESS})
+    equal(set(here), set(exported), "names in telemetry/README.md and in this test")
+    for name, labels in here.items():
+        equal(labels, exported[name], f"labels of {name} in telemetry/README.md")
+    types = {name.removeprefix("leeward_") for name in page(shared().active[0]).types}
+    equal(types & set(absent), set(), "names that are called absent")
+    equal(types - set(here) - {name for name in types if name.startswith("etcd_")}, set(), "names that telemetry/README.md lacks")
+
+
 def check_family(metrics, name, kind, labels, peers):
     full = "leeward_" + name
     equal(metrics.types.get(full), kind, f"type of {name}")
@@ -75,12 +109,13 @@ def check_family(metrics, name, kind, labels, peers):
     size = 1
     for label, closed in labels.items():
         closed = peers if closed == "peers" else closed
-        seen = {s[label] for s in series}
+        together = label.split(",")
+        seen = {s[label] for s in series} if len(together) == 1 else {tuple(s[part] for part in together) for s in series}
         if closed is not None:
             equal(seen, closed, f"{name}{{{label}}}")
             size *= len(closed)
     for s in series:
-        equal(set(s), set(labels), f"labels of {name}")
+        equal(set(s), set(",".join(labels).split(",")) - {""}, f"labels of {name}")
     if all(closed is not None for closed in labels.values()):
         equal(len(series), len(peers) if labels and "peers" in labels.values() else size, f"series of {name}")
 

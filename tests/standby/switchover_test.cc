@@ -333,7 +333,7 @@ TEST(SwitchoverRules, ARegionThatHasNotReportedOrIsNotWellTakesNothingOver) {
   followers.tick(group.clock().now(), survey(group));
   followers.told({armed.region, armed.group, group.committed().position, 0});
   std::vector<NamedCheck> checks;
-  Switchover switchover(group, outbox, followers, {}, [&] { return checks; });
+  Switchover switchover(group, outbox, probe.promotions, followers, {}, [&] { return checks; });
   const auto refused = [&] {
     std::string why = "begun";
     switchover.begin({}, [&](Result<SwitchoverRecord> r) { why = r.ok() ? "done" : r.error().message; });

@@ -111,8 +111,8 @@ def crc32c_table():
 TABLE = crc32c_table()
 
 
-def crc32c(data):
-    crc = 0xffffffff
+def crc32c(data, before=0):
+    crc = before ^ 0xffffffff
     for byte in data:
         crc = crc >> 8 ^ TABLE[(crc ^ byte) & 255]
     return crc ^ 0xffffffff
@@ -129,3 +129,50 @@ def set_version(path, version, header_bytes, headers=1):
             handle.seek(number * header_bytes)
             handle.write(header)
 
+
+SECTOR = 512
+BOOTSTRAP = 65  # EntryKind of a group's first entry: the group's state, a format in its first byte
+
+
+def skip_varint(raw, at):
+    while raw[at] & 128:
+        at += 1
+    return at + 1
+
+
+def payload_at(entry):
+    """Where an entry's payload begins: server/wal/FORMAT.md, "Entry"."""
+    at = 1
+    for _ in range(4 + 3):  # term, index, epoch, writes; of the position history index, writes, bytes
+        at = skip_varint(entry, at)
+    return skip_varint(entry, at + 32)
+
+
+def make_bootstrap_newer(path):
+    """Raises the format in the bootstrap entry of a segment, with every checksum as a newer version would write it."""
+    with open(path, "r+b") as handle:
+        raw = bytearray(handle.read())
+        salt = crc32c(bytes(raw[16:32]))  # segment number and salt
+
+        def salted(data):
+            return crc32c(bytes(data), salt) or 1
+
+        at = SECTOR
+        while raw[at:at + 4] == b"LWB1":
+            sectors, records = struct.unpack_from("<II", raw, at + 20)
+            place = at + 32 + 4 * (sectors - 1)
+            for _ in range(records):
+                length, kind = struct.unpack_from("<IB", raw, place + 4)
+                if kind == 1 and raw[place + 9] == BOOTSTRAP:
+                    raw[place + 9 + payload_at(raw[place + 9:place + 9 + length])] += 100
+                    struct.pack_into("<I", raw, place, salted(raw[place + 4:place + 9 + length]))
+                    for number in range(1, sectors):
+                        sector = raw[at + number * SECTOR:at + (number + 1) * SECTOR]
+                        struct.pack_into("<I", raw, at + 28 + 4 * number, salted(sector))
+                    struct.pack_into("<I", raw, at + 4, salted(raw[at + 8:at + SECTOR]))
+                    handle.seek(0)
+                    handle.write(raw)
+                    return
+                place += 9 + length
+            at += sectors * SECTOR
+    raise Failure(f"no bootstrap entry in {path}")

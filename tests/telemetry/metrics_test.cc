@@ -234,6 +234,58 @@ TEST_F(MetricsTest, ThePrimaryLagsBehindNobodyAndSeesItsFollowers) {
   EXPECT_EQ(p.at("leeward_dr_armed"), 1);
 }
 
+TEST_F(MetricsTest, WhatAPromotionWouldCostIsKnownOrInfinite) {
+  Parsed p = page();
+  EXPECT_EQ(p.at("leeward_dr_known_loss_writes"), 0) << "a primary loses to nobody";
+  EXPECT_TRUE(std::isinf(p.at("leeward_dr_estimated_rto_seconds")));
+  for (const GroupRole role : {GroupRole::kStandby, GroupRole::kFenced, GroupRole::kUnknown}) {
+    source_.now.role = role;
+    EXPECT_TRUE(std::isinf(page().at("leeward_dr_known_loss_bytes"))) << name(role);
+  }
+  source_.now.role = GroupRole::kStandby;
+  source_.now.known_loss = {.writes = 7, .entries = 2, .bytes = 900};
+  source_.now.estimated_rto = 5300ms;
+  p = page();
+  EXPECT_EQ(p.at("leeward_dr_known_loss_writes"), 7);
+  EXPECT_EQ(p.at("leeward_dr_known_loss_entries"), 2);
+  EXPECT_EQ(p.at("leeward_dr_known_loss_bytes"), 900);
+  EXPECT_EQ(p.at("leeward_dr_estimated_rto_seconds"), 5.3);
+}
+
+TEST_F(MetricsTest, TheFenceIsThatOfWhoIsArmed) {
+  Parsed p = page();
+  EXPECT_EQ(p.at("leeward_dr_self_fence{mode=\"contact\"}"), 0);
+  EXPECT_EQ(p.at("leeward_dr_self_fence{mode=\"lease\"}"), 0);
+  EXPECT_TRUE(std::isinf(p.at("leeward_dr_fence_lease_remaining_seconds")));
+  source_.now.fencing = {.mode = "lease", .lease = 10s, .remaining = 2500ms};
+  p = page();
+  EXPECT_EQ(p.at("leeward_dr_self_fence{mode=\"contact\"}"), 0);
+  EXPECT_EQ(p.at("leeward_dr_self_fence{mode=\"lease\"}"), 1);
+  EXPECT_EQ(p.at("leeward_dr_fence_lease_remaining_seconds"), 2.5);
+}
+
+TEST_F(MetricsTest, APromotionShowsItsStepItsEndAndHowLongItTook) {
+  Parsed p = page();
+  double steps = 0, ends = 0;
+  for (const auto& [series, value] : p.samples) {
+    if (series.starts_with("leeward_dr_promotion_in_progress{")) steps += 1 + value;
+    if (series.starts_with("leeward_dr_promotions_total{")) ends += 1 + value;
+  }
+  EXPECT_EQ(steps, 11) << "each step of each kind, all at 0";
+  EXPECT_EQ(ends, 12);
+  EXPECT_EQ(p.at("leeward_dr_last_promotion_duration_seconds"), 0);
+  source_.now.promotion = {PromotionKind::kPromotion, PromotionStep::kLease};
+  standby_.promotions.ended(PromotionKind::kPromotion, PromotionResult::kRefused);
+  standby_.promotions.done(PromotionKind::kSwitchover, 1500ms);
+  p = page();
+  EXPECT_EQ(p.at("leeward_dr_promotion_in_progress{kind=\"promotion\",step=\"lease\"}"), 1);
+  EXPECT_EQ(p.at("leeward_dr_promotion_in_progress{kind=\"promotion\",step=\"survey\"}"), 0);
+  EXPECT_EQ(p.at("leeward_dr_promotions_total{kind=\"promotion\",result=\"refused\"}"), 1);
+  EXPECT_EQ(p.at("leeward_dr_promotions_total{kind=\"switchover\",result=\"done\"}"), 1);
+  EXPECT_EQ(p.at("leeward_dr_promotions_total{kind=\"survivors\",result=\"done\"}"), 0);
+  EXPECT_EQ(p.at("leeward_dr_last_promotion_duration_seconds"), 1.5);
+}
+
 TEST_F(MetricsTest, WithNobodyArmedTheSetsLagIsUnknown) {
   EXPECT_TRUE(std::isinf(page().at("leeward_source_lag_writes{standby=\"set\"}")));
   EXPECT_EQ(page().at("leeward_dr_armed"), 0);
