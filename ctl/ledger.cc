@@ -17,7 +17,7 @@ namespace {
 using boost::json::object;
 
 constexpr Duration kPagePatience = std::chrono::seconds(30);
-constexpr std::uint64_t kProgressEach = 10'000;
+constexpr std::uint64_t kLinesEach = 10'000;
 
 std::string decimal(std::uint64_t n) { return std::to_string(n); }
 
@@ -170,7 +170,7 @@ Result<void> dr_ledger_export(const Server& server, const Output& output, const 
       if (!*transaction) break;
       to << boost::json::serialize(exported(ledger, **transaction)) << "\n";
       if (!to) return Error{Code::kIo, name + " cannot be written; is there space?"};
-      if (++lines % kProgressEach == 0 && !to_terminal && !output.json)
+      if (++lines % kLinesEach == 0 && !to_terminal && !output.json)
         output.out << lines << " transactions, at history index " << text_of(**transaction, "index") << " of "
                    << text_of(ledger.described, "to_index") << std::endl;
     }

@@ -11,7 +11,7 @@ namespace {
 
 using boost::json::object;
 
-constexpr auto kPoll = std::chrono::milliseconds(200);
+constexpr auto kReplicaPoll = std::chrono::milliseconds(200);
 
 object member_of(const Answer& answer) {
   const auto* value = answer.json.if_contains("member");
@@ -64,7 +64,7 @@ Result<void> replica_change(const Server& server, const Output& output, const Re
     }
     const bool failed = reason.find("not sound when it was to rejoin") != std::string::npos;
     if (!true_of(member, "verifying") && (failed || std::chrono::steady_clock::now() > until)) break;
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kReplicaPoll);
   }
   return Error{Code::kIo, "member " + std::to_string(change.id) + " is still " + standing + (reason.empty() ? "" : ": " + reason)};
 }

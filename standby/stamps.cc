@@ -6,13 +6,13 @@
 namespace leeward::standby {
 namespace {
 
-constexpr Duration kInterval = 100ms;
+constexpr Duration kStampInterval = 100ms;
 
 }  // namespace
 
 void Stamps::tick(Instant now, const Regions& regions) {
   const auto wanted = group_.stamp_wanted();
-  if (!wanted || now - sent_ < std::min(kInterval, wanted->lease / 8)) return;
+  if (!wanted || now - sent_ < std::min(kStampInterval, wanted->lease / 8)) return;
   sent_ = now;
   // Only the armed group's leader answers, and this one cannot tell who that is.
   for (const auto& [id, region] : regions.region_of)

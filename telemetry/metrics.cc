@@ -324,6 +324,10 @@ void add_recovery(Page& page, const MetricsSources& from, const NodeStatus& s, c
   page.counter("dr_refused_writes_total", "Client writes that the RPO policy refused here, as leader.").sample(probe.gate_refused.get());
   page.gauge("dr_topology_differs", "1 when the member lists of this node's configuration are not those its group has stored.")
       .sample(s.topology_differs);
+  // Which of them could be replayed only a comparison with the history that serves tells: leewardctl dr ledger show.
+  page.gauge("dr_ledger_entries", "Entries that this group put aside when it followed another history, until they are discarded.")
+      .sample(s.ledger_entries, {{"class", "kept"}});
+  page.gauge("dr_ledger_complete", "0 when a ledger of this group lacks something of what it should hold.").sample(s.ledgers_complete);
   // 0 at the primary; where no answer of it is known, nobody can tell.
   const auto lost = [&](std::uint64_t KnownLoss::*figure) {
     return s.role == GroupRole::kPrimary ? 0.0 : s.known_loss ? static_cast<double>((*s.known_loss).*figure) : kInfinity;

@@ -15,7 +15,7 @@ namespace pb = google::protobuf;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-constexpr std::size_t kMaxQueued = 1_MiB;  // answers its client does not take
+constexpr std::size_t kMaxAnswersQueued = 1_MiB;  // answers its client does not take
 
 const pb::DescriptorPool& pool() { return *pb::DescriptorPool::generated_pool(); }
 
@@ -77,7 +77,7 @@ void info(CallPtr call) {
   call->rpc().on_message([call](Bytes bytes) {
     ServerReflectionRequest request;
     if (!call->open() || !parse(call, bytes, request)) return;
-    if (call->queued() > kMaxQueued) return call->fail(error::kTooManyRequests);
+    if (call->queued() > kMaxAnswersQueued) return call->fail(error::kTooManyRequests);
     call->send(Bytes(answer(request).SerializeAsString()));
   });
   call->rpc().on_half_close([call] { call->finish({}); });

@@ -22,7 +22,7 @@ using etcdserverpb::WatchCreateRequest;
 constexpr std::int64_t kNoWatch = -1;          // etcd's InvalidWatchID
 constexpr std::size_t kPieceBytes = 128_KiB;   // polled at once from one watch
 constexpr std::size_t kTurnPieces = 64;        // then other calls of this loop run
-constexpr std::size_t kJoinBytes = 16_KiB;
+constexpr std::size_t kJoinEvents = 16_KiB;
 constexpr Duration kProgressRetry = std::chrono::milliseconds(5);
 
 class Stream;
@@ -253,7 +253,7 @@ void Stream::send_events(std::int64_t id, const WatchEvents& events) {
     codec::put_u8(head, 7 << 3);
     codec::put_u8(head, 1);
   }
-  if (events.events.size() > kJoinBytes) return call_->send(joined(std::move(head), events.events));
+  if (events.events.size() > kJoinEvents) return call_->send(joined(std::move(head), events.events));
   head.append(events.events.view());
   call_->send(Bytes(std::move(head)));
 }

@@ -13,7 +13,7 @@ namespace leeward::kv {
 namespace {
 
 const Error kStoppedError{Code::kUnavailable, "etcdserver: server stopped"};
-const Error kBadRow{Code::kCorrupt, "state store: a row cannot be read"};
+const Error kBadOwnRow{Code::kCorrupt, "state store: a row cannot be read"};
 
 // Keeps the view, so the snapshot, as long as the answer is being written.
 class StreamedRange final : public RangeReply {
@@ -137,7 +137,7 @@ Result<void> MvccStateMachine::load(std::unique_ptr<Store> store) {
   std::uint64_t swept = 0;
   if (*swept_row) {
     std::string_view in = **swept_row;
-    if (!codec::get_u64(in, swept)) return kBadRow;
+    if (!codec::get_u64(in, swept)) return kBadOwnRow;
   }
   applier_.reset();
   store_ = std::move(store);
@@ -296,7 +296,7 @@ Result<bool> MvccStateMachine::compact_step(std::size_t max) {
     if (rev.main != done && done > swept_ && changes >= max) break;
     done = rev.main;
     RevRow row;
-    if (!parse_rev_row(rev, rows->value(), row)) return kBadRow;
+    if (!parse_rev_row(rev, rows->value(), row)) return kBadOwnRow;
     if (row.kind != ChangeKind::kCreate) {
       const std::string key = escaped(row.key);
       batch.remove(Family::kHist, hist_key(key, row.previous));

@@ -17,7 +17,7 @@ namespace leeward::net {
 namespace {
 
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-constexpr char kTlsHandshake = 0x16;
+constexpr char kServerTlsHandshake = 0x16;
 // fatal, protocol_version: what a TLS client understands.
 constexpr std::string_view kTlsAlert("\x15\x03\x01\x00\x02\x02\x46", 7);
 constexpr std::string_view kPlainTextOnTls =
@@ -129,7 +129,7 @@ void Connection::on_data(std::string_view data) {
 
 void Connection::sniff() {
   const std::size_t n = std::min(sniffed_.size(), kPreface.size());
-  if (!transport_->tls() && sniffed_.front() == kTlsHandshake) {
+  if (!transport_->tls() && sniffed_.front() == kServerTlsHandshake) {
     transport_->write(kTlsAlert);
     transport_->close_when_sent({Code::kInvalid, "the client speaks TLS and this port does not: use http://"});
     return;

@@ -10,10 +10,10 @@ namespace leeward::node {
 namespace {
 
 constexpr std::string_view kHeldPrefix = "held-";
-constexpr std::string_view kPart = ".part";
+constexpr std::string_view kHeldPart = ".part";
 constexpr std::size_t kMostHeld = 3;
-constexpr Duration kAskAgain = 2s;
-constexpr Duration kOfferAgain = 1s;
+constexpr Duration kAskSourceAgain = 2s;
+constexpr Duration kOfferMembersAgain = 1s;
 constexpr Duration kRenew = 5s;   // asks the source to keep what is fetched from it
 constexpr Duration kPursued = 3s;  // without pursue(): nobody wants it any more
 
@@ -22,7 +22,7 @@ std::string held_name(const std::string& id) { return std::string(kHeldPrefix) +
 
 Result<void> write_held(Disk& disk, const Path& pool, const Manifest& manifest) {
   const auto bytes = encode_manifest_file(manifest);
-  const auto path = pool + "/" + held_name(manifest.id), part = path + std::string(kPart);
+  const auto path = pool + "/" + held_name(manifest.id), part = path + std::string(kHeldPart);
   {
     auto file = disk.open(part, OpenMode::kCreateOrOpen);
     if (!file.ok()) return file.error();
@@ -79,7 +79,7 @@ Result<void> Adoption::load() {
   auto names = disk.list(pool());
   if (!names.ok()) return names.error();
   for (const auto& name : *names) {
-    if (!name.starts_with(kHeldPrefix) || name.ends_with(kPart)) continue;
+    if (!name.starts_with(kHeldPrefix) || name.ends_with(kHeldPart)) continue;
     auto manifest = read_manifest(disk, pool() + "/" + name);
     const bool whole = manifest.ok() && std::all_of(manifest->files.begin(), manifest->files.end(), [&](const auto& f) {
                          return disk.exists(pooled(pool(), f));
@@ -146,13 +146,13 @@ void Adoption::drive_pursuit() {
     p.offered = {};
   }
   if (enough_hold(held->id)) return propose(*held);
-  if (p.offered == Instant{} || now - p.offered >= kOfferAgain) offer(*held);
+  if (p.offered == Instant{} || now - p.offered >= kOfferMembersAgain) offer(*held);
 }
 
 void Adoption::ask_source() {
   auto& p = *pursuit_;
   const auto now = context_.now();
-  if (p.sources.empty() || (p.asked != Instant{} && now - p.asked < kAskAgain)) return;
+  if (p.sources.empty() || (p.asked != Instant{} && now - p.asked < kAskSourceAgain)) return;
   p.source = p.sources[p.turn++ % p.sources.size()];
   ask(fetch_.active() ? fetch_.manifest().id : "");
 }

@@ -418,7 +418,8 @@ class Member final : public Service, public Group {
     CallDone done;
   };
   std::vector<Handover> handovers_;
-  bool left_ = false;  // it was told that its own removal is committed
+  int leaving_ = 0;    // calls for its own removal that were passed on
+  bool left_ = false;  // it was told that such a one is committed
   std::map<NodeId, std::string> peers_;       // as the link was told
   std::map<NodeId, Instant> told_removed_;    // of those removed
   std::optional<Instant> list_spread_, list_proposed_, silent_called_;

@@ -117,11 +117,14 @@ void Member::admit(NodeId member, Executor& reply, Function<void(Result<bool>)> 
 void Member::call(Call call, CallDone done) {
   if (stopping_) return done(Error{Code::kUnavailable, text::kStopped});
   if (context_.removed) return done(Error{Code::kUnavailable, text::kRemoved});
-  if (removes_self(call))
+  if (removes_self(call)) {
+    ++leaving_;
     done = [this, done = std::move(done)](Result<std::int64_t> result) mutable {
+      --leaving_;
       left_ |= result.ok();
       done(std::move(result));
     };
+  }
   if (context_.is_leader()) return serve(std::move(call), std::move(done));
   call.id = ++next_call_;
   calls_[call.id] = {call, std::move(done), context_.now() + context_.patience(), NodeId()};

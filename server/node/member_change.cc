@@ -212,8 +212,8 @@ std::optional<Result<std::int64_t>> Member::answered_by_removal(const PendingCal
 // Its own removal was asked for here and is under way: what it took from now on
 // might be done without its seeing the end, so its clients do better elsewhere.
 bool Member::leaves() const {
-  return left_ || std::any_of(handovers_.begin(), handovers_.end(), [&](const Handover& h) { return holds(h.change.remove, self()); }) ||
-         std::any_of(calls_.begin(), calls_.end(), [&](const auto& call) { return removes_self(call.second.call); });
+  return left_ || leaving_ > 0 ||
+         std::any_of(handovers_.begin(), handovers_.end(), [&](const Handover& h) { return holds(h.change.remove, self()); });
 }
 
 bool Member::removes_self(const Call& call) const {

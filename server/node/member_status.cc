@@ -129,6 +129,10 @@ void Member::publish_status() {
                     " armed one is asked whether it was promoted meanwhile";
   s.start_wait = cold_question() != 0 || follows_cold();
   s.sealed = sealed();
+  for (const auto& l : context_.group.control.ledgers) {
+    s.ledger_entries += l.to.index.value() - l.kept.index.value();
+    s.ledgers_complete &= l.complete();
+  }
   if (warrant_->required() && context_.is_leader())
     s.fencing.remaining = std::max(warrant_->valid_until().value_or(now) - now, Duration());
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();

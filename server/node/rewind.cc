@@ -3,7 +3,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::size_t kStepBytes = 1_MiB;
+constexpr std::size_t kRewindStepBytes = 1_MiB;
 
 }  // namespace
 
@@ -56,7 +56,7 @@ Result<void> Rewind::write_ledger(Work& work) {
     work.ledger = std::move(*writer);
   }
   if (work.at + 1 < task.follow.index) {
-    const auto entries = context_.log->read(work.at + 1, task.follow.index, kStepBytes);
+    const auto entries = context_.log->read(work.at + 1, task.follow.index, kRewindStepBytes);
     if (!entries.ok()) return entries.error();
     LEEWARD_TRY(work.ledger->add(*entries));
     work.at = entries->back().index;
@@ -90,7 +90,7 @@ Result<void> Rewind::make_state(Work& work) {
 
 Result<void> Rewind::replay(Work& work) {
   if (work.at >= work.task.cut) return complete(work);
-  const auto entries = context_.log->read(work.at + 1, work.task.cut + 1, kStepBytes);
+  const auto entries = context_.log->read(work.at + 1, work.task.cut + 1, kRewindStepBytes);
   if (!entries.ok()) return entries.error();
   LEEWARD_TRY(work.state->apply(*entries, [](std::size_t, std::size_t) { return false; },
                                 [](std::size_t, std::size_t, CommandResult) {}));

@@ -10,7 +10,7 @@ namespace {
 constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 constexpr std::string_view kManifestName = "leeward-manifest";
 constexpr Duration kOfferAgain = 1s;
-constexpr Duration kGiveUp = 20s;
+constexpr Duration kGiveUpSending = 20s;
 constexpr Duration kTryAgain = 1s;
 constexpr Duration kPoolKept = 10min;   // of a snapshot whose fetching was broken off
 constexpr Duration kServedLately = 60s;  // a checkpoint someone reads from is kept this long
@@ -403,7 +403,7 @@ void Snapshots::drive() {
   const auto now = context_.now();
   std::vector<NodeId> over;
   for (auto& [to, t] : transfers_) {
-    const bool silent = now - t.progressed > kGiveUp;
+    const bool silent = now - t.progressed > kGiveUpSending;
     if (silent || !context_.is_leader() || !find(t.id)) {
       over.push_back(to);
     } else if (now - t.offered > kOfferAgain) {

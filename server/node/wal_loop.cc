@@ -3,7 +3,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr Duration kFullDiskRetry = 500ms;
+constexpr Duration kWalFullRetry = 500ms;
 
 }  // namespace
 
@@ -92,7 +92,7 @@ bool WalLoop::persist(std::vector<Done>& done) {
     }
     retrying_ = true;
     core_.post([this] { disk_full_ = true; });
-    wal_.after(kFullDiskRetry, [this] {
+    wal_.after(kWalFullRetry, [this] {
       retrying_ = false;
       drain();
     });

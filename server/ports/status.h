@@ -197,6 +197,8 @@ struct NodeStatus {
   // accepts the plan at once, until the group serves. nullopt: it could not.
   std::optional<Duration> estimated_rto;
   std::optional<PromotionProgress> promotion;  // that this member carries out
+  std::uint64_t ledger_entries = 0;    // that the group has put aside and nobody has discarded
+  bool ledgers_complete = true;        // false: one of them says that something is missing in it
   std::vector<FollowerStatus> followers;  // primary groups
   std::optional<RpoStatus> rpo;           // primary groups
   DrillRecord drill;                      // the newest that passed, here or elsewhere

@@ -67,6 +67,7 @@ CONTRACT = {
     "dr_promotions_total": ("counter", {"kind": {"promotion", "survivors", "switchover"},
                                         "result": {"done", "refused", "failed", "unknown"}}),
     "dr_last_promotion_duration_seconds": ("gauge", {}),
+    "dr_ledger_entries": ("gauge", {"class": {"kept"}}), "dr_ledger_complete": ("gauge", {}),
     "dr_sealed": ("gauge", {}), "dr_contested": ("gauge", {}), "dr_last_drill_timestamp_seconds": ("gauge", {}),
     "dr_last_drill_rto_seconds": ("gauge", {}),
     "dr_log_dropped_total": ("counter", {}), "rewindable": ("gauge", {}), "dr_topology_differs": ("gauge", {}),

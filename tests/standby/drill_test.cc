@@ -149,7 +149,7 @@ class SimStage final : public Stage {
   GroupRole served = GroupRole::kUnknown;
 };
 
-class DrillTest : public testing::Test {
+class DrillTest : public ::testing::Test {
  protected:
   void make(std::uint64_t seed, sim::WorldOptions o = {}) {
     if (o.standbys == 0) o = options(seed);

@@ -5,7 +5,7 @@
 
 namespace leeward::standby {
 
-class Promotion : public testing::Test {
+class Promotion : public ::testing::Test {
  protected:
   void make(std::uint64_t seed) {
     r_ = std::make_unique<Story>(seed);

@@ -14,7 +14,7 @@ constexpr region::ArmingId kArming = 11;
 Position point_at(std::uint64_t i) { return {HistoryIndex(i), sha256(std::to_string(i)), i * 2, i * 300}; }
 
 // West follows east up to 100 and is armed; node 5 has the newest answer.
-class Plan : public testing::Test {
+class Plan : public ::testing::Test {
  protected:
   Plan() {
     region::State::History history;
@@ -261,7 +261,7 @@ TEST_F(Plan, AContestedGroupIsNotForcedButDecided) {
 
 // --- survivors ---
 
-class SurvivorPlan : public testing::Test {
+class SurvivorPlan : public ::testing::Test {
  protected:
   SurvivorPlan() {
     facts_.members = {NodeId(4), NodeId(5)};

@@ -243,6 +243,11 @@ TEST_F(MetricsTest, WhatAPromotionWouldCostIsKnownOrInfinite) {
     EXPECT_TRUE(std::isinf(page().at("leeward_dr_known_loss_bytes"))) << name(role);
   }
   source_.now.role = GroupRole::kStandby;
+  EXPECT_EQ(page().at("leeward_dr_ledger_entries{class=\"kept\"}"), 0);
+  source_.now.ledger_entries = 3;
+  source_.now.ledgers_complete = false;
+  EXPECT_EQ(page().at("leeward_dr_ledger_entries{class=\"kept\"}"), 3);
+  EXPECT_EQ(page().at("leeward_dr_ledger_complete"), 0);
   source_.now.known_loss = {.writes = 7, .entries = 2, .bytes = 900};
   source_.now.estimated_rto = 5300ms;
   p = page();
