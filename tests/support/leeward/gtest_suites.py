@@ -25,7 +25,7 @@ def build(kind, targets, timeout=3000):
     return done.returncode == 0
 
 
-def run(kind, name, environment, *arguments, timeout=1500):
+def run(kind, name, environment, *arguments, timeout=2400):
     """(passed, failed) of build/<kind>/bin/<name>_test; a report or a death is a failure."""
     started = time.monotonic()
     binary = os.path.join(ROOT, "build", kind, "bin", name + "_test")
