@@ -99,6 +99,21 @@ void member_sync(CallPtr, Bytes);
 // An id as it is shown; who asks, for the log and the history.
 std::string hexadecimal(std::uint64_t id);
 std::string asked_by(const CallPtr& call);
+// Ends the call. kUnknown is ABORTED here: begun, and not known how it ends;
+// etcd's texts for that are about writes.
+void fail(const CallPtr& call, const Error& error);
+// What a ledger is, into a message with these fields.
+template <class Message>
+void fill_ledger(Message& to, const LedgerSummary& ledger) {
+  to.set_ledger(ledger.follow.value());
+  to.set_epoch(ledger.epoch.value());
+  to.set_followed_epoch(ledger.followed.value());
+  to.set_from_index(ledger.from.index.value());
+  to.set_to_index(ledger.to.index.value());
+  to.set_writes(ledger.writes());
+  to.set_entries(ledger.entries());
+  to.set_bytes(ledger.bytes());
+}
 void dr_plan(CallPtr, Bytes);
 void dr_promote(CallPtr, Bytes);
 void dr_survivor(CallPtr, Bytes);

@@ -14,12 +14,6 @@ Handover* handover_of(const CallPtr& call) {
   return handover;
 }
 
-void fail(const CallPtr& call, const Error& error) {
-  // Begun, and not known how it ends: etcd's texts for that are about writes.
-  if (error.code == Code::kUnknown) return call->finish({GrpcCode::kAborted, error.message, {}});
-  call->fail(error);
-}
-
 Function<void(Result<HandoverState>)> tell_state(CallPtr call, const char* next) {
   return [call = std::move(call), next](Result<HandoverState> done) {
     if (!done.ok()) return fail(call, done.error());

@@ -27,6 +27,7 @@ const char* op_name(EntryKind kind) {
     case EntryKind::kSeal: return "seal";
     case EntryKind::kUnseal: return "unseal";
     case EntryKind::kTopology: return "topology";
+    case EntryKind::kMeasured: return "measured";
     default: return "other";
   }
 }
@@ -143,19 +144,10 @@ void dr_ledgers(CallPtr call, Bytes bytes) {
     response.set_node_id(call->core().self().value());
     if (const auto* self = status->self()) response.set_region(self->region);
     response.set_lineage(list->lineage.hex());
-    char group[17];
-    std::snprintf(group, sizeof group, "%016llx", static_cast<unsigned long long>(list->group.value()));
-    response.set_group(group);
+    response.set_group(hexadecimal(list->group.value()));
     for (const auto& l : list->ledgers) {
       auto* to = response.add_ledgers();
-      to->set_ledger(l.follow.value());
-      to->set_epoch(l.epoch.value());
-      to->set_followed_epoch(l.followed.value());
-      to->set_from_index(l.from.index.value());
-      to->set_to_index(l.to.index.value());
-      to->set_writes(l.writes());
-      to->set_entries(l.entries());
-      to->set_bytes(l.bytes());
+      fill_ledger(*to, l);
       to->set_complete(l.complete());
       const auto missing = [to](HistoryIndex from, HistoryIndex upto) {
         auto* range = to->add_missing_ranges();
@@ -175,10 +167,9 @@ void dr_ledger_discard(CallPtr call, Bytes bytes) {
   if (!parse(call, bytes, request) || !by_operator(call)) return;
   WayBack* way_back = way_back_of(call);
   if (way_back == nullptr) return;
-  way_back->discard(Index(request.ledger()), request.accept_data_loss(), call->rpc().peer().address, call->loop(),
+  way_back->discard(Index(request.ledger()), request.accept_data_loss(), asked_by(call), call->loop(),
                     [call, ledger = request.ledger()](Result<std::vector<LedgerSummary>> kept) {
-    if (!kept.ok() && kept.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, kept.error().message, {}});
-    if (!kept.ok()) return call->fail(kept.error());
+    if (!kept.ok()) return operations::fail(call, kept.error());
     pb::DrLedgerDiscardResponse response;
     response.set_ledger(ledger);
     response.set_kept(static_cast<std::uint32_t>(kept->size()));

@@ -19,6 +19,11 @@ std::string asked_by(const CallPtr& call) {
   return !peer.common_name.empty() ? peer.common_name : peer.unix_socket ? "the node's unix socket" : peer.address;
 }
 
+void fail(const CallPtr& call, const Error& error) {
+  if (error.code == Code::kUnknown) return call->finish({GrpcCode::kAborted, error.message, {}});
+  call->fail(error);
+}
+
 namespace {
 
 namespace pb = leeward::v1;

@@ -13,24 +13,13 @@ void dr_rejoin(CallPtr call, Bytes bytes) {
   if (way_back == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
   call->core().log.warn("a region is to follow again", {{"peer", call->rpc().peer().address}});
   way_back->rejoin(call->loop(), [call](Result<RejoinRecord> done) {
-    if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
-    if (!done.ok()) return call->fail(done.error());
+    if (!done.ok()) return fail(call, done.error());
     pb::DrRejoinResponse response;
     response.set_epoch(done->epoch.value());
     response.set_state("following");
     response.set_changed(done->changed);
     response.set_position_index(done->index.value());
-    for (const auto& l : done->ledgers) {
-      auto* to = response.add_ledgers();
-      to->set_ledger(l.follow.value());
-      to->set_epoch(l.epoch.value());
-      to->set_followed_epoch(l.followed.value());
-      to->set_from_index(l.from.index.value());
-      to->set_to_index(l.to.index.value());
-      to->set_writes(l.writes());
-      to->set_entries(l.entries());
-      to->set_bytes(l.bytes());
-    }
+    for (const auto& ledger : done->ledgers) fill_ledger(*response.add_ledgers(), ledger);
     response.set_next_command("leewardctl standby status");
     call->reply_message(response);
   });

@@ -107,10 +107,8 @@ void Adoption::pursue(std::span<const NodeId> sources) {
 
 // From the log's end, as far as this member can tell; who lent it has compared
 // the epochs. Where the log stands the copy may stand too: a member may lack it.
-bool Adoption::leads_on(const Manifest& manifest) const {
-  const auto epochs = adopts_behind_();
-  if (!epochs) return false;
-  const auto epoch = epochs->empty() ? Epoch(1) : epochs->back().epoch;
+bool Adoption::leads_on(const Manifest& manifest, const std::vector<region::EpochRecord>& epochs) const {
+  const auto epoch = epochs.empty() ? Epoch(1) : epochs.back().epoch;
   const auto end = context_.core->last().position;
   const auto& to = manifest.state.point.position;
   return manifest.state.epoch >= epoch && (to.index > end.index || to == end);
@@ -118,9 +116,12 @@ bool Adoption::leads_on(const Manifest& manifest) const {
 
 // The newest of what is held that leads on.
 const Manifest* Adoption::candidate() const {
+  if (held_.empty()) return nullptr;  // the log is read below
+  const auto epochs = adopts_behind_();
+  if (!epochs) return nullptr;
   const Manifest* best = nullptr;
   for (const auto& [id, m] : held_)
-    if (leads_on(m) && (!best || m.state.point.position.index > best->state.point.position.index)) best = &m;
+    if (leads_on(m, *epochs) && (!best || m.state.point.position.index > best->state.point.position.index)) best = &m;
   return best;
 }
 
@@ -232,7 +233,8 @@ void Adoption::on_manifest(NodeId from, const Frame& frame) {
   if (!pursuit_ || pursuit_->source != from || pursuit_->proposed || candidate()) return;
   auto manifest = decode_manifest(frame.body.view());
   if (!manifest.ok() || held_.contains(manifest->id)) return;
-  if (!leads_on(*manifest) || !fetch_.stale()) return;
+  const auto epochs = adopts_behind_();
+  if (!epochs || !leads_on(*manifest, *epochs) || !fetch_.stale()) return;
   if (fetch_.fetches(manifest->id)) return fetch_.go_on_from(from);
   begin(std::move(*manifest), from);
 }

@@ -80,7 +80,7 @@ class Adoption {
   void drive_need();
   void ask(const std::string& id);
   void ask_source();
-  bool leads_on(const Manifest& manifest) const;
+  bool leads_on(const Manifest& manifest, const std::vector<region::EpochRecord>& epochs) const;
   void offer(const Manifest& manifest);
   bool enough_hold(const std::string& id) const;
   void propose(const Manifest& manifest);
