@@ -457,6 +457,7 @@ class Member final : public Service, public Group {
     MemberStatus status;
     Instant at{};
     bool same_group = false;
+    Seen seen;  // as its frame said
   };
   std::map<NodeId, HeardReport> reports_;
   std::optional<Instant> reported_, published_, stored_, sweep_since_;

@@ -84,8 +84,9 @@ void Member::end_serving() {
 
 std::string Member::serving_region() const {
   if (!superseded() && told_.epoch <= region_log_->applied().live_epoch()) return {};
+  // The newest that a lost primary said is that it serves: an older epoch.
   for (const auto& [id, report] : reports_)
-    if (report.status.role == GroupRole::kPrimary && !membership().contains(id)) return report.status.region;
+    if (report.status.role == GroupRole::kPrimary && report.seen == told_ && !membership().contains(id)) return report.status.region;
   return {};
 }
 

@@ -166,7 +166,7 @@ void Member::on_report(NodeId from, const Frame& frame) {
   auto status = decode_member_status(frame.body);
   if (!status.ok() || status->id != from) return;
   if (frame.header.lineage.known() && frame.header.lineage == lineage()) heed_drill(status->drill);
-  reports_[from] = {std::move(*status), context_.now(), group() && frame.header.group == group()};
+  reports_[from] = {std::move(*status), context_.now(), group() && frame.header.group == group(), frame.header.seen};
 }
 
 }  // namespace leeward::node

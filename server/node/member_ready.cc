@@ -189,6 +189,7 @@ void Member::after_apply(std::span<const Entry> entries) {
     if (e.kind == EntryKind::kEpochChange && leads) lessor_->lead(context_.now(), context_.state->leases());
     if (e.kind == EntryKind::kWrites && lessor_->leading()) watch_lease_commands(e);
     if (e.kind == EntryKind::kSeal) proposals_->seal_applied();
+    if (e.kind == EntryKind::kEpochChange && role() == GroupRole::kPrimary && !superseded()) proposals_->resume();
   }
   if (!leads) lessor_->follow();
   reads_->applied();

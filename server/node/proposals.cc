@@ -333,6 +333,11 @@ void Proposals::seal_applied() {
   }
 }
 
+void Proposals::resume() {
+  seal_applied();
+  fence_.reset();
+}
+
 void Proposals::end_all(const Error& error) {
   refuse_waiting(error);
   end_pending({Code::kUnknown, error.message});

@@ -70,6 +70,8 @@ class Proposals {
   // of it only now. Until a Seal says so no result is told.
   void fenced(const Error& error);
   void seal_applied();
+  // This group itself has begun that epoch: its history is the one that goes on.
+  void resume();
   // Ends everything: what waits was certainly not applied, of the rest nobody
   // here will know.
   void end_all(const Error& error);
