@@ -18,6 +18,7 @@ const char* kind_name(EntryKind kind) {
     case EntryKind::kSeal: return "seal";
     case EntryKind::kUnseal: return "unseal";
     case EntryKind::kTopology: return "topology";
+    case EntryKind::kMeasured: return "measured";
     case EntryKind::kNoop: return "noop";
     case EntryKind::kBootstrap: return "bootstrap";
     case EntryKind::kMembership: return "membership";

@@ -343,7 +343,7 @@ void write(Writer& w, const Aid& m) {
   w.text(m.body);
 }
 void read(Reader& r, Aid& m) {
-  m.kind = r.in_range(Aid::Kind::kAsk, Aid::Kind::kEpochs);
+  m.kind = r.in_range(Aid::Kind::kAsk, Aid::Kind::kLeftBehind);
   m.id = r.fixed();
   m.body = r.text();
 }

@@ -248,11 +248,11 @@ struct ResignTold {
   std::string entry;  // its payload
 };
 
-// About survivors of a lost majority, and about contested epochs: survivors.h
-// and contest.h say what `body` holds.
+// About survivors of a lost majority, about contested epochs, and about what a
+// promotion lost: survivors.h, contest.h and measuring.h say what `body` holds.
 struct Aid {
   // Numbers are on the wire: never reuse one.
-  enum class Kind : std::uint8_t { kAsk = 1, kTold = 2, kStage = 3, kStaged = 4, kBegin = 5, kBegun = 6, kEpochs = 7 };
+  enum class Kind : std::uint8_t { kAsk = 1, kTold = 2, kStage = 3, kStaged = 4, kBegin = 5, kBegun = 6, kEpochs = 7, kLeftBehind = 8 };
   Kind kind = Kind::kAsk;
   std::uint64_t id = 0;  // of the inquiry or the promotion; answers carry it
   std::string body;

@@ -83,6 +83,16 @@ Result<RecoveryStatus> Promoter::status() const {
                               {change->announced.writes, change->announced.entries, change->announced.bytes},
                               change->announced.more});
   }
+  for (const auto& entry : entries) {
+    if (entry.kind != EntryKind::kMeasured) continue;
+    const auto measured = region::decode_measured(entry.payload.view());
+    if (!measured.ok()) return measured.error();
+    for (auto& epoch : status.history) {
+      if (epoch.epoch != measured->epoch) continue;
+      epoch.measured = KnownLoss{measured->lost.writes, measured->lost.entries, measured->lost.bytes};
+      epoch.measured_open = measured->lost.more;
+    }
+  }
   std::sort(status.history.begin(), status.history.end(), [](const auto& a, const auto& b) { return a.epoch < b.epoch; });
   return status;
 }
@@ -95,6 +105,7 @@ void Promoter::inquire(bool whole, Function<void(Result<PromotionPlan>)> done) {
   const auto now = group_.clock().now();
   Inquiry inquiry;
   inquiry.id = group_.random() | 1;
+  inquiry.asked = now;
   inquiry.until = now + options_.survey;
   inquiry.gives_up = now + options_.confirm_limit;
   // A group that follows nobody pings nobody but now.
@@ -170,6 +181,8 @@ PromotionPlan Promoter::conclude(const Inquiry& inquiry) {
       facts.said.push_back(around_.testimony());
     } else if (const auto it = inquiry.said.find(id); it != inquiry.said.end()) {
       facts.said.push_back(it->second);
+      // Told at some time since it was asked: the answer that it has is this old at most.
+      facts.said.back().age += group_.clock().now() - inquiry.asked;
     } else {
       facts.silent.push_back(id);
     }
@@ -239,6 +252,7 @@ void Promoter::surveyed(Result<PromotionPlan> plan) {
     return end(Error{Code::kRefused, "accept_data_loss: this promotion may lose writes; say --accept-data-loss"});
   for (const auto& rule : *idle) p.notes.push_back("--force " + rule + " was not needed: that rule does not refuse");
   p.plan = std::move(*plan);
+  p.planned = group_.clock().now();
   const auto armed = group_.regions_of_log()->armed();
   // Forced or not: who is armed in lease mode can see to it that no stamp is out.
   const bool lease = !p.plan.sealed && armed && armed->mode == region::FenceMode::kLease && !armed->unguarded;
@@ -310,6 +324,8 @@ void Promoter::applied(std::span<const Entry> entries) {
     record->repeated = false;
     record->steps = p.steps;
     record->notes = p.notes;
+    record->took = group_.clock().now() - p.begun;
+    if (p.plan.unknown_for) record->paused = *p.plan.unknown_for + (group_.clock().now() - p.planned);
     return end(std::move(*record));
   }
 }

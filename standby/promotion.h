@@ -58,7 +58,7 @@ class Promoter final : public Recovery {
  private:
   struct Inquiry {
     std::uint64_t id = 0;
-    Instant until, gives_up;
+    Instant asked, until, gives_up;
     bool whole = false;      // waits out its time: somebody may yet hear the primary
     bool confirmed = false;
     std::map<NodeId, Testimony> said;
@@ -69,7 +69,7 @@ class Promoter final : public Recovery {
     Promotion();
     PromotionRequest request;
     Step step = Step::kSurvey;
-    Instant begun, step_begun, gives_up;
+    Instant begun, planned, step_begun, gives_up;
     Term term;                 // in which it was begun; over with it
     PromotionPlan plan;
     region::ArmingId arming = 0;

@@ -41,7 +41,8 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
       switchover_(group, outbox_, probe_.promotions, followers_, options.switchover, [this] { return eligibility_; }),
       rearming_(group, outbox_, followers_, {options.arming}),
       desk_(group, switchover_, rearming_, regions_),
-      returner_(group, client_) {
+      returner_(group, client_),
+      measuring_(group, outbox_) {
   group_.on_frames(Lane::kStream, [this](NodeId from, Lane, Bytes frame) { received(from, std::move(frame)); });
   group_.observe(this);
   group_.extend_status(this);
@@ -146,7 +147,10 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
     void operator()(const SurveyReply& m) const {
       if (own) r.promoter_.told(from, m);
     }
-    void operator()(const Aid& m) const { r.promoter_.aided(from, m); }
+    void operator()(const Aid& m) const {
+      if (m.kind == Aid::Kind::kLeftBehind) return r.measuring_.told(header.group, m);
+      r.promoter_.aided(from, m);
+    }
     void operator()(const StampSent& m) const { r.stamps_.asked(from, m); }
     void operator()(const StampReturned& m) const { r.stamps_.returned(header.group, m); }
     void operator()(const SealAsked& m) const { r.succession_.asked(from, m); }
@@ -333,6 +337,7 @@ void Replication::tick() {
   switchover_.tick(now, regions_);
   rearming_.tick(now, regions_);
   returner_.tick(now);
+  measuring_.tick(now, regions_);
   if (forward_) forward_->turned();
 }
 

@@ -19,6 +19,7 @@
 #include "standby/followers.h"
 #include "standby/handover.h"
 #include "standby/hashes.h"
+#include "standby/measuring.h"
 #include "standby/outbox.h"
 #include "standby/pings.h"
 #include "standby/promotion.h"
@@ -166,6 +167,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   Rearming rearming_;
   HandoverDesk desk_;
   Returner returner_;
+  Measuring measuring_;
   ForwardHandler* forward_ = nullptr;
 
   Regions regions_;

@@ -136,7 +136,10 @@ void Survivors::heard(NodeId from, const Aid& aid) {
     case Aid::Kind::kAsk:
       return send(from, Aid{Aid::Kind::kTold, aid.id, encode(own())});
     case Aid::Kind::kTold:
-      if (auto said = decode_said(from, aid.body); said && inquiry_ && inquiry_->id == aid.id) inquiry_->facts.said[from] = std::move(*said);
+      if (auto said = decode_said(from, aid.body); said && inquiry_ && inquiry_->id == aid.id) {
+        said->testimony.age += options_.survey;  // at most, by when the plan is made
+        inquiry_->facts.said[from] = std::move(*said);
+      }
       return;
     case Aid::Kind::kStage: return stage_here(from, aid.id, aid.body);
     case Aid::Kind::kBegin: return begin_here(from, aid.id, aid.body);
@@ -237,6 +240,7 @@ void Survivors::drive(Instant now) {
     record->repeated = false;
     record->steps = p.steps;
     record->notes = p.notes;
+    record->took = now - p.begun;
     return end(std::move(*record));
   }
   if (now >= p.gives_up)

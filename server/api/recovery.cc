@@ -92,6 +92,11 @@ void fill(pb::DrStatusResponse::Epoch& out, const EpochRecorded& epoch) {
   out.set_announced_loss_entries(epoch.announced.entries);
   out.set_announced_loss_bytes(epoch.announced.bytes);
   out.set_announced_loss_open(epoch.announced_open);
+  if (!epoch.measured) return;
+  out.set_measured_loss_writes(epoch.measured->writes);
+  out.set_measured_loss_entries(epoch.measured->entries);
+  out.set_measured_loss_bytes(epoch.measured->bytes);
+  out.set_measured_loss_open(epoch.measured_open);
 }
 
 template <class List>
@@ -138,8 +143,7 @@ void dr_survivor(CallPtr call, Bytes bytes) {
   const std::string by = asked_by(call);
   call->core().log.warn("a survivor of a contested epoch was named", {{"promotion", text}, {"by", by}});
   recovery->survivor(promotion, by, call->loop(), [call](Result<SurvivorRecord> done) {
-    if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
-    if (!done.ok()) return call->fail(done.error());
+    if (!done.ok()) return fail(call, done.error());
     pb::DrSurvivorResponse response;
     response.set_contested_epoch(done->contested.value());
     response.set_epoch(done->epoch.value());
@@ -163,9 +167,7 @@ void dr_promote(CallPtr call, Bytes bytes) {
   wanted.members = node_ids(request.members());
   recovery->promote(std::move(wanted), call->loop(),
                          [call](Result<PromotionRecord> done) {
-    // Whether it will happen is not known: etcd's texts for that are about writes.
-    if (!done.ok() && done.error().code == Code::kUnknown) return call->finish({GrpcCode::kAborted, done.error().message, {}});
-    if (!done.ok()) return call->fail(done.error());
+    if (!done.ok()) return fail(call, done.error());
     pb::DrPromoteResponse response;
     response.set_epoch(done->epoch.value());
     response.set_promotion_id(hexadecimal(done->promotion));
@@ -178,9 +180,11 @@ void dr_promote(CallPtr call, Bytes bytes) {
     for (const auto& note : done->notes) response.add_notes(note);
     for (const auto& step : done->steps) {
       auto* to = response.add_steps();
-      to->set_step(step.name);
-      to->set_took_ms(to_ms(step.took));
+      to->set_name(step.name);
+      to->set_ms(to_ms(step.took));
     }
+    response.set_duration_ms(to_ms(done->took));
+    if (done->paused) response.set_paused_ms(to_ms(*done->paused));
     call->reply_message(response);
   });
 }
@@ -241,6 +245,10 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
     group->set_position_index(std::max(group->position_index(), member.applied.position.index.value()));
     group->add_members(member.id.value());
   }
+  // What a lost region said last is that it serves.
+  const std::string& serves = !status.serving_region.empty() || !self || status.role != GroupRole::kPrimary ? status.serving_region : self->region;
+  for (auto& [region, group] : groups)
+    if (!serves.empty() && region != serves && group->role() == leeward::name(GroupRole::kPrimary)) group->set_role(leeward::name(GroupRole::kUnknown));
   for (auto& [region, group] : groups)
     if (const auto epoch = epoch_of(status, self, *group); epoch != 0) group->set_epoch(epoch);
   for (const auto& epoch : told.history) {

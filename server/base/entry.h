@@ -37,6 +37,7 @@ enum class EntryKind : std::uint8_t {
   kSeal = 5,
   kUnseal = 6,
   kTopology = 7,
+  kMeasured = 8,  // what a promotion has lost, once the group that held it has said so
   // Control: one group's own.
   kNoop = 64,        // a new leader's first entry
   kBootstrap = 65,   // the first entry of a group, see node/bootstrap

@@ -306,7 +306,7 @@ Result<void> Applier::region_entry(const Entry& entry) {
   const RegionEntry kept{entry.kind, entry.epoch, entry.position.index, entry.payload,
                          entry.kind == EntryKind::kEpochChange ? Revision(numbers_.revision) : Revision()};
   if (entry.kind == EntryKind::kEpochChange) LEEWARD_TRY(begin_epoch(entry));
-  std::string row = region_row(entry.kind, entry.epoch);
+  std::string row = region_row(entry.kind, entry.epoch, entry.position.index);
   auto old = overlay_.get(Family::kMeta, row);
   if (!old.ok()) return old.error();
   if (*old) {

@@ -32,15 +32,17 @@ bool is_region_kind(EntryKind kind) {
     case EntryKind::kDisarmed:
     case EntryKind::kSeal:
     case EntryKind::kUnseal:
-    case EntryKind::kTopology: return true;
+    case EntryKind::kTopology:
+    case EntryKind::kMeasured: return true;
     default: return false;
   }
 }
 
-std::string region_row(EntryKind kind, Epoch epoch) {
+std::string region_row(EntryKind kind, Epoch epoch, HistoryIndex index) {
   std::string out(kRegionPrefix);
   codec::put_u8(out, static_cast<std::uint8_t>(kind));
   if (kind == EntryKind::kEpochChange) codec::put_be64(out, epoch.value());
+  if (kind == EntryKind::kMeasured) codec::put_be64(out, index.value());
   return out;
 }
 
@@ -71,6 +73,7 @@ Result<RegionEntry> parse_region(std::string_view row, std::string_view value) {
     if (!codec::get_be64(row, named) || named != epoch || !codec::get_be64(value, forked)) return kBadRegion;
     entry.forked = Revision(static_cast<std::int64_t>(forked));
   }
+  if (std::uint64_t named = 0; entry.kind == EntryKind::kMeasured && (!codec::get_be64(row, named) || named != index)) return kBadRegion;
   if (!row.empty()) return kBadRegion;
   entry.epoch = Epoch(epoch);
   entry.index = HistoryIndex(index);

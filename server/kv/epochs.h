@@ -31,8 +31,8 @@ std::int64_t end_of_gap_for_watch(const Gaps* gaps, std::int64_t start);
 
 bool is_region_kind(EntryKind kind);
 // Under which an entry about regions is kept: the newest of its kind, but of
-// EpochChanges all.
-std::string region_row(EntryKind kind, Epoch epoch);
+// EpochChanges and Measureds all.
+std::string region_row(EntryKind kind, Epoch epoch, HistoryIndex index);
 // The value: be64 history index, then the body that the state hash covers.
 std::string region_body(const RegionEntry& entry);
 std::string region_value(const RegionEntry& entry);

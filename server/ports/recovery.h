@@ -68,6 +68,10 @@ struct PromotionRecord {
     Duration took{};
   };
   std::vector<Step> steps;
+  Duration took{};
+  // From the ping of the primary's newest answer until this group served; nullopt:
+  // it had no answer, or it is not known any more.
+  std::optional<Duration> paused = {};
 };
 
 // An epoch and how it began; the first has none.
@@ -82,6 +86,9 @@ struct EpochRecorded {
   std::string by, reason;
   KnownLoss announced;
   bool announced_open = false;  // and whatever nobody there had heard of
+  // Told by the region that was primary before, once it follows.
+  std::optional<KnownLoss> measured;
+  bool measured_open = false;   // its survivors do not know all
 };
 
 struct RecoveryStatus {

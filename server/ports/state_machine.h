@@ -165,9 +165,8 @@ class StateMachine {
 
   virtual AppliedState applied() const = 0;
   virtual Index durable() const = 0;
-  // All applied EpochChanges, and the newest applied entry of each other region
-  // kind (up to kTopology),
-  // ordered by kind. History state: written by apply() in its batch, part of
+  // All applied EpochChanges and Measureds, and the newest applied entry of each
+  // other region kind, ordered by kind. History state: written by apply() in its batch, part of
   // checkpoints and of the state hash. One that keeps none arms nobody.
   virtual std::vector<RegionEntry> region_entries() const { return {}; }
   virtual Hash state_hash() const = 0;

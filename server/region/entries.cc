@@ -158,6 +158,13 @@ void fields(A& a, Disarmed& v) {
   a.flag(v.unguarded);
 }
 template <class A>
+void fields(A& a, Loss& v) {
+  a.number(v.writes);
+  a.number(v.entries);
+  a.number(v.bytes);
+  a.flag(v.more);
+}
+template <class A>
 void fields(A& a, EpochChange& v) {
   a.ordinal(v.epoch);
   a.id(v.promotion);
@@ -166,14 +173,18 @@ void fields(A& a, EpochChange& v) {
   a.place(v.fork);
   a.choice(v.ending, Ending::kSealed, Ending::kForced);
   a.ordinal(v.cut);
-  a.number(v.announced.writes);
-  a.number(v.announced.entries);
-  a.number(v.announced.bytes);
-  a.flag(v.announced.more);
+  fields(a, v.announced);
   a.signed_number(v.time_ms);
   a.text(v.by);
   a.text(v.reason);
   a.text(v.plan);
+}
+template <class A>
+void fields(A& a, Measured& v) {
+  a.ordinal(v.epoch);
+  a.id(v.promotion);
+  a.group(v.group);
+  fields(a, v.lost);
 }
 template <class A>
 void fields(A& a, Seal& v) {
@@ -225,10 +236,7 @@ void fields(A& a, Regrouped& v) {
   a.group(v.group);
   a.ordinal(v.known);
   a.text(v.region);
-  a.number(v.announced.writes);
-  a.number(v.announced.entries);
-  a.number(v.announced.bytes);
-  a.flag(v.announced.more);
+  fields(a, v.announced);
   a.signed_number(v.time_ms);
   a.text(v.by);
   a.text(v.reason);
@@ -281,6 +289,7 @@ Revision first_revision(const EpochChange& change, Revision forked) {
 std::string encode(const Armed& v) { return write(v); }
 std::string encode(const Disarmed& v) { return write(v); }
 std::string encode(const EpochChange& v) { return write(v); }
+std::string encode(const Measured& v) { return write(v); }
 std::string encode(const Seal& v) { return write(v); }
 std::string encode(const Unseal& v) { return write(v); }
 std::string encode(const Resigned& v) { return write(v); }
@@ -295,6 +304,7 @@ std::string encode(const Discarded& v) { return write(v); }
 Result<Armed> decode_armed(std::string_view in) { return read<Armed>(in, "an Armed entry"); }
 Result<Disarmed> decode_disarmed(std::string_view in) { return read<Disarmed>(in, "a Disarmed entry"); }
 Result<EpochChange> decode_epoch_change(std::string_view in) { return read<EpochChange>(in, "an EpochChange entry"); }
+Result<Measured> decode_measured(std::string_view in) { return read<Measured>(in, "a Measured entry"); }
 Result<Seal> decode_seal(std::string_view in) { return read<Seal>(in, "a Seal entry"); }
 Result<Unseal> decode_unseal(std::string_view in) { return read<Unseal>(in, "an Unseal entry"); }
 Result<Resigned> decode_resigned(std::string_view in) { return read<Resigned>(in, "a Resigned entry"); }

@@ -76,6 +76,16 @@ struct EpochChange {
   bool operator==(const EpochChange&) const = default;
 };
 
+// What the end of an epoch has lost: told by the group that was primary until
+// then, once it follows (State::Control::left_behind); a history entry of the primary.
+struct Measured {
+  Epoch epoch;  // that began where that group's history parted
+  PromotionId promotion = 0;
+  GroupId group;
+  Loss lost;    // more: survivors of a lost majority said so, who do not know all
+  bool operator==(const Measured&) const = default;
+};
+
 struct Seal {
   SealId seal = 0;
   GroupId group;
@@ -183,6 +193,7 @@ Revision first_revision(const EpochChange& change, Revision forked);
 std::string encode(const Armed&);
 std::string encode(const Disarmed&);
 std::string encode(const EpochChange&);
+std::string encode(const Measured&);
 std::string encode(const Seal&);
 std::string encode(const Unseal&);
 std::string encode(const Resigned&);
@@ -196,6 +207,7 @@ std::string encode(const Discarded&);
 Result<Armed> decode_armed(std::string_view payload);
 Result<Disarmed> decode_disarmed(std::string_view payload);
 Result<EpochChange> decode_epoch_change(std::string_view payload);
+Result<Measured> decode_measured(std::string_view payload);
 Result<Seal> decode_seal(std::string_view payload);
 Result<Unseal> decode_unseal(std::string_view payload);
 Result<Resigned> decode_resigned(std::string_view payload);

@@ -9,7 +9,7 @@ namespace {
 
 Error refused(std::string rule) { return {Code::kInvalid, std::move(rule)}; }
 
-constexpr std::uint8_t kControlFormat = 3;  // 1: without Follow, ledgers, survivors and what was contested; 2: all ledgers were complete
+constexpr std::uint8_t kControlFormat = 4;  // 1: without Follow, ledgers, survivors and what was contested; 2: all ledgers were complete; 3: without what was left behind
 
 // Forced epochs keep away from the next one, which a group thought dead may
 // take by an arming of its own, and from each other by chance.
@@ -112,6 +112,37 @@ void State::begin_epoch(const EpochChange& change) {
     control_.role = GroupRole::kStandby;
 }
 
+void State::follow(const Follow& follow, Index index) {
+  const Epoch before = group_epoch();
+  const auto survived_at = std::exchange(control_.survived_at, {});
+  const bool survived = survived_at != HistoryIndex() && survived_at >= follow.common.index;
+  const auto& common = follow.common;
+  // Who was primary knows what the epoch lost with which the other history goes on.
+  const auto first = std::find_if(follow.history.begin(), follow.history.end(), [&](const EpochRecord& r) {
+    return r.fork.index >= common.index && promotion(r.epoch) != r.promotion;
+  });
+  if (first != follow.history.end() && (role() == GroupRole::kPrimary || role() == GroupRole::kFenced))
+    control_.left_behind.push_back({first->epoch, first->promotion, control_.group,
+                                    {end_.writes - common.writes, end_.index.value() - common.index.value(), end_.bytes - common.bytes, survived}});
+  // What was armed and measured at the common position only a rewind tells; by
+  // then the epoch has ended, so nobody goes by it.
+  std::erase_if(history_.epochs, [&](const EpochRecord& r) { return r.fork.index >= common.index; });
+  history_.measured.clear();
+  history_.armed.reset();
+  history_.disarmed.reset();
+  history_.seal.reset();
+  history_.unguarded = Epoch();
+  control_.followed = follow.history.empty() ? control_.followed : follow.history.back().epoch;
+  control_.fenced.reset();
+  control_.followed_at = index;
+  if (end_ != common)
+    control_.ledgers.push_back({index, before, control_.followed, common, follow.kept, end_, survived ? survived_at : HistoryIndex()});
+  control_.contested.reset();
+  control_.regrouped.reset();
+  if (control_.role != GroupRole::kObserver) control_.role = GroupRole::kStandby;
+  end_ = common;
+}
+
 Result<void> State::fold(const Entry& entry) {
   const std::string_view payload = entry.payload.view();
   switch (entry.kind) {
@@ -121,9 +152,17 @@ Result<void> State::fold(const Entry& entry) {
       begin_epoch(*v);
       break;
     }
+    case EntryKind::kMeasured: {
+      auto v = decode_measured(payload);
+      if (!v.ok()) return v.error();
+      history_.measured.push_back(v->epoch);
+      break;
+    }
     case EntryKind::kArmed: {
       auto v = decode_armed(payload);
       if (!v.ok()) return v.error();
+      // Armed by hand an observer observes no longer.
+      if (v->group == control_.group && control_.role == GroupRole::kObserver) control_.role = GroupRole::kStandby;
       history_.armed = std::move(*v);
       history_.armed_in = entry.epoch;
       break;
@@ -214,25 +253,7 @@ Result<void> State::fold(const Entry& entry) {
     case EntryKind::kFollow: {
       auto v = decode_follow(payload);
       if (!v.ok()) return v.error();
-      const Epoch before = group_epoch();
-      // What was armed at the common position only a rewind tells; by then the
-      // epoch has ended, so nobody goes by it.
-      std::erase_if(history_.epochs, [&](const EpochRecord& r) { return r.fork.index >= v->common.index; });
-      history_.armed.reset();
-      history_.disarmed.reset();
-      history_.seal.reset();
-      history_.unguarded = Epoch();
-      control_.followed = v->history.empty() ? control_.followed : v->history.back().epoch;
-      control_.fenced.reset();
-      control_.followed_at = entry.index;
-      const auto survived_at = std::exchange(control_.survived_at, {});
-      if (end_ != v->common)
-        control_.ledgers.push_back({entry.index, before, control_.followed, v->common, v->kept, end_,
-                                    survived_at >= v->common.index ? survived_at : HistoryIndex()});
-      control_.contested.reset();
-      control_.regrouped.reset();
-      if (control_.role != GroupRole::kObserver) control_.role = GroupRole::kStandby;
-      end_ = v->common;
+      follow(*v, entry.index);
       return {};
     }
     default: break;
@@ -280,6 +301,14 @@ Result<void> State::judge_history(Origin origin, EntryKind kind, Epoch epoch, st
       if (v->resigned->kind != EntryKind::kResigned || v->resigned->group != armed->group || !by.ok() ||
           by->arming != v->arming)
         return refused("the proof is of something else");
+      return {};
+    }
+    case EntryKind::kMeasured: {
+      auto v = decode_measured(payload);
+      if (!v.ok()) return v.error();
+      if (promotion(v->epoch) != v->promotion) return refused("it tells of an epoch that is not in this history");
+      if (std::find(history_.measured.begin(), history_.measured.end(), v->epoch) != history_.measured.end())
+        return refused("what that epoch lost was told before");
       return {};
     }
     case EntryKind::kSeal: {
@@ -431,6 +460,8 @@ std::string encode(const State::Control& control) {
   codec::put_varint(out, control.decided.size());
   for (const Survivor& s : control.decided) codec::put_bytes(out, encode(s));
   codec::put_varint(out, control.survived_at.value());
+  codec::put_varint(out, control.left_behind.size());
+  for (const Measured& m : control.left_behind) codec::put_bytes(out, encode(m));
   return out;
 }
 
@@ -508,6 +539,15 @@ Result<State::Control> decode_control(std::string_view in) {
   if (format > 2) {
     if (!codec::get_varint(in, index)) return malformed;
     control.survived_at = HistoryIndex(index);
+  }
+  if (format > 3) {
+    if (!codec::get_varint(in, count)) return malformed;
+    for (; count > 0; --count) {
+      if (!codec::get_bytes(in, bytes)) return malformed;
+      auto v = decode_measured(bytes);
+      if (!v.ok()) return v.error();
+      control.left_behind.push_back(*v);
+    }
   }
   if (!in.empty()) return malformed;
   return control;

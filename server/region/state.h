@@ -32,6 +32,9 @@ class State {
     std::optional<CutAt> cut;  // the newest, unless an Uncut came after it
     Index followed_at;         // of the newest Follow: what stands before it in the log may lead elsewhere
     std::vector<Ledger> ledgers;  // oldest first
+    // What each Follow of this group that was primary before left behind, oldest first:
+    // all that it held, also of what no log has any more and no ledger keeps.
+    std::vector<Measured> left_behind;
     // Where survivors of a group that had acknowledged writes of its own went on;
     // 0: none did since the newest Follow.
     HistoryIndex survived_at;
@@ -51,6 +54,7 @@ class State {
     Epoch unguarded;                   // the newest in which a region was disarmed by force
     std::optional<Seal> seal;          // open
     HistoryIndex sealed_at;
+    std::vector<Epoch> measured;       // what their beginning lost is known
     bool operator==(const History&) const = default;
   };
 
@@ -103,6 +107,7 @@ class State {
   Result<void> judge_history(Origin origin, EntryKind kind, Epoch epoch, std::string_view payload) const;
   Result<void> judge_control(EntryKind kind, std::string_view payload) const;
   void begin_epoch(const EpochChange& change);
+  void follow(const Follow& follow, Index index);
 
   Control control_;
   History history_;

@@ -170,7 +170,7 @@ def promotions(options):
                 took.append(first - commanded)
                 reads.append(returned - commanded)
                 for step in done["steps"]:
-                    steps.setdefault(step["step"], []).append(step["took_ms"])
+                    steps.setdefault(step["name"], []).append(step["ms"])
                 if c.standby[0].value("k" + "0" * 9 + "7") != "v" * options.value_size:
                     raise Failure("a loaded key is missing")
             print(f"{turn + 1}/{options.rounds} {took[-1] * 1000:.0f} ms, {load()}", file=sys.stderr, flush=True)

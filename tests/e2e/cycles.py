@@ -351,7 +351,9 @@ class Story:
         wait_for("equal hashes on all six", lambda: len({(m["state_hash_index"], m["state_hash"]) for n in self.c.nodes
                                                          for m in n.status()["members"] if int(m["id"]) == n.id}) == 1, 60)
         self.order(calls)
-        told = [self.history([n]) for n in self.c.nodes]
+        # The record of a promotion is complete when the old primary has said what it left behind.
+        told = wait_for("the measured losses in all histories", lambda: (lambda all_of: all_of if all(
+            "measured_loss_writes" in e for of in all_of for e in of) else None)([self.history([n]) for n in self.c.nodes]))
         expect(all(t == told[0] for t in told), f"regions tell different histories: {told}")
         history = told[0]
         equal(history[:len(self.epochs)], self.epochs, "the history as it was before")
@@ -368,6 +370,7 @@ class Story:
         self.holds(calls, self.state(), history, change, set().union(*(keys for keys, _ in fresh.values())))
         measured = int(kept["writes"]) if kept else 0
         announced = int(change["announced_loss_writes"])
+        expect(int(change["measured_loss_writes"]) == measured and not change["measured_loss_open"], f"lost were {measured} writes: {change}")
         equal(int(plan["known_loss_writes"]), announced, "the loss in the history, and in the plan that was accepted;")
         expect(announced <= measured and (change["announced_loss_open"] or announced == measured),
                f"lost were {measured} writes, announced: {change}")

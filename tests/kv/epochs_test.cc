@@ -105,6 +105,17 @@ TEST_P(EpochTest, AllChangesAreKeptAndPartOfTheState) {
   EXPECT_EQ(m_->applied().revision, Revision(std::int64_t{9} << 44));
 }
 
+TEST_P(EpochTest, AllThatWasMeasuredIsKeptToo) {
+  begin(Ending::kGuarded);
+  m_.apply({m_.maker().history(EntryKind::kMeasured, "one"), m_.maker().history(EntryKind::kMeasured, "two")});
+  EXPECT_EQ(m_.recomputed(), m_->state_hash());
+  const auto entries = m_->region_entries();
+  ASSERT_EQ(entries.size(), 3u);
+  EXPECT_EQ(entries[1].payload.view(), "one");
+  EXPECT_EQ(entries[2].payload.view(), "two");
+  EXPECT_LT(entries[1].index, entries[2].index);
+}
+
 TEST_P(EpochTest, OneThatIsNotNewerIsCorruption) {
   begin(Ending::kGuarded);
   LogMaker other;

@@ -101,6 +101,18 @@ TEST_F(Rule, AnEpochChangeTurnsEveryRole) {
   EXPECT_EQ(north.state().armed_group(), std::nullopt) << "the arming was of the epoch before";
 }
 
+TEST_F(Rule, AnObserverThatIsArmedIsAStandbyFromThereOn) {
+  arm();
+  ASSERT_EQ(north.state().role(), GroupRole::kObserver);
+  ASSERT_EQ(east.append(EntryKind::kDisarmed, Disarmed{kArming, resigned_by(kWest, kArming)}), "");
+  ASSERT_EQ(east.append(EntryKind::kArmed, arming(kNorth, kLaterArming)), "");
+  north.receive(east);
+  west.receive(east);
+  EXPECT_EQ(north.state().role(), GroupRole::kStandby);
+  EXPECT_EQ(west.state().role(), GroupRole::kStandby);
+  EXPECT_EQ(north.append(EntryKind::kEpochChange, north.change()), "");
+}
+
 // SECOND_OPERATOR_SEES_COMMITTED_ONLY
 TEST_F(Rule, TheSecondOperatorFindsTheEpochTaken) {
   arm();
@@ -432,6 +444,46 @@ TEST_F(Rule, AFollowGivesUpTheEpochsBehindTheCommonPosition) {
   EXPECT_EQ(north.state().history().epochs, west.state().history().epochs);
 }
 
+TEST_F(Rule, AGroupThatWasPrimaryKnowsWhatItLeftBehind) {
+  arm();
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  const Position fork = east.state().end();
+  ASSERT_EQ(east.write("one"), "");
+  ASSERT_EQ(east.write("two"), "");
+  const Position end = east.state().end();
+  const Follow follow{west.state().history().epochs, fork};
+  ASSERT_EQ(east.append(EntryKind::kFollow, follow), "");
+  const Measured left{Epoch(2), 31, kEast, {end.writes - fork.writes, 2, end.bytes - fork.bytes, false}};
+  EXPECT_EQ(east.state().control().left_behind, std::vector{left});
+  const auto stored = decode_control(encode(east.state().control()));
+  ASSERT_TRUE(stored.ok());
+  EXPECT_EQ(*stored, east.state().control());
+
+  // One that only followed lost nothing of its own.
+  ASSERT_EQ(north.append(EntryKind::kFollow, follow), "");
+  EXPECT_TRUE(north.state().control().left_behind.empty());
+}
+
+TEST_F(Rule, WithNothingBeyondTheForkNothingWasLost) {
+  arm();
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  ASSERT_EQ(east.append(EntryKind::kFollow, Follow{west.state().history().epochs, east.state().end()}), "");
+  EXPECT_EQ(east.state().control().left_behind, (std::vector<Measured>{{Epoch(2), 31, kEast, {}}}));
+}
+
+TEST_F(Rule, WhatAnEpochLostIsToldOnceAndByThePrimary) {
+  arm();
+  const Measured measured{Epoch(2), 31, kEast, {3, 2, 100, false}};
+  EXPECT_EQ(east.append(EntryKind::kMeasured, measured), "it tells of an epoch that is not in this history");
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  north.receive(west);
+  EXPECT_NE(north.append(EntryKind::kMeasured, measured), "");
+  EXPECT_EQ(west.append(EntryKind::kMeasured, measured), "");
+  EXPECT_EQ(west.append(EntryKind::kMeasured, measured), "what that epoch lost was told before");
+  north.receive(west);
+  EXPECT_EQ(north.state().history(), west.state().history());
+}
+
 // PROMOTES_BELOW_A_KNOWN_EPOCH
 TEST_F(Rule, AForcedEpochIsAboveAllThatAreKnown) {
   arm();
@@ -453,7 +505,7 @@ TEST_F(Rule, TheNewestEntriesOfAHistoryTellWhatAllOfItDoes) {
     std::vector<RegionEntry> kept;  // as a state machine keeps them
     for (const Entry& e : group.log()) {
       if (!is_history(e.kind) || e.kind == EntryKind::kWrites) continue;
-      if (e.kind != EntryKind::kEpochChange)
+      if (e.kind != EntryKind::kEpochChange && e.kind != EntryKind::kMeasured)
         std::erase_if(kept, [&](const RegionEntry& k) { return k.kind == e.kind; });
       kept.insert(kept.begin(), {e.kind, e.epoch, e.position.index, e.payload});
     }
@@ -465,6 +517,7 @@ TEST_F(Rule, TheNewestEntriesOfAHistoryTellWhatAllOfItDoes) {
   north.receive(east);
   ASSERT_EQ(north.append(EntryKind::kEpochChange, north.change(Ending::kSealed)), "");
   ASSERT_EQ(north.append(EntryKind::kArmed, arming(kWest, 13)), "");
+  ASSERT_EQ(north.append(EntryKind::kMeasured, Measured{Epoch(2), 31, kEast, {}}), "");
   Group twin(kNorth, GroupRole::kStandby);
   twin.receive(north);
   check(twin);
@@ -557,12 +610,17 @@ TEST(Control, ComesBackWithTheLedgersAndFromBeforeThereWereAny) {
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(*back, control);
   for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_control(bytes.substr(0, size)).ok());
-  std::string first = before.substr(0, before.size() - 6);  // format 1 ends there
+  std::string first = before.substr(0, before.size() - 7);  // format 1 ends there
   first[0] = 1;
   const auto older = decode_control(first);
   ASSERT_TRUE(older.ok()) << older.error().message;
   EXPECT_TRUE(older->ledgers.empty());
   EXPECT_EQ(older->followed, Epoch(4));
+  std::string third = bytes.substr(0, bytes.size() - 1);  // format 3 did not tell what was left behind
+  third[0] = 3;
+  const auto later = decode_control(third);
+  ASSERT_TRUE(later.ok()) << later.error().message;
+  EXPECT_EQ(*later, control);
 }
 
 TEST(Entries, AreDecodedWholeOrRefused) {
@@ -573,6 +631,7 @@ TEST(Entries, AreDecodedWholeOrRefused) {
                             .by = "o", .reason = "fire"}, decode_epoch_change);
   expect_strict(Seal{kSeal, kWest, kArming}, decode_seal);
   expect_strict(Discarded{Index(9), "o"}, decode_discarded);
+  expect_strict(Measured{Epoch(2), 31, kEast, {1, 2, 3, true}}, decode_measured);
   expect_strict(Unseal{kSeal, reclaimed_by(kWest, kSeal)}, decode_unseal);
   expect_strict(Resigned{kArming, Epoch(1)}, decode_resigned);
   expect_strict(Cut{kArming}, decode_cut);

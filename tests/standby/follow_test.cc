@@ -42,6 +42,15 @@ struct Follow : ::testing::Test {
         },
         limit);
   }
+  // What the newest promotion lost, as that member's history has it.
+  static std::optional<KnownLoss> measured(Story& s, NodeId id) {
+    const auto status = s.world.stream(id)->recovery().status();
+    return status.ok() && !status->history.empty() ? status->history.back().measured : std::nullopt;
+  }
+  static bool all_measured(Story& s) {
+    const auto knows = [&](NodeId id) { return measured(s, id).has_value(); };
+    return s.world.run_until([&] { return std::all_of(kStandbys.begin(), kStandbys.end(), knows) && std::all_of(kPrimaries.begin(), kPrimaries.end(), knows); }, 10s);
+  }
   static std::vector<std::string> values_in_ledger(Story& s, NodeId id) {
     std::vector<std::string> values;
     auto* m = s.world.member(id);
@@ -82,6 +91,12 @@ TEST_F(Follow, AnOldPrimaryPutsAsideWhatItAloneHoldsAndFollows) {
     EXPECT_EQ(s.epochs(id), s.epochs(kStandbys[0]));
     EXPECT_EQ(s.world.member(id)->state().applied().state_hash, s.world.member(kStandbys[0])->state().applied().state_hash);
   }
+  // The promotion's record tells what it lost, in both regions.
+  ASSERT_TRUE(all_measured(s)) << s.why();
+  const auto ledger = s.world.member(kPrimaries[0])->regions()->control().ledgers[0];
+  for (const auto& ids : {kPrimaries, kStandbys})
+    for (const auto id : ids)
+      EXPECT_EQ(measured(s, id), (KnownLoss{9, ledger.to.index.value() - ledger.from.index.value(), ledger.to.bytes - ledger.from.bytes}));
   s.puts(*s.leader(), 5);
   ASSERT_TRUE(s.world.run_until([&] { return s.world.member(kPrimaries[0])->status().primary_heard; }, 5s)) << s.why();
   s.puts(kPrimaries[0], 5);  // passed on
@@ -118,6 +133,8 @@ TEST_F(Follow, AfterASealItFollowsByItself) {
   EXPECT_TRUE(all(s, kStandbys, GroupRole::kPrimary));
   for (const auto id : kPrimaries) EXPECT_TRUE(s.world.member(id)->regions()->control().ledgers.empty());
   s.puts(*s.leader(), 3);
+  ASSERT_TRUE(all_measured(s)) << s.why();
+  EXPECT_EQ(measured(s, kPrimaries[0]), KnownLoss{});
 }
 
 // At whatever step: what a crash leaves is begun again, and nobody is lost.

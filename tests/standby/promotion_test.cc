@@ -46,6 +46,26 @@ TEST_F(Promotion, ThePlanIsCarriedOutAndTheRegionServes) {
   ASSERT_TRUE(r_->world.settle()) << r_->why();
 }
 
+// The newest answer may be another voter's, told while the survey is waited out.
+TEST_F(Promotion, HowLongTheRegionWasDarkIsNotUnderstated) {
+  make(1);
+  const auto leader = *r_->leader();
+  for (const auto primary : kPrimaries) {
+    r_->world.network.cut(primary, leader);
+    r_->world.network.cut(leader, primary);
+  }
+  r_->world.run_for(200ms);
+  const auto lost = r_->world.scheduler.now();
+  lose_primary();
+  const auto planned = plan(leader);
+  ASSERT_TRUE(planned.ok() && planned->allowed());
+  const auto record = promote(leader, planned->digest);
+  ASSERT_TRUE(record.ok()) << record.error().message;
+  ASSERT_TRUE(record->paused);
+  EXPECT_GE(*record->paused + 50ms, r_->world.scheduler.now() - lost);
+  EXPECT_GE(record->took, record->steps[0].took + record->steps[1].took);
+}
+
 TEST_F(Promotion, IsRefusedWhileAnyVoterHearsThePrimary) {
   make(2);
   const auto leader = *r_->leader();
