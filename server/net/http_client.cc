@@ -63,6 +63,8 @@ class Line {
   Line(const Line&) = delete;
   Line& operator=(const Line&) = delete;
 
+  void until(SteadyTime end) { end_ = end; }
+
   Result<void> connect(const SocketAddress& address) {
     const auto fd = connect_socket(address);
     if (!fd) return fd.error();
@@ -116,7 +118,7 @@ class Line {
     }
   }
 
-  const SteadyTime end_;
+  SteadyTime end_;
   int fd_ = -1;
   std::string buffer_ = std::string(64_KiB, '\0');
 };
@@ -250,7 +252,8 @@ Result<HttpResponse> http_request(const HttpCall& call) {
   };
   const auto endpoint = parse_endpoint(call);
   if (!endpoint) return endpoint.error();
-  Line line(std::chrono::steady_clock::now() + call.timeout);
+  const auto begun = std::chrono::steady_clock::now();
+  Line line(begun + std::min(call.timeout, call.connect_timeout));
   std::unique_ptr<TlsSession> session;
   if (endpoint->tls) {
     auto tls = Tls::client(call.tls.value_or(TlsOptions{}));
@@ -260,6 +263,7 @@ Result<HttpResponse> http_request(const HttpCall& call) {
   if (auto connected = connect(line, *endpoint); !connected.ok()) return named(connected.error());
   Channel channel(line, std::move(session));
   if (auto opened = channel.open(); !opened.ok()) return named(opened.error());
+  line.until(begun + call.timeout);
   // A node that refuses early answers and closes before it has read all.
   const auto sent = channel.write(request_text(call, *endpoint));
   auto response = read_response(channel, call);

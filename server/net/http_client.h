@@ -25,6 +25,7 @@ struct HttpCall {
   std::string content_type = "application/json";  // sent with a body
   std::optional<TlsOptions> tls;
   Duration timeout = 5s;  // from name lookup to the last byte (a lookup itself may take longer)
+  Duration connect_timeout = 5s;  // of that, until it is connected, TLS included: a host that is gone says nothing
   std::size_t max_response = 64_MiB;
 };
 

@@ -261,6 +261,7 @@ std::unique_ptr<TlsSession> TlsSession::accept(std::shared_ptr<ssl_ctx_st> conte
 
 std::unique_ptr<TlsSession> TlsSession::dial(std::shared_ptr<ssl_ctx_st> context, const std::string& host) {
   std::unique_ptr<TlsSession> session(new TlsSession(std::move(context), false));
+  session->host_ = host;
   std::array<unsigned char, 16> address;
   X509_VERIFY_PARAM* expected = SSL_get0_param(session->ssl_);
   if (inet_pton(AF_INET, host.c_str(), address.data()) == 1 || inet_pton(AF_INET6, host.c_str(), address.data()) == 1) {
@@ -345,6 +346,8 @@ Error TlsSession::failure(const char* doing) const {
   const std::string what = std::string(doing) + ": ";
   const int reason = ERR_GET_REASON(code);
   const std::string text = openssl_reason();
+  if (verify == X509_V_ERR_IP_ADDRESS_MISMATCH || verify == X509_V_ERR_HOSTNAME_MISMATCH)
+    return {Code::kPermission, what + "the other side's certificate is refused: it does not name " + host_};
   if (verify != X509_V_OK)
     return {Code::kPermission, what + "the other side's certificate is refused: " +
                                    X509_verify_cert_error_string(verify)};

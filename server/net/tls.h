@@ -110,6 +110,7 @@ class TlsSession {
 
   std::shared_ptr<ssl_ctx_st> context_;
   ssl_st* ssl_;
+  std::string host_;  // as dialled
   bool open_ = false;
   // What the BIOs read from and write to during a call.
   struct Wire {
