@@ -19,12 +19,11 @@ using boost::json::object;
 constexpr Duration kPagePatience = std::chrono::seconds(30);
 constexpr std::uint64_t kLinesEach = 10'000;
 
-std::string decimal(std::uint64_t n) { return std::to_string(n); }
 
 // A line: one client's write, the request under one name whatever it is.
 object exported(const KeptLedger& ledger, const object& transaction) {
   const std::string op = text_of(transaction, "op");
-  object line = {{"ledger", decimal(ledger.id)}, {"index", text_of(transaction, "index")}, {"number", *number_of(transaction, "number")},
+  object line = {{"ledger", std::to_string(ledger.id)}, {"index", text_of(transaction, "index")}, {"number", *number_of(transaction, "number")},
                  {"epoch", text_of(transaction, "epoch")}, {"op", op}};
   const auto* request = transaction.if_contains(transaction.contains("payload") ? "payload" : op);
   line["request"] = request ? *request : boost::json::value(object());
@@ -84,14 +83,14 @@ Result<std::vector<KeptLedger>> kept_ledgers(const Server& server, const LedgerC
   }
   if (!answered && failed) return *failed;
   if (choice.id != 0 && out.empty())
-    return Error{Code::kNotFound, "no region keeps a ledger " + decimal(choice.id) + "; leewardctl dr ledger show lists them"};
+    return Error{Code::kNotFound, "no region keeps a ledger " + std::to_string(choice.id) + "; leewardctl dr ledger show lists them"};
   return out;
 }
 
 Result<void> LedgerTransactions::turn() {
   std::optional<Error> first;
   for (std::size_t tried = 0; tried < ledger_.members.size(); ++tried) {
-    const auto answer = server_.call_at(ledger_.members[member_], "/v3/dr/ledger/page", {{"ledger", decimal(ledger_.id)}, {"after_index", after_}},
+    const auto answer = server_.call_at(ledger_.members[member_], "/v3/dr/ledger/page", {{"ledger", std::to_string(ledger_.id)}, {"after_index", after_}},
                                         kPagePatience);
     if (answer.ok()) {
       page_ = list_of(answer->json, "transactions");
@@ -125,11 +124,11 @@ Result<void> dr_ledger_show(const Server& server, const Output& output, const Le
     shown.erase("held");
     const auto judged = replay(server, ledger, {.dry_run = true});
     if (judged.ok()) {
-      shown["clean"] = decimal(judged->clean);
-      shown["conflicting"] = decimal(judged->conflicting);
-      shown["lease_bound"] = decimal(judged->lease_bound);
-      shown["replayed"] = decimal(judged->replayed);
-      shown["other"] = decimal(judged->other);
+      shown["clean"] = std::to_string(judged->clean);
+      shown["conflicting"] = std::to_string(judged->conflicting);
+      shown["lease_bound"] = std::to_string(judged->lease_bound);
+      shown["replayed"] = std::to_string(judged->replayed);
+      shown["other"] = std::to_string(judged->other);
     } else {
       shown["not_judged"] = judged.error().message;
     }
@@ -178,7 +177,7 @@ Result<void> dr_ledger_export(const Server& server, const Output& output, const 
   to.flush();
   if (!to) return Error{Code::kIo, name + " cannot be written; is there space?"};
   if (to_terminal) return {};
-  if (output.json) output.out << boost::json::serialize(object{{"file", name}, {"ledgers", decimal(ledgers->size())}, {"transactions", decimal(lines)}}) << "\n";
+  if (output.json) output.out << boost::json::serialize(object{{"file", name}, {"ledgers", std::to_string(ledgers->size())}, {"transactions", std::to_string(lines)}}) << "\n";
   else output.out << lines << " transactions of " << ledgers->size() << " ledgers in " << name << ", proved by their chain of hashes\n";
   return {};
 }
@@ -186,10 +185,10 @@ Result<void> dr_ledger_export(const Server& server, const Output& output, const 
 Result<void> dr_ledger_discard(const Server& server, const Output& output, const LedgerChoice& choice, bool accept_data_loss) {
   const auto ledgers = kept_ledgers(server, choice);
   if (!ledgers.ok()) return ledgers.error();
-  Result<Answer> answer = Error{Code::kNotFound, "region " + choice.region + " keeps no ledger " + decimal(choice.id) + "; leewardctl dr ledger show lists all"};
+  Result<Answer> answer = Error{Code::kNotFound, "region " + choice.region + " keeps no ledger " + std::to_string(choice.id) + "; leewardctl dr ledger show lists all"};
   for (const KeptLedger& ledger : *ledgers)
     for (const Endpoint& member : ledger.members) {  // its leader answers
-      answer = server.call_at(member, "/v3/dr/ledger/discard", {{"ledger", decimal(ledger.id)}, {"accept_data_loss", accept_data_loss}});
+      answer = server.call_at(member, "/v3/dr/ledger/discard", {{"ledger", std::to_string(ledger.id)}, {"accept_data_loss", accept_data_loss}});
       if (answer.ok() || (exit_code(answer.error()) != kUnreachable && answer.error().code != kCannotServe)) break;
     }
   if (!answer.ok()) return answer.error();
@@ -207,11 +206,11 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
     if (!done.ok()) return done.error();
     boost::json::array left;
     for (const auto& l : done->left)
-      left.push_back(object{{"index", decimal(l.index)}, {"number", l.number}, {"op", l.op}, {"class", l.kind}, {"why", l.why}});
-    all.push_back(object{{"region", ledger.region}, {"ledger", decimal(ledger.id)}, {"dry_run", dry_run}, {"applied", decimal(done->applied)},
-                         {"replayed", decimal(done->replayed)}, {"clean", decimal(done->clean)}, {"conflicting", decimal(done->conflicting)},
-                         {"lease_bound", decimal(done->lease_bound)}, {"other", decimal(done->other)}, {"left", std::move(left)},
-                         {"left_more", decimal(done->left_more)}});
+      left.push_back(object{{"index", std::to_string(l.index)}, {"number", l.number}, {"op", l.op}, {"class", l.kind}, {"why", l.why}});
+    all.push_back(object{{"region", ledger.region}, {"ledger", std::to_string(ledger.id)}, {"dry_run", dry_run}, {"applied", std::to_string(done->applied)},
+                         {"replayed", std::to_string(done->replayed)}, {"clean", std::to_string(done->clean)}, {"conflicting", std::to_string(done->conflicting)},
+                         {"lease_bound", std::to_string(done->lease_bound)}, {"other", std::to_string(done->other)}, {"left", std::move(left)},
+                         {"left_more", std::to_string(done->left_more)}});
   }
   if (output.json) {
     output.out << boost::json::serialize(object{{"ledgers", all}}) << "\n";

@@ -20,7 +20,6 @@ constexpr int kMostTries = 5;             // of one transaction, while others ch
 constexpr std::uint64_t kProgressEach = 1000;
 constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-std::string decimal(std::uint64_t n) { return std::to_string(n); }
 
 std::string to_base64(std::string_view in) {
   std::string out;
@@ -134,7 +133,7 @@ class Replay {
  public:
   Replay(const Server& server, const KeptLedger& ledger, const ReplayOptions& options)
       : server_(server), ledger_(ledger), options_(options),
-        prefix_(std::string(kMarkerPrefix) + ledger.group + "/" + decimal(ledger.id) + "/") {}
+        prefix_(std::string(kMarkerPrefix) + ledger.group + "/" + std::to_string(ledger.id) + "/") {}
 
   Result<Replayed> run() {
     LEEWARD_TRY(find_primary());
@@ -189,7 +188,7 @@ class Replay {
     for (const object& epoch : list_of(status->json, "history"))
       if (number_of(epoch, "fork_index") == ledger_.from_index && told_upto_ == 0) told_upto_ = number_of(epoch, "first_revision").value_or(0);
     if (told_upto_ == 0)
-      return Error{Code::kRefused, "the history that serves does not part from ledger " + decimal(ledger_.id) +
+      return Error{Code::kRefused, "the history that serves does not part from ledger " + std::to_string(ledger_.id) +
                                        " where that begins: it is of another time; leewardctl dr status --history shows the epochs"};
     return {};
   }
@@ -213,7 +212,7 @@ class Replay {
   // What others changed since the fork, up to `upto`, from the history.
   Result<void> read_changes(std::uint64_t upto) {
     while (told_upto_ <= upto && !compacted_) {
-      const auto page = ask("/v3/dr/changes", {{"from_revision", decimal(told_upto_)}, {"to_revision", decimal(upto)}});
+      const auto page = ask("/v3/dr/changes", {{"from_revision", std::to_string(told_upto_)}, {"to_revision", std::to_string(upto)}});
       if (!page.ok()) return page.error();
       if (text_of(page->json, "compacted") != "0") {
         compacted_ = true;
@@ -377,10 +376,10 @@ class Replay {
       object compare = range->fields;
       compare["target"] = "MOD";
       compare["result"] = "LESS";
-      compare["mod_revision"] = decimal(present.revision + 1);
+      compare["mod_revision"] = std::to_string(present.revision + 1);
       compares.push_back(std::move(compare));
     }
-    const std::string note = "ledger " + decimal(ledger_.id) + " of region " + ledger_.region;
+    const std::string note = "ledger " + std::to_string(ledger_.id) + " of region " + ledger_.region;
     array ops;
     ops.push_back(object{{"request_put", object{{"key", to_base64(marker)}, {"value", to_base64(note)}}}});
     ops.push_back(object{{"request_" + op, request}});

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/quantity.h"
+
 namespace leeward::standby {
 namespace {
 
@@ -12,7 +14,6 @@ constexpr double kQuantum = 0.01, kKept = 0.1;
 constexpr double kMostDebt = 1.0;
 constexpr Duration kSuspensionTold = 5s;  // a group is armed within a moment of the start
 
-std::string ms(Duration d) { return std::to_string(d / 1ms) + " ms"; }
 
 }  // namespace
 
@@ -105,10 +106,10 @@ RpoStatus RpoGate::status() const {
 std::optional<Error> RpoGate::refusal() {
   if (!governor_.refuses()) return std::nullopt;
   const auto& o = governor_.options();
-  const auto lag = lag_ ? "lags by up to " + ms(*lag_) : "lags by an unknown time";
+  const auto lag = lag_ ? "lags by up to " + human_duration(*lag_) : "lags by an unknown time";
   return Error{Code::kOverloaded, "leeward: the standby region " + region_.value_or("") + " " + lag +
-                                      ", over dr.rpo_budget of " + ms(o.budget) + ", and dr.rpo_policy refuses writes until it is " +
-                                      ms(o.budget / 2) + "; leewardctl standby status shows it"};
+                                      ", over dr.rpo_budget of " + human_duration(o.budget) + ", and dr.rpo_policy refuses writes until it is " +
+                                      human_duration(o.budget / 2) + "; leewardctl standby status shows it"};
 }
 
 // What was cut is read off the log: what passes the gate and what need not are

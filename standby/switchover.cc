@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/quantity.h"
 #include "region/entries.h"
 #include "region/state.h"
 #include "standby/desk.h"
@@ -16,7 +17,6 @@ constexpr const char* kStatusTells = "leewardctl dr status shows how it ends";
 // What a region says of itself and this leader judges better.
 bool informs(const NamedCheck& check) { return check.check == "armed" || check.check == "lag"; }
 
-std::string ms(Duration d) { return std::to_string(d / 1ms) + " ms"; }
 
 }  // namespace
 
@@ -47,7 +47,7 @@ std::optional<Error> Switchover::refusal(const SwitchoverRequest& request, const
     return refused("not_following: region " + armed->region + " does not follow; leewardctl standby status");
   const auto lag = followers_.lag(armed->region, now);
   if (!lag || *lag > options_.max_lag)
-    return refused("lag: region " + armed->region + " is " + (lag ? ms(*lag) : std::string("an unknown time")) + " behind, the limit is " + ms(options_.max_lag));
+    return refused("lag: region " + armed->region + " is " + (lag ? human_duration(*lag) : std::string("an unknown time")) + " behind, the limit is " + human_duration(options_.max_lag));
   const auto checks = checks_();
   if (checks.empty()) return refused("not_following: no member of region " + armed->region + " is heard; leewardctl standby status");
   for (const auto& check : checks)
@@ -151,7 +151,7 @@ void Switchover::applied(std::span<const Entry> entries) {
 void Switchover::unsealed(region::SealId seal) {
   group_.logger().warn("the switchover was taken back: writes go on", {{"epoch", group_.epoch()}});
   if (asked_ && asked_->seal == seal)
-    end({Code::kUnknown, "leeward: taken back after " + ms(group_.clock().now() - asked_->begun) + ": region " + asked_->region +
+    end({Code::kUnknown, "leeward: taken back after " + human_duration(group_.clock().now() - asked_->begun) + ": region " + asked_->region +
                              " had not taken over; this region serves on"},
         PromotionResult::kFailed);
   const auto armed = region::State::history_of(group_.state().region_entries());
