@@ -68,8 +68,7 @@ class CommandLine {
       if (const std::size_t line = text.find('\n'); line != std::string::npos) text.resize(line);
       // It says that a command is missing where one was given that it does not know.
       if (const auto rest = app_.remaining(true); text.starts_with("A subcommand") && !rest.empty())
-        text = app_.got_subcommand("dr") ? "dr " + rest.front() + " is not part of this version"
-                                         : "\"" + rest.front() + "\" is not a command";
+        text = "\"" + rest.front() + "\" is not a command";
       err << "leewardctl: " << text << "; leewardctl --help lists commands and flags\n";
       return kUsage;
     }
@@ -176,6 +175,10 @@ class CommandLine {
     command(dr, "rejoin", "a fenced region puts what it alone holds into a ledger, and follows", online(dr_rejoin));
     promote.add_option("--force", options_.promotion.force, "RULE[,RULE]: promotes though these refuse; the plan names them")->delimiter(',');
     in_region(promote);
+    CLI::App& reclaim = command(dr, "reclaim", "serves again in a region whose switchover can neither end nor be taken back",
+                                online([this](const Server& s, const Output& o) { return dr_reclaim(s, o, options_.promotion); }));
+    reclaim.add_option("--force", options_.promotion.force, "RULE[,RULE]: those that refuse; said without, the command names them")->delimiter(',');
+    reclaim.add_option("--reason", options_.promotion.reason, "kept in the history");
     CLI::App& survivor = command(dr, "survivor", "which of two promotions that took one epoch goes on; to be said in both regions",
                                  online([this](const Server& s, const Output& o) { return dr_survivor(s, o, options_.promotion_id); }));
     survivor.add_option("--promotion-id", options_.promotion_id, "as leewardctl dr status shows both")->required();

@@ -70,6 +70,7 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
 struct HandoverTo {
   std::string region, reason;  // empty: the armed one
 };
+Result<void> dr_reclaim(const Server& server, const Output& output, Promotion promotion);
 Result<void> dr_switchover(const Server& server, const Output& output, const HandoverTo& to);
 Result<void> dr_abort(const Server& server, const Output& output);
 Result<void> dr_arm(const Server& server, const Output& output, const HandoverTo& to);

@@ -1,3 +1,5 @@
+#include <boost/json/serialize.hpp>
+
 #include <algorithm>
 #include <optional>
 
@@ -102,17 +104,18 @@ void print_plan(const object& plan, std::ostream& out) {
 
 void print_promotion(const object& done, std::ostream& out) {
   const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
-  line("promotion", true_of(done, "repeated") ? "was done already" : "done");
+  line("promotion", true_of(done, "repeated") ? "was done already" : "done in " + time_figure(done, "duration_ms"));
   line("region", text_of(done, "region") + " is primary in epoch " + figure(done, "epoch") + ", led by node " + figure(done, "leader_id"));
   line("history", "kept up to index " + figure(done, "fork_index") + ", revision " + figure(done, "fork_revision"));
   line("revisions", "go on at " + figure(done, "first_revision"));
+  if (done.contains("paused_ms")) line("dark", time_figure(done, "paused_ms") + ", since the primary was last heard");
   if (const auto* notes = done.if_contains("notes"); notes && notes->is_array())
     for (const auto& note : notes->as_array()) line("note", std::string(note.as_string()));
-  for (const object& step : list_of(done, "steps")) line(text_of(step, "step").c_str(), time_figure(step, "took_ms"));
+  for (const object& step : list_of(done, "steps")) line(("  " + text_of(step, "name")).c_str(), time_figure(step, "ms"));
   line("next", "point clients at region " + text_of(done, "region") + "; leewardctl dr status --history shows the record");
 }
 
-void print_status(const object& s, std::ostream& out) {
+void print_dr_status(const object& s, std::ostream& out) {
   const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
   line("region", text_of(s, "region") + ": " + text_of(s, "role") + ", " + text_of(s, "state"));
   const std::string serving = text_of(s, "serving_region");
@@ -146,23 +149,33 @@ void print_rejoin(const object& done, std::ostream& out) {
   line("next", text_of(done, "next_command"));
 }
 
+// Until the region that was primary before follows nobody knows.
+std::string measured_loss(const object& epoch) {
+  if (!epoch.contains("measured_loss_writes")) return "not yet";
+  return std::string(true_of(epoch, "measured_loss_open") ? "at least " : "") + figure(epoch, "measured_loss_writes") + " writes, " +
+         size_figure(epoch, "measured_loss_bytes");
+}
+
 void print_history(const object& s, std::ostream& out) {
   Table table({{"EPOCH", Table::Align::kRight}, {"REGION"}, {"TIME"}, {"HOW"}, {"FORK", Table::Align::kRight},
-               {"LOST, ANNOUNCED"}, {"BY"}, {"REASON"}, {"PROMOTION"}});
+               {"LOST, ANNOUNCED"}, {"LOST, MEASURED"}, {"BY"}, {"REASON"}, {"PROMOTION"}});
   for (const object& e : list_of(s, "history"))
     table.add({figure(e, "epoch"), text_of(e, "region"), text_of(e, "time"),
                true_of(e, "planned") ? "planned" : true_of(e, "forced") ? "forced" : "unplanned", figure(e, "fork_index"),
                figure(e, "announced_loss_writes") + " writes, " + size_figure(e, "announced_loss_bytes") +
                    (true_of(e, "announced_loss_open") ? ", and what was not heard of" : ""),
+               measured_loss(e),
                or_dash(text_of(e, "operator")), or_dash(text_of(e, "reason")), text_of(e, "promotion_id")});
   out << (list_of(s, "history").empty() ? "epoch 1: nothing was promoted yet\n" : table.text());
 }
 
 }  // namespace
 
+namespace {
+
 // Only the leader of a following group makes one: whoever is reached knows who
 // that is, or was a moment ago.
-Result<void> dr_plan(const Server& server, const Output& output, const Promotion& promotion) {
+Result<Answer> ask_plan(const Server& server, const Promotion& promotion) {
   const auto order = promotion.members.empty() ? to_ask(server, promotion.region) : these(server, promotion.members);
   if (!order.ok()) return order.error();
   const object request = {{"members", numbers(promotion.members)}};
@@ -174,15 +187,21 @@ Result<void> dr_plan(const Server& server, const Output& output, const Promotion
     if (answer.error().code == kCannotServe) said = answer.error();
   }
   // What a member that is up says tells more than that another one is down.
-  if (!answer.ok()) return said && goes_on(answer.error()) ? *said : answer.error();
-  if (output.json) output.out << answer->text << "\n";
-  else print_plan(answer->json, output.out);
-  return {};
+  if (!answer.ok() && said && goes_on(answer.error())) return *said;
+  return answer;
+}
+
+// By lease it waits the lease out, with its margin.
+Duration promotion_patience(const Server& server) {
+  const auto status = server.call("/v3/dr/status");
+  const auto* fencing = status.ok() ? status->json.if_contains("fencing") : nullptr;
+  const auto* lease = fencing && fencing->is_object() ? fencing->as_object().if_contains("lease_ms") : nullptr;
+  return 30s + 2 * std::chrono::milliseconds(lease && lease->is_number() ? lease->to_number<std::int64_t>() : 0);
 }
 
 // The same plan promotes once: who is primary by it already says so, whoever
 // asks again and from wherever.
-Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion) {
+Result<Answer> ask_promotion(const Server& server, const Promotion& promotion) {
   // Those of another group refuse: the digest is not of theirs.
   auto order = leaders_first(server, [&](const object& m) {
     return promotion.region.empty() ? follows(m) || text_of(m, "role") == "fenced" : text_of(m, "region") == promotion.region;
@@ -195,15 +214,12 @@ Result<void> dr_promote(const Server& server, const Output& output, const Promot
   for (const auto& rule : promotion.force) force.push_back(boost::json::value(rule));
   const object request = {{"digest", promotion.digest}, {"accept_data_loss", promotion.accept_data_loss}, {"reason", promotion.reason},
                           {"force", std::move(force)}, {"members", numbers(promotion.members)}};
+  const Duration patience = promotion_patience(server);
   std::optional<Error> refusal;
   Error last{Code::kUnavailable, "no member of a following region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
-    const auto answer = server.call_at(endpoint, "/v3/dr/promote", request);
-    if (answer.ok()) {
-      if (output.json) output.out << answer->text << "\n";
-      else print_promotion(answer->json, output.out);
-      return {};
-    }
+    auto answer = server.call_at(endpoint, "/v3/dr/promote", request, patience);
+    if (answer.ok()) return answer;
     if (exit_code(answer.error()) == kRefused) {
       if (!refusal) refusal = answer.error();
     } else if (!goes_on(answer.error())) {
@@ -213,6 +229,50 @@ Result<void> dr_promote(const Server& server, const Output& output, const Promot
     }
   }
   return refusal ? *refusal : last;
+}
+
+}  // namespace
+
+Result<void> dr_plan(const Server& server, const Output& output, const Promotion& promotion) {
+  const auto plan = ask_plan(server, promotion);
+  if (!plan.ok()) return plan.error();
+  if (output.json) output.out << plan->text << "\n";
+  else print_plan(plan->json, output.out);
+  return {};
+}
+
+Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion) {
+  const auto done = ask_promotion(server, promotion);
+  if (!done.ok()) return done.error();
+  if (output.json) output.out << done->text << "\n";
+  else print_promotion(done->json, output.out);
+  return {};
+}
+
+// For a primary that is sealed for a region which burned: an epoch of its own, by
+// force. What that region wrote, had it begun one, is lost.
+Result<void> dr_reclaim(const Server& server, const Output& output, Promotion promotion) {
+  const auto status = server.call("/v3/dr/status");
+  if (!status.ok()) return status.error();
+  promotion.region = text_of(status->json, "region");
+  if (text_of(status->json, "state") != "sealed")
+    return Error{Code::kRefused, "not_sealed: region " + promotion.region + " is " + text_of(status->json, "state") +
+                                     "; only a primary in the midst of a switchover is reclaimed"};
+  const auto plan = ask_plan(server, promotion);
+  if (!plan.ok()) return plan.error();
+  std::string rules;
+  for (const object& refusal : list_of(plan->json, "refusals")) rules += (rules.empty() ? "" : ",") + text_of(refusal, "rule");
+  if (promotion.force.empty())
+    return Error{Code::kRefused, "sealed: the region it was sealed for may serve; leewardctl dr abort asks it. Where it is lost for good: "
+                                 "leewardctl dr reclaim --force " + rules};
+  promotion.digest = text_of(plan->json, "digest");
+  promotion.accept_data_loss = true;
+  const auto done = ask_promotion(server, promotion);
+  if (!done.ok()) return done.error();
+  const object told = {{"epoch", text_of(done->json, "epoch")}, {"state", "serving"}, {"next_command", "leewardctl dr status --history"}};
+  if (output.json) output.out << boost::json::serialize(told) << "\n";
+  else print_promotion(done->json, output.out);
+  return {};
 }
 
 // Who leads the region of whoever is asked begins; asked at the one that serves,
@@ -259,7 +319,7 @@ Result<void> dr_status(const Server& server, const Output& output, bool history)
   if (!answer.ok()) return answer.error();
   if (output.json) output.out << answer->text << "\n";
   else if (history) print_history(answer->json, output.out);
-  else print_status(answer->json, output.out);
+  else print_dr_status(answer->json, output.out);
   return {};
 }
 

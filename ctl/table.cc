@@ -32,7 +32,7 @@ std::string Table::text() const {
 }
 
 void print_line(std::ostream& out, std::string_view key, const std::string& text) {
-  constexpr std::size_t kKeyWidth = 14;
+  constexpr std::size_t kKeyWidth = 15;
   out << key << std::string(std::max(kKeyWidth, key.size() + 1) - key.size(), ' ') << text << "\n";
 }
 

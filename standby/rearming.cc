@@ -29,7 +29,6 @@ Result<GroupId> Rearming::candidate(const std::string& region, const Regions& re
   const auto role = regions.role_of.find(region);
   if (role == regions.role_of.end() || region == regions.own)
     return Error{Code::kRefused, "no_such_region: region " + region + " does not follow this one"};
-  if (role->second == GroupRole::kObserver) return Error{Code::kRefused, "observer: region " + region + " observes, it is never armed"};
   const auto group = followers_.group_of(region);
   const auto held = followers_.held(region, now);
   if (!group || !held || !held->connected) return Error{Code::kRefused, "not_following: region " + region + " does not follow; leewardctl standby status"};

@@ -149,8 +149,8 @@ TEST_F(CtlTest, ReplicaStatusNamesWhatIsKnownOfOneMember) {
     "standby":{"id":"12","region":"west","connected":true,"promotion_eligible":false,"reasons":[]}})"};
   const Ran ran = run({"replica", "status", "--id=12"});
   EXPECT_EQ(ran.code, 0);
-  for (const char* line : {"member        12 s2\n", "role          standby, follower, votes, not admitted: leewardctl member admit 12\n",
-                           "applied       10 (durable 8, 2 entries behind)\n", "data          2.0 KiB, 1.0 KiB in use\n", "no verdict yet\n"})
+  for (const char* line : {"member         12 s2\n", "role           standby, follower, votes, not admitted: leewardctl member admit 12\n",
+                           "applied        10 (durable 8, 2 entries behind)\n", "data           2.0 KiB, 1.0 KiB in use\n", "no verdict yet\n"})
     EXPECT_NE(ran.out.find(line), std::string::npos) << line << ran.out;
 }
 
@@ -300,10 +300,30 @@ TEST_F(CtlTest, ErrorsOfTheServerBecomeExitCodes) {
   EXPECT_EQ(with(501, "12", "not built").code, 1);
 }
 
-TEST_F(CtlTest, WhatIsNotBuiltYetIsSaid) {
-  const Ran ran = run({"dr", "reclaim"});
+TEST_F(CtlTest, WhatIsNoCommandIsSaid) {
+  const Ran ran = run({"dr", "restore"});
   EXPECT_EQ(ran.code, 2);
-  EXPECT_TRUE(ran.err.starts_with("leewardctl: dr reclaim is not part of this version")) << ran.err;
+  EXPECT_TRUE(ran.err.starts_with("leewardctl: \"restore\" is not a command")) << ran.err;
+}
+
+TEST_F(CtlTest, AReclaimNamesTheRulesFirstAndIsThenAForcedPromotionOfItsOwnRegion) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  cluster_.answers["/v3/dr/status"] = {200, R"({"region":"east","role":"primary","state":"serving"})"};
+  const Ran serves = run({"dr", "reclaim", "--force", "sealed"});
+  EXPECT_EQ(serves.code, 3);
+  EXPECT_TRUE(serves.err.starts_with("leewardctl: not_sealed: region east is serving")) << serves.err;
+  cluster_.answers["/v3/dr/status"] = {200, R"({"region":"east","role":"primary","state":"sealed"})"};
+  cluster_.answers["/v3/dr/plan"] = {200, R"({"allowed":false,"digest":"d1","refusals":[{"rule":"sealed"},{"rule":"not_armed"}]})"};
+  const Ran asked = run({"dr", "reclaim"});
+  EXPECT_EQ(asked.code, 3);
+  EXPECT_NE(asked.err.find("leewardctl dr reclaim --force sealed,not_armed"), std::string::npos) << asked.err;
+  for (const auto& each : cluster_.asked) EXPECT_EQ(each.find("/v3/dr/promote"), std::string::npos) << "nothing was begun";
+  cluster_.answers["/v3/dr/promote"] = {200, R"({"epoch":"7","region":"east","leader_id":"2"})"};
+  const Ran done = run({"-o", "json", "dr", "reclaim", "--force", "sealed,not_armed", "--reason", "west burns"});
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(done.out, "{\"epoch\":\"7\",\"state\":\"serving\",\"next_command\":\"leewardctl dr status --history\"}\n");
+  EXPECT_NE(cluster_.asked.back().find(R"("digest":"d1","accept_data_loss":true,"reason":"west burns","force":["sealed","not_armed"])"), std::string::npos)
+      << cluster_.asked.back();
 }
 
 TEST_F(CtlTest, AnAnswerOfSomethingElseIsNamed) {

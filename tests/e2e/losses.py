@@ -1,6 +1,7 @@
 """Whatever is lost, documented commands bring back a cluster that serves (standby/README.md, "What is lost, and what to
 type"): real nodes, leewardctl, and nothing else."""
 import json
+import signal
 import time
 
 from leeward.claims import equal, expect, metric
@@ -164,6 +165,40 @@ def the_new_primary_burns_and_one_node_of_the_old_one_is_left():
         serves(left, done["epoch"])
 
 
+def a_primary_sealed_for_a_region_that_burns_is_reclaimed():
+    with Cluster(active=3, standby=3, settings={"dr": {"primary_silence": "1s", "switchover_timeout": "1s"}}) as c:
+        begun(c)
+        state = lambda: dr(c.active, "status")["state"]
+        said = dr(c.active, "reclaim", code=3)
+        expect("not_sealed" in said and said.count("\n") == 1, said)
+        # It dies at the worst moment: it has been asked, and has not answered.
+        for n in c.standby:
+            n.process.send_signal(signal.SIGSTOP)
+        began = ctl("--endpoints", c.endpoints, "dr", "switchover", "--to", "west", check=False, timeout=90)
+        expect(began.returncode != 0, began.stdout)
+        for n in c.standby:
+            n.kill()
+        wait_for("east to say that it is sealed", lambda: state() == "sealed")
+        expect(dr(c.active, "status")["next_command"] == "leewardctl dr abort", "the next step")
+        said = dr(c.active, "reclaim", code=3)
+        expect(said.count("\n") == 1 and "dr abort" in said, said)
+        command = said.split("leewardctl dr ")[-1].split()
+        equal(command, ["reclaim", "--force", "sealed,not_armed"])
+        said = dr(c.active, "reclaim", "--force", "sealed", code=3)
+        expect("not_armed" in said, said)
+        done = dr(c.active, *command, "--reason", "west burns")
+        equal((done["state"], done["next_command"]), ("serving", "leewardctl dr status --history"))
+        expect(int(done["epoch"]) > 2, str(done))
+        for n in c.active:
+            serves(n, done["epoch"])
+        last = dr(c.active, "status", "--history")["history"][-1]
+        expect(last["forced"] and last["region"] == "east" and last["reason"] == "west burns", str(last))
+        # And should it not have burned after all, it follows.
+        for n in c.standby:
+            n.start()
+        wait_for("west to follow", lambda: all(n.value("after", serializable=True) == "the loss" for n in c.standby), 60)
+
+
 def a_standby_that_lost_its_majority_begins_anew():
     with Cluster(active=3, standby=3, settings=SILENCE) as c:
         begun(c)
@@ -178,4 +213,5 @@ def a_standby_that_lost_its_majority_begins_anew():
 
 ALL = [the_primary_region_and_all_but_one_standby_are_lost, a_primary_that_lost_its_majority_and_its_standby_goes_on,
        the_standby_takes_over_when_the_primary_has_lost_its_majority, the_new_primary_burns_and_the_fenced_old_one_takes_over,
-       the_new_primary_burns_and_one_node_of_the_old_one_is_left, a_standby_that_lost_its_majority_begins_anew]
+       the_new_primary_burns_and_one_node_of_the_old_one_is_left, a_primary_sealed_for_a_region_that_burns_is_reclaimed,
+       a_standby_that_lost_its_majority_begins_anew]

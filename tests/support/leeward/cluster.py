@@ -1,7 +1,8 @@
 """Starts, stops and asks real nodes.
 
 Every node has an address of its own in 127.0.0.0/8, so all use the default
-ports: active nodes 127.<net>.1.<n>, standbys 127.<net>.2.<n>.
+ports: active nodes 127.<net>.1.<n>, standbys 127.<net>.2.<n>, observers
+127.<net>.3.<n>.
 """
 import base64
 import json
@@ -71,7 +72,11 @@ class Node:
                  "members = [" + ", ".join(member(n) for n in c.active) + "]", ""]
         if c.standby:
             lines += ["[standby]", f'region = "{c.standby[0].region}"',
-                      "members = [" + ", ".join(member(n) for n in c.standby) + "]", ""]
+                      "members = [" + ", ".join(member(n) for n in c.standby) + "]"]
+            if c.observers:
+                lines.append(f'observers = [{{ region = "{c.observers[0].region}", members = ['
+                             + ", ".join(member(n) for n in c.observers) + "] }]")
+            lines.append("")
         sections = {"admin": {"insecure": True, "socket": os.path.join(self.dir, "admin.sock")},
                     "log": {"level": "info", "format": "json", "output": os.path.join(self.dir, "log")}}
         for source in (c.settings, self.extra.get("settings", {})):
@@ -184,7 +189,7 @@ def free_net():
 class Cluster:
     """Use as a context manager: stops its nodes and removes its files."""
 
-    def __init__(self, active=3, standby=0, net=None, directory=None, name="test", settings=None, environment=None):
+    def __init__(self, active=3, standby=0, net=None, directory=None, name="test", settings=None, environment=None, observers=0):
         self.net = net if net is not None else free_net()
         self.own_dir = directory is None
         self.dir = directory or tempfile.mkdtemp(prefix="leeward-")
@@ -195,9 +200,11 @@ class Cluster:
                        for i in range(1, active + 1)]
         self.standby = [Node(self, 10 + i, f"s{i}", "west", f"west-{'abc'[(i - 1) % 3]}", f"127.{self.net}.2.{i}", True)
                         for i in range(1, standby + 1)]
+        self.observers = [Node(self, 20 + i, f"o{i}", "north", f"north-{'abc'[(i - 1) % 3]}", f"127.{self.net}.3.{i}", True)
+                          for i in range(1, observers + 1)]
         self.failed = False
 
-    nodes = property(lambda self: self.active + self.standby)
+    nodes = property(lambda self: self.active + self.standby + self.observers)
     endpoints = property(lambda self: ",".join(n.client for n in self.active))
 
     def __enter__(self):
