@@ -55,10 +55,10 @@ def run(name, command):
     started = time.monotonic()
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, errors="replace", timeout=1800)
+                              text=True, errors="replace", timeout=3600)
         text, code = done.stdout, done.returncode
     except subprocess.TimeoutExpired as late:
-        text, code = (late.stdout or b"").decode(errors="replace") + "\nsuite ran longer than 30 minutes\n", 1
+        text, code = (late.stdout or b"").decode(errors="replace") + "\nsuite ran longer than an hour\n", 1
     except OSError as error:
         text, code = f"{error}\n", 1
     counts = closing_counts(text)
