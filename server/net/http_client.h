@@ -2,6 +2,7 @@
 // speaks to a node. Any thread but an I/O loop.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <utility>
@@ -25,7 +26,8 @@ struct HttpCall {
   std::string content_type = "application/json";  // sent with a body
   std::optional<TlsOptions> tls;
   Duration timeout = 5s;  // from name lookup to the last byte (a lookup itself may take longer)
-  std::size_t max_response = 64_MiB;
+  std::size_t max_response = 64_MiB;  // of the body
+  const std::atomic<bool>* cancelled = nullptr;  // once true the call ends within a moment, but for a lookup
 };
 
 // Any answer is a value, whatever its status. Errors mean there was none:
