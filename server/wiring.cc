@@ -33,6 +33,7 @@
 #include "standby/replication.h"
 #include "telemetry/logger.h"
 #include "telemetry/metrics.h"
+#include "tracing.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
 
@@ -280,6 +281,7 @@ class Daemon::Impl {
   os::PosixDisk disk_;
   os::SystemRandom core_random_, wal_random_;
   std::unique_ptr<telemetry::Logger> log_;
+  std::unique_ptr<Tracing> tracing_;  // null: no traces
   os::ThreadExecutor core_, wal_, files_, background_;
   net::IoThread io_, admin_io_;
 
@@ -383,6 +385,7 @@ Result<void> Daemon::Impl::open_member() {
             ends_by(error.code == Code::kIo ? os::ExitReason::kFsync : os::ExitReason::kUnknown);
             failed_ = true;
           },
+      .tracer = tracing_ ? &tracing_->tracer() : nullptr,
   };
   auto member = node::Member::open(std::move(ports), member_options(config_));
   if (!member.ok()) return of_the_data(member.error());
@@ -437,6 +440,7 @@ void Daemon::Impl::make_metrics() {
     return volumes;
   };
   m.log_dropped = [this] { return log_->dropped(); };
+  m.otlp = tracing_ ? &tracing_->probe() : nullptr;
   m.certificates = [this] {
     std::vector<std::pair<std::string_view, std::optional<double>>> out;
     for (auto [port, options] : ports())
@@ -534,6 +538,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   if (!log.ok()) return not_of_the_data(log.error());
   log_ = std::move(*log);
   log_->info("starting", {{"version", version()}, {"data_dir", config_.node.data_dir}});
+  tracing_ = Tracing::make(config_, core_random_.next(), clock_, *log_);
 
   LEEWARD_TRY(load_certificates());
   make_admin();
@@ -551,7 +556,8 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   });
   services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_,
                                                                    &replication_->recovery(), &replication_->handover(),
-                                                                   &replication_->way_back(), drill_.get()},
+                                                                   &replication_->way_back(), drill_.get(),
+                                                                   tracing_ ? &tracing_->tracer() : nullptr},
                                               api_options(config_));
   gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
   LEEWARD_TRY(open_client_listeners());

@@ -26,7 +26,7 @@ const char* name(StreamState state) {
 
 StreamClient::StreamClient(node::Group& group, Outbox& outbox, StandbyProbe& probe,
                            ClientOptions options)
-    : group_(group), outbox_(outbox), probe_(probe), options_(options) {}
+    : group_(group), outbox_(outbox), probe_(probe), options_(options), traces_(group.tracer()) {}
 
 StreamClient::~StreamClient() {
   if (ack_timer_) group_.loop().cancel(ack_timer_);
@@ -55,6 +55,7 @@ void StreamClient::stop() {
   if (state_ == StreamState::kOff) return;
   end_session();
   proposed_.clear();
+  traces_.clear();
   state_ = StreamState::kOff;
   damage_.clear();
   common_.reset();
@@ -276,6 +277,7 @@ void StreamClient::entries(NodeId from, Entries frame, std::size_t wire_bytes) {
   for (auto& e : frame.entries) {
     received_bytes_ += cost(e);
     probe_.bytes_received.add(cost(e));
+    traces_.received(e, heard_);
     waiting_.push_back(std::move(e));
   }
   probe_.entries_received.add(frame.entries.size());
@@ -336,6 +338,7 @@ std::size_t StreamClient::offer_some() {
 void StreamClient::time_proposed(Index last, HistoryIndex upto) {
   const auto now = group_.clock().now();
   if (!arrivals_.empty()) probe_.stage_receive.observe(now - arrivals_.front().at);
+  traces_.proposed(upto, now);
   while (!arrivals_.empty() && arrivals_.front().upto <= upto) arrivals_.pop_front();
   if (proposed_.size() < kTimedAtOnce) proposed_.push_back({last, now});
 }
@@ -345,6 +348,7 @@ void StreamClient::applied() {
   const auto index = group_.state().applied().point.index;
   for (; !proposed_.empty() && proposed_.front().last <= index; proposed_.pop_front())
     if (proposed_.front().committed) probe_.stage_apply.observe(now - proposed_.front().at);
+  traces_.applied(group_.state().applied().point.position.index, now);
 }
 
 void StreamClient::acknowledge(bool with_hashes) {
@@ -369,6 +373,7 @@ void StreamClient::committed() {
     probe_.stage_fsync.observe(now - p.at);
     p.at = now;
   }
+  traces_.committed(group_.committed().position.index, now);
   if (state_ != StreamState::kStreaming) return;
   if (!follows(group_.role_at_end())) return stop();
   if (!waiting_.empty()) offer();

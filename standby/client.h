@@ -16,6 +16,7 @@
 #include "standby/hashes.h"
 #include "standby/outbox.h"
 #include "standby/regions.h"
+#include "standby/stream_traces.h"
 
 namespace leeward::standby {
 
@@ -136,6 +137,7 @@ class StreamClient {
   };
   std::deque<Arrival> arrivals_;
   std::deque<Proposed> proposed_;
+  StreamTraces traces_;
 
   Position received_;       // end of what was received: the log's end and what waits
   std::deque<StreamEntry> waiting_;

@@ -4,6 +4,7 @@
 
 #include "standby/desk.h"
 #include "standby/regions.h"
+#include "standby/step_spans.h"
 
 namespace leeward::standby {
 namespace {
@@ -171,6 +172,8 @@ void Drill::finish(Result<void> removed) {
   report.took = group_.clock().now() - run->begun;
   if (run->lag_unknown) report.standby_lag.reset();
   const auto failed = std::find_if(report.checks.begin(), report.checks.end(), [](const auto& c) { return !c.ok; });
+  tell_steps(group_.tracer(), "drill", run->begun, report.checks, run->begun + report.took,
+             failed == report.checks.end() ? std::string_view() : "a check failed");
   if (failed == report.checks.end()) {
     group_.logger().info("a drill of the promotion has passed", {{"rto_ms", report.rto.value_or(Duration()) / 1ms},
                                                                  {"took_ms", report.took / 1ms}});

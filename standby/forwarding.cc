@@ -181,7 +181,24 @@ void ForwardingService::ask_elsewhere(AskedPtr a) {
   const auto now = group_.clock().now();
   const bool may = options_.forward && (group_.role() == GroupRole::kFenced || replication_.heard(now));
   const auto to = !may ? NodeId() : group_.role() == GroupRole::kFenced ? successor() : replication_.primary_member();
-  pass_on(to, a->call, a->until, back);
+  const auto* tracer = group_.tracer();
+  if (tracer && a->call.command.trace.sampled) return pass_on_traced(to, a->call, a->until, std::move(back));
+  pass_on(to, a->call, a->until, std::move(back));
+}
+
+// What it becomes in the other region is below this span.
+void ForwardingService::pass_on_traced(NodeId to, Forward call, Instant until, Done done) {
+  Tracer& tracer = *group_.tracer();
+  const auto now = group_.clock().now();
+  Span span = child_span(tracer, call.command.trace, "forward", now, now);
+  span.kind = SpanKind::kClient;
+  call.command.trace = span.context;
+  pass_on(to, std::move(call), until, [&tracer, &clock = group_.clock(), span, done = std::move(done)](ForwardReply reply) mutable {
+    span.end = clock.now();
+    if (reply.outcome.end != node::Outcome::End::kApplied) span.failure = "not applied there";
+    tracer.record(span);
+    done(std::move(reply));
+  });
 }
 
 NodeId ForwardingService::successor() const {

@@ -112,6 +112,7 @@ class ForwardingService final : public node::Service, public ForwardHandler {
 
   // Core loop: sends the call, or ends it at once.
   void pass_on(NodeId to, Forward call, Instant until, Done done);
+  void pass_on_traced(NodeId to, Forward call, Instant until, Done done);
   void wait_here(std::optional<Instant> deadline, Function<void(Result<void>)> done);
   void expire();
   void watch_time();

@@ -5,6 +5,7 @@
 #include "standby/arming.h"
 #include "standby/desk.h"
 #include "standby/regions.h"
+#include "standby/step_spans.h"
 
 namespace leeward::standby {
 namespace {
@@ -376,6 +377,8 @@ void Promoter::end(Result<PromotionRecord> result) {
   promotion_.reset();
   if (result.ok()) probe_.done(PromotionKind::kPromotion, group_.clock().now() - promotion.begun);
   else probe_.ended(PromotionKind::kPromotion, result_of(result.error()));
+  tell_steps(group_.tracer(), "promotion", promotion.begun, promotion.steps, group_.clock().now(),
+             result.ok() ? std::string_view() : name(result_of(result.error())));
   for (auto& done : promotion.done) done(result);
 }
 

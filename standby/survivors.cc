@@ -5,6 +5,7 @@
 
 #include "base/codec.h"
 #include "standby/desk.h"
+#include "standby/step_spans.h"
 
 namespace leeward::standby {
 namespace {
@@ -299,6 +300,8 @@ void Survivors::end(Result<PromotionRecord> result) {
   promotion_.reset();
   if (result.ok()) probe_.done(PromotionKind::kSurvivors, group_.clock().now() - promotion.begun);
   else probe_.ended(PromotionKind::kSurvivors, result_of(result.error()));
+  tell_steps(group_.tracer(), "survivors", promotion.begun, promotion.steps, group_.clock().now(),
+             result.ok() ? std::string_view() : name(result_of(result.error())));
   for (auto& done : promotion.done) done(result);
 }
 

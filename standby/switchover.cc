@@ -6,6 +6,7 @@
 #include "region/entries.h"
 #include "region/state.h"
 #include "standby/desk.h"
+#include "standby/step_spans.h"
 
 namespace leeward::standby {
 namespace {
@@ -211,6 +212,7 @@ std::optional<PromotionStep> Switchover::step() const {
 void Switchover::end(Result<SwitchoverRecord> result) {
   if (!result.ok()) return end(result.error(), result_of(result.error()));
   probe_.done(PromotionKind::kSwitchover, result->took);
+  tell_steps(group_.tracer(), "switchover", asked_->begun, result->steps, group_.clock().now(), {});
   auto done = std::move(asked_->done);
   asked_.reset();
   done(std::move(result));
@@ -218,6 +220,7 @@ void Switchover::end(Result<SwitchoverRecord> result) {
 
 void Switchover::end(Error error, PromotionResult counted) {
   probe_.ended(PromotionKind::kSwitchover, counted);
+  tell_steps(group_.tracer(), "switchover", asked_->begun, std::vector<SwitchoverRecord::Step>(), group_.clock().now(), name(counted));
   auto done = std::move(asked_->done);
   asked_.reset();
   done(std::move(error));

@@ -381,6 +381,17 @@ void add_integrity(Page& page, const MetricsSources& from) {
     for (const auto& [use, expiry] : from.certificates()) page.sample(expiry.value_or(kInfinity), {{"use", std::string(use)}});
 }
 
+void add_traces(Page& page, const MetricsSources& from) {
+  static const OtlpProbe kNone;
+  const OtlpProbe& probe = from.otlp ? *from.otlp : kNone;
+  page.counter("otlp_spans_total", "Spans recorded here, by their end: taken or refused by the collector, not delivered, or no room in the queue.")
+      .sample(probe.sent.get(), {{"result", "sent"}})
+      .sample(probe.rejected.get(), {{"result", "rejected"}})
+      .sample(probe.failed.get(), {{"result", "failed"}})
+      .sample(probe.dropped.get(), {{"result", "dropped"}});
+  page.gauge("otlp_queue_length", "Spans that wait for their batch.").sample(static_cast<double>(probe.queued.get()));
+}
+
 // What etcd's own dashboards cannot do without.
 void add_etcd(Page& page, const NodeStatus& s, const NodeProbe& probe, const StateFigures& state) {
   char id[20];
@@ -418,6 +429,7 @@ std::string Metrics::render() const {
   add_standby(page, sources_, status);
   add_recovery(page, sources_, status, probe);
   add_integrity(page, sources_);
+  add_traces(page, sources_);
   page.counter("log_dropped_total", "Log lines dropped because the queue was full or the output failed.")
       .sample(sources_.log_dropped ? sources_.log_dropped() : 0);
   add_etcd(page, status, probe, state);

@@ -16,6 +16,7 @@
 #include "ports/probe.h"
 #include "ports/standby_probe.h"
 #include "ports/status.h"
+#include "telemetry/exporter.h"
 
 namespace leeward::telemetry {
 
@@ -74,6 +75,7 @@ struct MetricsSources {
   std::function<StateFigures()> state;
   std::function<std::vector<Volume>()> volumes;
   std::function<std::uint64_t()> log_dropped;
+  const OtlpProbe* otlp = nullptr;  // null: no traces are sent
 
   // When each certificate ends, seconds since 1970; nullopt: none is used.
   std::function<std::vector<std::pair<std::string_view, std::optional<double>>>()> certificates;

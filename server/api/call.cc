@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/handlers.h"
+#include "base/traceparent.h"
+
 namespace leeward::api {
 namespace {
 
@@ -71,6 +74,10 @@ Call::Call(Core& core, std::shared_ptr<RpcCall> rpc, Method method, bool streami
       started_(core.clock.now()), deadline_(started_ + core.limits.request_timeout.load()) {
   if (const auto deadline = rpc_->deadline()) deadline_ = std::min(deadline_, *deadline);
   (streaming_ ? core_.probe.streams : core_.probe.in_flight).add(1);
+  trace_ = rpc_->trace();
+  if (core_.tracer == nullptr) return;
+  parent_ = trace_.span_id;
+  trace_ = core_.tracer->begin(trace_);
 }
 
 Call::~Call() {
@@ -131,6 +138,7 @@ void Call::account(GrpcCode code) {
   probe.requests[std::min<std::size_t>(static_cast<std::size_t>(code), kGrpcCodes - 1)].add();
   if (is_server_fault(code)) probe.server_faults.add();
   (streaming_ ? core_.probe.streams : core_.probe.in_flight).add(-1);
+  if (trace_.sampled && core_.tracer) record_span(code);
   if (streaming_) return;
   const Duration took = core_.clock.now() - started_;
   probe.duration.observe(took);
@@ -142,7 +150,33 @@ void Call::account(GrpcCode code) {
                                   {"code", name(code)},
                                   {"took_ms", to_ms(took)},
                                   {"wait_ms", to_ms(waited_)},
-                                  {"peer", rpc_->peer().address}});
+                                  {"peer", rpc_->peer().address},
+                                  {"trace_id", trace_.trace_id == TraceContext{}.trace_id ? std::string() : trace_id_text(trace_)}});
+}
+
+void Call::note_stage(std::string_view name, Instant start) {
+  if (trace_.sampled && core_.tracer) core_.tracer->record(child_span(*core_.tracer, trace_, name, start, core_.clock.now()));
+}
+
+// Names and attributes of OpenTelemetry's conventions for RPC servers; what the
+// client asks for comes from the table of methods, never from its own text.
+void Call::record_span(GrpcCode code) {
+  const MethodEntry* entry = find_method(rpc_->method());
+  Span span;
+  span.name = entry ? entry->path.substr(1) : "unknown method";
+  span.context = trace_;
+  span.parent = parent_;
+  span.kind = SpanKind::kServer;
+  span.start = started_;
+  span.end = core_.clock.now();
+  if (is_server_fault(code)) span.failure = name(code);
+  span.with("rpc.system", "grpc").with("rpc.grpc.status_code", static_cast<std::int64_t>(code));
+  if (entry) {
+    const auto slash = span.name.find('/');
+    span.with("rpc.service", span.name.substr(0, slash)).with("rpc.method", span.name.substr(slash + 1));
+  }
+  span.with("leeward.wait_us", waited_ / std::chrono::microseconds(1));
+  core_.tracer->record(span);
 }
 
 }  // namespace leeward::api

@@ -62,8 +62,14 @@ class Call {
   void waiting() { wait_from_ = core_.clock.now(); }
   void answered() { waited_ += core_.clock.now() - wait_from_; }
 
+  // What goes on with it: the client's, or this call's own span where it is sampled.
+  const TraceContext& trace() const { return trace_; }
+  // A stage of this call that ends now.
+  void note_stage(std::string_view name, Instant start);
+
  private:
   void account(GrpcCode code);
+  void record_span(GrpcCode code);
 
   Core& core_;
   std::shared_ptr<RpcCall> rpc_;
@@ -73,6 +79,8 @@ class Call {
   bool requested_ = false;
   const Instant started_;
   Instant deadline_;
+  TraceContext trace_;
+  SpanId parent_{};
   Instant wait_from_;
   Duration waited_{};
   Function<void()> on_end_;

@@ -22,6 +22,7 @@
 #include "ports/log.h"
 #include "ports/recovery.h"
 #include "ports/rpc.h"
+#include "ports/trace.h"
 #include "ports/way_back.h"
 
 namespace leeward::api {
@@ -56,6 +57,7 @@ struct Dependencies {
   Handover* handover = nullptr;  // likewise
   WayBack* way_back = nullptr;   // likewise
   Drills* drills = nullptr;      // likewise
+  Tracer* tracer = nullptr;      // where traces are taken
 };
 
 // A node's status and when it was taken.
@@ -86,6 +88,7 @@ class Core {
   Handover* const handover;
   WayBack* const way_back;
   Drills* const drills;
+  Tracer* const tracer;
   const Options options;  // those of `limits` as they were at the start
   LiveLimits limits;
 

@@ -8,6 +8,7 @@
 #include "api/errors.h"
 #include "api/handlers.h"
 #include "api/json.h"
+#include "base/traceparent.h"
 
 namespace leeward::api {
 namespace {
@@ -124,26 +125,6 @@ HttpResponse error_response(int http, GrpcCode code, std::string_view message) {
 
 HttpResponse error_response(GrpcCode code, std::string_view message) {
   return error_response(http_status(code), code, message);
-}
-
-bool hex(std::string_view text, std::uint8_t* out) {
-  for (std::size_t i = 0; i < text.size(); i += 2) {
-    const auto [end, fault] = std::from_chars(text.data() + i, text.data() + i + 2, out[i / 2], 16);
-    if (fault != std::errc() || end != text.data() + i + 2) return false;
-  }
-  return true;
-}
-
-// W3C trace context: 00-<trace>-<span>-<flags>; anything else is no trace.
-TraceContext parse_traceparent(std::string_view text) {
-  TraceContext trace;
-  std::uint8_t flags = 0;
-  if (text.size() < 55 || text.substr(0, 3) != "00-" || text[35] != '-' || text[52] != '-') return {};
-  if (!hex(text.substr(3, 32), trace.trace_id.data()) || !hex(text.substr(36, 16), trace.span_id.data()) ||
-      !hex(text.substr(53, 2), &flags))
-    return {};
-  trace.sampled = (flags & 1) != 0;
-  return trace;
 }
 
 // gRPC's: up to eight digits and a unit.

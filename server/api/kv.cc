@@ -21,7 +21,7 @@ void answer(const CallPtr& call, node::Outcome outcome) {
 void propose(const CallPtr& call, Op op, Bytes request) {
   Core& core = call->core();
   if (request.size() > core.limits.max_request_bytes) return call->fail(error::kRequestTooLarge);
-  Command command{op, std::move(request), core.node.next_origin(), call->rpc().trace()};
+  Command command{op, std::move(request), core.node.next_origin(), call->trace()};
   call->waiting();
   core.node.propose(std::move(command), call->deadline(), call->loop(),
                     [call](node::Outcome outcome) { answer(call, std::move(outcome)); });
@@ -31,8 +31,9 @@ void when_linearizable(const CallPtr& call, Function<void()> then) {
   Core& core = call->core();
   if (core.node.read_now()) return then();
   call->waiting();
-  core.node.read_barrier(call->deadline(), call->loop(), [call, then = std::move(then)](Result<void> confirmed) mutable {
+  core.node.read_barrier(call->deadline(), call->loop(), [call, asked = core.clock.now(), then = std::move(then)](Result<void> confirmed) mutable {
     call->answered();
+    call->note_stage("read", asked);
     if (!call->open()) return;
     if (!confirmed.ok()) return call->fail(confirmed.error());
     then();

@@ -5,6 +5,7 @@
 // watches in turn, a piece each, and stops while the client is slower than its
 // events: the hub then keeps them, not the connection.
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <mutex>
 #include <unordered_map>
@@ -61,6 +62,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool pump_one(std::int64_t id, Watch& watch);
   void enqueue(std::int64_t id, Watch& watch);
   void send_events(std::int64_t id, const WatchEvents& events);
+  void trace_events(Revision before, Revision upto, Instant applied);
   void send_control(Revision revision, std::int64_t id, bool created, bool canceled, Revision compacted = {},
                     std::string_view reason = {});
   void request_progress();
@@ -224,6 +226,7 @@ void Stream::pump() {
 
 // True when there was something. `watch` may be gone afterwards.
 bool Stream::pump_one(std::int64_t id, Watch& watch) {
+  const Revision before = core_.tracer ? watch.watcher->synced() : Revision();
   const auto events = watch.watcher->poll(kPieceBytes);
   if (!events) return false;
   if (events->compacted || !events->cancel_reason.empty()) {
@@ -236,8 +239,18 @@ bool Stream::pump_one(std::int64_t id, Watch& watch) {
   }
   watch.active |= events->count > 0;
   enqueue(id, watch);
+  const Revision upto = core_.tracer ? watch.watcher->synced() : Revision();
   send_events(id, *events);
+  if (core_.tracer && events->applied) trace_events(before, upto, *events->applied);
   return true;
+}
+
+// The way of a sampled write ends where its events leave for a watcher.
+void Stream::trace_events(Revision before, Revision upto, Instant applied) {
+  std::array<TraceContext, 8> traces;
+  const std::size_t count = core_.tracer->written(before, upto, traces);
+  const Instant now = count > 0 ? core_.clock.now() : applied;
+  for (std::size_t i = 0; i < count; ++i) core_.tracer->record(child_span(*core_.tracer, traces[i], "watch", applied, now));
 }
 
 void Stream::send_events(std::int64_t id, const WatchEvents& events) {

@@ -169,10 +169,19 @@ struct Config {
   } auth;
 
   struct Telemetry {
-    std::string otlp_endpoint;                    // "": off
-    std::string otlp_protocol = "http/protobuf";  // http/protobuf | grpc
+    std::string traces = "auto";  // auto: when an endpoint is given; otlp: also to the default one; none
+    std::string otlp_endpoint;    // base of OTLP's URLs
+    std::string otlp_traces_endpoint;             // used as it is, and before the base
+    std::string otlp_protocol = "http/protobuf";  // http/protobuf | http/json | grpc
+    std::string otlp_headers;                     // "name=value,name=value", values percent-encoded; a secret
+    Duration otlp_timeout = 10s;                  // of one request
+    std::string otlp_ca, otlp_cert, otlp_key;     // PEM files; without a CA the system's
+    std::string sampler = "parentbased_traceidratio";
     double sample_ratio = 0.01;
     std::string service_name = "leeward";
+    std::string resource_attributes;              // "key=value,key=value", beside the node's own
+    std::uint64_t queue_spans = 2048, batch_spans = 512;
+    Duration batch_delay = 5s;
     bool operator==(const Telemetry&) const = default;
   } telemetry;
 

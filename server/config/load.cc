@@ -56,6 +56,7 @@ Result<void> assign_string(const Key& key, std::string& to, const Scalar& value)
       if (value.text.empty()) return expected("is empty; expected a value");
       break;
     case Key::Form::kUrl: LEEWARD_TRY(check_url(value.text)); break;
+    case Key::Form::kSecret: break;
   }
   to = value.text;
   return {};
@@ -158,6 +159,38 @@ std::optional<Scalar> scalar(const toml::node& node) {
   return std::nullopt;
 }
 
+// OpenTelemetry's own variables, and the key that each gives a value.
+struct OpenTelemetryName {
+  enum class Form { kPlain, kWord, kMilliseconds, kDisabled };
+  std::string_view variable, key;
+  Form form = Form::kPlain;
+};
+constexpr OpenTelemetryName kOpenTelemetry[] = {
+    {"OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"},
+    {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "telemetry.otlp_traces_endpoint"},
+    {"OTEL_EXPORTER_OTLP_PROTOCOL", "telemetry.otlp_protocol", OpenTelemetryName::Form::kWord},
+    {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "telemetry.otlp_protocol", OpenTelemetryName::Form::kWord},
+    {"OTEL_EXPORTER_OTLP_HEADERS", "telemetry.otlp_headers"},
+    {"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "telemetry.otlp_headers"},
+    {"OTEL_EXPORTER_OTLP_TIMEOUT", "telemetry.otlp_timeout", OpenTelemetryName::Form::kMilliseconds},
+    {"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "telemetry.otlp_timeout", OpenTelemetryName::Form::kMilliseconds},
+    {"OTEL_EXPORTER_OTLP_CERTIFICATE", "telemetry.otlp_ca"},
+    {"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "telemetry.otlp_ca"},
+    {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "telemetry.otlp_cert"},
+    {"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "telemetry.otlp_cert"},
+    {"OTEL_EXPORTER_OTLP_CLIENT_KEY", "telemetry.otlp_key"},
+    {"OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "telemetry.otlp_key"},
+    {"OTEL_TRACES_SAMPLER", "telemetry.sampler", OpenTelemetryName::Form::kWord},
+    {"OTEL_TRACES_SAMPLER_ARG", "telemetry.sample_ratio"},
+    {"OTEL_SERVICE_NAME", "telemetry.service_name"},
+    {"OTEL_RESOURCE_ATTRIBUTES", "telemetry.resource_attributes"},
+    {"OTEL_BSP_MAX_QUEUE_SIZE", "telemetry.queue_spans"},
+    {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "telemetry.batch_spans"},
+    {"OTEL_BSP_SCHEDULE_DELAY", "telemetry.batch_delay", OpenTelemetryName::Form::kMilliseconds},
+    {"OTEL_TRACES_EXPORTER", "telemetry.traces", OpenTelemetryName::Form::kWord},
+    {"OTEL_SDK_DISABLED", "telemetry.traces", OpenTelemetryName::Form::kDisabled},
+};
+
 // Reads the layers one over the other and collects what is wrong.
 class Loader {
  public:
@@ -183,7 +216,7 @@ class Loader {
   }
 
   void environment(const std::vector<std::string>& variables) {
-    for (const std::string& variable : variables) open_telemetry(variable);
+    open_telemetry(variables);
     for (const std::string& variable : variables) leeward_variable(variable);
   }
 
@@ -403,20 +436,35 @@ class Loader {
     else loaded_.warnings.push_back(name + ": " + text);
   }
 
-  // An unusable value of OpenTelemetry's own variables never stops a start.
-  void open_telemetry(const std::string& variable) {
-    static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-        {"OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"},
-        {"OTEL_EXPORTER_OTLP_PROTOCOL", "telemetry.otlp_protocol"},
-        {"OTEL_TRACES_SAMPLER_ARG", "telemetry.sample_ratio"},
-        {"OTEL_SERVICE_NAME", "telemetry.service_name"}};
-    for (const auto& [name, target] : kNames) {
-      if (!variable.starts_with(std::string(name) + "=") || variable.size() == name.size() + 1) continue;
-      const Key* key = find(std::string(target));
-      const auto result = assign(*key, Scalar{Scalar::Kind::kUntyped, variable.substr(name.size() + 1)});
-      if (result.ok()) loaded_.origins[key->name] = name;
-      else loaded_.warnings.push_back(std::string(name) + ": " + result.error().message + "; ignored");
+  // An unusable value of OpenTelemetry's own variables never stops a start, and
+  // an empty one is none. Those of traces alone come behind those of all signals.
+  void open_telemetry(const std::vector<std::string>& variables) {
+    for (const OpenTelemetryName& known : kOpenTelemetry) {
+      const std::string prefix = std::string(known.variable) + "=";
+      for (const std::string& variable : variables) {
+        if (!variable.starts_with(prefix) || variable.size() == prefix.size()) continue;
+        if (known.form == OpenTelemetryName::Form::kDisabled && variable == prefix + "false") continue;
+        const auto result = open_telemetry(known, variable.substr(prefix.size()));
+        if (result.ok()) loaded_.origins[std::string(known.key)] = known.variable;
+        else loaded_.warnings.push_back(std::string(known.variable) + ": " + result.error().message + "; ignored");
+      }
     }
+  }
+
+  Result<void> open_telemetry(const OpenTelemetryName& known, std::string text) {
+    using Form = OpenTelemetryName::Form;
+    if (known.form == Form::kWord || known.form == Form::kDisabled)
+      std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+    if (known.form == Form::kMilliseconds) {
+      if (text.find_first_not_of("0123456789") != std::string::npos)
+        return expected("\"" + text + "\" is not a number of milliseconds; expected one such as 10000");
+      text += "ms";
+    }
+    if (known.form == Form::kDisabled) {
+      if (text != "true") return expected("\"" + text + "\" is neither true nor false");
+      text = "none";
+    }
+    return assign(*find(std::string(known.key)), Scalar{Scalar::Kind::kUntyped, std::move(text)});
   }
 
   Loaded& loaded_;

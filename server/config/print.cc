@@ -77,6 +77,7 @@ std::string value_text(const Key& key) {
   struct {
     const Key& key;
     std::string operator()(const std::string* v) {
+      if (key.form == Key::Form::kSecret && !v->empty()) return quote("***");
       return quote(key.form == Key::Form::kUrl ? without_password(*v) : *v);
     }
     std::string operator()(const bool* v) { return *v ? "true" : "false"; }

@@ -127,10 +127,28 @@ void add_operations(std::vector<Key>& out, Config& c) {
       text("auth.jwt.public_key", &c.auth.jwt.public_key),
       text("auth.jwt.private_key", &c.auth.jwt.private_key),
       duration("auth.jwt.ttl", &c.auth.jwt.ttl, 1s),
+  });
+}
+
+void add_telemetry(std::vector<Key>& out, Config& c) {
+  out.insert(out.end(), {
+      text("telemetry.traces", &c.telemetry.traces, {"auto", "otlp", "none"}),
       formed("telemetry.otlp_endpoint", &c.telemetry.otlp_endpoint, Form::kUrl),
-      text("telemetry.otlp_protocol", &c.telemetry.otlp_protocol, {"http/protobuf", "grpc"}),
+      formed("telemetry.otlp_traces_endpoint", &c.telemetry.otlp_traces_endpoint, Form::kUrl),
+      text("telemetry.otlp_protocol", &c.telemetry.otlp_protocol, {"http/protobuf", "http/json", "grpc"}),
+      formed("telemetry.otlp_headers", &c.telemetry.otlp_headers, Form::kSecret),
+      duration("telemetry.otlp_timeout", &c.telemetry.otlp_timeout, 10ms),
+      text("telemetry.otlp_ca", &c.telemetry.otlp_ca),
+      text("telemetry.otlp_cert", &c.telemetry.otlp_cert),
+      text("telemetry.otlp_key", &c.telemetry.otlp_key),
+      text("telemetry.sampler", &c.telemetry.sampler,
+           {"parentbased_traceidratio", "parentbased_always_on", "parentbased_always_off", "traceidratio", "always_on", "always_off"}),
       plain("telemetry.sample_ratio", &c.telemetry.sample_ratio),
       text("telemetry.service_name", &c.telemetry.service_name),
+      text("telemetry.resource_attributes", &c.telemetry.resource_attributes),
+      number("telemetry.queue_spans", &c.telemetry.queue_spans, 1, 1'000'000),
+      number("telemetry.batch_spans", &c.telemetry.batch_spans, 1, 100'000),
+      duration("telemetry.batch_delay", &c.telemetry.batch_delay, 1ms),
       text("log.level", &c.log.level, {"debug", "info", "warn", "error"}),
       text("log.format", &c.log.format, {"json", "pretty"}),
       formed("log.output", &c.log.output, Form::kRequired),
@@ -168,6 +186,7 @@ std::vector<Key> keys(Config& config) {
   add_identity(out, config);
   add_engine(out, config);
   add_operations(out, config);
+  add_telemetry(out, config);
   return out;
 }
 

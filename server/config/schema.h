@@ -19,7 +19,7 @@ using Target = std::variant<std::string*, bool*, std::uint64_t*, double*, Durati
                             std::vector<Member>*, std::vector<ObserverGroup>*>;
 
 struct Key {
-  enum class Form { kPlain, kAddress, kOptionalAddress, kRequired, kUrl };
+  enum class Form { kPlain, kAddress, kOptionalAddress, kRequired, kUrl, kSecret };
 
   std::string name;  // "tls.peer.cert"
   Target target;

@@ -265,6 +265,27 @@ void check_security(Findings& f) {
     f.problem("limits.burst", "is set, but limits.rate is 0 (no limit)");
 }
 
+// Traces must never keep a node from starting: what cannot be used is a warning.
+void check_telemetry(Findings& f) {
+  Config::Telemetry& t = f.loaded.config.telemetry;
+  if (t.batch_spans > t.queue_spans) {
+    f.warning("telemetry.batch_spans", "is larger than telemetry.queue_spans; batches are of that size");
+    t.batch_spans = t.queue_spans;
+  }
+  if (t.otlp_cert.empty() != t.otlp_key.empty()) {
+    f.warning("telemetry.otlp_cert", "and telemetry.otlp_key come together; no certificate is shown to the collector");
+    t.otlp_cert.clear();
+    t.otlp_key.clear();
+  }
+  const auto pairs = [&](const char* key, std::string& text) {
+    if (key_values(text)) return;
+    f.warning(key, "is not a list \"name=value,name=value\"; ignored");
+    text.clear();
+  };
+  pairs("telemetry.otlp_headers", t.otlp_headers);
+  pairs("telemetry.resource_attributes", t.resource_attributes);
+}
+
 // Whoever sets a policy must hear that nothing keeps it.
 void check_unbuilt(Findings& f) {
   static const Config kDefaults;
@@ -279,7 +300,6 @@ void check_unbuilt(Findings& f) {
       {"limits.rate", c.limits.rate != kDefaults.limits.rate},
       {"limits.burst", c.limits.burst != kDefaults.limits.burst},
       {"auth.token", c.auth.token != kDefaults.auth.token},
-      {"telemetry.otlp_endpoint", c.telemetry.otlp_endpoint != kDefaults.telemetry.otlp_endpoint},
   };
   for (const auto& [key, differs] : unbuilt)
     if (differs && f.readable({key})) f.warning(key, "this version reads this key and does not act on it yet");
@@ -312,6 +332,7 @@ void validate(Findings& f) {
   check_storage(f);
   check_compaction(f);
   check_security(f);
+  check_telemetry(f);
   check_unbuilt(f);
 }
 

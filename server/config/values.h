@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/quantity.h"
 #include "base/result.h"
@@ -23,5 +26,9 @@ struct Address {
 
 // "host:port", ":port", "[::1]:port". Port 0 is allowed for listeners only.
 Result<Address> parse_address(std::string_view text);
+
+// "name=value,name=value" with values percent-encoded, as OpenTelemetry's
+// variables have it; nullopt when it is none. Empty text is an empty list.
+std::optional<std::vector<std::pair<std::string, std::string>>> key_values(std::string_view text);
 
 }  // namespace leeward::config

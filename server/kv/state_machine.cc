@@ -235,9 +235,10 @@ Result<void> MvccStateMachine::apply(std::span<const Entry> entries,
   numbers_ = applier_->numbers();
   publish();
   if (gaps_before != numbers_.gaps) hub_->cancel_starts_in_gaps(*numbers_.gaps);
-  hub_->publish(numbers_.revision, std::move(events), capture);
-  // Told last: who is told may read at once.
+  // Who is told may read at once; before the events, so that whoever hands those
+  // on finds what the results say of them.
   for (Answer& answer : answers_) result(answer.entry, answer.command, std::move(answer.result));
+  hub_->publish(numbers_.revision, std::move(events), capture);
   answers_.clear();
   return {};
 }

@@ -1,13 +1,11 @@
-// The parts of gRPC over HTTP/2 and of W3C trace context that are text:
-// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md and
-// https://www.w3.org/TR/trace-context/. Pure functions.
+// The parts of gRPC over HTTP/2 that are text:
+// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md. Pure functions.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "base/command.h"
 #include "base/units.h"
 
 namespace leeward::net {
@@ -18,7 +16,5 @@ bool is_grpc_content(std::string_view content_type);
 std::optional<Duration> parse_grpc_timeout(std::string_view text);
 // For grpc-message: printable ASCII but '%' stays, the rest is %XX.
 std::string percent_encode(std::string_view text);
-// All zero when absent or malformed.
-TraceContext parse_traceparent(std::string_view text);
 
 }  // namespace leeward::net

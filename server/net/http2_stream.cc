@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/codec.h"
+#include "base/traceparent.h"
 #include "net/grpc.h"
 #include "net/http2_session.h"
 

@@ -2,6 +2,7 @@
 // speaks to a node. Any thread but an I/O loop.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <utility>
@@ -26,7 +27,8 @@ struct HttpCall {
   std::optional<TlsOptions> tls;
   Duration timeout = 5s;  // from name lookup to the last byte (a lookup itself may take longer)
   Duration connect_timeout = 5s;  // of that, until it is connected, TLS included: a host that is gone says nothing
-  std::size_t max_response = 64_MiB;
+  std::size_t max_response = 64_MiB;  // of the body
+  const std::atomic<bool>* cancelled = nullptr;  // once true the call ends within a moment, but for a lookup
 };
 
 // Any answer is a value, whatever its status. Errors mean there was none:

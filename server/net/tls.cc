@@ -259,9 +259,11 @@ std::unique_ptr<TlsSession> TlsSession::accept(std::shared_ptr<ssl_ctx_st> conte
   return std::unique_ptr<TlsSession>(new TlsSession(std::move(context), true));
 }
 
-std::unique_ptr<TlsSession> TlsSession::dial(std::shared_ptr<ssl_ctx_st> context, const std::string& host) {
+std::unique_ptr<TlsSession> TlsSession::dial(std::shared_ptr<ssl_ctx_st> context, const std::string& host, bool http2) {
   std::unique_ptr<TlsSession> session(new TlsSession(std::move(context), false));
   session->host_ = host;
+  static constexpr unsigned char kHttp2[] = "\x02h2";
+  if (http2) SSL_set_alpn_protos(session->ssl_, kHttp2, sizeof kHttp2 - 1);
   std::array<unsigned char, 16> address;
   X509_VERIFY_PARAM* expected = SSL_get0_param(session->ssl_);
   if (inet_pton(AF_INET, host.c_str(), address.data()) == 1 || inet_pton(AF_INET6, host.c_str(), address.data()) == 1) {

@@ -86,8 +86,9 @@ class TlsSession {
   using OnPlain = Function<void(std::string_view)>;
 
   static std::unique_ptr<TlsSession> accept(std::shared_ptr<ssl_ctx_st> context);
-  // Demands a certificate by the context's CA that names `host`.
-  static std::unique_ptr<TlsSession> dial(std::shared_ptr<ssl_ctx_st> context, const std::string& host);
+  // Demands a certificate by the context's CA that names `host`. ALPN offers
+  // HTTP/1.1, or HTTP/2 alone.
+  static std::unique_ptr<TlsSession> dial(std::shared_ptr<ssl_ctx_st> context, const std::string& host, bool http2 = false);
   ~TlsSession();
 
   // Takes what came from the wire and gives plain text to `plain`, a piece at

@@ -19,7 +19,7 @@ constexpr int kReadsPerTurn = 4;            // 256 KiB, then others have their t
 constexpr int kFillsPerTurn = 8;
 constexpr std::size_t kKeepCapacity = 4096; // larger buffers are not kept by idle connections
 constexpr char kTlsHandshake = 0x16;  // the first byte of a TLS connection, either way but for an alert
-constexpr char kTlsAlert = 0x15;
+constexpr char kAlertRecord = 0x15;
 constexpr int kGather = 64;
 constexpr Duration kLinger = 1s;
 
@@ -148,7 +148,7 @@ void Transport::received(std::string_view data) {
     owner->on_data(data);
     return;
   }
-  if (!heard_ && data.front() != kTlsHandshake && data.front() != kTlsAlert) {
+  if (!heard_ && data.front() != kTlsHandshake && data.front() != kAlertRecord) {
     std::string answer = owner->on_not_tls(data);
     session_.reset();
     write(answer);

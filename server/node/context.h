@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/function.h"
+#include "node/entry_trace.h"
 #include "node/frames.h"
 #include "node/group_state.h"
 #include "node/options.h"
@@ -18,10 +19,11 @@
 namespace leeward::node {
 
 struct Context {
-  Context(MemberOptions o, MemberPorts p) : options(std::move(o)), ports(std::move(p)) {}
+  Context(MemberOptions o, MemberPorts p) : options(std::move(o)), ports(std::move(p)), traces(ports.tracer) {}
 
   MemberOptions options;
   MemberPorts ports;
+  EntryTraces traces;
   NodeProbe probe;  // any thread
   Replies replies;
 

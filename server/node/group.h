@@ -18,6 +18,7 @@
 #include "ports/peer_link.h"
 #include "ports/state_machine.h"
 #include "ports/status.h"
+#include "ports/trace.h"
 #include "raft/types.h"
 #include "region/state.h"
 
@@ -79,6 +80,7 @@ class Group {
   virtual Executor& loop() = 0;
   virtual Clock& clock() = 0;
   virtual Log& logger() = 0;
+  virtual Tracer* tracer() { return nullptr; }  // likewise null where no traces are taken
   virtual std::uint64_t random() = 0;
   virtual PeerLink& link() = 0;
   // Frames of this lane go to `handler`. node keeps kConsensus, kBulk and kControl.

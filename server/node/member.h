@@ -74,6 +74,7 @@ class Member final : public Service, public Group {
   Executor& loop() override { return context_.ports.core; }
   Clock& clock() override { return context_.ports.clock; }
   Log& logger() override { return context_.ports.log; }
+  Tracer* tracer() override { return context_.ports.tracer; }
   std::uint64_t random() override { return context_.ports.random.next(); }
   PeerLink& link() override { return context_.ports.link; }
   void on_frames(Lane lane, PeerLink::Handler handler) override;
@@ -194,6 +195,7 @@ class Member final : public Service, public Group {
   void after_apply(std::span<const Entry> entries);
   void watch_lease_commands(const Entry& entry);
   void role_changed();
+  void trace_election();
   void publish_gate();
   void update_may_vote();
   void publish_cluster_id();
@@ -382,6 +384,7 @@ class Member final : public Service, public Group {
   };
   std::map<NodeId, TimedAppend> timed_appends_;  // by follower
   NodeId last_leader_;
+  std::optional<Instant> election_since_;  // this member stands, or stood, and nobody leads yet
   std::uint64_t leader_changes_ = 0;
   bool was_leader_ = false;
   std::optional<Instant> stalled_since_;

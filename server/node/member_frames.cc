@@ -71,6 +71,7 @@ bool Member::may_be_counted(NodeId from, const FrameHeader& header) {
 
 void Member::time_append(const raft::Message& reply) {
   if (reply.type != raft::MessageType::kAppendReply) return;
+  if (context_.traces.any() && !reply.reject) context_.traces.acknowledged(reply.from, reply.index, context_.now());
   const auto it = timed_appends_.find(reply.from);
   if (it == timed_appends_.end()) return;
   const auto& timed = it->second;

@@ -50,6 +50,8 @@ void Member::handle_ready() {
     publish_gate();  // before any message tells a follower of a new commit
     if (ready.role_changed) role_changed();
     send_messages(ready.messages);
+    if (context_.traces.any() && !ready.entries.empty())
+      context_.traces.handed(ready.entries.back().index, ready.token, context_.now());
     if (ready.token != 0)
       wal_->submit({ready.token, std::move(ready.entries), ready.hard_state, std::move(ready.after_persist)});
     else
@@ -59,6 +61,8 @@ void Member::handle_ready() {
       committed_ = {e.index, e.term, e.position};
       to_apply_.push_back(std::move(e));
     }
+    // Not when it is handed out: a leader's own disk may be the last of them.
+    if (context_.traces.any()) context_.traces.committed(context_.core->commit(), context_.now());
     if (!ready.committed.empty())
       for (auto* o : observers_) o->committed(committed_.index);
     reads_->answered(ready.reads);
@@ -73,6 +77,7 @@ void Member::send_messages(std::vector<raft::Message>& messages) {
       auto& timed = timed_appends_[m.to];
       if (timed.term != m.term || context_.now() - timed.at > kAppendLost)
         timed = {m.term, m.entries.back().index, context_.now()};
+      if (context_.traces.any()) context_.traces.sent(m.to, m.entries.front().index, m.entries.back().index, context_.now());
     }
     std::string body;
     raft::encode(m, body);
@@ -82,6 +87,7 @@ void Member::send_messages(std::vector<raft::Message>& messages) {
 
 void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_persist) {
   if (failed_) return;
+  if (context_.traces.any()) context_.traces.durable(token, context_.now());
   context_.core->persisted(context_.now(), token);
   if (context_.removed) return;
   send_messages(after_persist);
@@ -110,9 +116,13 @@ void Member::apply_first(std::size_t count) {
   apply_control(std::span(entries).subspan(held_back_));
   if (failed_) return;
   proposals_->begin_apply(entries);
+  context_.traces.begin_apply(entries);
   const auto applied = context_.state->apply(
-      entries, [this](std::size_t e, std::size_t c) { return proposals_->wanted(e, c); },
-      [&](std::size_t e, std::size_t c, CommandResult r) { proposals_->result(entries, e, c, std::move(r)); });
+      entries, [this](std::size_t e, std::size_t c) { return proposals_->wanted(e, c) || context_.traces.wanted(e, c); },
+      [&](std::size_t e, std::size_t c, CommandResult r) {
+        if (context_.traces.wanted(e, c)) context_.traces.result(e, c, r.revision);
+        if (proposals_->wanted(e, c)) proposals_->result(entries, e, c, std::move(r));
+      });
   if (!applied.ok() && applied.error().code == Code::kNoSpace) {
     if (!held_since_) {
       held_since_ = started;
@@ -127,7 +137,9 @@ void Member::apply_first(std::size_t count) {
   if (!applied.ok()) return fail(applied.error());
   held_back_ = 0;
   held_since_.reset();
-  context_.probe.stage_apply.observe(context_.now() - started);
+  const Instant ended = context_.now();
+  context_.probe.stage_apply.observe(ended - started);
+  context_.traces.applied(entries, started, ended, role() != GroupRole::kPrimary);
   proposals_->applied_term(entries.back().term);
   context_.core->applied(entries.back().index);
   publish_gate();
@@ -238,7 +250,20 @@ void Member::role_changed() {
     log.info("stands for election", {{"term", term}});
   }
   was_leader_ = leader_now;
+  trace_election();
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+}
+
+// From when it stands until it knows a leader, over as many terms as that takes.
+void Member::trace_election() {
+  Tracer* tracer = context_.ports.tracer;
+  if (tracer == nullptr) return;
+  if (!election_since_ && context_.core->role() == raft::Role::kCandidate) election_since_ = context_.now();
+  const NodeId leader = context_.core->leader();
+  if (!election_since_ || !leader) return;
+  Span span = root_span(*tracer, "election", *std::exchange(election_since_, std::nullopt), context_.now());
+  span.with("leeward.term", static_cast<std::int64_t>(context_.core->term().value())).with("leeward.leader", static_cast<std::int64_t>(leader.value()));
+  tracer->record(span);
 }
 
 // An id that nobody has filled yet may vote by its first start's right; one

@@ -19,6 +19,7 @@
 #include "ports/random.h"
 #include "ports/state_machine.h"
 #include "ports/superblock.h"
+#include "ports/trace.h"
 #include "raft/core.h"
 
 namespace leeward::node {
@@ -86,6 +87,7 @@ struct MemberPorts {
   // A failure after which the process must not go on (a failed sync, a state
   // machine that cannot apply). Called once, on the core loop.
   std::function<void(const Error&)> fatal;
+  Tracer* tracer = nullptr;  // where no traces are taken
 };
 
 }  // namespace leeward::node

@@ -77,6 +77,7 @@ void Proposals::refused(const ForwardRefused& refused) {
   for (auto sequence : refused.sequences) {
     const auto it = pending_.find(sequence);
     if (it == pending_.end() || !it->second.forwarded) continue;
+    tell_forward(it->second, "the leader refused it");
     Outcome outcome;
     outcome.end = Outcome::End::kNotApplied;
     outcome.error = refused.error;
@@ -159,6 +160,7 @@ bool Proposals::cut_one() {
   }
   auto index = context_.core->propose(now, {&proposal, 1});
   if (index.ok()) {
+    if (context_.traces.tracer()) trace(*index, writes, now);
     for (auto& w : writes) {
       context_.probe.stage_queue.observe(now - w.arrived);
       if (w.done) remember(w, false);
@@ -178,6 +180,30 @@ bool Proposals::cut_one() {
   return false;
 }
 
+void Proposals::trace(Index index, const std::vector<WaitingWrite>& writes, Instant now) {
+  std::vector<EntryTraces::Write> sampled;
+  for (const auto& w : writes)
+    if (w.command.trace.sampled) sampled.push_back({w.command.trace, w.arrived});
+  context_.traces.proposed(index, context_.core->term(), std::move(sampled), now);
+}
+
+// What is below it, at the leader and where the entry is applied, names it.
+TraceContext Proposals::forward_trace(const TraceContext& parent) {
+  TraceContext own = parent;
+  if (own.sampled && context_.traces.tracer()) own.span_id = context_.traces.tracer()->new_id();
+  return own;
+}
+
+void Proposals::tell_forward(const Pending& p, std::string_view failure) {
+  auto* tracer = context_.traces.tracer();
+  if (!p.forwarded || !p.trace.sampled || tracer == nullptr) return;
+  Span span = child_span(*tracer, p.trace, "forward", p.arrived, context_.now());
+  span.context = p.forward;
+  span.kind = SpanKind::kClient;
+  span.failure = failure;
+  tracer->record(span);
+}
+
 void Proposals::forward_all(NodeId leader) {
   const bool connected = context_.ports.link.connected(leader);
   if (!connected) return;  // held, until it is or another one leads
@@ -190,6 +216,7 @@ void Proposals::forward_all(NodeId leader) {
         refuse(w, {Code::kUnavailable, text::kLeaderChanged});
       } else {
         forward.commands.push_back(w.command);
+        forward.commands.back().trace = w.forward = forward_trace(w.command.trace);
       }
     }
     if (forward.commands.empty()) continue;
@@ -245,7 +272,7 @@ bool Proposals::still_wanted(WaitingWrite& w) {
 void Proposals::remember(WaitingWrite& w, bool forwarded) {
   const auto now = context_.now();
   pending_[w.command.origin.sequence] = {w.reply, std::move(w.done), w.deadline, w.arrived, now,
-                                         now + context_.patience(), forwarded, context_.core->term()};
+                                         now + context_.patience(), forwarded, context_.core->term(), w.command.trace, w.forward};
 }
 
 void Proposals::begin_apply(std::span<const Entry> entries) {
@@ -276,6 +303,7 @@ void Proposals::result(std::span<const Entry> entries, std::size_t entry, std::s
   const auto now = context_.now();
   if (!it->second.forwarded) context_.probe.commit_duration.observe(now - it->second.arrived);
   context_.probe.stage_quorum.observe(now - it->second.sent);
+  tell_forward(it->second, {});
   Outcome outcome;
   outcome.end = Outcome::End::kApplied;
   outcome.result = std::move(result);
@@ -304,6 +332,7 @@ void Proposals::applied_term(Term term) {
       ++it;
       continue;
     }
+    tell_forward(it->second, "the leader changed");
     Outcome outcome;
     outcome.end = Outcome::End::kNotApplied;
     outcome.error = {Code::kUnavailable, text::kLeaderChanged};
@@ -350,6 +379,7 @@ void Proposals::removed(const Error& error) {
 
 void Proposals::end_pending(const Error& error) {
   for (auto& [sequence, p] : pending_) {
+    if (!p.kept) tell_forward(p, "its end is unknown");
     Outcome outcome;
     outcome.end = Outcome::End::kUnknown;
     outcome.error = error;
@@ -368,6 +398,7 @@ void Proposals::expire() {
       ++it;
       continue;
     }
+    if (!p.kept) tell_forward(p, "its end is unknown");
     Outcome outcome;
     outcome.end = Outcome::End::kUnknown;
     if (late) {

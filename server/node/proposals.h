@@ -34,6 +34,7 @@ struct WaitingWrite {
   NodeId via;                         // the follower that forwarded it; 0: our own
   Term term;                          // the only one in which it may be proposed; 0: any
   bool ungated = false;               // a leader's own: no gate holds it
+  TraceContext forward{};             // as it was sent to the leader
   std::size_t bytes() const { return command.request.size() + 64; }
 };
 
@@ -94,6 +95,7 @@ class Proposals {
     Instant arrived{}, sent{}, gives_up{};
     bool forwarded = false;
     Term term;  // its entry has this term or does not exist
+    TraceContext trace{}, forward{};
     std::optional<Outcome> kept;  // its result, while nobody may be told
   };
 
@@ -111,6 +113,9 @@ class Proposals {
   bool cut_one();
   void forward_all(NodeId leader);
   void remember(WaitingWrite& write, bool forwarded);
+  void trace(Index index, const std::vector<WaitingWrite>& writes, Instant now);
+  TraceContext forward_trace(const TraceContext& parent);
+  void tell_forward(const Pending& pending, std::string_view failure);
   void flush_refusals();
   void end_pending(const Error& error);
 

@@ -83,6 +83,7 @@ bool Snapshots::make() {
   const auto applied = context_.state->applied().point.index;
   if (const auto* last = newest(); last && last->state.point.index >= applied) return false;
   making_ = true;
+  making_since_ = context_.now();
   auto state = context_.state->current();
   const auto& root = context_.options.snapshot_dir;
   const auto directory = root + "/" + std::string(kCheckpointPrefix) + padded(applied.value());
@@ -110,6 +111,8 @@ void Snapshots::made(Result<Manifest> manifest, const Path& directory, bool stil
   making_ = false;
   made_ = context_.now();
   const auto waiting = std::exchange(offers_waiting_, {});
+  tell_span("snapshot.make", making_since_, manifest.ok() ? manifest->state.point.index : Index(), {},
+            manifest.ok() ? std::string_view() : "not made");
   if (manifest.ok() && still_current) {
     context_.ports.log.info("made a checkpoint", {{"index", manifest->state.point.index}});
     // Old ones go with the next keep_for_rewind(): the member may be at one of them.
@@ -224,7 +227,7 @@ void Snapshots::offer(NodeId to, Index beyond) {
     return sent_(to, false, Index());
   }
   auto& transfer = transfers_[to];
-  transfer = {manifest->id, manifest->state.point.index, now, now};
+  transfer = {manifest->id, manifest->state.point.index, now, now, now};
   context_.ports.log.info("offers a snapshot", {{"node", to}, {"index", transfer.index}});
   send_offer(to, transfer);
 }
@@ -321,6 +324,7 @@ void Snapshots::on_done(NodeId from, const Frame& frame) {
   if (!done.ok()) return;
   const auto it = transfers_.find(from);
   if (it == transfers_.end() || it->second.id != done->id) return;
+  tell_span("snapshot.send", it->second.begun, it->second.index, from, done->ok ? std::string_view() : "not installed");
   transfers_.erase(it);
   sent_(from, done->ok, done->index);
 }
@@ -346,7 +350,7 @@ void Snapshots::on_offer(NodeId from, const Frame& frame) {
 // would only take space.
 void Snapshots::begin(NodeId from, Manifest manifest) {
   state_dir_ = new_state_dir(manifest.state.point.index);
-  pool_used_ = context_.now();
+  pool_used_ = fetching_since_ = context_.now();
   context_.run_on_files([&disk = context_.ports.disk, pool = pool(), manifest]() -> Function<void()> {
     drop_from_pool(disk, pool, {manifest});
     return {};
@@ -380,12 +384,24 @@ void Snapshots::tell_done(NodeId to, const Manifest& manifest, bool ok) {
   context_.send(to, Lane::kBulk, FrameType::kSnapshotDone, encode(SnapshotDone{manifest.id, ok, manifest.state.point.index}));
 }
 
+void Snapshots::tell_span(std::string_view name, Instant since, Index index, NodeId peer, std::string_view failure) {
+  Tracer* tracer = context_.ports.tracer;
+  if (tracer == nullptr) return;
+  Span span = root_span(*tracer, name, since, context_.now());
+  span.failure = failure;
+  span.with("leeward.index", static_cast<std::int64_t>(index.value()));
+  if (peer) span.with("leeward.peer", static_cast<std::int64_t>(peer.value()));
+  tracer->record(span);
+}
+
 void Snapshots::installed(const Received& received) {
+  tell_span("snapshot.install", fetching_since_, received.manifest.state.point.index, received.from, {});
   clear_pool();
   tell_done(received.from, received.manifest, true);
 }
 
 void Snapshots::dropped(const Received& received, bool ok) {
+  tell_span("snapshot.install", fetching_since_, received.manifest.state.point.index, received.from, "not wanted any more");
   remove_on_files(context_.options.data_dir + "/" + received.state_dir);
   clear_pool();
   tell_done(received.from, received.manifest, ok);

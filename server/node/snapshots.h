@@ -101,7 +101,7 @@ class Snapshots {
   struct Transfer {
     std::string id;
     Index index;
-    Instant offered{}, progressed{};
+    Instant offered{}, progressed{}, begun{};
   };
   // What a checkpoint is made of, on the files loop.
   static Result<Manifest> write_checkpoint(Disk& disk, const Path& root, const Path& directory, StateMachine& state);
@@ -121,6 +121,7 @@ class Snapshots {
   void tell_done(NodeId to, const Manifest& manifest, bool ok);
   void clear_pool();
   void send_offer(NodeId to, Transfer& transfer);
+  void tell_span(std::string_view name, Instant since, Index index, NodeId peer, std::string_view failure);
 
   Context& context_;
   OnReceived received_;
@@ -131,6 +132,7 @@ class Snapshots {
   std::optional<Index> held_;            // by whoever follows
   bool known_ = true;                    // false: it is the least that can be
   bool making_ = false;
+  Instant making_since_{}, fetching_since_{};  // what is under way
   Instant made_{};                           // when the last attempt ended
   std::map<NodeId, Index> offers_waiting_;   // for the checkpoint that is being made
   std::map<NodeId, Transfer> transfers_;

@@ -5,6 +5,7 @@
 #include "base/crc32c.h"
 #include "base/entry.h"
 #include "base/function.h"
+#include "base/traceparent.h"
 
 namespace leeward {
 namespace {
@@ -146,6 +147,17 @@ TEST(Function, MayOwnWhatCannotBeCopied) {
   EXPECT_TRUE(f);
   EXPECT_EQ(f(2), 7);
   EXPECT_FALSE(Function<void()>{});
+}
+
+TEST(Traceparent, AMalformedTraceparentIsNone) {
+  const std::string good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+  EXPECT_NE(parse_traceparent(good), TraceContext{});
+  EXPECT_NE(parse_traceparent("cc-" + good.substr(3) + "-future"), TraceContext{});
+  std::vector<std::string> bad = {"", good.substr(1), good + "-x", "ff" + good.substr(2), good.substr(0, 53) + "0g"};
+  bad.push_back("00-00000000000000000000000000000000-b7ad6b7169203331-01");
+  bad.push_back("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01");
+  bad.push_back("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01");
+  for (const auto& text : bad) EXPECT_EQ(parse_traceparent(text), TraceContext{}) << text;
 }
 
 }  // namespace

@@ -165,6 +165,48 @@ TEST(Load, OpenTelemetrysVariablesStandBetweenFileAndOwnOnes) {
             std::string::npos);
 }
 
+TEST(Load, OfOpenTelemetrysVariablesThoseForTracesComeLast) {
+  const Loaded loaded = from_file(kThreeNodes, {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=HTTP/json", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+                                                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://t:1/x", "OTEL_EXPORTER_OTLP_ENDPOINT=http://all:1",
+                                                "OTEL_EXPORTER_OTLP_TIMEOUT=2500", "OTEL_BSP_SCHEDULE_DELAY=100",
+                                                "OTEL_BSP_MAX_QUEUE_SIZE=99", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=9",
+                                                "OTEL_EXPORTER_OTLP_HEADERS=key=a%20b,other=c", "OTEL_TRACES_SAMPLER=always_on",
+                                                "OTEL_TRACES_EXPORTER=otlp", "OTEL_RESOURCE_ATTRIBUTES=team=stores", "OTEL_SERVICE_NAME="});
+  ASSERT_TRUE(loaded.ok()) << joined(loaded.problems);
+  EXPECT_EQ(loaded.warnings, from_file(kThreeNodes).warnings);
+  const auto& t = loaded.config.telemetry;
+  EXPECT_EQ(t.otlp_protocol, "http/json");
+  EXPECT_EQ(t.otlp_traces_endpoint, "http://t:1/x");
+  EXPECT_EQ(t.otlp_endpoint, "http://all:1");
+  EXPECT_EQ(t.otlp_timeout, 2500ms);
+  EXPECT_EQ(t.batch_delay, 100ms);
+  EXPECT_EQ(t.queue_spans, 99u);
+  EXPECT_EQ(t.batch_spans, 9u);
+  EXPECT_EQ(key_values(t.otlp_headers).value().at(0).second, "a b");
+  EXPECT_EQ(t.sampler, "always_on");
+  EXPECT_EQ(t.traces, "otlp");
+  EXPECT_EQ(t.service_name, "leeward");  // an empty variable is none
+  EXPECT_EQ(from_file(kThreeNodes, {"OTEL_TRACES_EXPORTER=otlp", "OTEL_SDK_DISABLED=true"}).config.telemetry.traces, "none");
+  EXPECT_EQ(from_file(kThreeNodes, {"OTEL_TRACES_EXPORTER=otlp", "OTEL_SDK_DISABLED=false"}).config.telemetry.traces, "otlp");
+}
+
+TEST(Load, AnAbsurdVariableOfOpenTelemetryIsOneWarningAndTheDefault) {
+  const char* const absurd[] = {"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318", "OTEL_EXPORTER_OTLP_PROTOCOL=carrier-pigeon",
+                                "OTEL_EXPORTER_OTLP_TIMEOUT=10s", "OTEL_EXPORTER_OTLP_TIMEOUT=-1", "OTEL_EXPORTER_OTLP_TIMEOUT=99999999999999999999",
+                                "OTEL_EXPORTER_OTLP_HEADERS=no pairs here", "OTEL_EXPORTER_OTLP_HEADERS=a=b%0d%0aX: y",
+                                "OTEL_TRACES_SAMPLER=sometimes", "OTEL_TRACES_SAMPLER_ARG=1.5", "OTEL_TRACES_SAMPLER_ARG=nan",
+                                "OTEL_BSP_MAX_QUEUE_SIZE=0", "OTEL_BSP_MAX_QUEUE_SIZE=lots", "OTEL_BSP_SCHEDULE_DELAY=5e3",
+                                "OTEL_TRACES_EXPORTER=zipkin", "OTEL_SDK_DISABLED=maybe", "OTEL_RESOURCE_ATTRIBUTES=a=%zz",
+                                "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=only-this.pem"};
+  const Loaded plain = from_file(kThreeNodes);
+  for (const char* variable : absurd) {
+    const Loaded loaded = from_file(kThreeNodes, {variable});
+    EXPECT_TRUE(loaded.ok()) << variable << joined(loaded.problems);
+    EXPECT_EQ(loaded.warnings.size(), plain.warnings.size() + 1) << variable << joined(loaded.warnings);
+    EXPECT_EQ(loaded.config, plain.config) << variable;
+  }
+}
+
 TEST(Problems, AllAreListedAtOnceInTheOrderOfTheFile) {
   const Loaded loaded = from_file(R"([node]
 id = 7
@@ -357,6 +399,12 @@ TEST(Print, MasksUserAndPasswordInUrls) {
   const std::string text = print(from_file(kThreeNodes, {}, {"telemetry.otlp_endpoint=https://user:secret@collector:4318/v1"}));
   EXPECT_EQ(text.find("secret"), std::string::npos);
   EXPECT_NE(text.find("https://***@collector:4318/v1"), std::string::npos);
+}
+
+TEST(Print, MasksTheHeadersForACollector) {
+  const std::string text = print(from_file(kThreeNodes, {}, {"telemetry.otlp_headers=authorization=Bearer%20secret"}));
+  EXPECT_EQ(text.find("secret"), std::string::npos);
+  EXPECT_NE(text.find("otlp_headers = \"***\""), std::string::npos);
 }
 
 TEST(Print, ADevelopmentConfigurationReadsBackToo) {

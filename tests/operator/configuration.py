@@ -39,14 +39,14 @@ def all_problems_are_listed_at_once_with_file_line_and_key():
 
 def precedence_and_print_config_show_where_a_value_comes_from():
     with written("[node]\nid = 1\n[cluster]\n" + MEMBERS + '[log]\nlevel = "warn"\n[limits]\nconnections = 7\n'
-                 '[telemetry]\notlp_endpoint = "http://user:secret@collector:4318"\n') as file:
+                 '[telemetry]\notlp_endpoint = "http://user:secret@collector:4318"\n[storage]\nscrub_rate = "2MiB"\n') as file:
         done = daemon("--config", file.name, "--print-config", "--set", "log.level=debug",
                       environment={"LEEWARD_LOG_LEVEL": "error", "LEEWARD_LIMITS_TXN_OPS": "9"})
         equal(done.returncode, 0, done.stderr)
         for word in ('level = "debug"', "--set", "txn_ops = 9", "LEEWARD_LIMITS_TXN_OPS", "connections = 7", file.name + ":8"):
             expect(word in done.stdout, f"{word} not in {done.stdout}")
         expect("secret" not in done.stdout and "***@collector" in done.stdout, done.stdout)
-        expect("telemetry.otlp_endpoint" in done.stderr and "does not act on it" in done.stderr, done.stderr)
+        expect("storage.scrub_rate" in done.stderr and "does not act on it" in done.stderr, done.stderr)
         with written(done.stdout) as again:
             equal(daemon("--config", again.name, "--check-config").returncode, 0, "what was printed")
         done = daemon("--config", file.name, "--check-config", environment={"LEEWARD_LOG_LEVLE": "error"})
