@@ -8,7 +8,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr Duration kAppendLost = 5s;  // after the entry was proposed
+constexpr Duration kAppendGivenUp = 5s;  // after the entry was proposed
 
 std::int64_t number(Index index) { return static_cast<std::int64_t>(index.value()); }
 std::int64_t number(NodeId id) { return static_cast<std::int64_t>(id.value()); }
@@ -157,7 +157,7 @@ void EntryTraces::tell_append(const OnItsWay& entry, Append& append, Instant end
 void EntryTraces::forget(Instant now) {
   while (!entries_.empty()) {
     OnItsWay& oldest = entries_.front();
-    const bool late = now - oldest.proposed > kAppendLost;
+    const bool late = now - oldest.proposed > kAppendGivenUp;
     const bool owed = std::any_of(oldest.appends.begin(), oldest.appends.end(), [](const Append& a) { return !a.told; });
     if (!late && (!oldest.applied || owed)) return;
     if (oldest.applied)
