@@ -1,0 +1,102 @@
+"""Where the suite works: Terraform, its provider, a copy of terraform/, a Python environment for AWS's stand-in.
+
+A copy, because `init` writes into the folder it works in.
+"""
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+SCRATCH = os.path.join(ROOT, "build", "terraform-test")
+TREE = os.path.join(SCRATCH, "terraform")
+PROVIDER = "registry.terraform.io/hashicorp/aws"
+# Where Terraform itself looks for providers, and where images of machines tend to keep them.
+PLUGIN_PLACES = ("~/.terraform.d", "~/.local/share/terraform", "/usr/local/share/terraform", "/usr/share/terraform",
+                 "/usr/local/lib/terraform", "/usr/lib/terraform", "/opt")
+
+
+class Missing(Exception):
+    """Something that the suite needs and that scripts/deps cannot install."""
+
+
+def find_mirror():
+    """Root of a local mirror that holds version 5 of the AWS provider, or None: Terraform then asks its registry."""
+    for place in (os.environ.get("TF_PLUGIN_CACHE_DIR", ""), *PLUGIN_PLACES):
+        place = os.path.expanduser(place)
+        for depth in ("", "*/", "*/*/", "*/*/*/"):
+            found = place and sorted(glob.glob(f"{place}/{depth}{PROVIDER}/5.*/linux_amd64/terraform-provider-aws_v5*"))
+            if found:
+                return found[-1].split("/" + PROVIDER)[0]
+    return None
+
+
+def prepare():
+    """Copies terraform/ and writes the command line's configuration. Errors: Missing."""
+    if not shutil.which("terraform"):
+        raise Missing("terraform is not on the PATH: install Terraform 1.11 or later (developer.hashicorp.com/terraform/install)")
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    shutil.copytree(os.path.join(ROOT, "terraform"), TREE, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
+    mirror = find_mirror()
+    with open(os.path.join(SCRATCH, "terraformrc"), "w", encoding="utf-8") as file:
+        file.write("disable_checkpoint = true\n")
+        if mirror:
+            file.write(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
+
+
+def environment(**more):
+    """Of a Terraform that asks nothing, and knows no account but the one that is given."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TF_"))}
+    return {**kept, "TF_CLI_CONFIG_FILE": os.path.join(SCRATCH, "terraformrc"), "TF_IN_AUTOMATION": "1", "TF_INPUT": "0",
+            "CHECKPOINT_DISABLE": "1", **more}
+
+
+class Failed(Exception):
+    pass
+
+
+def terraform(folder, *words, env=None, codes=(0,), timeout=420):
+    """Runs terraform in a folder of the copy; (exit code, all it printed). Another code than `codes` is a failure."""
+    done = subprocess.run(["terraform", *words], cwd=os.path.join(TREE, folder), env=env or environment(), text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
+    if done.returncode not in codes:
+        raise Failed(f"terraform {' '.join(words)} in {folder} ended with {done.returncode}:\n{done.stdout[-6000:]}")
+    return done.returncode, done.stdout
+
+
+def terraform_json(folder, *words, env=None):
+    done = subprocess.run(["terraform", *words], cwd=os.path.join(TREE, folder), env=env or environment(), text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    if done.returncode:
+        raise Failed(f"terraform {' '.join(words)} in {folder}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout)
+
+
+def init(folder, *words, env=None):
+    try:
+        terraform(folder, "init", "-no-color", *words, env=env)
+    except Failed as failure:
+        if "provider" in str(failure) and "hashicorp/aws" in str(failure):
+            raise Missing("the provider hashicorp/aws 5.100 cannot be had: put it into a plugin directory of Terraform "
+                          "(terraform providers mirror DIRECTORY), or let Terraform reach its registry") from failure
+        raise
+
+
+def python(name, packages):
+    """The interpreter of a virtual environment under build/ with these packages from the package index."""
+    place = os.path.join(ROOT, "build", f"venv-{name}")
+    stamp, wanted = os.path.join(place, "packages"), "\n".join(packages)
+    interpreter = os.path.join(place, "bin", "python3")
+    if not os.path.exists(stamp) or open(stamp, encoding="utf-8").read() != wanted:
+        shutil.rmtree(place, ignore_errors=True)
+        for command in ([sys.executable, "-m", "venv", place], [interpreter, "-m", "pip", "install", "-q", *packages]):
+            done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            if done.returncode:
+                raise Missing(f"{' '.join(packages)} cannot be installed into {place}; python3-venv and a Python package "
+                              f"index are needed:\n{done.stdout[-1500:]}")
+        with open(stamp, "w", encoding="utf-8") as file:
+            file.write(wanted)
+    return interpreter
