@@ -182,7 +182,7 @@ def a_malformed_traceparent_is_no_parent():
         good, _ = new_trace()
         put(node, f"00-{good}-{client}-{SAMPLED}")
         wait_for("the good one", lambda: collector.of(good))
-        expect(all(s.trace == good for s in collector.spans), f"a malformed one was followed: {collector.spans}")
+        expect(all(s.trace == good for s in collector.spans if s.name != "election"), f"a malformed one was followed: {collector.spans}")
 
 
 def the_client_decides_and_else_the_ratio():
