@@ -7,7 +7,7 @@
 
 #include "base/command.h"
 
-namespace leeward::node::test {
+namespace leeward::node {
 namespace {
 
 class Notes final : public Tracer {
@@ -165,4 +165,4 @@ TEST_F(EntryTracesTest, WithoutATracerNothingIsLookedAt) {
 }
 
 }  // namespace
-}  // namespace leeward::node::test
+}  // namespace leeward::node
