@@ -76,6 +76,7 @@ CONTRACT = {
     "assertion_failures_total": ("counter", {}),
     "tls_certificate_expiry_timestamp_seconds": ("gauge", {"use": {"client", "peer", "admin", "metrics"}}),
     "log_dropped_total": ("counter", {}),
+    "otlp_spans_total": ("counter", {"result": {"sent", "rejected", "failed", "dropped"}}), "otlp_queue_length": ("gauge", {}),
 }
 PROCESS = ("process_start_time_seconds", "process_resident_memory_bytes", "process_open_fds", "process_max_fds")
 
