@@ -213,9 +213,9 @@ class Run:
 
     def leave_a_tail(self):
         """Writes that only the primary has when it is lost."""
+        self.client = next(n for n in self.cluster.standby if int(n.status()["leader_id"]) == n.id)  # of the stream
         for node in self.cluster.standby:
             node.process.send_signal(signal.SIGSTOP)
-        time.sleep(0.3)  # what was under way to them has come or will not
         self.put(PUTS_LEFT_BEHIND)
 
     def lose_the_region(self):
@@ -223,6 +223,8 @@ class Run:
         for node in c.active:
             node.kill(signal.SIGKILL)
         self.lost_at = time.time()
+        self.client.kill(signal.SIGKILL)  # and with it what the kernel holds for it
+        self.client.start()
         for node in c.standby:
             node.process.send_signal(signal.SIGCONT)
         for i in range(20):  # what clients are told meanwhile
