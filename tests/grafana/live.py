@@ -32,7 +32,7 @@ def free_port():
 class Monitoring:
     """Prometheus and the blackbox exporter over the shipped rules and scrape configuration: only targets, paths and intervals are this run's."""
 
-    def __init__(self, folder, cluster):
+    def __init__(self, folder, cluster, rules=os.path.join(ALERTS, "rules-*.yaml")):
         self.address, blackbox = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         os.makedirs(os.path.join(folder, "targets"))
         for kind, port in (("nodes", "metrics"), ("primary", "admin")):
@@ -43,7 +43,7 @@ class Monitoring:
         with open(os.path.join(ALERTS, "prometheus.yaml"), encoding="utf-8") as handle:
             config = yaml.safe_load(handle.read().replace("127.0.0.1:9115", blackbox))
         config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-        config["rule_files"] = [os.path.join(ALERTS, "rules-*.yaml")]
+        config["rule_files"] = [rules]
         del config["alerting"]
         for job in config["scrape_configs"]:
             job.pop("scrape_interval", None)
@@ -213,9 +213,9 @@ class Run:
 
     def leave_a_tail(self):
         """Writes that only the primary has when it is lost."""
+        self.client = next(n for n in self.cluster.standby if int(n.status()["leader_id"]) == n.id)  # of the stream
         for node in self.cluster.standby:
             node.process.send_signal(signal.SIGSTOP)
-        time.sleep(0.3)  # what was under way to them has come or will not
         self.put(PUTS_LEFT_BEHIND)
 
     def lose_the_region(self):
@@ -223,6 +223,8 @@ class Run:
         for node in c.active:
             node.kill(signal.SIGKILL)
         self.lost_at = time.time()
+        self.client.kill(signal.SIGKILL)  # and with it what the kernel holds for it
+        self.client.start()
         for node in c.standby:
             node.process.send_signal(signal.SIGCONT)
         for i in range(20):  # what clients are told meanwhile
