@@ -58,6 +58,7 @@ def each_variable_is_typed_and_described_and_stands_in_the_readme():
 
 def run_own_tests(folder):
     started = time.monotonic()
+    folder = os.path.join(workspace.OWN_TESTS, folder)
     workspace.init(folder, "-backend=false")  # `test` validates too; `validate` alone cannot take a module that is handed its providers
     _, text = workspace.terraform(folder, "test", "-no-color", codes=(0, 1))
     return text, time.monotonic() - started

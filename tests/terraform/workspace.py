@@ -13,6 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SCRATCH = os.path.join(ROOT, "build", "terraform-test")
 TREE = os.path.join(SCRATCH, "terraform")
+OWN_TESTS = os.path.join(SCRATCH, "own-tests")  # a second copy: what is applied leaves settings and plugins behind
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 # Where Terraform itself looks for providers, and where images of machines tend to keep them.
 PLUGIN_PLACES = ("~/.terraform.d", "~/.local/share/terraform", "/usr/local/share/terraform", "/usr/share/terraform",
@@ -39,7 +40,8 @@ def prepare():
     if not shutil.which("terraform"):
         raise Missing("terraform is not on the PATH: install Terraform 1.11 or later (developer.hashicorp.com/terraform/install)")
     shutil.rmtree(SCRATCH, ignore_errors=True)
-    shutil.copytree(os.path.join(ROOT, "terraform"), TREE, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
+    for copy in (TREE, OWN_TESTS):
+        shutil.copytree(os.path.join(ROOT, "terraform"), copy, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
     mirror = find_mirror()
     with open(os.path.join(SCRATCH, "terraformrc"), "w", encoding="utf-8") as file:
         file.write("disable_checkpoint = true\n")

@@ -12,6 +12,9 @@ data "aws_region" "replica" {
 }
 
 data "aws_iam_policy_document" "key" {
+  #checkov:skip=CKV_AWS_109:in a key's policy the resource * is that key
+  #checkov:skip=CKV_AWS_111:in a key's policy the resource * is that key
+  #checkov:skip=CKV_AWS_356:in a key's policy the resource * is that key
   # Without this statement nobody could change the policy again; who may use the key is then a matter of IAM.
   statement {
     sid       = "AccountByIam"

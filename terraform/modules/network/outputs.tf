@@ -27,3 +27,8 @@ output "azs" {
   description = "The zones, in the order given."
   value       = var.azs
 }
+
+output "service_endpoints" {
+  description = "Service to its endpoint inside of the VPC: Session Manager's three are the way in."
+  value       = { for service, endpoint in aws_vpc_endpoint.service : service => { id = endpoint.id, service = endpoint.service_name } }
+}
