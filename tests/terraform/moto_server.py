@@ -23,8 +23,8 @@ CHECKERS = "com.amazonaws.{region}.route53-healthchecks"
 
 
 def let_replica_keys_be_keys_of_their_own():
-    """ReplicateKey takes tags, and a replica's aliases are its own. moto drops the tags, for which the provider then
-    waits until its time is up, and lets both share one set of aliases."""
+    """ReplicateKey takes tags, and a replica's aliases and kind are its own. moto drops the tags, for which the provider
+    then waits until its time is up, and lets both keys share aliases and the word whether they are a replica."""
     original = KmsResponse.replicate_key
 
     def replicate_key(self):
@@ -32,6 +32,7 @@ def let_replica_keys_be_keys_of_their_own():
         backend = kms_backends[ACCOUNT][self._get_param("ReplicaRegion")]
         key = backend.keys[json.loads(answer)["ReplicaKeyMetadata"]["KeyId"]]
         key.aliases = {}
+        key.multi_region_configuration = {**key.multi_region_configuration, "MultiRegionKeyType": "REPLICA"}
         backend.tag_resource(key.id, {tag["TagKey"]: tag["TagValue"] for tag in self._get_param("Tags") or []})
         return answer
     KmsResponse.replicate_key = replicate_key

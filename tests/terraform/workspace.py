@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -57,24 +58,35 @@ def environment(**more):
 
 
 class Failed(Exception):
-    pass
+    """A command that ended otherwise than it should."""
+
+
+def run(command, folder, env, timeout):
+    """(exit code, output, errors). Whatever ends the suite ends the command with its providers: they are its group."""
+    process = subprocess.Popen(command, cwd=os.path.join(TREE, folder), env=env, text=True, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return process.returncode, output, errors
 
 
 def terraform(folder, *words, env=None, codes=(0,), timeout=420):
     """Runs terraform in a folder of the copy; (exit code, all it printed). Another code than `codes` is a failure."""
-    done = subprocess.run(["terraform", *words], cwd=os.path.join(TREE, folder), env=env or environment(), text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout)
-    if done.returncode not in codes:
-        raise Failed(f"terraform {' '.join(words)} in {folder} ended with {done.returncode}:\n{done.stdout[-6000:]}")
-    return done.returncode, done.stdout
+    code, output, errors = run(["terraform", *words], folder, env or environment(), timeout)
+    if code not in codes:
+        raise Failed(f"terraform {' '.join(words)} in {folder} ended with {code}:\n{(output + errors)[-6000:]}")
+    return code, output + errors
 
 
 def terraform_json(folder, *words, env=None):
-    done = subprocess.run(["terraform", *words], cwd=os.path.join(TREE, folder), env=env or environment(), text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
-    if done.returncode:
-        raise Failed(f"terraform {' '.join(words)} in {folder}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout)
+    code, output, errors = run(["terraform", *words], folder, env or environment(), 240)
+    if code:
+        raise Failed(f"terraform {' '.join(words)} in {folder}: {errors[-2000:]}")
+    return json.loads(output)
 
 
 def init(folder, *words, env=None):
