@@ -17,7 +17,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(ROOT)
-COMPUTE = ("asan", "fuzz", "model")  # in this order: fuzz builds on what asan built
+COMPUTE = ("asan", "fuzz", "model", "terraform")  # in this order: fuzz builds on what asan built
 BIN = os.path.join(ROOT, "build", "release", "bin")
 
 
