@@ -51,13 +51,26 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const 
   return SSL_TLSEXT_ERR_OK;
 }
 
+// Without it OpenSSL asks for a passphrase at the terminal, and waits.
+int no_passphrase(char*, int, int, void* asked) {
+  if (asked != nullptr) *static_cast<bool*>(asked) = true;
+  return 0;
+}
+
 Result<void> use_certificate(SSL_CTX* context, const TlsOptions& options) {
   if (options.cert.empty()) return {};
+  bool asked = false;
+  SSL_CTX_set_default_passwd_cb(context, no_passphrase);
+  SSL_CTX_set_default_passwd_cb_userdata(context, &asked);
+  struct Forget {
+    SSL_CTX* context;
+    ~Forget() { SSL_CTX_set_default_passwd_cb_userdata(context, nullptr); }
+  } forget{context};
   if (SSL_CTX_use_certificate_chain_file(context, options.cert.c_str()) != 1)
     return Error{Code::kInvalid, "cannot use the certificate " + options.cert + ": " + file_reason()};
   if (SSL_CTX_use_PrivateKey_file(context, options.key.c_str(), SSL_FILETYPE_PEM) != 1)
     return Error{Code::kInvalid, "cannot use the key " + options.key + " with " + options.cert + ": " +
-                                     file_reason()};
+                                     (asked ? "it is encrypted; give it without a passphrase, readable by this user alone" : file_reason())};
   if (SSL_CTX_check_private_key(context) != 1)
     return Error{Code::kInvalid, "the key " + options.key + " does not belong to " + options.cert};
   return {};
