@@ -118,7 +118,7 @@ CLAIMS = {
         "Time since the last drill": lambda p, n: p.absent("idle") and 0 <= p.min("aside") < 15 and p.last("lost") > p.min("aside") + 20,
         "The drill's time to serve": lambda p, n: p.last("idle") == 0 and near(p.last("aside"), n["drill_s"], 0.01),
         "Log retained": lambda p, n: p.last("calm", **EAST) >= 64 * 1024 * 1024 and max(p.values("idle")) == 4 * 1024 ** 3,
-        "Resyncs": lambda p, n: p.max("idle", kind="reconnect", **WEST) < p.max("lost", kind="reconnect", **WEST),
+        "Resyncs": lambda p, n: p.max("idle", kind="reconnect", **WEST) < p.max("aside", kind="reconnect", **WEST),
         "Over the RPO budget": lambda p, n: p.max("idle", **EAST) == 0 and p.max("frozen", **EAST) == 1,
         "Entries in ledgers": lambda p, n: p.last("idle", **EAST) == 0 and p.last("fenced", **EAST) >= 1,
     },

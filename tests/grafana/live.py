@@ -14,8 +14,8 @@ import urllib.request
 import yaml
 
 from leeward import certificates
-from leeward.claims import equal, expect
-from leeward.cluster import BIN, ROOT, Cluster, b64, bench, ctl, etcdctl, free_net, wait_for
+from leeward.claims import equal, expect, metric
+from leeward.cluster import BIN, ROOT, Cluster, Failure, b64, bench, ctl, etcdctl, free_net, wait_for
 
 ALERTS = os.path.join(ROOT, "alerts")
 RATE_INTERVAL = "5s"
@@ -209,7 +209,23 @@ class Run:
         expect(done["passed"], str(done))
         self.counted["drill_s"] = done["rto_ms"] / 1000
         ctl("--endpoints", c.active[0].client, "replica", "isolate", "--id", c.standby[0].id, "--reason", "a test")
+        self.restart_the_source()
         self.seen("the member that is set aside", 'sum(leeward_standby_ineligible{check="isolated",region="west"}) == 1')
+
+    def restart_the_source(self):
+        """Members of the primary are started again, until the one that the stream came from was among them."""
+        c = self.cluster
+        reconnects = lambda: sum(metric(n, 'standby_resyncs_total{kind="reconnect"}') for n in c.standby)
+        before = reconnects()
+        for node in c.active:
+            node.kill(signal.SIGKILL)
+            node.start()
+            c.wait_ready([node], 40)
+            try:
+                return wait_for("another source", lambda: reconnects() > before, 4)
+            except Failure:
+                continue
+        raise Failure("the stream went on though each of its sources was killed")
 
     def leave_a_tail(self):
         """Writes that only the primary has when it is lost."""
