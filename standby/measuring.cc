@@ -1,6 +1,6 @@
 #include "standby/measuring.h"
 
-#include <algorithm>
+#include <vector>
 
 #include "region/state.h"
 
@@ -12,9 +12,10 @@ constexpr Duration kTellAgain = 2s;
 void Measuring::tick(Instant now, const Regions& regions) {
   const auto* log = group_.is_leader() && now - told_ >= kTellAgain ? group_.regions_of_log() : nullptr;
   if (!log) return;
-  const auto known = log->history().measured;
-  for (const auto& left : std::vector(log->control().left_behind)) {
-    if (std::find(known.begin(), known.end(), left.epoch) != known.end()) continue;
+  std::vector<region::Measured> untold;
+  for (const auto& left : log->control().left_behind)
+    if (!log->measured(left.epoch)) untold.push_back(left);
+  for (const auto& left : untold) {  // to propose moves the log's end
     told_ = now;
     if (group_.role() == GroupRole::kPrimary) propose(left);
     else for (const auto id : regions.primary) outbox_.send(id, Aid{Aid::Kind::kLeftBehind, left.epoch.value(), region::encode(left)});

@@ -32,6 +32,11 @@ Epoch State::known_epoch() const {
   return control_.fenced ? std::max(group_epoch(), control_.fenced->epoch) : group_epoch();
 }
 
+bool State::measured(Epoch epoch) const {
+  const auto& told = history_.measured;
+  return std::any_of(told.begin(), told.end(), [&](const History::Told& t) { return t.epoch == epoch; });
+}
+
 PromotionId State::promotion(Epoch epoch) const {
   for (const EpochRecord& record : history_.epochs)
     if (record.epoch == epoch) return record.promotion;
@@ -124,10 +129,10 @@ void State::follow(const Follow& follow, Index index) {
   if (first != follow.history.end() && (role() == GroupRole::kPrimary || role() == GroupRole::kFenced))
     control_.left_behind.push_back({first->epoch, first->promotion, control_.group,
                                     {end_.writes - common.writes, end_.index.value() - common.index.value(), end_.bytes - common.bytes, survived}});
-  // What was armed and measured at the common position only a rewind tells; by
-  // then the epoch has ended, so nobody goes by it.
+  // What was armed at the common position only a rewind tells; by then the epoch
+  // has ended, so nobody goes by it.
   std::erase_if(history_.epochs, [&](const EpochRecord& r) { return r.fork.index >= common.index; });
-  history_.measured.clear();
+  std::erase_if(history_.measured, [&](const History::Told& t) { return t.at > common.index; });
   history_.armed.reset();
   history_.disarmed.reset();
   history_.seal.reset();
@@ -155,7 +160,7 @@ Result<void> State::fold(const Entry& entry) {
     case EntryKind::kMeasured: {
       auto v = decode_measured(payload);
       if (!v.ok()) return v.error();
-      history_.measured.push_back(v->epoch);
+      history_.measured.push_back({v->epoch, entry.position.index});
       break;
     }
     case EntryKind::kArmed: {
@@ -307,7 +312,7 @@ Result<void> State::judge_history(Origin origin, EntryKind kind, Epoch epoch, st
       auto v = decode_measured(payload);
       if (!v.ok()) return v.error();
       if (promotion(v->epoch) != v->promotion) return refused("it tells of an epoch that is not in this history");
-      if (std::find(history_.measured.begin(), history_.measured.end(), v->epoch) != history_.measured.end())
+      if (measured(v->epoch))
         return refused("what that epoch lost was told before");
       return {};
     }

@@ -54,7 +54,12 @@ class State {
     Epoch unguarded;                   // the newest in which a region was disarmed by force
     std::optional<Seal> seal;          // open
     HistoryIndex sealed_at;
-    std::vector<Epoch> measured;       // what their beginning lost is known
+    struct Told {
+      Epoch epoch;      // what its beginning lost is known
+      HistoryIndex at;  // since there
+      bool operator==(const Told&) const = default;
+    };
+    std::vector<Told> measured;
     bool operator==(const History&) const = default;
   };
 
@@ -88,6 +93,7 @@ class State {
   Epoch group_epoch() const;  // the same, or that of a newer Follow
   Epoch known_epoch() const;  // the same, or one that the group was fenced by
   PromotionId promotion(Epoch epoch) const;  // 0: not in this history
+  bool measured(Epoch epoch) const;          // what its beginning lost stands in this history
   // Whether that epoch, proved by another group, is newer than this group's, or
   // the same under another promotion: contested.
   bool superseded_by(Epoch epoch, PromotionId promotion) const;

@@ -484,6 +484,30 @@ TEST_F(Rule, WhatAnEpochLostIsToldOnceAndByThePrimary) {
   EXPECT_EQ(north.state().history(), west.state().history());
 }
 
+// Members of one group must judge alike, whether they folded the log or read the
+// newest entries of each kind after a restart.
+TEST_F(Rule, WhatWasMeasuredBeforeTheCommonPositionStaysKnownBehindAFollow) {
+  arm();
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  const Measured lost{Epoch(2), 31, kEast, {3, 2, 100, false}};
+  ASSERT_EQ(west.append(EntryKind::kMeasured, lost), "");
+  const Position told = west.state().end();
+  north.receive(west);
+  EpochChange forced = north.change(Ending::kForced);
+  forced.epoch = Epoch(4);
+  forced.promotion = 32;
+  ASSERT_EQ(north.append(EntryKind::kEpochChange, forced), "");
+  ASSERT_EQ(north.append(EntryKind::kMeasured, Measured{Epoch(4), 32, kWest, {}}), "");
+
+  // Nothing put aside, and a rewind that takes back the later one alone.
+  ASSERT_EQ(west.append(EntryKind::kFollow, Follow{north.state().history().epochs, told}), "");
+  west.receive(north);
+  EXPECT_TRUE(west.state().measured(Epoch(2)) && west.state().measured(Epoch(4)));
+  ASSERT_EQ(north.append(EntryKind::kFollow, Follow{{{Epoch(2), 31, east.state().end()}, {Epoch(5), 33, told}}, told}), "");
+  EXPECT_TRUE(north.state().measured(Epoch(2)));
+  EXPECT_FALSE(north.state().measured(Epoch(4)));
+}
+
 // PROMOTES_BELOW_A_KNOWN_EPOCH
 TEST_F(Rule, AForcedEpochIsAboveAllThatAreKnown) {
   arm();
