@@ -184,7 +184,7 @@ class Fork {
   os::SystemRandom random_, wal_random_;
   StderrLog log_;
   NoLink link_;
-  os::ThreadExecutor core_, wal_, files_;
+  os::ThreadExecutor core_, wal_, apply_, files_;
   std::unique_ptr<node::Member> member_;
   std::unique_ptr<standby::Replication> replication_;
   std::unique_ptr<standby::Rehearsal> rehearsal_;
@@ -230,7 +230,7 @@ Result<void> Fork::open() {
   o.wal_dir = config_.node.wal_dir;
   o.snapshot_dir = config_.node.snapshot_dir;
   o.rehearsal = true;
-  node::MemberPorts ports{clock_, disk_, core_, wal_, files_, random_, link_, log_, {}, {}, {}, {}};
+  node::MemberPorts ports{clock_, disk_, core_, wal_, apply_, files_, random_, link_, log_, {}, {}, {}, {}};
   ports.open_state = [this](const Path& path) { return told("state_files", &Fork::open_state, path, Incarnation()); };
   ports.open_log = [this](const Path& path, Incarnation owner, bool) { return told("log", &Fork::open_log, path, owner); };
   ports.open_superblock = [this](const Path& path, const SuperblockData*) -> Result<std::unique_ptr<Superblock>> {
@@ -268,6 +268,7 @@ int Fork::run() {
                                  [](const LogPoint& end, const Hash& hash) { tell(standby::line_of(end, hash)); },
                                  [](Duration rto, Epoch epoch) { tell(standby::line_of(rto, epoch)); }, [this] { end(); }});
     wal_.start("leeward-wal");
+    apply_.start("leeward-apply");
     files_.start("leeward-files");
     core_.start("leeward-core");
     member_->start();

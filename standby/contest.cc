@@ -61,6 +61,7 @@ void Contest::decide(region::PromotionId promotion, std::string by, Function<voi
   if (decision_) return done(Error{Code::kUnavailable, "leeward: another decision is under way; say it again"});
   const auto& control = log->control();
   if (!control.contested) {
+    if (group_.contested() != Epoch()) return done(Error{Code::kUnavailable, "leeward: this group was told that it is contested, its log does not say so yet; say it again"});
     for (const auto& s : control.decided)
       if (s.promotion == promotion) return done(SurvivorRecord{s.epoch, group_.epoch(), log->promotion(s.epoch) == promotion});
     return done(Error{Code::kRefused, "not_contested: no epoch of this group is held by another one too"});

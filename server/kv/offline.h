@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,9 +43,13 @@ struct StateReport {
   bool sound() const { return faults.empty(); }
 };
 
+// Called on the way, each half a million rows: how many were looked at. A version and
+// its change are two.
+using RowsSeen = std::function<void(std::uint64_t rows)>;
+
 // `full_scan` reads every byte and every row; without it: names, sizes and the
 // manifest. Errors: kIo; damage is not an error but in the report.
-Result<StateReport> verify_state(Disk& disk, const Path& directory, bool full_scan);
+Result<StateReport> verify_state(Disk& disk, const Path& directory, bool full_scan, const RowsSeen& seen = {});
 Result<StateReport> verify_checkpoint(Disk& disk, const Path& directory, bool full_scan);
 
 // What a start asks for before it believes a state: every byte of the files
@@ -54,7 +59,7 @@ Result<void> check_files(Disk& disk, const Path& directory);
 
 // The invariants between the rows of a store, and the numbers of its meta row
 // against what the rows give. Faults name `where`.
-Result<void> check_rows(const StoreSnapshot& rows, const Path& where, StateReport& report);
+Result<void> check_rows(const StoreSnapshot& rows, const Path& where, StateReport& report, const RowsSeen& seen = {});
 
 // A table file as the store's manifest knows it.
 struct TableFile {

@@ -2,7 +2,7 @@
 // Store. README.md has the layouts, the state hash and the invariants.
 //
 // Threads: as ports/state_machine.h says; what is added here belongs to the
-// core loop unless it says otherwise. RangeReply and Watcher objects may
+// apply side unless it says otherwise. RangeReply and Watcher objects may
 // outlive the state machine: they then answer with an error.
 #pragma once
 

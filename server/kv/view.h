@@ -1,5 +1,5 @@
 // What readers see: the state after an apply batch, with a snapshot of the
-// store at just that point. The core loop sets it, any thread takes it.
+// store at just that point. apply() sets it, any thread takes it.
 #pragma once
 
 #include <memory>

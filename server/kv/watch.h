@@ -1,6 +1,6 @@
 // The watch hub: hands each event to whoever watches its key.
 //
-// publish() and reset() belong to the core loop; watchers live on any loop,
+// publish() and reset() belong to the apply side; watchers live on any loop,
 // each on one. A watcher is live (the hub puts events into its queue), or it
 // catches up inside its own poll(): from the ring of recent events, else from
 // the store, and becomes live at an exact revision. One that holds more than

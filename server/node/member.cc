@@ -339,7 +339,7 @@ void Member::stop(Function<void()> done) {
 // Until nothing is under way that someone waits for, or its time is over.
 void Member::continue_stop() {
   // A swap under way writes the superblock: another one may not overtake it.
-  if ((installing_ && install_submitted_) || (leaping_ && leaping_->submitted) || staging_ || activating_) return;
+  if ((installing_ && install_submitted_) || (leaping_ && leaping_->submitted) || staging_ || activating_ || applying_) return;
   const bool late = context_.now() >= stop_deadline_;
   const bool leads = context_.is_leader() && membership().voters.size() > 1;
   if (!late && (leads || !proposals_->idle() || !wal_->idle() || installing_)) return;

@@ -179,7 +179,7 @@ class Member final : public Service, public Group {
   void watch_connections();
   // Log or state has met a full disk; of the state's, until there is space
   // beside the reserve again: what was put aside is not for new writes.
-  bool disk_full() const { return wal_->disk_full() || held_back_ > 0 || reserve_given_; }
+  bool disk_full() const { return wal_->disk_full() || held_since_ || reserve_given_; }
   std::optional<Error> write_refusal();
   void fail(const Error& error);
   void continue_stop();
@@ -190,7 +190,9 @@ class Member final : public Service, public Group {
   void send_messages(std::vector<raft::Message>& messages);
   void persisted(std::uint64_t token, std::vector<raft::Message> after_persist);
   void apply_committed();
-  void apply_first(std::size_t count);  // of to_apply_
+  void apply_next(std::size_t count);  // of to_apply_
+  void applied();
+  void hold_back(const Error& error);
   void apply_control(std::span<const Entry> entries);
   void after_apply(std::span<const Entry> entries);
   void watch_lease_commands(const Entry& entry);
@@ -371,10 +373,22 @@ class Member final : public Service, public Group {
   std::string waiting_for_;
 
   std::vector<Entry> to_apply_;
-  // Of these, the first were refused by a full disk; their control entries have
-  // been acted on. They are tried again until there is space.
-  std::size_t held_back_ = 0;
+  // What was taken from its front; for the time of its way the apply loop's own.
+  struct Applying {
+    struct Answer {
+      std::size_t entry, command;
+      CommandResult result;
+    };
+    std::vector<Entry> entries;
+    std::vector<Answer> answers;
+    Instant started{}, ended{};
+    Result<void> end;
+  };
+  std::unique_ptr<Applying> applying_;
+  bool sweep_waits_ = false;  // for that
+  // A full disk refused the first of to_apply_. They are tried again until there is space.
   std::optional<Instant> held_since_;
+  std::size_t acted_on_ = 0;  // the first of them: no writes, and their effect on the group is taken
   Instant try_again_{};
   LogPoint committed_;
   struct TimedAppend {

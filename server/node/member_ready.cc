@@ -43,9 +43,9 @@ std::uint64_t varint_field(std::string_view message, std::uint32_t field) {
 void Member::handle_ready() {
   std::size_t bytes = 0;
   for (const auto& e : to_apply_) bytes += e.payload.size();
-  // While a leap waits, the core itself bounds what it hands out; it must go on
-  // to vote and to replicate.
-  while (context_.core->has_ready() && (bytes < kApplyBytes || leaping_)) {
+  // While something long is under way the core itself bounds what it hands out;
+  // it must go on to vote and to replicate.
+  while (context_.core->has_ready() && (bytes < kApplyBytes || leaping_ || applying_)) {
     auto ready = context_.core->take_ready();
     publish_gate();  // before any message tells a follower of a new commit
     if (ready.role_changed) role_changed();
@@ -94,56 +94,92 @@ void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_per
   wake();
 }
 
+// Writes go to the apply loop, one batch at a time: a single one may take seconds
+// (a DeleteRange over a million keys), in which this loop beats, votes and
+// replicates on. All other entries are applied in this turn, so that what they make
+// of the group and of the state is never seen apart.
 void Member::apply_committed() {
-  if (leaping_) return wait_for_leap();
-  // One that puts nothing aside is an entry like any other.
-  auto at = to_apply_.empty() ? HistoryIndex() : context_.state->applied().point.position.index;
-  const auto leap = std::find_if(to_apply_.begin(), to_apply_.end(), [&](const Entry& e) {
-    return std::exchange(at, e.position.index) != e.position.index && leaps(e.kind);
-  });
-  const bool met = leap != to_apply_.end();
-  apply_first(static_cast<std::size_t>(leap - to_apply_.begin()));
-  if (met && !failed_ && held_back_ == 0) meet_leap();
+  while (!applying_ && !leaping_ && !failed_ && !to_apply_.empty()) {
+    if (held_since_ && context_.now() < try_again_) return;
+    // A leap that puts nothing aside is an entry like any other.
+    auto at = context_.state->applied().point.position.index;
+    const auto leap = std::find_if(to_apply_.begin(), to_apply_.end(), [&](const Entry& e) {
+      return std::exchange(at, e.position.index) != e.position.index && leaps(e.kind);
+    });
+    if (leap == to_apply_.begin()) return meet_leap();
+    const auto writes = [](const Entry& e) { return e.kind == EntryKind::kWrites; };
+    std::size_t bytes = 0;
+    const auto end = std::find_if(to_apply_.begin(), leap, [&, same = writes(to_apply_.front())](const Entry& e) {
+      return writes(e) != same || std::exchange(bytes, bytes + e.payload.size()) >= kApplyBytes;
+    });
+    apply_next(static_cast<std::size_t>(end - to_apply_.begin()));
+  }
+  if (leaping_) wait_for_leap();
 }
 
-void Member::apply_first(std::size_t count) {
-  const auto started = context_.now();
-  if (count == 0 || (held_back_ > 0 && started < try_again_)) return;
-  auto entries = std::move(to_apply_);
-  const auto behind = entries.begin() + static_cast<std::ptrdiff_t>(count);
-  to_apply_.assign(std::make_move_iterator(behind), std::make_move_iterator(entries.end()));
-  entries.erase(behind, entries.end());
-  apply_control(std::span(entries).subspan(held_back_));
+void Member::apply_next(std::size_t count) {
+  auto next = std::make_unique<Applying>();
+  next->started = context_.now();
+  const auto end = to_apply_.begin() + static_cast<std::ptrdiff_t>(count);
+  next->entries.assign(std::make_move_iterator(to_apply_.begin()), std::make_move_iterator(end));
+  to_apply_.erase(to_apply_.begin(), end);
+  const bool writes = next->entries.front().kind == EntryKind::kWrites;
+  apply_control(std::span(next->entries).subspan(acted_on_));
   if (failed_) return;
-  proposals_->begin_apply(entries);
-  context_.traces.begin_apply(entries);
-  const auto applied = context_.state->apply(
-      entries, [this](std::size_t e, std::size_t c) { return proposals_->wanted(e, c) || context_.traces.wanted(e, c); },
-      [&](std::size_t e, std::size_t c, CommandResult r) {
-        if (context_.traces.wanted(e, c)) context_.traces.result(e, c, r.revision);
-        if (proposals_->wanted(e, c)) proposals_->result(entries, e, c, std::move(r));
-      });
-  if (!applied.ok() && applied.error().code == Code::kNoSpace) {
-    if (!held_since_) {
-      held_since_ = started;
-      context_.ports.log.warn("no space for the state; what is committed waits for it", {{"error", applied.error().message}});
-      give_reserve();
-    }
-    held_back_ = entries.size();
-    try_again_ = started + kFullDiskRetry;
-    to_apply_.insert(to_apply_.begin(), std::make_move_iterator(entries.begin()), std::make_move_iterator(entries.end()));
-    return;
+  if (!writes) acted_on_ = next->entries.size();
+  proposals_->begin_apply(next->entries);
+  context_.traces.begin_apply(next->entries);
+  applying_ = std::move(next);
+  // On the apply loop. Who asks for what stands still until this is back.
+  const auto run = [this, state = context_.state->current(), batch = applying_.get()] {
+    batch->end = state->apply(
+        batch->entries, [this](std::size_t e, std::size_t c) { return proposals_->wanted(e, c) || context_.traces.wanted(e, c); },
+        [&](std::size_t e, std::size_t c, CommandResult r) {
+          if (context_.traces.wanted(e, c)) context_.traces.result(e, c, r.revision);
+          if (proposals_->wanted(e, c)) batch->answers.push_back({e, c, std::move(r)});
+        });
+    batch->ended = context_.now();
+  };
+  if (!writes) {
+    run();
+    return applied();
   }
-  if (!applied.ok()) return fail(applied.error());
-  held_back_ = 0;
+  context_.ports.apply.post([this, run] {
+    run();
+    context_.ports.core.post([this] {
+      applied();
+      turn();
+    });
+  });
+}
+
+void Member::applied() {
+  const auto batch = std::move(applying_);
+  if (failed_) return;
+  if (!batch->end.ok() && batch->end.error().code == Code::kNoSpace) {
+    to_apply_.insert(to_apply_.begin(), std::make_move_iterator(batch->entries.begin()), std::make_move_iterator(batch->entries.end()));
+    return hold_back(batch->end.error());
+  }
+  if (!batch->end.ok()) return fail(batch->end.error());
+  acted_on_ = 0;
   held_since_.reset();
-  const Instant ended = context_.now();
-  context_.probe.stage_apply.observe(ended - started);
-  context_.traces.applied(entries, started, ended, role() != GroupRole::kPrimary);
-  proposals_->applied_term(entries.back().term);
-  context_.core->applied(entries.back().index);
+  context_.probe.stage_apply.observe(batch->ended - batch->started);
+  context_.traces.applied(batch->entries, batch->started, batch->ended, role() != GroupRole::kPrimary);
+  for (auto& answer : batch->answers) proposals_->result(batch->entries, answer.entry, answer.command, std::move(answer.result));
+  proposals_->applied_term(batch->entries.back().term);
+  context_.core->applied(batch->entries.back().index);
   publish_gate();
-  after_apply(entries);
+  after_apply(batch->entries);
+  if (sweep_waits_) sweep();
+}
+
+void Member::hold_back(const Error& error) {
+  const auto now = context_.now();
+  try_again_ = now + kFullDiskRetry;
+  if (held_since_) return;
+  held_since_ = now;
+  context_.ports.log.warn("no space for the state; what is committed waits for it", {{"error", error.message}});
+  give_reserve();
 }
 
 // The group's state after these entries, stored with them in one batch.

@@ -43,7 +43,7 @@ void Member::stage(Regroup regroup, Function<void(Result<void>)> done) {
   if (own == regroup.members.end() || own->second.incarnation != context_.incarnation)
     return done(Error{Code::kRefused, "plan_changed: node " + std::to_string(self().value()) + " is another than the plan names"});
   if (context_.joins && context_.joins->become.plan == regroup.become.plan && context_.joins->term == regroup.term) return done({});
-  if (staging_ || installing_ || leaping_ || held_back_ > 0 || starting_core_ || standing_changes_ || verification_running_)
+  if (staging_ || installing_ || leaping_ || held_since_ || starting_core_ || standing_changes_ || verification_running_)
     return done(kStagesLater);
   context_.frozen = true;
   context_.serves = false;
@@ -59,7 +59,7 @@ void Member::stage(Regroup regroup, Function<void(Result<void>)> done) {
 void Member::drive_staging() {
   if (!staging_ || staging_->writing) return;
   if (context_.now() >= staging_->gives_up || stopping_) return end_staging(kStagesLater);
-  if (!wal_->idle() || !to_apply_.empty() || (context_.core && context_.core->has_ready())) return wake_later();
+  if (!wal_->idle() || applying_ || !to_apply_.empty() || (context_.core && context_.core->has_ready())) return wake_later();
   const auto& r = staging_->regroup;
   const auto& own = r.members.at(self());
   const auto known = context_.joins ? std::max(context_.joins->term, term()) : term();

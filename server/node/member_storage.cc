@@ -45,6 +45,8 @@ bool Member::has_other_regions() const {
 }
 
 void Member::sweep() {
+  sweep_waits_ = applying_ != nullptr;
+  if (sweep_waits_) return;
   const auto compacted = context_.state->applied().compacted;
   if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
   const auto more = context_.state->compact_step(kSweptRows);
@@ -179,7 +181,7 @@ void Member::drop_received(const Snapshots::Received& received) {
 // finishes from the first of these on.
 void Member::begin_install() {
   if (install_submitted_ || !wal_->idle() || context_.core->has_ready()) return;
-  if (leaping_ ? leaping_->submitted : !to_apply_.empty()) return;
+  if (leaping_ ? leaping_->submitted : applying_ || !to_apply_.empty()) return;
   // What was under way is written by now, and acknowledged: it may reach beyond
   // the snapshot. From here to restored() on_frame() lets nothing in.
   if (!context_.core->wants_snapshot(installing_->manifest.state.point)) {

@@ -72,6 +72,7 @@ struct MemberPorts {
   Disk& disk;
   Executor& core;
   Executor& wal;
+  Executor& apply;  // of writes to the state, however long one takes
   Executor& files;  // long file work that nothing waits for: checkpoints
   Random& random;
   PeerLink& link;

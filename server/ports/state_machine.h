@@ -1,7 +1,7 @@
 // The replicated state: etcd's MVCC store, leases and watches. `kv` implements
 // it; `node` applies the log to it and the API reads it.
 //
-// Apply side: the core loop only. Read side: any thread. The result of
+// Apply side: one call at a time, by the member's core and apply loops. Read side: any thread. The result of
 // applying an entry depends on the entries before it alone.
 #pragma once
 
@@ -130,7 +130,7 @@ class StateMachine {
   // that takes. Errors: kCorrupt, kIo.
   virtual Result<void> verify() const { return Error{Code::kUnimplemented, "this state cannot verify itself"}; }
 
-  // --- apply side: the core loop ---
+  // --- apply side ---
 
   // Applies committed entries in order, history and control alike (control
   // entries only move index and term). `wanted(e, c)` says whether someone here

@@ -93,6 +93,36 @@ TEST_F(Writes, ALeaderWhoseDiskHangsStepsDown) {
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+// A DeleteRange over a million keys is one write.
+TEST_F(Writes, OneThatTakesLongToApplyHoldsUpNoHeartbeatVoteOrEntry) {
+  make();
+  start_all();
+  w().run_for(500ms);
+  const auto leader = *w().leader();
+  const auto term = w().member(leader)->term();
+  const auto before = w().member(leader)->committed().index;
+  for (const auto id : w().ids()) w().hold_apply(id, true);
+  auto first = w().put(leader, "long", "1");
+  w().run_for(1s);
+  auto second = w().put(leader, "behind", "2");
+  w().run_for(30s);
+  for (const auto id : w().ids()) {
+    EXPECT_EQ(w().member(id)->leader(), leader);
+    EXPECT_EQ(w().member(id)->term(), term) << "nobody stood for election";
+    EXPECT_EQ(w().member(id)->committed().index, before + 2);
+    EXPECT_EQ(w().member(id)->state().applied().point.index, before);
+  }
+  for (const auto& put : {first, second}) EXPECT_EQ(put->outcome.end, Outcome::End::kUnknown) << "nobody waits for ever";
+  auto third = w().put(leader, "last", "3");
+  w().run_for(1s);
+  w().stop_some_time(leader);
+  w().run_for(10s);
+  EXPECT_TRUE(w().running(leader)) << "the state is flushed when what is under way has ended";
+  for (const auto id : w().ids()) w().hold_apply(id, false);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+  for (const char* key : {"long", "behind", "last"}) EXPECT_TRUE(w().peek(leader, key)) << key;
+}
+
 TEST_F(Writes, AFullDiskRefusesWritesKeepsReadsAndRecovers) {
   WorldOptions o;
   o.primaries = 1;

@@ -128,6 +128,8 @@ TEST_F(Contested, OfTwoDecisionsTheHigherEpochStays) {
   const auto ours = take(GroupRole::kPrimary, Epoch(3)), theirs = take(GroupRole::kStandby, Epoch(3));
   r_->link(true);
   ASSERT_TRUE(r_->world.run_until([&] { return contested(Epoch(3)); }, 20s)) << r_->why();
+  for (const auto at : {east(), west()})
+    ASSERT_TRUE(r_->world.run_until([&] { return r_->world.member(at)->regions_of_log()->control().contested.has_value(); }, 10s)) << r_->why();
   const auto a = survivor(east(), ours), b = survivor(west(), theirs);
   ASSERT_TRUE(a.ok()) << a.error().message;
   if (b.ok()) {

@@ -35,9 +35,10 @@ struct ForkMember {
         id(at),
         core(w.scheduler, w.dice, &w.clock(at), 5us, 50us),
         wal(w.scheduler, w.dice, &w.clock(at), 100us, 3ms),
+        apply(w.scheduler, w.dice, &w.clock(at), 5us, 2ms),
         files(w.scheduler, w.dice, &w.clock(at), 100us, 50ms),
         random(w.dice.next()) {
-    node::MemberPorts ports{w.clock(id), w.disk(id), core, wal, files, random, link, nolog, {}, {}, {}, {}};
+    node::MemberPorts ports{w.clock(id), w.disk(id), core, wal, apply, files, random, link, nolog, {}, {}, {}, {}};
     ports.open_state = [this](const Path& dir) -> Result<std::unique_ptr<StateMachine>> {
       auto store = kv::open_memory_store(world.disk(id), dir, {.flush_every = 20});
       if (!store.ok()) return store.error();
@@ -76,7 +77,7 @@ struct ForkMember {
 
   sim::World& world;
   NodeId id;
-  sim::SimExecutor core, wal, files;
+  sim::SimExecutor core, wal, apply, files;
   sim::Dice random;
   NoLink link;
   NullLog nolog;

@@ -117,6 +117,7 @@ struct World::Process : node::GroupObserver {
         wal_random(w.dice.next()),
         core(w.scheduler, w.dice, n.clock.get(), 5us, 50us),
         wal(w.scheduler, w.dice, n.clock.get(), 100us, 3ms),
+        apply(w.scheduler, w.dice, n.clock.get(), 5us, 2ms),
         files(w.scheduler, w.dice, n.clock.get(), 100us, 50ms),
         link(w.network, core, n.spec.id) {}
 
@@ -129,7 +130,7 @@ struct World::Process : node::GroupObserver {
   const node::Node& spec;
   NodeLog log;
   Dice random, wal_random;
-  SimExecutor core, wal, files;
+  SimExecutor core, wal, apply, files;
   SimLink link;
   std::unique_ptr<node::Member> member;
   std::unique_ptr<GroupWrapper> planted;
@@ -193,7 +194,7 @@ void World::start(NodeId id) {
   if (n.process || n.lost) return;
   n.process = std::make_unique<Process>(*this, n);
   auto& p = *n.process;
-  node::MemberPorts ports{*n.clock, *n.disk, p.core, p.wal, p.files, p.random, p.link, p.log, {}, {}, {}, {}};
+  node::MemberPorts ports{*n.clock, *n.disk, p.core, p.wal, p.apply, p.files, p.random, p.link, p.log, {}, {}, {}, {}};
   ports.open_state = [this, &n, &p](const Path& dir) -> Result<std::unique_ptr<StateMachine>> {
     auto store = kv::open_memory_store(*n.disk, dir, {.flush_every = options_.flush_every});
     if (!store.ok()) return store.error();
@@ -370,6 +371,10 @@ void World::stop_some_time(NodeId id) {
 
 void World::hang_disk(NodeId id, bool hangs) {
   if (auto& p = nodes_.at(id).process) p->wal.hold(hangs);
+}
+
+void World::hold_apply(NodeId id, bool held) {
+  if (auto& p = nodes_.at(id).process) p->apply.hold(held);
 }
 
 node::Member* World::member(NodeId id) {
@@ -653,6 +658,7 @@ bool World::settle(Duration limit) {
     n.clock->set_rate(1.0);
     n.disk->refuse_writes("");
     hang_disk(id, false);
+    hold_apply(id, false);
   }
   const bool equal = run_until(
       [this] {
@@ -835,9 +841,12 @@ void World::fault() {
     case 6: network.weather.loss = 0.01 * static_cast<double>(dice.below(20)); return;
     case 7: network.weather.straggler = 0.01 * static_cast<double>(dice.below(10)); return;
     case 8: return stop_some_time(id);
-    case 9: return hang_disk(id, true);
+    case 9: return dice.chance(0.5) ? hang_disk(id, true) : hold_apply(id, true);
     case 10:
-      for (auto& [other, node] : nodes_) hang_disk(other, false);
+      for (auto& [other, node] : nodes_) {
+        hang_disk(other, false);
+        hold_apply(other, false);
+      }
       return;
     case 11: return n.disk->refuse_writes(dice.chance(0.5) ? "/wal" : "");
     case 12: n.clock->set_rate(0.97 + 0.01 * static_cast<double>(dice.below(7))); return;

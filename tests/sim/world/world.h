@@ -107,6 +107,7 @@ class World {
 
   // The disk of a node answers nothing until it is told to again.
   void hang_disk(NodeId id, bool hangs);
+  void hold_apply(NodeId id, bool held);  // a write that takes long to apply
   // Changes what nodes are started with from now on.
   std::function<void(node::MemberOptions&)> adjust;
   Executor& client_loop() { return *client_loop_; }
