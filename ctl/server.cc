@@ -47,6 +47,8 @@ Error refusal(const Endpoint& endpoint, const Reply& reply, const boost::json::v
     const std::string hint = said.empty() || reply.status != 400 ? "; is it the client port of a Leeward node?" : "";
     return {kCannotServe, endpoint.text() + " answered HTTP " + std::to_string(reply.status) + (said.empty() ? "" : ": " + said) + hint};
   }
+  if (reply.status == 404 && text == "Not Found")
+    return {kCannotServe, endpoint.text() + " does not know this call; is it a Leeward node, and of this version?"};
   return {code_of(*code), text};
 }
 

@@ -88,6 +88,9 @@ std::string superblock_json(const wal::SuperblockReading& reading) {
 
 Result<std::unique_ptr<DirectoryLock>> lock_stopped(Disk& disk, const StoragePlace& place) {
   if (!disk.exists(place.data_dir)) return Error{Code::kNotFound, "there is no directory " + place.data_dir + "; give the node's data_dir"};
+  // Before the lock, which is a file: nothing is left in a directory named by mistake.
+  if (!disk.exists(place.data_dir + "/superblock") && !disk.exists(place.wal_dir))
+    return Error{Code::kNotFound, place.data_dir + " is no node's: it has neither superblock nor log; give the node's data_dir, and --wal-dir if the log is elsewhere"};
   auto held = disk.lock(place.data_dir);
   if (!held.ok() && held.error().code == Code::kInUse)
     return Error{Code::kInUse, held.error().message.substr(0, held.error().message.find("; ")) + "; stop the node first, or work on a copy of the directory"};
@@ -110,6 +113,7 @@ Result<void> storage_superblock(Disk& disk, const StoragePlace& place, const Out
 }
 
 Result<void> storage_log(Disk& disk, const StoragePlace& place, std::uint64_t from, std::uint64_t to, const Output& output) {
+  if (from >= to) return Error{Code::kInvalid, "--from " + std::to_string(from) + " is not before --to " + std::to_string(to) + ", where it stops"};
   const auto held = lock_stopped(disk, place);
   if (!held.ok()) return held.error();
   return wal::dump_log(disk, place.wal_dir, Index(from), Index(to),

@@ -1,5 +1,5 @@
 // `storage verify`: superblock and log by wal's tools, state and checkpoints by
-// kv's, and what must hold between them.
+// kv's, ledgers by region's, and what must hold between them.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -10,6 +10,7 @@
 #include "ctl/figures.h"
 #include "ctl/storage.h"
 #include "kv/offline.h"
+#include "region/ledger.h"
 #include "wal/offline.h"
 
 namespace leeward::ctl {
@@ -46,6 +47,8 @@ struct Report {
   std::optional<kv::StateReport> state;
   std::size_t checkpoints = 0;
   std::uint64_t checkpoint_bytes = 0;
+  std::size_t ledgers = 0;
+  std::uint64_t ledger_entries = 0;
 
   std::size_t count(Finding::Kind kind) const {
     return static_cast<std::size_t>(std::count_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.kind == kind; }));
@@ -60,7 +63,9 @@ struct Report {
 
 class Verification {
  public:
-  Verification(Disk& disk, const StoragePlace& place, bool full_scan) : disk_(disk), place_(place), full_(full_scan) {}
+  // `progress`: where a full scan says what it is at; may be null.
+  Verification(Disk& disk, const StoragePlace& place, bool full_scan, std::ostream* progress)
+      : disk_(disk), place_(place), full_(full_scan), progress_(full_scan ? progress : nullptr) {}
 
   Result<Report> run() {
     LEEWARD_TRY(superblock());
@@ -68,11 +73,20 @@ class Verification {
     LEEWARD_TRY(checkpoints());
     LEEWARD_TRY(log());
     if (full_) between();
+    if (full_) LEEWARD_TRY(ledgers());
     LEEWARD_TRY(rest());
     return std::move(report_);
   }
 
  private:
+  void looks_at(const Path& what) {
+    if (progress_ != nullptr) *progress_ << "reading     " << what << std::endl;
+  }
+  kv::RowsSeen rows_seen() {
+    if (progress_ == nullptr) return {};
+    return [this](std::uint64_t rows) { *progress_ << "            " << grouped(rows) << " rows so far" << std::endl; };
+  }
+
   void damage(const Path& file, std::uint64_t offset, const std::string& what) {
     report_.findings.push_back({Finding::Kind::kDamage, file, offset, what});
   }
@@ -88,7 +102,8 @@ class Verification {
   Result<void> state() {
     if (!superblock_ || superblock_->starts == 0) return {};
     const Path directory = place_.data_dir + "/" + superblock_->state_dir;
-    auto checked = kv::verify_state(disk_, directory, full_);
+    looks_at(directory);
+    auto checked = kv::verify_state(disk_, directory, full_, rows_seen());
     if (!checked.ok()) return checked.error();
     take(*checked);
     report_.state = std::move(*checked);
@@ -106,6 +121,7 @@ class Verification {
     for (const std::string& name : *names) {
       if (!name.starts_with(kCheckpointPrefix)) continue;
       const Path directory = place_.snapshot_dir + "/" + name;
+      looks_at(directory);
       auto checked = kv::verify_checkpoint(disk_, directory, full_);
       if (!checked.ok()) return checked.error();
       const bool no_manifest = !checked->state && checked->faults.size() == 1 && checked->faults.front().code == Code::kNotFound;
@@ -127,6 +143,7 @@ class Verification {
     std::set<Index> wanted;
     for (const auto& [directory, point] : points_) wanted.insert(point.index);
     if (report_.state && report_.state->state) wanted.insert(report_.state->state->point.index);
+    looks_at(place_.wal_dir);
     auto checked = wal::verify(disk_, place_.data_dir, place_.wal_dir, full_, [&](const Entry& e) {
       if (wanted.contains(e.index)) in_log_[e.index] = {e.index, e.term, e.position};
     });
@@ -173,10 +190,32 @@ class Verification {
       damage(what, 0, "it and the log differ at entry " + at + ": another term or chain hash");
   }
 
+  // What a promotion lost may stand nowhere else any more.
+  Result<void> ledgers() {
+    const Path directory = region::ledgers_dir(place_.data_dir);
+    const auto names = disk_.list(directory);
+    if (!names.ok()) return names.error().code == Code::kNotFound ? Result<void>() : names.error();
+    if (!names->empty()) looks_at(directory);
+    for (const std::string& name : *names) {
+      const Path path = directory + "/" + name;
+      if (!name.ends_with(region::kLedgerSuffix)) {
+        uncovered_file(path, "a ledger half written; begun anew at the next start");
+        continue;
+      }
+      ++report_.ledgers;
+      auto reader = region::LedgerReader::open(disk_, path);
+      auto next = reader.ok() ? reader->next() : reader.error();
+      for (; next.ok() && *next; next = reader->next()) ++report_.ledger_entries;
+      if (!next.ok() && next.error().code == Code::kIo) return next.error();
+      if (!next.ok()) damage(path, 0, next.error().message);
+    }
+    return {};
+  }
+
   // Files that belong to nothing above.
   Result<void> rest() {
     LEEWARD_TRY(rest_of(place_.data_dir, [&](const std::string& name, const Path& path) {
-      if (name == "superblock") return;
+      if (name == "superblock" || path == region::ledgers_dir(place_.data_dir)) return;
       if (name.starts_with(kStatePrefix)) {
         if (superblock_ && name != superblock_->state_dir && name != superblock_->pending_state_dir)
           uncovered_tree(path, "a state that is not the current one; the next start removes it");
@@ -184,7 +223,11 @@ class Verification {
           pending(path);
         return;
       }
-      uncovered_file(path, name == "LOCK" ? "a process number for people; the lock is not in its bytes" : "not a file of the data");
+      if (name == "incoming" || name == "adopt") return uncovered_tree(path, "of a state that is being received: checked by its hash when it is whole");
+      uncovered_file(path, name == "LOCK"      ? "a process number for people; the lock is not in its bytes"
+                           : name == "reserve" ? "space kept aside for a disk that fills up"
+                           : name == "exits"   ? "how often the process ended by what; nothing depends on it"
+                                               : "not a file of the data");
     }));
     return rest_of(place_.wal_dir, [&](const std::string& name, const Path& path) {
       if (name.starts_with("log-") && name.ends_with(".seg")) return;
@@ -196,7 +239,8 @@ class Verification {
 
   // A snapshot whose installation was cut short; the next start finishes it.
   void pending(const Path& path) {
-    auto checked = kv::verify_state(disk_, path, full_);
+    looks_at(path);
+    auto checked = kv::verify_state(disk_, path, full_, rows_seen());
     if (checked.ok()) take(*checked);
   }
 
@@ -224,6 +268,7 @@ class Verification {
   Disk& disk_;
   const StoragePlace& place_;
   const bool full_;
+  std::ostream* const progress_;
   Report report_;
   std::optional<SuperblockData> superblock_;
   std::map<Path, LogPoint> points_;  // of checkpoints
@@ -258,6 +303,7 @@ void print(const Report& report, bool full_scan, std::ostream& out) {
     out << "\n";
   }
   out << "checkpoints " << grouped(report.checkpoints) << ", " << human_size(report.checkpoint_bytes) << "\n";
+  if (report.ledgers > 0) out << "ledgers     " << grouped(report.ledgers) << ", " << grouped(report.ledger_entries) << " entries\n";
   if (!full_scan) return;
   out << "not covered " << grouped(report.uncovered_bytes()) << " bytes on which no data depends" << (report.uncovered.empty() ? "\n" : ":\n");
   for (const auto& u : report.uncovered) out << "            " << u.file << ", " << grouped(u.bytes) << ": " << u.why << "\n";
@@ -280,7 +326,8 @@ std::string json(const Report& report) {
         .field("state_hash", state.state_hash.hex()).field("keys", std::to_string(report.state->keys))
         .field("versions", std::to_string(report.state->versions)).field("leases", std::to_string(report.state->leases));
   }
-  out.field("checkpoints", std::to_string(report.checkpoints)).field("uncovered_bytes", std::to_string(report.uncovered_bytes()))
+  out.field("checkpoints", std::to_string(report.checkpoints)).field("ledgers", std::to_string(report.ledgers))
+      .field("ledger_entries", std::to_string(report.ledger_entries)).field("uncovered_bytes", std::to_string(report.uncovered_bytes()))
       .key("uncovered").begin_list();
   for (const auto& u : report.uncovered)
     out.begin_object().field("file", u.file).field("bytes", std::to_string(u.bytes)).field("detail", u.why).end_object();
@@ -292,15 +339,18 @@ std::string json(const Report& report) {
 Error damage_error(const Report& report, const StoragePlace& place) {
   const std::size_t damaged = report.count(Finding::Kind::kDamage);
   const Finding* first = nullptr;
-  bool checkpoints_only = true, mends = true;
+  bool checkpoints_only = true, ledgers_only = true, mends = true;
   for (const Finding& f : report.findings) {
     if (f.kind != Finding::Kind::kDamage) continue;
     if (first == nullptr) first = &f;
     mends = mends && f.mends;
+    ledgers_only = ledgers_only && (f.mends || f.file.starts_with(region::ledgers_dir(place.data_dir) + "/"));
     checkpoints_only = checkpoints_only && (f.mends || f.file.starts_with(place.snapshot_dir + "/"));
   }
   const std::string what = std::to_string(damaged) + " damaged " + (damaged == 1 ? "place" : "places") + " found, the first in " + first->file;
   if (mends) return {Code::kCorrupt, what + "; nothing acknowledged depends on it and the next start mends it, but have the disk looked at"};
+  if (ledgers_only)
+    return {Code::kCorrupt, what + "; state and log are sound: take the file of that name from another member of the group, it has the same one"};
   if (checkpoints_only)
     return {Code::kCorrupt, what + "; state and log are sound: remove the damaged checkpoint's directory, the node will make another"};
   return {Code::kCorrupt, what + "; do not start the node on this directory: empty it and let it be refilled by its peers"};
@@ -311,7 +361,7 @@ Error damage_error(const Report& report, const StoragePlace& place) {
 Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_scan, const Output& output) {
   const auto held = lock_stopped(disk, place);
   if (!held.ok()) return held.error();
-  const auto report = Verification(disk, place, full_scan).run();
+  const auto report = Verification(disk, place, full_scan, output.json ? nullptr : &output.out).run();
   if (!report.ok()) return report.error();
   if (output.json) output.out << json(*report) << "\n";
   else print(*report, full_scan, output.out);

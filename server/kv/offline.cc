@@ -102,7 +102,8 @@ std::string table_in(const std::string& message) {
 
 class StateCheck {
  public:
-  StateCheck(Disk& disk, const Path& directory, bool full_scan) : disk_(disk), directory_(directory), full_(full_scan) {}
+  StateCheck(Disk& disk, const Path& directory, bool full_scan, const RowsSeen& seen)
+      : disk_(disk), directory_(directory), full_(full_scan), rows_seen_(seen) {}
 
   Result<StateReport> files() {
     auto names = disk_.list(directory_);
@@ -204,7 +205,7 @@ class StateCheck {
       fault(table_in(store.error().message), 0, store.error().message, store.error().code);
       return {};
     }
-    if (full_) return check_rows(*(*store)->snapshot(), directory_, report_);
+    if (full_) return check_rows(*(*store)->snapshot(), directory_, report_, rows_seen_);
     return {};
   }
 
@@ -236,18 +237,19 @@ class StateCheck {
   Disk& disk_;
   const Path directory_;
   const bool full_;
+  const RowsSeen& rows_seen_;
   std::set<std::string> names_, seen_;
   StateReport report_;
 };
 
 }  // namespace
 
-Result<StateReport> verify_state(Disk& disk, const Path& directory, bool full_scan) {
-  return StateCheck(disk, directory, full_scan).run();
+Result<StateReport> verify_state(Disk& disk, const Path& directory, bool full_scan, const RowsSeen& seen) {
+  return StateCheck(disk, directory, full_scan, seen).run();
 }
 
 Result<void> check_files(Disk& disk, const Path& directory) {
-  auto report = StateCheck(disk, directory, true).files();
+  auto report = StateCheck(disk, directory, true, {}).files();
   if (!report.ok()) return report.error();
   if (report->sound()) return {};
   const StateFault& first = report->faults.front();

@@ -10,13 +10,14 @@ namespace leeward::kv {
 namespace {
 
 constexpr std::size_t kMaxFaults = 20;  // more of them say nothing new
+constexpr std::uint64_t kTellEach = 500'000;  // rows
 
 std::string text(Rev rev) { return std::to_string(rev.main) + "/" + std::to_string(rev.sub); }
 
 class RowsCheck {
  public:
-  RowsCheck(const StoreSnapshot& rows, const Path& where, StateReport& report)
-      : rows_(rows), where_(where), report_(report) {}
+  RowsCheck(const StoreSnapshot& rows, const Path& where, StateReport& report, const RowsSeen& seen)
+      : rows_(rows), where_(where), report_(report), seen_(seen) {}
 
   Result<void> run() {
     auto numbers = rows_.get(Family::kMeta, kNumbersRow);
@@ -39,6 +40,9 @@ class RowsCheck {
   void fault(const std::string& what) {
     if (++found_ <= kMaxFaults) report_.faults.push_back({where_, 0, what, Code::kCorrupt});
   }
+  void looked_at_one() {
+    if (++looked_at_ % kTellEach == 0 && seen_) seen_(looked_at_);
+  }
   // Rows that cannot be read are damage, a disk that fails is not.
   Result<void> row_error(const Error& error) {
     if (error.code == Code::kIo) return error;
@@ -49,6 +53,7 @@ class RowsCheck {
   // head and hist: each version by itself, and what it adds to the state hash.
   Result<void> versions() {
     return for_each_version(rows_, [this](const Version& version) {
+      looked_at_one();
       ++report_.versions;
       if (version.rev.main > numbers_.compacted) ++newer_versions_;
       if (version.rev.main > numbers_.revision) fault("version " + text(version.rev) + " is newer than the revision");
@@ -95,6 +100,7 @@ class RowsCheck {
         fault("change " + text(rev) + " cannot be read");
         return {};
       }
+      looked_at_one();
       if (rev.sub != (rev.main == before.main ? before.sub + 1 : 0)) fault("changes are missing before " + text(rev));
       if (rev.sub == 0) {
         check_sum();
@@ -201,6 +207,8 @@ class RowsCheck {
   const StoreSnapshot& rows_;
   const Path where_;
   StateReport& report_;
+  const RowsSeen& seen_;
+  std::uint64_t looked_at_ = 0;
   Numbers numbers_;
   Sum256 sum_;  // of what is live
   std::uint64_t attached_ = 0, newer_versions_ = 0, newer_changes_ = 0;
@@ -209,8 +217,8 @@ class RowsCheck {
 
 }  // namespace
 
-Result<void> check_rows(const StoreSnapshot& rows, const Path& where, StateReport& report) {
-  return RowsCheck(rows, where, report).run();
+Result<void> check_rows(const StoreSnapshot& rows, const Path& where, StateReport& report, const RowsSeen& seen) {
+  return RowsCheck(rows, where, report, seen).run();
 }
 
 }  // namespace leeward::kv

@@ -15,7 +15,7 @@ constexpr std::size_t kMostWaiting = 16;
 
 void LedgerPages::held(Function<void(std::vector<Index>)> done) {
   std::vector<std::pair<Index, Path>> wanted;
-  for (const auto& l : context_.group.control.ledgers) wanted.emplace_back(l.follow, ledger_path(context_.options.data_dir, l));
+  for (const auto& l : context_.group.control.ledgers) wanted.emplace_back(l.follow, region::ledger_path(context_.options.data_dir, l));
   context_.run_on_files([&disk = context_.ports.disk, wanted = std::move(wanted), done = std::move(done)]() mutable -> Function<void()> {
     std::vector<Index> held;
     for (const auto& [follow, path] : wanted)
@@ -26,9 +26,9 @@ void LedgerPages::held(Function<void(std::vector<Index>)> done) {
 
 void LedgerPages::drop_discarded() {
   std::set<std::string> kept;
-  for (const auto& l : context_.group.control.ledgers) kept.insert(ledger_name(l.follow));
-  context_.run_on_files([&disk = context_.ports.disk, dir = ledgers_dir(context_.options.data_dir), kept = std::move(kept),
-                         next = ledger_name(context_.applied() + 1)]() -> Function<void()> {
+  for (const auto& l : context_.group.control.ledgers) kept.insert(region::ledger_name(l.follow));
+  context_.run_on_files([&disk = context_.ports.disk, dir = region::ledgers_dir(context_.options.data_dir), kept = std::move(kept),
+                         next = region::ledger_name(context_.applied() + 1)]() -> Function<void()> {
     const auto names = disk.list(dir);
     if (!names.ok()) return {};  // none was ever written
     for (const auto& name : *names)
@@ -90,8 +90,8 @@ void LedgerPages::go_on() {
 
 Result<void> LedgerPages::step(Disk& disk, const Path& data_dir, Work& work) {
   if (!work.reader) {
-    const auto path = ledger_path(data_dir, work.ledger);
-    auto reader = LedgerReader::open(disk, path);
+    const auto path = region::ledger_path(data_dir, work.ledger);
+    auto reader = region::LedgerReader::open(disk, path);
     if (!reader.ok() && reader.error().code == Code::kNotFound)
       return Error{Code::kUnavailable, "leeward: this member has no file of ledger " + std::to_string(work.ledger.follow.value())};
     if (!reader.ok()) return reader.error();

@@ -11,7 +11,7 @@
 
 #include "node/context.h"
 #include "node/group.h"
-#include "node/ledger.h"
+#include "region/ledger.h"
 
 namespace leeward::node {
 
@@ -37,7 +37,7 @@ class LedgerPages {
     GroupId group;
     region::Ledger ledger;
     HistoryIndex after;
-    std::optional<LedgerReader> reader;
+    std::optional<region::LedgerReader> reader;
     HistoryIndex at;  // read up to here
     LedgerPage page;
     bool whole = false;

@@ -51,7 +51,7 @@ Result<void> Rewind::step(Work& work) {
 Result<void> Rewind::write_ledger(Work& work) {
   const auto& task = work.task;
   if (!work.ledger) {
-    auto writer = LedgerWriter::create(context_.ports.disk, context_.options.data_dir, task.lineage, task.group, task.ledger);
+    auto writer = region::LedgerWriter::create(context_.ports.disk, context_.options.data_dir, task.lineage, task.group, task.ledger);
     if (!writer.ok()) return writer.error();
     work.ledger = std::move(*writer);
   }

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "node/context.h"
-#include "node/ledger.h"
+#include "region/ledger.h"
 #include "node/snapshots.h"
 
 namespace leeward::node {
@@ -47,7 +47,7 @@ class Rewind {
     Task task;
     Phase phase = Phase::kLedger;
     Index at;  // of the log: done up to here
-    std::optional<LedgerWriter> ledger;
+    std::optional<region::LedgerWriter> ledger;
     std::shared_ptr<StateMachine> state;
   };
   // On the files loop.

@@ -1,4 +1,4 @@
-#include "node/ledger.h"
+#include "region/ledger.h"
 
 #include <cstdio>
 
@@ -6,12 +6,12 @@
 #include "base/crc32c.h"
 #include "base/position_codec.h"
 
-namespace leeward::node {
+namespace leeward::region {
 namespace {
 
 constexpr std::string_view kMagic = "LWLEDGR1";
 constexpr std::uint8_t kLedgerFormat = 2;  // 1: all were complete
-constexpr std::string_view kUnfinished = ".part";
+constexpr std::string_view kUnfinished = ".part";  // behind the name
 constexpr std::size_t kRecordHead = 8;  // length, CRC-32C of what follows
 constexpr std::size_t kReadAhead = 256_KiB;
 constexpr std::size_t kLongest = 256_MiB;  // beyond any entry
@@ -34,12 +34,12 @@ std::string ledger_name(Index follow) {
   return name;
 }
 
-Path ledger_path(const Path& data_dir, const region::Ledger& ledger) {
+Path ledger_path(const Path& data_dir, const Ledger& ledger) {
   return ledgers_dir(data_dir) + "/" + ledger_name(ledger.follow);
 }
 
 Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, const Lineage& lineage, GroupId group,
-                                          const region::Ledger& ledger) {
+                                          const Ledger& ledger) {
   LedgerWriter w;
   w.disk_ = &disk;
   w.path_ = ledger_path(data_dir, ledger);
@@ -176,4 +176,4 @@ Result<std::optional<Entry>> LedgerReader::next() {
   return std::optional(std::move(*entry));
 }
 
-}  // namespace leeward::node
+}  // namespace leeward::region

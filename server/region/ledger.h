@@ -15,18 +15,19 @@
 #include "ports/disk.h"
 #include "region/entries.h"
 
-namespace leeward::node {
+namespace leeward::region {
 
+inline constexpr std::string_view kLedgerSuffix = ".ledger";  // of one that is whole
 Path ledgers_dir(const Path& data_dir);
 std::string ledger_name(Index follow);  // these sort as the indices do
-Path ledger_path(const Path& data_dir, const region::Ledger& ledger);
+Path ledger_path(const Path& data_dir, const Ledger& ledger);
 
 // Writes beside the name; finish() gives it, durably. A crash before leaves a
 // file that the next create() begins anew. Errors: kIo, kNoSpace.
 class LedgerWriter {
  public:
   static Result<LedgerWriter> create(Disk& disk, const Path& data_dir, const Lineage& lineage, GroupId group,
-                                     const region::Ledger& ledger);
+                                     const Ledger& ledger);
   // In order; control entries are left out.
   Result<void> add(std::span<const Entry> entries);
   // Errors: kCorrupt when what was added does not lead from one position to the other.
@@ -35,7 +36,7 @@ class LedgerWriter {
  private:
   Disk* disk_ = nullptr;
   Path path_;
-  region::Ledger ledger_;
+  Ledger ledger_;
   Position at_;
   std::unique_ptr<File> file_;
   std::uint64_t size_ = 0;
@@ -46,7 +47,7 @@ class LedgerReader {
   struct Head {
     Lineage lineage;
     GroupId group;
-    region::Ledger ledger;
+    Ledger ledger;
   };
   // Errors: kNotFound, kIo, kCorrupt, kNewerFormat.
   static Result<LedgerReader> open(Disk& disk, const Path& path);
@@ -66,4 +67,4 @@ class LedgerReader {
   Position at_;
 };
 
-}  // namespace leeward::node
+}  // namespace leeward::region

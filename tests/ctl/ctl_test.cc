@@ -21,6 +21,7 @@
 #include "ctl/table.h"
 #include "os/posix_disk.h"
 #include "os/random.h"
+#include "region/ledger.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
 
@@ -335,6 +336,9 @@ TEST_F(CtlTest, AnAnswerOfSomethingElseIsNamed) {
     cluster_.answers["/v3/cluster/status"] = {404, unfit};
     EXPECT_EQ(run({"cluster", "status"}).err, "leewardctl: 127.0.0.1:2379 answered HTTP 404; is it the client port of a Leeward node?\n");
   }
+  // As a gateway says it of a call that it does not have: etcd's own, or that of an older node.
+  cluster_.answers["/v3/cluster/status"] = {404, R"({"error":"Not Found","message":"Not Found","code":5})"};
+  EXPECT_EQ(run({"cluster", "status"}).err, "leewardctl: 127.0.0.1:2379 does not know this call; is it a Leeward node, and of this version?\n");
   cluster_.answers["/v3/cluster/status"] = {200, "hello"};
   EXPECT_EQ(run({"cluster", "status"}).code, 1);
 }
@@ -694,10 +698,36 @@ TEST_F(StorageTest, ABitFlippedInTheZerosBehindTheLogIsFoundAlsoAfterACrash) {
 TEST_F(StorageTest, ADirectoryThatIsNoneIsSaidSo) {
   EXPECT_EQ(run({"storage", "verify", directory_ + "/none"}).code, 1);
   EXPECT_EQ(run({"storage", "verify", directory_}).code, 1);
-  EXPECT_NE(run({"storage", "verify", directory_}).err.find("neither a superblock"), std::string::npos);
+  for (const char* command : {"verify", "superblock", "log"})
+    EXPECT_NE(run({"storage", command, directory_}).err.find("neither superblock nor log; give the node's data_dir"), std::string::npos) << command;
+  EXPECT_EQ(disk_.list(directory_)->size(), 0u) << "nothing is left behind";
+  EXPECT_EQ(run({"storage", "log", directory_, "--from=5", "--to=1"}).code, 2);
+}
+
+TEST_F(StorageTest, AFlippedBitAnywhereInALedgerIsFound) {
+  fill(true);
+  const Position from{HistoryIndex(7), sha256("fork"), 7, 700};
+  Entry entry{.index = Index(9), .kind = EntryKind::kWrites, .epoch = Epoch(1), .writes = 1, .payload = Bytes(std::string("lost"))};
+  entry.position = extend(from, entry.epoch, entry.kind, entry.writes, entry.payload.view());
+  const region::Ledger ledger{Index(20), Epoch(1), Epoch(2), from, from, entry.position, {}};
+  auto writer = region::LedgerWriter::create(disk_, directory_, {}, GroupId(3), ledger);
+  ASSERT_TRUE(writer.ok() && writer->add({&entry, 1}).ok() && writer->finish().ok());
+  const Ran sound = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(sound.code, 0) << sound.err;
+  EXPECT_NE(sound.out.find("ledgers     1, 1 entries\n"), std::string::npos) << sound.out;
+  const auto path = region::ledger_path(directory_, ledger);
+  const auto size = disk_.open(path, OpenMode::kRead).value()->size().value();
+  for (std::uint64_t at = 0; at < size; ++at) {
+    flip(path, static_cast<std::streamoff>(at));
+    const Ran ran = run({"storage", "verify", "--full-scan", directory_});
+    EXPECT_EQ(ran.code, 1) << "byte " << at;
+    EXPECT_NE(ran.err.find("another member of the group"), std::string::npos) << ran.err;
+    flip(path, static_cast<std::streamoff>(at));
+  }
 }
 
 TEST_F(StorageTest, ADirectoryInUseIsRefused) {
+  fill(true);
   const auto held = disk_.lock(directory_);
   ASSERT_TRUE(held.ok());
   const Ran ran = run({"storage", "verify", directory_});

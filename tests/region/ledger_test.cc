@@ -1,12 +1,12 @@
 // A ledger's file: whole, or it says that it is not.
-#include "node/ledger.h"
+#include "region/ledger.h"
 
 #include <gtest/gtest.h>
 
 #include "base/command.h"
 #include "support/memory_disk.h"
 
-namespace leeward::node {
+namespace leeward::region {
 namespace {
 
 using test::MemoryDisk;
@@ -59,7 +59,7 @@ class LedgerFile : public ::testing::Test {
   }
 
   MemoryDisk disk_;
-  region::Ledger ledger_;
+  Ledger ledger_;
   Lineage lineage_;
   std::vector<Entry> entries_;
   Path path_;
@@ -113,4 +113,4 @@ TEST_F(LedgerFile, AnEntryThatIsLeftOutIsFound) {
 }
 
 }  // namespace
-}  // namespace leeward::node
+}  // namespace leeward::region
