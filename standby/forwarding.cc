@@ -46,7 +46,7 @@ bool waits(const ForwardReply& reply, bool held) {
   if (o.end != node::Outcome::End::kNotApplied) return false;
   if (o.error.code == Code::kOverloaded) return held;
   if (o.error.code != Code::kUnavailable) return false;
-  return o.error.message == kSealed || o.error.message == kTryNextEndpoint || o.error.message == kNotPrimary;
+  return o.error.message == kSealed || o.error.message == kTryNextEndpoint || o.error.message == kNotPrimary || o.error.message == kStandby;
 }
 
 }  // namespace
@@ -142,6 +142,9 @@ void ForwardingService::ask_member(AskedPtr a) {
     const bool elsewhere = !a->held && reply.outcome.error.message == kTryNextEndpoint;
     if (elsewhere || !waits(reply, a->held)) return a->done(std::move(reply));
     core.post([this, alive, a, reply = std::move(reply)]() mutable {
+      // It became a standby while the call was on its way to it: nothing is to be waited for.
+      const bool turned = reply.outcome.error.message == kStandby && follows(group_.role());
+      if (turned && !alive.expired()) return begin_again(std::move(a));
       if (!alive.expired()) return hold(std::move(a), std::move(reply));
       a->reply->post([a, reply = std::move(reply)]() mutable { a->done(std::move(reply)); });
     });
@@ -246,6 +249,11 @@ void ForwardingService::hold(AskedPtr a, ForwardReply reply) {
   held_bytes_ += bytes;
   held_.push_back(std::move(a));
   watch_time();
+}
+
+void ForwardingService::begin_again(AskedPtr a) {
+  a->held = true;  // nothing knows of the attempt before
+  begin_on_core(std::move(a));
 }
 
 // From inside the core's turn: begun again when that is over, all at once.

@@ -31,9 +31,9 @@ struct ForwardingOptions {
   std::size_t max_held_bytes = 64_MiB;
 };
 
-// As node's texts.
-inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
-inline constexpr const char* kNotPrimary = "leeward: this region is about to be no primary any more; ask again";
+using node::text::kNotPrimary;
+using node::text::kSealed;
+using node::text::kStandby;
 using node::kTryNextEndpoint;
 
 class ForwardingService final : public node::Service, public ForwardHandler {
@@ -106,6 +106,7 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   void ask_member(AskedPtr asked);
   void ask_elsewhere(AskedPtr asked);
   void hold(AskedPtr asked, ForwardReply reply);
+  void begin_again(AskedPtr asked);
   void begin_held();
   // To whom a fenced member passes what has waited.
   NodeId successor() const;

@@ -31,6 +31,9 @@ struct Context {
   std::unique_ptr<StateHandle> state;  // any thread
   std::unique_ptr<raft::Core> core;    // null until the member takes part in a group
   GroupState group;                    // as applied
+  // Up to here all is applied, and what follows from it is done here: leases, answers,
+  // observers. Readers may see the state of the next batch already.
+  LogPoint finished;
   Incarnation incarnation;
   std::uint64_t process = 0;           // of this start; see Origin
   Seen seen;                           // what every frame tells
@@ -42,7 +45,13 @@ struct Context {
   Function<void()> wake;               // asks for a turn of the core loop
 
   Instant now() const { return ports.clock.now(); }
-  Index applied() const { return state->applied().point.index; }
+  Index applied() const { return finished.index; }
+  // The state is so far behind the log that this member takes nothing more in.
+  bool lags() const {
+    if (core->commit() - applied() > options.limits.apply_backlog) return true;
+    const auto held = log->last().position.bytes, done = finished.position.bytes;
+    return held > done && held - done > options.limits.apply_backlog_bytes;
+  }
   GroupId group_id() const { return joins ? joins->become.group : group.control.group; }
   NodeId leader() const { return core && !removed && !frozen ? core->leader() : NodeId(); }
   bool is_leader() const { return core && !removed && !frozen && core->role() == raft::Role::kLeader; }
@@ -79,16 +88,12 @@ inline constexpr const char* kLeaseNotFound = "etcdserver: requested lease not f
 inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space exceeded";
 inline constexpr const char* kStateFull =
     "leeward: this member's disk has no space for what is committed: ask another member, or for a serializable read";
-inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
 inline constexpr const char* kColdStart =
     "leeward: this region has started anew and asks whether another one was promoted meanwhile; ask again";
 inline constexpr const char* kNoStamp =
     "leeward: the armed region does not answer, and without its word this one acknowledges nothing (dr.self_fence = \"lease\")";
-inline constexpr const char* kNotPrimary = "leeward: this region is about to be no primary any more; ask again";
 inline constexpr const char* kRemoved =
     "leeward: this member was removed from its group; ask another one (leewardctl member list shows them)";
-inline constexpr const char* kStandby =
-    "leeward: this member is a standby and takes no writes; ask a member of the primary region";
 }  // namespace text
 
 }  // namespace leeward::node

@@ -34,6 +34,14 @@ struct Node {
 // On these texts etcd's Go client repeats a write at its next endpoint; it does
 // so for no other (clientv3, isSafeRetryMutableRPC).
 inline constexpr const char* kTryNextEndpoint = "there is no connection available";
+// These end what was certainly not done, because roles were changing: whoever
+// passes calls on begins it again.
+namespace text {
+inline constexpr const char* kSealed = "leeward: a switchover to another region is under way; ask again";
+inline constexpr const char* kNotPrimary = "leeward: this region is about to be no primary any more; ask again";
+inline constexpr const char* kStandby =
+    "leeward: this member is a standby and takes no writes; ask a member of the primary region";
+}  // namespace text
 
 // What a fork may take of each disk beside what it shares.
 struct ForkOptions {
