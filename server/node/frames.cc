@@ -319,6 +319,42 @@ Result<AdoptAsk> decode_adopt_ask(const Bytes& body) {
   return ask;
 }
 
+std::string encode(const LedgerAsk& ask) {
+  std::string out;
+  put_u64(out, ask.follow.value());
+  put_u64(out, ask.after.value());
+  return out;
+}
+
+Result<LedgerAsk> decode_ledger_ask(const Bytes& body) {
+  std::string_view in = body.view();
+  std::uint64_t follow, after;
+  if (!get_u64(in, follow) || !get_u64(in, after)) return malformed("ledger ask");
+  return LedgerAsk{Index(follow), HistoryIndex(after)};
+}
+
+std::string encode(const LedgerPiece& piece) {
+  std::string out = encode(LedgerAsk{piece.follow, piece.after});
+  put_u8(out, static_cast<std::uint8_t>((piece.gone ? 1 : 0) | (piece.end ? 2 : 0)));
+  for (const auto& e : piece.entries) encode(e, out);
+  return out;
+}
+
+Result<LedgerPiece> decode_ledger_piece(const Bytes& body) {
+  std::string_view in = body.view();
+  std::uint64_t follow, after;
+  std::uint8_t flags;
+  if (!get_u64(in, follow) || !get_u64(in, after) || !get_u8(in, flags) || flags > 3) return malformed("ledger piece");
+  LedgerPiece piece{Index(follow), HistoryIndex(after), (flags & 1) != 0, (flags & 2) != 0, {}};
+  const auto owner = std::make_shared<const Bytes>(body);  // payloads lie in it
+  while (!in.empty()) {
+    auto entry = decode_entry(in, owner);
+    if (!entry.ok()) return entry.error();
+    piece.entries.push_back(std::move(*entry));
+  }
+  return piece;
+}
+
 std::string encode(const Knock& knock) {
   std::string out;
   put_bytes(out, knock.cluster_name);

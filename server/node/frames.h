@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/command.h"
+#include "base/entry.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "node/records.h"
@@ -40,6 +41,8 @@ enum class FrameType : std::uint8_t {
   kAdoptManifest = 22,  // the answer: its manifest
   kAdoptOffer = 23,     // leader of a following group -> its members: fetch this, from here
   kAdoptHeld = 24,      // member -> its leader: all files are durable here
+  kLedgerAsk = 25,      // member -> member: a piece of a ledger's file
+  kLedgerPiece = 26,    // the answer
   // Lane::kControl
   kKnock = 32,
   kKnockAnswer = 33,
@@ -147,6 +150,23 @@ struct AdoptAsk {
 };
 std::string encode(const AdoptAsk& ask);
 Result<AdoptAsk> decode_adopt_ask(const Bytes& body);
+
+struct LedgerAsk {
+  Index follow;        // which ledger
+  HistoryIndex after;  // what the asker has of it
+};
+std::string encode(const LedgerAsk& ask);
+Result<LedgerAsk> decode_ledger_ask(const Bytes& body);
+
+struct LedgerPiece {
+  Index follow;
+  HistoryIndex after;          // as asked
+  bool gone = false;           // it cannot be read here
+  bool end = false;            // nothing comes behind these
+  std::vector<Entry> entries;  // in order
+};
+std::string encode(const LedgerPiece& piece);
+Result<LedgerPiece> decode_ledger_piece(const Bytes& body);
 
 // "Here I am, with empty storage; who are you?"
 struct Knock {

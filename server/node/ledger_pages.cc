@@ -26,7 +26,10 @@ void LedgerPages::held(Function<void(std::vector<Index>)> done) {
 
 void LedgerPages::drop_discarded() {
   std::set<std::string> kept;
-  for (const auto& l : context_.group.control.ledgers) kept.insert(region::ledger_name(l.follow));
+  for (const auto& l : context_.group.control.ledgers) {
+    kept.insert(region::ledger_name(l.follow));
+    kept.insert(region::ledger_name(l.follow) + std::string(region::kUnfinishedLedger));  // on its way from another member
+  }
   context_.run_on_files([&disk = context_.ports.disk, dir = region::ledgers_dir(context_.options.data_dir), kept = std::move(kept),
                          next = region::ledger_name(context_.applied() + 1)]() -> Function<void()> {
     const auto names = disk.list(dir);

@@ -116,6 +116,12 @@ void Member::on_bulk(NodeId from, const Frame& frame) {
     case FrameType::kSnapshotChunk:
       if (adoption_->on_chunk(frame)) return;
       break;
+    case FrameType::kLedgerAsk:
+      if (const auto ask = decode_ledger_ask(frame.body); ask.ok()) ledger_fetch_->asked(from, *ask);
+      return;
+    case FrameType::kLedgerPiece:
+      if (auto piece = decode_ledger_piece(frame.body); piece.ok()) ledger_fetch_->answered(from, std::move(*piece));
+      return;
     default: break;
   }
   snapshots_->on_frame(from, frame);

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::string_view kMagic = "LWLEDGR1";
 constexpr std::uint8_t kLedgerFormat = 2;  // 1: all were complete
-constexpr std::string_view kUnfinished = ".part";  // behind the name
 constexpr std::size_t kRecordHead = 8;  // length, CRC-32C of what follows
 constexpr std::size_t kReadAhead = 256_KiB;
 constexpr std::size_t kLongest = 256_MiB;  // beyond any entry
@@ -47,7 +46,7 @@ Result<LedgerWriter> LedgerWriter::create(Disk& disk, const Path& data_dir, cons
   w.at_ = ledger.kept;
   LEEWARD_TRY(disk.make_dirs(ledgers_dir(data_dir)));
   LEEWARD_TRY(disk.sync_dir(data_dir));
-  auto file = disk.open(w.path_ + std::string(kUnfinished), OpenMode::kCreateOrOpen);
+  auto file = disk.open(w.path_ + std::string(kUnfinishedLedger), OpenMode::kCreateOrOpen);
   if (!file.ok()) return file.error();
   w.file_ = std::move(*file);
   LEEWARD_TRY(w.file_->truncate(0));
@@ -90,7 +89,7 @@ Result<void> LedgerWriter::finish() {
   if (at_ != ledger_.to) return Error{Code::kCorrupt, "history that is to be put aside ends elsewhere than it should"};
   LEEWARD_TRY(file_->sync());
   file_.reset();
-  LEEWARD_TRY(disk_->rename(path_ + std::string(kUnfinished), path_));
+  LEEWARD_TRY(disk_->rename(path_ + std::string(kUnfinishedLedger), path_));
   return disk_->sync_dir(path_.substr(0, path_.rfind('/')));
 }
 

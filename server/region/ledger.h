@@ -17,7 +17,8 @@
 
 namespace leeward::region {
 
-inline constexpr std::string_view kLedgerSuffix = ".ledger";  // of one that is whole
+inline constexpr std::string_view kLedgerSuffix = ".ledger";      // of one that is whole
+inline constexpr std::string_view kUnfinishedLedger = ".part";    // behind that, until it is
 Path ledgers_dir(const Path& data_dir);
 std::string ledger_name(Index follow);  // these sort as the indices do
 Path ledger_path(const Path& data_dir, const Ledger& ledger);

@@ -27,6 +27,22 @@ TEST(Frames, ComeBackAsTheyWent) {
   ASSERT_TRUE(back.ok());
   EXPECT_EQ(encode(*back), text);
 
+  Entry entry;
+  entry.kind = EntryKind::kWrites;
+  entry.index = Index(9);
+  entry.position = {HistoryIndex(4), sha256("y"), 10, 104};
+  entry.payload = Bytes(std::string("four"));
+  const LedgerPiece piece{Index(20), HistoryIndex(3), false, true, {entry, entry}};
+  const auto same_piece = decode_ledger_piece(Bytes(encode(piece)));
+  ASSERT_TRUE(same_piece.ok());
+  EXPECT_EQ(encode(*same_piece), encode(piece));
+  EXPECT_TRUE(same_piece->end && !same_piece->gone && same_piece->entries.size() == 2);
+  EXPECT_EQ(same_piece->entries[1].payload, entry.payload);
+  const auto ledger_ask = decode_ledger_ask(Bytes(encode(LedgerAsk{Index(20), HistoryIndex(3)})));
+  ASSERT_TRUE(ledger_ask.ok());
+  EXPECT_EQ(ledger_ask->follow, Index(20));
+  EXPECT_EQ(ledger_ask->after, HistoryIndex(3));
+
   Forward forward;
   forward.commands.push_back({Op::kPut, Bytes("request"), {NodeId(2), Incarnation(5), 11, 77}, {}});
   const auto commands = decode_forward(Bytes(encode(forward)));
@@ -173,6 +189,8 @@ TEST(Frames, AnyBytesAreTaken) {
     (void)decode_snapshot_fetch(bytes);
     (void)decode_snapshot_chunk(bytes);
     (void)decode_snapshot_done(bytes);
+    (void)decode_ledger_ask(bytes);
+    (void)decode_ledger_piece(bytes);
     (void)decode_knock(bytes);
     (void)decode_knock_answer(bytes);
     (void)decode_member_status(bytes);

@@ -233,6 +233,37 @@ TEST_F(Follow, AMemberWhoseCheckpointsAreGoneGetsACopyOfState) {
   }
 }
 
+// What a promotion lost is worth as many copies as the group has members.
+TEST_F(Follow, AMemberWithoutALedgersFileTakesItFromAnother) {
+  Story s(options(21));
+  ASSERT_READY(s);
+  lose_writes(s, 1500);  // more than a piece holds
+  promote_and_heal(s);
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(rejoined(s, 60s)) << s.why();
+  const auto ledger = s.world.member(kPrimaries[0])->regions()->control().ledgers.at(0);
+  const auto path = region::ledger_path("/data", ledger);
+  const auto whole = values_in_ledger(s, kPrimaries[0]);
+  ASSERT_EQ(whole.size(), 1500u);
+  // One member's file is damaged, in the middle: what it gives does not chain.
+  auto file = s.world.disk(kPrimaries[0]).open(path, OpenMode::kReadWrite);
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE((*file)->write((*file)->size().value() - 100, "damage").ok());
+  file->reset();
+  const auto lacks = kPrimaries[1];
+  s.world.crash(lacks);
+  ASSERT_TRUE(s.world.disk(lacks).remove_all("/data/ledgers").ok());
+  s.world.start(lacks);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.disk(lacks).exists(path); }, 60s)) << s.why();
+  EXPECT_EQ(values_in_ledger(s, lacks), whole);
+  // As does one with an empty disk.
+  s.world.wipe(kPrimaries[2]);
+  s.world.start(kPrimaries[2]);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.disk(kPrimaries[2]).exists(path); }, 90s)) << s.why();
+  EXPECT_EQ(values_in_ledger(s, kPrimaries[2]), whole);
+  EXPECT_EQ(s.world.checkers.breach(), "");
+}
+
 // There and back again, with writes lost each time.
 TEST_F(Follow, TenPromotionsAndReturnsInARowLeaveOneHistory) {
   Story s(3);

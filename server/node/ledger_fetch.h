@@ -1,0 +1,48 @@
+// The files of the group's ledgers that this member lacks, because it came behind
+// their Follow by a snapshot or its disk was emptied: taken from another member,
+// a page at a time. What arrives is proved by the chain (region/ledger.h).
+//
+// Core loop; what is written is written on the files loop. One ledger at a time.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "node/context.h"
+#include "node/ledger_pages.h"
+
+namespace leeward::node {
+
+class LedgerFetch {
+ public:
+  LedgerFetch(Context& context, LedgerPages& pages) : context_(context), pages_(pages) {}
+
+  // Once a second or so, and not while a ledger of this member's own is being made.
+  void drive();
+  void asked(NodeId from, const LedgerAsk& ask);
+  void answered(NodeId from, LedgerPiece piece);
+
+ private:
+  // Shared with the files loop, which has it to itself while `writing`.
+  struct Work {
+    region::Ledger ledger;
+    std::optional<region::LedgerWriter> writer;
+    HistoryIndex after;  // of what is written
+    bool end = false;
+  };
+  void look();
+  void begin(const region::Ledger& ledger);
+  void ask();
+  void try_another(const char* why);
+  static Result<void> write(Context& context, const Lineage& lineage, GroupId group, Work& work, const LedgerPiece& piece);
+
+  Context& context_;
+  LedgerPages& pages_;
+  std::shared_ptr<Work> work_;
+  bool looking_ = false, writing_ = false;
+  NodeId peer_;  // who is asked; 0: nobody yet
+  Instant asked_at_{};
+  std::optional<Instant> looked_at_;
+};
+
+}  // namespace leeward::node
