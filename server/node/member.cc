@@ -275,12 +275,27 @@ void Member::watch_disk() {
     if (held_since_ && full >= context_.options.raft.election_timeout)
       reads_->end_all({Code::kUnavailable, text::kStateFull});
   }
-  if (!stalled || *stalled < context_.options.raft.election_timeout) return;
+  stalled = std::max(stalled.value_or(Duration{}), outpaced());
+  if (*stalled < context_.options.raft.election_timeout) return;
   if (context_.core->role() != raft::Role::kLeader || membership().voters.size() < 2) return;
   if (disk_full() && !another_has_space()) return;
   context_.ports.log.warn("gives up leadership: the disk does not answer",
                           {{"stall_ms", to_ms(*stalled)}, {"disk_full", disk_full()}});
   context_.core->step_down(context_.now());
+}
+
+// For how long another voter has been done with what this one's state is still at:
+// a write that takes long takes long everywhere, a state that hangs does not.
+Duration Member::outpaced() {
+  if (!applying_) return {};
+  const auto last = applying_->entries.back().index;
+  const bool done = std::any_of(reports_.begin(), reports_.end(), [&](const auto& report) {
+    const MemberStatus& s = report.second.status;
+    return report.first != self() && membership().is_voter(report.first) && s.healthy && !s.paused && s.applied.index >= last;
+  });
+  if (!done) return {};
+  if (!applying_->elsewhere) applying_->elsewhere = context_.now();
+  return context_.now() - *applying_->elsewhere;
 }
 
 bool Member::another_has_space() const {
@@ -339,7 +354,7 @@ void Member::stop(Function<void()> done) {
 // Until nothing is under way that someone waits for, or its time is over.
 void Member::continue_stop() {
   // A swap under way writes the superblock: another one may not overtake it.
-  if ((installing_ && install_submitted_) || (leaping_ && leaping_->submitted) || staging_ || activating_ || applying_) return;
+  if ((installing_ && install_submitted_) || (leaping_ && leaping_->submitted) || staging_ || activating_ || state_busy()) return;
   const bool late = context_.now() >= stop_deadline_;
   const bool leads = context_.is_leader() && membership().voters.size() > 1;
   if (!late && (leads || !proposals_->idle() || !wal_->idle() || installing_)) return;

@@ -21,6 +21,7 @@
 #include "node/context.h"
 #include "node/group.h"
 #include "node/inbox.h"
+#include "node/ledger_fetch.h"
 #include "node/ledger_pages.h"
 #include "node/lessor.h"
 #include "node/membership.h"
@@ -176,6 +177,7 @@ class Member final : public Service, public Group {
   void keep_reserve();
   void give_reserve();
   bool another_has_space() const;
+  Duration outpaced();
   void watch_connections();
   // Log or state has met a full disk; of the state's, until there is space
   // beside the reserve again: what was put aside is not for new writes.
@@ -193,6 +195,8 @@ class Member final : public Service, public Group {
   void apply_next(std::size_t count);  // of to_apply_
   void applied();
   void hold_back(const Error& error);
+  bool state_busy() const { return applying_ || sweeping_; }  // nobody else may change the state
+  bool winds_down() const;
   void apply_control(std::span<const Entry> entries);
   void after_apply(std::span<const Entry> entries);
   void watch_lease_commands(const Entry& entry);
@@ -304,6 +308,7 @@ class Member final : public Service, public Group {
   Index within_budget(std::uint64_t excess, Index upto) const;
   void remove_old_states();
   void sweep();
+  void swept(const Result<bool>& more, Revision compacted);
   void install(Snapshots::Received received);
   void drop_received(const Snapshots::Received& received);
   void begin_install();
@@ -351,6 +356,7 @@ class Member final : public Service, public Group {
   std::unique_ptr<Adoption> adoption_;
   std::unique_ptr<Rewind> rewind_;
   std::unique_ptr<LedgerPages> ledger_pages_;
+  std::unique_ptr<LedgerFetch> ledger_fetch_;
   bool discarded_ = true;  // a ledger, since its files were looked for
 
   bool forking_ = false;
@@ -382,10 +388,14 @@ class Member final : public Service, public Group {
     std::vector<Entry> entries;
     std::vector<Answer> answers;
     Instant started{}, ended{};
+    std::optional<Instant> elsewhere;  // since when another voter is known to have applied it
     Result<void> end;
   };
   std::unique_ptr<Applying> applying_;
-  bool sweep_waits_ = false;  // for that
+  bool sweeping_ = false;     // the apply loop does
+  bool sweep_waits_ = false;  // for what the apply loop does
+  bool sweep_due_ = true;     // there is, or may be, something to sweep
+  bool expiry_waits_ = false; // for the state: keep-alives are not heard in time
   // A full disk refused the first of to_apply_. They are tried again until there is space.
   std::optional<Instant> held_since_;
   std::size_t acted_on_ = 0;  // the first of them: no writes, and their effect on the group is taken

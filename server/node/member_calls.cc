@@ -11,6 +11,7 @@ namespace {
 // What the leader answers to kAdmit.
 constexpr std::int64_t kAdmittedNow = 0, kAdmittedAlready = 1;
 constexpr Duration kSpokeLately = 3s;  // six reports
+constexpr Duration kHeardInTime = 250ms;  // a keep-alive
 
 }  // namespace
 
@@ -294,6 +295,8 @@ void Member::serve_admit(NodeId id, CallDone done) {
 
 void Member::expire_leases() {
   if (!lessor_->leading() || !is_leader() || stopping_ || sealed() || !context_.serves) return;
+  if (reads_->waited(context_.now()) > kHeardInTime) expiry_waits_ = true;
+  if (expiry_waits_) return;
   std::vector<WaitingWrite> revokes;
   for (const auto id : lessor_->expired(context_.now())) {
     std::string request;  // LeaseRevokeRequest{ID = id}

@@ -55,6 +55,8 @@ LogPoint Member::last() const { return context_.core ? context_.core->last() : c
 
 Result<Index> Member::propose(std::span<const raft::Proposal> proposals) {
   if (!context_.core || installing_ || (leaping_ && leaping_->manifest) || context_.frozen) return Error{Code::kUnavailable, text::kNoLeader};
+  // What a stream brings comes again; a group's own is one entry.
+  if (!proposals.empty() && proposals.front().expected && context_.lags()) return Error{Code::kOverloaded, text::kTooManyRequests};
   LEEWARD_TRY(region_log_->judge(proposals));
   auto index = context_.core->propose(context_.now(), proposals);
   wake();

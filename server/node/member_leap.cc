@@ -71,6 +71,8 @@ void Member::leapt(std::shared_ptr<StateMachine> state, SuperblockData data) {
   old_states_.emplace_back(context_.state->current(), context_.options.data_dir + "/" + superblock_data_.state_dir);
   superblock_data_ = std::move(data);
   context_.state->exchange(std::move(state));
+  context_.finished = context_.state->applied().point;
+  sweep_due_ = true;
   context_.group = std::move(*group);  // entries behind this one apply again, in order
   if (auto loaded = region_log_->load(); !loaded.ok()) return fail(loaded.error());
   publish_seen();

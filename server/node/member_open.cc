@@ -99,7 +99,7 @@ Result<void> Member::open_storage() {
   if (!joins.ok()) return joins.error();
   if (*joins && (*joins)->become.group != context_.group.control.group) context_.joins = std::move(*joins);
   publish_seen();
-  committed_ = context_.state->applied().point;
+  committed_ = context_.finished = context_.state->applied().point;
   swept_ = context_.state->applied().compacted;
   opened_at_ = std::min(context_.log->hard_state().commit, context_.log->last().index);
   wal_ = std::make_unique<WalLoop>(
@@ -127,6 +127,7 @@ Result<void> Member::open_storage() {
   LEEWARD_TRY(adoption_->load());
   rewind_ = std::make_unique<Rewind>(context_);
   ledger_pages_ = std::make_unique<LedgerPages>(context_);
+  ledger_fetch_ = std::make_unique<LedgerFetch>(context_, *ledger_pages_);
   snapshots_->serve_also([this](const std::string& id, std::uint32_t file) { return adoption_->file(id, file); });
   publish_status();
   return {};

@@ -99,7 +99,7 @@ void Member::persisted(std::uint64_t token, std::vector<raft::Message> after_per
 // replicates on. All other entries are applied in this turn, so that what they make
 // of the group and of the state is never seen apart.
 void Member::apply_committed() {
-  while (!applying_ && !leaping_ && !failed_ && !to_apply_.empty()) {
+  while (!state_busy() && !leaping_ && !failed_ && !to_apply_.empty() && !winds_down()) {
     if (held_since_ && context_.now() < try_again_) return;
     // A leap that puts nothing aside is an entry like any other.
     auto at = context_.state->applied().point.position.index;
@@ -115,6 +115,12 @@ void Member::apply_committed() {
     apply_next(static_cast<std::size_t>(end - to_apply_.begin()));
   }
   if (leaping_) wait_for_leap();
+}
+
+// What is committed stays in the log, for the next start or the next core.
+bool Member::winds_down() const {
+  const auto now = context_.now();
+  return finishing_ || (stopping_ && now >= stop_deadline_) || (staging_ && (stopping_ || now >= staging_->gives_up));
 }
 
 void Member::apply_next(std::size_t count) {
@@ -155,7 +161,7 @@ void Member::apply_next(std::size_t count) {
 
 void Member::applied() {
   const auto batch = std::move(applying_);
-  if (failed_) return;
+  if (failed_ || context_.removed) return;
   if (!batch->end.ok() && batch->end.error().code == Code::kNoSpace) {
     to_apply_.insert(to_apply_.begin(), std::make_move_iterator(batch->entries.begin()), std::make_move_iterator(batch->entries.end()));
     return hold_back(batch->end.error());
@@ -163,6 +169,10 @@ void Member::applied() {
   if (!batch->end.ok()) return fail(batch->end.error());
   acted_on_ = 0;
   held_since_.reset();
+  const auto& last = batch->entries.back();
+  context_.finished = {last.index, last.term, last.position};
+  // No keep-alive could be answered meanwhile; those that wait are, behind this.
+  if (std::exchange(expiry_waits_, false) && lessor_->leading()) lessor_->lead(context_.now(), context_.state->leases());
   context_.probe.stage_apply.observe(batch->ended - batch->started);
   context_.traces.applied(batch->entries, batch->started, batch->ended, role() != GroupRole::kPrimary);
   for (auto& answer : batch->answers) proposals_->result(batch->entries, answer.entry, answer.command, std::move(answer.result));

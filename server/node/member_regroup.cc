@@ -58,8 +58,13 @@ void Member::stage(Regroup regroup, Function<void(Result<void>)> done) {
 // In each turn, until all that was taken in is durable and applied.
 void Member::drive_staging() {
   if (!staging_ || staging_->writing) return;
-  if (context_.now() >= staging_->gives_up || stopping_) return end_staging(kStagesLater);
-  if (!wal_->idle() || applying_ || !to_apply_.empty() || (context_.core && context_.core->has_ready())) return wake_later();
+  // A core that begins anew knows nothing of what is on its way to log or state.
+  if (!wal_->idle() || state_busy() || leaping_) return wake_later();
+  if (context_.now() >= staging_->gives_up || stopping_) {
+    to_apply_.clear();  // it is handed out again
+    return end_staging(kStagesLater);
+  }
+  if (!to_apply_.empty() || (context_.core && context_.core->has_ready())) return wake_later();
   const auto& r = staging_->regroup;
   const auto& own = r.members.at(self());
   const auto known = context_.joins ? std::max(context_.joins->term, term()) : term();

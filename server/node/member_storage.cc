@@ -28,6 +28,7 @@ void Member::checkpoint_when_due() {
   stored_ = now;
   remove_old_states();
   if (std::exchange(discarded_, false)) ledger_pages_->drop_discarded();
+  if (!leaping_) ledger_fetch_->drive();
   heed_regroup();
   // What it may have to go back by is kept; nothing grows meanwhile.
   if (role() == GroupRole::kFenced || (leaping_ && !leaping_->manifest)) return;
@@ -44,20 +45,36 @@ bool Member::has_other_regions() const {
   return own_list(nodes, self()).size() < nodes.size();
 }
 
+// On the apply loop: a revision that deleted a million keys is swept in one piece.
 void Member::sweep() {
-  sweep_waits_ = applying_ != nullptr;
-  if (sweep_waits_) return;
   const auto compacted = context_.state->applied().compacted;
   if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
-  const auto more = context_.state->compact_step(kSweptRows);
+  if (compacted == swept_ && !sweep_due_) return;
+  sweep_waits_ = state_busy();
+  if (sweep_waits_) return;
+  sweeping_ = sweep_due_ = true;
+  context_.ports.apply.post([this, state = context_.state->current(), compacted] {
+    const auto more = state->compact_step(kSweptRows);
+    context_.ports.core.post([this, more, compacted] {
+      swept(more, compacted);
+      turn();
+    });
+  });
+}
+
+void Member::swept(const Result<bool>& more, Revision compacted) {
+  sweeping_ = false;
+  if (failed_) return;
   if (!more.ok()) {
     if (more.error().code != Code::kNoSpace) fail(more.error());  // else again when there is space
     return;
   }
-  if (*more || !sweep_since_) return;
+  if (*more) return;
+  sweep_due_ = false;
+  swept_ = compacted;
+  if (!sweep_since_) return;
   context_.probe.compaction_duration.observe(context_.now() - *sweep_since_);
   sweep_since_.reset();
-  swept_ = compacted;
 }
 
 // Space put aside while there is plenty. When the disk fills up the state gets
@@ -181,7 +198,7 @@ void Member::drop_received(const Snapshots::Received& received) {
 // finishes from the first of these on.
 void Member::begin_install() {
   if (install_submitted_ || !wal_->idle() || context_.core->has_ready()) return;
-  if (leaping_ ? leaping_->submitted : applying_ || !to_apply_.empty()) return;
+  if (leaping_ ? leaping_->submitted : state_busy() || !to_apply_.empty()) return;
   // What was under way is written by now, and acknowledged: it may reach beyond
   // the snapshot. From here to restored() on_frame() lets nothing in.
   if (!context_.core->wants_snapshot(installing_->manifest.state.point)) {
@@ -236,6 +253,8 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   auto group = decode_group_state(state->group_state());
   if (!group.ok()) return fail(group.error());
   context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
+  context_.finished = context_.state->applied().point;
+  sweep_due_ = true;
   context_.group = std::move(*group);
   if (auto loaded = region_log_->load(); !loaded.ok()) return fail(loaded.error());
   publish_seen();

@@ -34,6 +34,7 @@ enum class BootstrapMode : std::uint8_t {
 struct Limits {
   std::size_t waiting_bytes = 16_MiB;    // proposals not yet in a log
   std::uint64_t apply_backlog = 5000;    // entries committed and not applied
+  std::uint64_t apply_backlog_bytes = 128_MiB;  // in the log and not applied
   std::size_t batch_bytes = 1_MiB;       // one kWrites entry
   std::uint32_t batch_writes = 1024;
   std::size_t syncs_in_flight = 4;       // batches at the wal loop before the next entry is cut

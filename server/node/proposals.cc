@@ -117,7 +117,7 @@ std::optional<WriteGate::Allowance> Proposals::allowance() {
 // entry larger instead of the queue longer.
 void Proposals::cut_entries() {
   if (!context_.group.started()) return;  // the group's first entry comes first
-  if (context_.core->commit() - context_.applied() > context_.options.limits.apply_backlog)
+  if (context_.lags())
     return refuse_waiting({Code::kOverloaded, text::kTooManyRequests});
   // Behind a Seal nothing is written: who waits here, waits better where it was asked.
   if (const auto* log = regions_.prefix(); log && log->history().seal) return refuse_waiting({Code::kUnavailable, text::kSealed});

@@ -6,11 +6,11 @@
 namespace leeward::node {
 
 void Reads::arrive(std::optional<Instant> deadline, Done done, bool by_lease) {
-  arrived_.push_back({deadline, context_.now() + context_.patience(), std::move(done), by_lease, true});
+  arrived_.push_back({deadline, context_.now(), context_.now() + context_.patience(), std::move(done), by_lease, true});
 }
 
 void Reads::confirm(Done done) {
-  arrived_.push_back({std::nullopt, context_.now() + context_.patience(), std::move(done), false, false});
+  arrived_.push_back({std::nullopt, context_.now(), context_.now() + context_.patience(), std::move(done), false, false});
 }
 
 void Reads::dispatch() {
@@ -72,6 +72,8 @@ void Reads::applied() {
     for (auto& w : waiters) w.done(index);
   }
 }
+
+Duration Reads::waited(Instant now) const { return by_index_.empty() ? Duration{} : now - by_index_.begin()->second.front().arrived; }
 
 void Reads::expire() {
   const auto now = context_.now();

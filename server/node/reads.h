@@ -28,6 +28,8 @@ class Reads {
   void dispatch();
   void answered(const std::vector<raft::ReadState>& states);
   void applied();
+  // For how long the first of those that are confirmed has waited for the state.
+  Duration waited(Instant now) const;
   // Rounds lost since the last call begin again; reads out of time end.
   void expire();
   void end_all(const Error& error);
@@ -36,7 +38,7 @@ class Reads {
  private:
   struct Waiter {
     std::optional<Instant> deadline;
-    Instant gives_up{};
+    Instant arrived{}, gives_up{};
     Done done;
     bool by_lease = true;
     bool need_applied = true;

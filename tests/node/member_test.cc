@@ -123,6 +123,22 @@ TEST_F(Writes, OneThatTakesLongToApplyHoldsUpNoHeartbeatVoteOrEntry) {
   for (const char* key : {"long", "behind", "last"}) EXPECT_TRUE(w().peek(leader, key)) << key;
 }
 
+// Where the others are long done it is no long write but a state that hangs.
+TEST_F(Writes, ALeaderWhoseStateHangsStepsDown) {
+  make();
+  start_all();
+  w().run_for(500ms);
+  const auto old = *w().leader();
+  w().hold_apply(old, true);
+  auto pending = w().put(old, "a", "b");
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != old; }, 10s)) << w().checkers.breach();
+  auto next = w().put(*w().leader(), "c", "d");
+  ASSERT_TRUE(w().run_until([&] { return next->ended; }, 1s));
+  EXPECT_EQ(next->outcome.end, Outcome::End::kApplied);
+  w().hold_apply(old, false);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
 TEST_F(Writes, AFullDiskRefusesWritesKeepsReadsAndRecovers) {
   WorldOptions o;
   o.primaries = 1;
@@ -231,6 +247,30 @@ TEST_F(Leases, ALeaseLivesByKeepAliveAndIsRevokedWithoutIt) {
   const auto gone = keep_alive(kOne, 77);
   ASSERT_FALSE(gone.ok());
   EXPECT_EQ(gone.error().code, Code::kNotFound);
+}
+
+// A keep-alive is answered behind all that is committed. While that takes long the
+// lease's owner cannot be heard, and what nobody could say is not held against it.
+TEST_F(Leases, NoneEndsWhileALongWriteKeepsKeepAlivesWaiting) {
+  make();
+  start_all();
+  const auto leader = *w().leader();
+  ASSERT_EQ(grant(leader, 77, 5).end, Outcome::End::kApplied);
+  for (const auto id : w().ids()) w().hold_apply(id, true);
+  auto long_write = w().put(leader, "long", "1");
+  w().run_for(1s);
+  std::optional<Result<std::int64_t>> answer;
+  w().member(leader)->keep_alive(77, w().client_loop(), [&](Result<std::int64_t> r) { answer = r; });
+  w().run_for(5500ms);
+  EXPECT_FALSE(answer);
+  for (const auto id : w().ids()) w().hold_apply(id, false);
+  ASSERT_TRUE(w().run_until([&] { return answer.has_value(); }, 100ms));
+  ASSERT_TRUE(answer->ok()) << answer->error().message;
+  EXPECT_EQ(**answer, 5);
+  w().run_for(4s);
+  EXPECT_TRUE(w().member(leader)->state().lease(77).has_value());
+  w().run_for(4s);
+  EXPECT_FALSE(w().member(leader)->state().lease(77).has_value()) << "it ends still";
 }
 
 TEST_F(Leases, ANewLeaderStartsThemAtFullTime) {

@@ -96,7 +96,8 @@ TEST(Sim, PowerThatFailsAtAnyStepOfACheckpointLosesNothing) {
 
 TEST(Sim, NoSeedOfManyBreaksAnInvariant) {
   std::uint64_t writes = 0, compared = 0, adoptions = 0;
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  // Few worlds need a copy of a state: on until one did.
+  for (std::uint64_t seed = 1; seed <= 20 || (adoptions == 0 && seed <= 60); ++seed) {
     World w(varied(seed));
     EXPECT_TRUE(w.torment(20s)) << "scripts/sim --seed " << seed << ": " << w.checkers.breach() << w.standing();
     writes += w.acknowledged();
