@@ -471,6 +471,7 @@ class Member final : public Service, public Group {
     bool submitted = false;
     Instant retry_at{};
     Index searched_from;               // kFollow: of the one before it
+    Index leapt_before;                // of the leap before it; 0: there was none
     bool lacks_state = false;          // it waits for an Adopt, or a snapshot
     bool ledger_written = false;
   };

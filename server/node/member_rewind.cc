@@ -17,6 +17,7 @@ void Member::meet_follow() {
   const Entry front = to_apply_.front();
   const auto held = context_.state->applied().point.position;
   const auto searched_from = region_log_->applied().control().followed_at;
+  const auto leapt_before = context_.group.leapt;
   if (auto judged = region_log_->apply(front); !judged.ok()) return fail(judged.error());
   context_.group.control = region_log_->applied().control();
   if (auto result = apply_to_group(front, context_.group); !result.ok()) return fail(result.error());
@@ -26,6 +27,7 @@ void Member::meet_follow() {
                                                                 {"put_aside_entries", held.index - front.position.index}});
   leaping_ = Leaping{std::nullopt, encode(context_.group)};
   leaping_->searched_from = searched_from;
+  leaping_->leapt_before = leapt_before;
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
   wait_for_leap();
 }
@@ -43,8 +45,9 @@ void Member::rewind() {
   const auto kept = at(ledger.kept.index), cut = at(front.position.index);
   if (!kept.ok()) return lacks("its log begins above what is put aside");
   auto start = snapshots_->at_or_below(front.position.index);
-  const auto base = context_.log->base().index;
-  const bool reaches = cut.ok() && (start ? start->manifest.state.point.index >= base : base.value() == 0);
+  // An earlier leap is not replayed: what lies before it leads to another state.
+  const auto lowest = std::max(context_.log->base().index, leaping_->leapt_before);
+  const bool reaches = cut.ok() && (start ? start->manifest.state.point.index : Index()) >= lowest;
   if (!reaches && leaping_->ledger_written) return lacks("no checkpoint that low is kept");
   if (kept->position != ledger.kept || (cut.ok() && cut->position != front.position))
     return fail({Code::kCorrupt, "the log holds other history at the common position"});

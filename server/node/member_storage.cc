@@ -19,9 +19,9 @@ void Member::checkpoint_when_due() {
   const auto applied = context_.state->applied().point;
   const auto* newest = snapshots_->newest();
   const auto since = newest ? newest->state.point.position.writes : 0;
-  // Behind a snapshot the log does not reach the beginning: with no checkpoint
-  // there is nothing that this member could go back to the common position from.
-  const bool needed = !newest && context_.log->base().index.value() != 0;
+  // Behind a snapshot, or a leap, the log does not lead here from the beginning: with no
+  // checkpoint there is nothing that this member could go back to the common position from.
+  const bool needed = !newest && (context_.log->base().index != Index() || context_.group.leapt != Index());
   const bool due = needed || applied.position.writes >= since + context_.options.storage.checkpoint_interval;
   if (context_.group.started() && !leaping_ && due && snapshots_->may_try()) snapshots_->make();
   if (stored_ && now - *stored_ < kStorageInterval) return;

@@ -151,7 +151,7 @@ void Snapshots::keep_for_rewind(std::optional<Index> held, bool known) {
 
 std::optional<bool> Snapshots::rewindable() const {
   if (!held_ || !known_) return std::nullopt;
-  if (context_.log->base().index.value() == 0) return true;
+  if (context_.log->base().index == Index() && context_.group.leapt == Index()) return true;  // from the very beginning
   const auto* c = for_rewind();
   return c && c->manifest.state.point.index <= *held_;
 }

@@ -75,6 +75,40 @@ struct Follow : ::testing::Test {
     }
     return values;
   }
+
+  // The region that serves is lost with some writes; the other one takes over, and it
+  // comes back. The groups are named by what they began as.
+  static void there_and_back(Story& s, GroupRole& serving, GroupRole& waiting) {
+    const auto& old = serving == GroupRole::kPrimary ? kPrimaries : kStandbys;
+    const auto& next = serving == GroupRole::kPrimary ? kStandbys : kPrimaries;
+    ASSERT_TRUE(s.world.run_until([&] { return s.world.leader(waiting) && s.world.checkers.regions(waiting).armed() && s.world.caught_up(); }, 30s))
+        << s.why();
+    s.puts(*s.world.leader(serving), 5);
+    ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
+    cut(s);
+    s.puts(*s.world.leader(serving), 4);
+    const auto epoch = s.world.member(old[0])->epoch();
+    ASSERT_TRUE(s.world.run_until(
+        [&] {
+          const auto leader = s.world.leader(waiting);
+          if (leader && role(s, *leader) == GroupRole::kStandby) (void)s.world.propose(*leader, s.world.change_at(*leader));
+          return all(s, next, GroupRole::kPrimary);
+        },
+        20s))
+        << s.why();
+    s.puts(*s.world.leader(waiting), 3);
+    s.world.network.heal();
+    ASSERT_TRUE(s.world.run_until(
+        [&] {
+          if (const auto leader = s.world.leader(serving); leader && role(s, *leader) == GroupRole::kFenced)
+            s.world.stream(*leader)->rejoin();
+          return all(s, old, GroupRole::kStandby) && s.world.caught_up();
+        },
+        30s))
+        << s.why();
+    EXPECT_EQ(s.world.member(next[0])->epoch(), epoch + 1);
+    std::swap(serving, waiting);
+  }
 };
 
 TEST_F(Follow, AnOldPrimaryPutsAsideWhatItAloneHoldsAndFollows) {
@@ -264,42 +298,13 @@ TEST_F(Follow, AMemberWithoutALedgersFileTakesItFromAnother) {
   EXPECT_EQ(s.world.checkers.breach(), "");
 }
 
-// There and back again, with writes lost each time.
 TEST_F(Follow, TenPromotionsAndReturnsInARowLeaveOneHistory) {
   Story s(3);
   ASSERT_READY(s);
-  auto serving = GroupRole::kPrimary, waiting = GroupRole::kStandby;  // the groups, by what they began as
+  auto serving = GroupRole::kPrimary, waiting = GroupRole::kStandby;
   for (int cycle = 0; cycle < 10; ++cycle) {
     SCOPED_TRACE(cycle);
-    const auto& old = serving == GroupRole::kPrimary ? kPrimaries : kStandbys;
-    const auto& next = serving == GroupRole::kPrimary ? kStandbys : kPrimaries;
-    ASSERT_TRUE(s.world.run_until([&] { return s.world.leader(waiting) && s.world.checkers.regions(waiting).armed() && s.world.caught_up(); }, 30s))
-        << s.why();
-    s.puts(*s.world.leader(serving), 5);
-    ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
-    cut(s);
-    s.puts(*s.world.leader(serving), 4);
-    const auto epoch = s.world.member(old[0])->epoch();
-    ASSERT_TRUE(s.world.run_until(
-        [&] {
-          const auto leader = s.world.leader(waiting);
-          if (leader && role(s, *leader) == GroupRole::kStandby) (void)s.world.propose(*leader, s.world.change_at(*leader));
-          return all(s, next, GroupRole::kPrimary);
-        },
-        20s))
-        << s.why();
-    s.puts(*s.world.leader(waiting), 3);
-    s.world.network.heal();
-    ASSERT_TRUE(s.world.run_until(
-        [&] {
-          if (const auto leader = s.world.leader(serving); leader && role(s, *leader) == GroupRole::kFenced)
-            s.world.stream(*leader)->rejoin();
-          return all(s, old, GroupRole::kStandby) && s.world.caught_up();
-        },
-        30s))
-        << s.why();
-    EXPECT_EQ(s.world.member(next[0])->epoch(), epoch + 1);
-    std::swap(serving, waiting);
+    ASSERT_NO_FATAL_FAILURE(there_and_back(s, serving, waiting));
   }
   for (const auto id : s.world.ids()) {
     EXPECT_EQ(s.epochs(id).size(), 10u);
@@ -308,6 +313,31 @@ TEST_F(Follow, TenPromotionsAndReturnsInARowLeaveOneHistory) {
   for (const auto& ids : {kPrimaries, kStandbys})
     for (const auto id : ids) EXPECT_EQ(values_in_ledger(s, id).size(), 20u);
   EXPECT_EQ(s.world.checkers.breach(), "");
+}
+
+// The whole log is there, and yet it does not lead from its beginning to a place
+// behind a Follow that took something back.
+TEST_F(Follow, AnEarlierWayBackIsNotReplayed) {
+  for (const bool space : {true, false}) {
+    SCOPED_TRACE(space ? "a new checkpoint can be made" : "none can: it waits for a copy");
+    Story s(23);
+    ASSERT_READY(s);
+    auto serving = GroupRole::kPrimary, waiting = GroupRole::kStandby;
+    ASSERT_NO_FATAL_FAILURE(there_and_back(s, serving, waiting));
+    const auto victim = kPrimaries[1];
+    ASSERT_EQ(s.world.member(victim)->log().base().index, Index());
+    s.world.crash(victim);
+    ASSERT_TRUE(s.world.disk(victim).remove_all("/snapshots").ok());
+    if (!space) s.world.disk(victim).refuse_writes("/snapshots");
+    s.world.start(victim);
+    for (int again = 0; again < 2; ++again) ASSERT_NO_FATAL_FAILURE(there_and_back(s, serving, waiting));
+    EXPECT_EQ(values_in_ledger(s, victim).size(), 8u);
+    for (const auto id : s.world.ids()) {
+      EXPECT_FALSE(s.world.fatal(id)) << s.world.fatal(id)->message;
+      EXPECT_EQ(s.world.member(id)->state().applied().state_hash, s.world.member(NodeId(1))->state().applied().state_hash);
+    }
+    EXPECT_EQ(s.world.checkers.breach(), "");
+  }
 }
 
 }  // namespace
