@@ -28,10 +28,14 @@ void LedgerFetch::drive() {
 void LedgerFetch::look() {
   if (context_.group.control.ledgers.empty()) return;
   looking_ = true;
-  pages_.held([this](std::vector<Index> held) {
+  pages_.held([this](const std::vector<Index>& held) {
     looking_ = false;
-    for (const auto& ledger : context_.group.control.ledgers)
-      if (std::find(held.begin(), held.end(), ledger.follow) == held.end()) return begin(ledger);
+    const region::Ledger* next = nullptr;
+    for (const auto& ledger : context_.group.control.ledgers) {
+      if (std::find(held.begin(), held.end(), ledger.follow) != held.end()) continue;
+      if (next == nullptr || (next->follow <= tried_ && ledger.follow > tried_)) next = &ledger;
+    }
+    if (next != nullptr) begin(*next);
   });
 }
 
@@ -39,28 +43,32 @@ void LedgerFetch::begin(const region::Ledger& ledger) {
   work_ = std::make_shared<Work>();
   work_->ledger = ledger;
   work_->after = ledger.kept.index;
-  try_another(nullptr);
+  tried_ = ledger.follow;
+  try_another({});
 }
 
-// In turn by id, so that none is left out.
-void LedgerFetch::try_another(const char* why) {
-  if (why != nullptr) context_.ports.log.warn("a ledger is asked of another member", {{"ledger", work_->ledger.follow}, {"peer", peer_}, {"reason", why}});
+// In turn by id; when all were asked, it is looked for again later.
+void LedgerFetch::try_another(std::string_view why) {
+  std::vector<NodeId> peers;
   const auto& m = context_.core->membership();
-  NodeId first, next;
-  const auto consider = [&](NodeId id) {
-    if (id == context_.options.self || !context_.ports.link.connected(id)) return;
-    if (!first || id < first) first = id;
-    if (id > peer_ && (!next || id < next)) next = id;
-  };
-  std::for_each(m.voters.begin(), m.voters.end(), consider);
-  std::for_each(m.learners.begin(), m.learners.end(), consider);
-  peer_ = next ? next : first;
+  for (const auto* ids : {&m.voters, &m.learners})
+    for (const auto id : *ids)
+      if (id != context_.options.self && context_.ports.link.connected(id)) peers.push_back(id);
+  std::sort(peers.begin(), peers.end());
+  if (work_->tries++ >= peers.size()) {
+    if (!peers.empty())
+      context_.ports.log.warn("a ledger's file could not be had of any member; tried again later",
+                              {{"ledger", work_->ledger.follow}, {"peer", peer_}, {"reason", why}});
+    return work_.reset();
+  }
+  const auto next = std::upper_bound(peers.begin(), peers.end(), peer_);
+  peer_ = next == peers.end() ? peers.front() : *next;
   ask();
 }
 
 void LedgerFetch::ask() {
   asked_at_ = context_.now();
-  if (peer_) context_.send(peer_, Lane::kBulk, FrameType::kLedgerAsk, encode(LedgerAsk{work_->ledger.follow, work_->after}));
+  context_.send(peer_, Lane::kBulk, FrameType::kLedgerAsk, encode(LedgerAsk{work_->ledger.follow, work_->after}));
 }
 
 void LedgerFetch::asked(NodeId from, const LedgerAsk& ask) {
@@ -75,8 +83,12 @@ void LedgerFetch::asked(NodeId from, const LedgerAsk& ask) {
 }
 
 void LedgerFetch::answered(NodeId from, LedgerPiece piece) {
-  if (!work_ || writing_ || from != peer_ || piece.follow != work_->ledger.follow || piece.after != work_->after) return;
-  if (piece.gone) return try_another("it has none, or it is damaged there");
+  if (!work_ || writing_ || piece.follow != work_->ledger.follow || piece.after != work_->after) return;
+  if (piece.gone) {
+    if (from == peer_) try_another("it has none, or it is damaged there");
+    return;
+  }
+  peer_ = from;
   writing_ = true;
   context_.run_on_files([this, &context = context_, work = work_, piece = std::move(piece), lineage = context_.group.lineage,
                          group = context_.group.control.group]() -> Function<void()> {
@@ -86,7 +98,7 @@ void LedgerFetch::answered(NodeId from, LedgerPiece piece) {
       if (!written.ok()) {
         work->writer.reset();
         work->after = work->ledger.kept.index;
-        if (written.error().code == Code::kCorrupt) return try_another(written.error().message.c_str());
+        if (written.error().code == Code::kCorrupt) return try_another(written.error().message);
         context_.ports.log.warn("a ledger could not be written; tried again later", {{"ledger", work->ledger.follow}, {"error", written.error().message}});
         return work_.reset();
       }
@@ -106,6 +118,9 @@ Result<void> LedgerFetch::write(Context& context, const Lineage& lineage, GroupI
     if (!writer.ok()) return writer.error();
     work.writer = std::move(*writer);
   }
+  // Before it is written: the chain is proved at its end only.
+  if (const auto& to = work.ledger.to; !piece.entries.empty() && (piece.entries.back().position.index > to.index || piece.entries.back().position.bytes > to.bytes))
+    return Error{Code::kCorrupt, "a piece of a ledger beyond its end"};
   LEEWARD_TRY(work.writer->add(piece.entries));
   if (!piece.entries.empty()) work.after = piece.entries.back().position.index;
   if (!piece.end) return {};

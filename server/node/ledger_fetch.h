@@ -29,18 +29,20 @@ class LedgerFetch {
     std::optional<region::LedgerWriter> writer;
     HistoryIndex after;  // of what is written
     bool end = false;
+    std::size_t tries = 0;
   };
   void look();
   void begin(const region::Ledger& ledger);
   void ask();
-  void try_another(const char* why);
+  void try_another(std::string_view why);
   static Result<void> write(Context& context, const Lineage& lineage, GroupId group, Work& work, const LedgerPiece& piece);
 
   Context& context_;
   LedgerPages& pages_;
   std::shared_ptr<Work> work_;
   bool looking_ = false, writing_ = false;
-  NodeId peer_;  // who is asked; 0: nobody yet
+  NodeId peer_;  // who was asked last
+  Index tried_;  // the ledger that was looked for last: the others have their turn
   Instant asked_at_{};
   std::optional<Instant> looked_at_;
 };

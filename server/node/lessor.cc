@@ -13,6 +13,14 @@ void Lessor::lead(Instant now, const std::vector<LeaseInfo>& leases) {
   for (const auto& lease : leases) granted(now, lease);
 }
 
+void Lessor::extend(Duration by) {
+  by_due_.clear();
+  for (auto& [id, lease] : leases_) {
+    if (lease.due == lease.until) lease.due = lease.until += by;
+    by_due_.insert({lease.due, id});
+  }
+}
+
 void Lessor::follow() {
   leading_ = false;
   leases_.clear();

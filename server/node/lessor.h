@@ -22,6 +22,9 @@ class Lessor {
   // The leader's first entry is committed: all leases begin anew.
   void lead(Instant now, const std::vector<LeaseInfo>& leases);
   void follow();
+  // For so long no keep-alive could be heard: every lease lasts as much longer, but those
+  // that ended before, of which a revoke may be in the log.
+  void extend(Duration by);
   bool leading() const { return leading_; }
 
   // A grant or a revoke was applied. Does nothing at a follower.

@@ -9,6 +9,7 @@ namespace leeward::node {
 namespace {
 
 constexpr Duration kHousekeeping = 50ms;
+constexpr Duration kFreshReport = 2s;  // of four
 constexpr Duration kAdmissionRetry = 2s;
 constexpr Duration kStopDrain = 5s;
 
@@ -275,8 +276,11 @@ void Member::watch_disk() {
     if (held_since_ && full >= context_.options.raft.election_timeout)
       reads_->end_all({Code::kUnavailable, text::kStateFull});
   }
-  stalled = std::max(stalled.value_or(Duration{}), outpaced());
-  if (*stalled < context_.options.raft.election_timeout) return;
+  if (const auto better = outpaced_by(); better && context_.core->role() == raft::Role::kLeader) {
+    context_.ports.log.warn("hands leadership over: the state is behind that of another member", {{"to", better}});
+    (void)context_.core->transfer_leadership(context_.now(), better);  // refused: again when it can be
+  }
+  if (!stalled || *stalled < context_.options.raft.election_timeout) return;
   if (context_.core->role() != raft::Role::kLeader || membership().voters.size() < 2) return;
   if (disk_full() && !another_has_space()) return;
   context_.ports.log.warn("gives up leadership: the disk does not answer",
@@ -284,18 +288,25 @@ void Member::watch_disk() {
   context_.core->step_down(context_.now());
 }
 
-// For how long another voter has been done with what this one's state is still at:
-// a write that takes long takes long everywhere, a state that hangs does not.
-Duration Member::outpaced() {
-  if (!applying_) return {};
-  const auto last = applying_->entries.back().index;
-  const bool done = std::any_of(reports_.begin(), reports_.end(), [&](const auto& report) {
+// A voter that has been done for an election timeout with what this member's state is
+// still at: a write that takes long takes long everywhere, a state that hangs does not.
+NodeId Member::outpaced_by() {
+  const auto now = context_.now();
+  const auto at = applying_ ? applying_->entries.back().index : sweeping_ && !to_apply_.empty() ? to_apply_.front().index : Index();
+  if (at != outpaced_at_) outpaced_since_.reset();
+  outpaced_at_ = at;
+  if (at == Index()) return {};
+  const auto done = std::find_if(reports_.begin(), reports_.end(), [&](const auto& report) {
     const MemberStatus& s = report.second.status;
-    return report.first != self() && membership().is_voter(report.first) && s.healthy && !s.paused && s.applied.index >= last;
+    return report.first != self() && membership().is_voter(report.first) && now - report.second.at <= kFreshReport && s.healthy &&
+           !s.paused && s.applied.index >= at;
   });
-  if (!done) return {};
-  if (!applying_->elsewhere) applying_->elsewhere = context_.now();
-  return context_.now() - *applying_->elsewhere;
+  if (done == reports_.end()) {
+    outpaced_since_.reset();
+    return {};
+  }
+  if (!outpaced_since_) outpaced_since_ = now;
+  return now - *outpaced_since_ >= context_.options.raft.election_timeout ? done->first : NodeId();
 }
 
 bool Member::another_has_space() const {

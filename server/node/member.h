@@ -177,7 +177,7 @@ class Member final : public Service, public Group {
   void keep_reserve();
   void give_reserve();
   bool another_has_space() const;
-  Duration outpaced();
+  NodeId outpaced_by();
   void watch_connections();
   // Log or state has met a full disk; of the state's, until there is space
   // beside the reserve again: what was put aside is not for new writes.
@@ -388,14 +388,15 @@ class Member final : public Service, public Group {
     std::vector<Entry> entries;
     std::vector<Answer> answers;
     Instant started{}, ended{};
-    std::optional<Instant> elsewhere;  // since when another voter is known to have applied it
     Result<void> end;
   };
   std::unique_ptr<Applying> applying_;
+  Index outpaced_at_;  // what the state is at, and since when another voter is known to be done with it
+  std::optional<Instant> outpaced_since_;
   bool sweeping_ = false;     // the apply loop does
   bool sweep_waits_ = false;  // for what the apply loop does
   bool sweep_due_ = true;     // there is, or may be, something to sweep
-  bool expiry_waits_ = false; // for the state: keep-alives are not heard in time
+  std::optional<Instant> expiry_waits_;  // for the state: since then keep-alives are not heard
   // A full disk refused the first of to_apply_. They are tried again until there is space.
   std::optional<Instant> held_since_;
   std::size_t acted_on_ = 0;  // the first of them: no writes, and their effect on the group is taken

@@ -11,7 +11,7 @@ namespace {
 // What the leader answers to kAdmit.
 constexpr std::int64_t kAdmittedNow = 0, kAdmittedAlready = 1;
 constexpr Duration kSpokeLately = 3s;  // six reports
-constexpr Duration kHeardInTime = 250ms;  // a keep-alive
+constexpr Duration kHeardInTime = 500ms;  // a keep-alive
 
 }  // namespace
 
@@ -295,17 +295,18 @@ void Member::serve_admit(NodeId id, CallDone done) {
 
 void Member::expire_leases() {
   if (!lessor_->leading() || !is_leader() || stopping_ || sealed() || !context_.serves) return;
-  if (reads_->waited(context_.now()) > kHeardInTime) expiry_waits_ = true;
+  const auto now = context_.now();
+  if (const auto waited = reads_->waited(now); waited > kHeardInTime && !expiry_waits_) expiry_waits_ = now - waited;
   if (expiry_waits_) return;
   std::vector<WaitingWrite> revokes;
-  for (const auto id : lessor_->expired(context_.now())) {
+  for (const auto id : lessor_->expired(now)) {
     std::string request;  // LeaseRevokeRequest{ID = id}
     codec::put_u8(request, 0x08);
     codec::put_varint(request, static_cast<std::uint64_t>(id));
     WaitingWrite w;
     w.command.op = Op::kLeaseRevoke;
     w.command.request = Bytes(std::move(request));
-    w.arrived = context_.now();
+    w.arrived = now;
     w.ungated = true;
     // The next leader begins every lease anew: this verdict is void for it.
     w.term = context_.core->term();

@@ -45,7 +45,7 @@ void Member::handle_ready() {
   for (const auto& e : to_apply_) bytes += e.payload.size();
   // While something long is under way the core itself bounds what it hands out;
   // it must go on to vote and to replicate.
-  while (context_.core->has_ready() && (bytes < kApplyBytes || leaping_ || applying_)) {
+  while (context_.core->has_ready() && (bytes < kApplyBytes || leaping_ || held_since_ || state_busy())) {
     auto ready = context_.core->take_ready();
     publish_gate();  // before any message tells a follower of a new commit
     if (ready.role_changed) role_changed();
@@ -106,7 +106,10 @@ void Member::apply_committed() {
     const auto leap = std::find_if(to_apply_.begin(), to_apply_.end(), [&](const Entry& e) {
       return std::exchange(at, e.position.index) != e.position.index && leaps(e.kind);
     });
-    if (leap == to_apply_.begin()) return meet_leap();
+    if (leap == to_apply_.begin()) {
+      if (staging_) return;  // it may need what a frozen member is not given
+      return meet_leap();
+    }
     const auto writes = [](const Entry& e) { return e.kind == EntryKind::kWrites; };
     std::size_t bytes = 0;
     const auto end = std::find_if(to_apply_.begin(), leap, [&, same = writes(to_apply_.front())](const Entry& e) {
@@ -130,7 +133,7 @@ void Member::apply_next(std::size_t count) {
   next->entries.assign(std::make_move_iterator(to_apply_.begin()), std::make_move_iterator(end));
   to_apply_.erase(to_apply_.begin(), end);
   const bool writes = next->entries.front().kind == EntryKind::kWrites;
-  apply_control(std::span(next->entries).subspan(acted_on_));
+  apply_control(std::span(next->entries).subspan(std::min(acted_on_, count)));
   if (failed_) return;
   if (!writes) acted_on_ = next->entries.size();
   proposals_->begin_apply(next->entries);
@@ -171,8 +174,8 @@ void Member::applied() {
   held_since_.reset();
   const auto& last = batch->entries.back();
   context_.finished = {last.index, last.term, last.position};
-  // No keep-alive could be answered meanwhile; those that wait are, behind this.
-  if (std::exchange(expiry_waits_, false) && lessor_->leading()) lessor_->lead(context_.now(), context_.state->leases());
+  // Keep-alives that wait are answered behind this.
+  if (const auto since = std::exchange(expiry_waits_, std::nullopt)) lessor_->extend(context_.now() - *since);
   context_.probe.stage_apply.observe(batch->ended - batch->started);
   context_.traces.applied(batch->entries, batch->started, batch->ended, role() != GroupRole::kPrimary);
   for (auto& answer : batch->answers) proposals_->result(batch->entries, answer.entry, answer.command, std::move(answer.result));

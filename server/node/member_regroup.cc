@@ -59,7 +59,7 @@ void Member::stage(Regroup regroup, Function<void(Result<void>)> done) {
 void Member::drive_staging() {
   if (!staging_ || staging_->writing) return;
   // A core that begins anew knows nothing of what is on its way to log or state.
-  if (!wal_->idle() || state_busy() || leaping_) return wake_later();
+  if (!wal_->idle() || state_busy()) return wake_later();
   if (context_.now() >= staging_->gives_up || stopping_) {
     to_apply_.clear();  // it is handed out again
     return end_staging(kStagesLater);

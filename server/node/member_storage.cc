@@ -55,16 +55,15 @@ void Member::sweep() {
   sweeping_ = sweep_due_ = true;
   context_.ports.apply.post([this, state = context_.state->current(), compacted] {
     const auto more = state->compact_step(kSweptRows);
-    context_.ports.core.post([this, more, compacted] {
-      swept(more, compacted);
+    context_.ports.core.post([this, state, more, compacted] {
+      sweeping_ = false;
+      if (!failed_ && state == context_.state->current()) swept(more, compacted);
       turn();
     });
   });
 }
 
 void Member::swept(const Result<bool>& more, Revision compacted) {
-  sweeping_ = false;
-  if (failed_) return;
   if (!more.ok()) {
     if (more.error().code != Code::kNoSpace) fail(more.error());  // else again when there is space
     return;

@@ -6,11 +6,11 @@
 namespace leeward::node {
 
 void Reads::arrive(std::optional<Instant> deadline, Done done, bool by_lease) {
-  arrived_.push_back({deadline, context_.now(), context_.now() + context_.patience(), std::move(done), by_lease, true});
+  arrived_.push_back({deadline, context_.now() + context_.patience(), std::move(done), by_lease, true});
 }
 
 void Reads::confirm(Done done) {
-  arrived_.push_back({std::nullopt, context_.now(), context_.now() + context_.patience(), std::move(done), false, false});
+  arrived_.push_back({std::nullopt, context_.now() + context_.patience(), std::move(done), false, false});
 }
 
 void Reads::dispatch() {
@@ -59,6 +59,7 @@ void Reads::confirmed(Index index, Waiter w) {
   if (!w.need_applied || context_.applied() >= index) {
     w.done(index);
   } else {
+    w.confirmed = context_.now();
     by_index_[index].push_back(std::move(w));
   }
 }
@@ -73,7 +74,7 @@ void Reads::applied() {
   }
 }
 
-Duration Reads::waited(Instant now) const { return by_index_.empty() ? Duration{} : now - by_index_.begin()->second.front().arrived; }
+Duration Reads::waited(Instant now) const { return by_index_.empty() ? Duration{} : now - by_index_.begin()->second.front().confirmed; }
 
 void Reads::expire() {
   const auto now = context_.now();
@@ -83,6 +84,11 @@ void Reads::expire() {
   expire_list(arrived_, now, late);
   for (auto& [id, waiters] : rounds_) expire_list(waiters, now, late);
   for (auto& [index, waiters] : by_index_) expire_list(waiters, now, late);
+  drop_empty();
+}
+
+void Reads::drop_empty() {
+  std::erase_if(by_index_, [](const auto& entry) { return entry.second.empty(); });
 }
 
 void Reads::expire_list(std::vector<Waiter>& list, Instant now, const Error& late) {
@@ -112,6 +118,7 @@ void Reads::end(const Error& error, bool asked_only) {
   gather(lost_);
   for (auto& [id, list] : rounds_) gather(list);
   for (auto& [index, list] : by_index_) gather(list);
+  drop_empty();
   for (auto& w : all) w.done(error);
 }
 

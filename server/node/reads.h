@@ -38,14 +38,16 @@ class Reads {
  private:
   struct Waiter {
     std::optional<Instant> deadline;
-    Instant arrived{}, gives_up{};
+    Instant gives_up{};
     Done done;
     bool by_lease = true;
     bool need_applied = true;
+    Instant confirmed{};  // since then it waits for the state
   };
   void ask(std::vector<Waiter> waiters, bool by_lease);
   void confirmed(Index index, Waiter waiter);
   void end(const Error& error, bool asked_only);
+  void drop_empty();
   static void expire_list(std::vector<Waiter>& list, Instant now, const Error& late);
 
   Context& context_;
@@ -53,7 +55,7 @@ class Reads {
   std::vector<Waiter> arrived_;
   std::vector<Waiter> lost_;                             // begin again at the next expire()
   std::map<std::uint64_t, std::vector<Waiter>> rounds_;  // by context
-  std::map<Index, std::vector<Waiter>> by_index_;        // wait for apply
+  std::map<Index, std::vector<Waiter>> by_index_;        // wait for apply; none is empty
 };
 
 }  // namespace leeward::node

@@ -105,7 +105,9 @@ TEST_F(Writes, OneThatTakesLongToApplyHoldsUpNoHeartbeatVoteOrEntry) {
   auto first = w().put(leader, "long", "1");
   w().run_for(1s);
   auto second = w().put(leader, "behind", "2");
+  auto read = w().read(leader, "long");
   w().run_for(30s);
+  EXPECT_TRUE(read->ended && !read->confirmed.ok());
   for (const auto id : w().ids()) {
     EXPECT_EQ(w().member(id)->leader(), leader);
     EXPECT_EQ(w().member(id)->term(), term) << "nobody stood for election";
