@@ -59,11 +59,17 @@ void LedgerFetch::try_another(std::string_view why) {
     if (!peers.empty())
       context_.ports.log.warn("a ledger's file could not be had of any member; tried again later",
                               {{"ledger", work_->ledger.follow}, {"peer", peer_}, {"reason", why}});
-    return work_.reset();
+    return give_up();
   }
   const auto next = std::upper_bound(peers.begin(), peers.end(), peer_);
   peer_ = next == peers.end() ? peers.front() : *next;
   ask();
+}
+
+// The next look is another ledger's, if there is one, and begins with another peer.
+void LedgerFetch::give_up() {
+  work_.reset();
+  looked_at_ = context_.now();
 }
 
 void LedgerFetch::ask() {
@@ -96,12 +102,11 @@ void LedgerFetch::answered(NodeId from, LedgerPiece piece) {
     return [this, work, written] {
       writing_ = false;
       if (!written.ok()) {
-        work->writer.reset();
-        work->after = work->ledger.kept.index;
-        if (written.error().code == Code::kCorrupt) return try_another(written.error().message);
-        context_.ports.log.warn("a ledger could not be written; tried again later", {{"ledger", work->ledger.follow}, {"error", written.error().message}});
-        return work_.reset();
+        context_.ports.log.warn("a ledger could not be taken over; tried again later",
+                                {{"ledger", work->ledger.follow}, {"peer", peer_}, {"error", written.error().message}});
+        return give_up();
       }
+      work->tries = 0;
       if (!work->end) return ask();
       context_.ports.log.info("a ledger was taken from another member", {{"ledger", work->ledger.follow}, {"from", peer_}});
       work_.reset();
@@ -119,6 +124,8 @@ Result<void> LedgerFetch::write(Context& context, const Lineage& lineage, GroupI
     work.writer = std::move(*writer);
   }
   // Before it is written: the chain is proved at its end only.
+  if (std::any_of(piece.entries.begin(), piece.entries.end(), [](const Entry& e) { return !is_history(e.kind); }))
+    return Error{Code::kCorrupt, "a piece of a ledger with what is no history"};
   if (const auto& to = work.ledger.to; !piece.entries.empty() && (piece.entries.back().position.index > to.index || piece.entries.back().position.bytes > to.bytes))
     return Error{Code::kCorrupt, "a piece of a ledger beyond its end"};
   LEEWARD_TRY(work.writer->add(piece.entries));

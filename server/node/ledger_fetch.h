@@ -34,6 +34,7 @@ class LedgerFetch {
   void look();
   void begin(const region::Ledger& ledger);
   void ask();
+  void give_up();
   void try_another(std::string_view why);
   static Result<void> write(Context& context, const Lineage& lineage, GroupId group, Work& work, const LedgerPiece& piece);
 

@@ -276,10 +276,10 @@ void Member::watch_disk() {
     if (held_since_ && full >= context_.options.raft.election_timeout)
       reads_->end_all({Code::kUnavailable, text::kStateFull});
   }
-  if (const auto better = outpaced_by(); better && context_.core->role() == raft::Role::kLeader) {
+  const auto better = outpaced_by();
+  if (better && context_.core->role() == raft::Role::kLeader && !context_.core->status().transferring_to &&
+      context_.core->transfer_leadership(context_.now(), better).ok())
     context_.ports.log.warn("hands leadership over: the state is behind that of another member", {{"to", better}});
-    (void)context_.core->transfer_leadership(context_.now(), better);  // refused: again when it can be
-  }
   if (!stalled || *stalled < context_.options.raft.election_timeout) return;
   if (context_.core->role() != raft::Role::kLeader || membership().voters.size() < 2) return;
   if (disk_full() && !another_has_space()) return;

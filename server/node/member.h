@@ -397,9 +397,10 @@ class Member final : public Service, public Group {
   bool sweep_waits_ = false;  // for what the apply loop does
   bool sweep_due_ = true;     // there is, or may be, something to sweep
   std::optional<Instant> expiry_waits_;  // for the state: since then keep-alives are not heard
+  Instant extended_at_{};                // until then the leases have been given back what they lost so
   // A full disk refused the first of to_apply_. They are tried again until there is space.
   std::optional<Instant> held_since_;
-  std::size_t acted_on_ = 0;  // the first of them: no writes, and their effect on the group is taken
+  Index acted_on_;  // up to there what is no write has taken its effect on the group, applied or held back
   Instant try_again_{};
   LogPoint committed_;
   struct TimedAppend {

@@ -296,7 +296,7 @@ void Member::serve_admit(NodeId id, CallDone done) {
 void Member::expire_leases() {
   if (!lessor_->leading() || !is_leader() || stopping_ || sealed() || !context_.serves) return;
   const auto now = context_.now();
-  if (const auto waited = reads_->waited(now); waited > kHeardInTime && !expiry_waits_) expiry_waits_ = now - waited;
+  if (const auto waited = reads_->waited(now); waited > kHeardInTime && !expiry_waits_) expiry_waits_ = std::max(now - waited, extended_at_);
   if (expiry_waits_) return;
   std::vector<WaitingWrite> revokes;
   for (const auto id : lessor_->expired(now)) {

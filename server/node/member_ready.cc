@@ -45,7 +45,7 @@ void Member::handle_ready() {
   for (const auto& e : to_apply_) bytes += e.payload.size();
   // While something long is under way the core itself bounds what it hands out;
   // it must go on to vote and to replicate.
-  while (context_.core->has_ready() && (bytes < kApplyBytes || leaping_ || held_since_ || state_busy())) {
+  while (context_.core->has_ready() && (bytes < kApplyBytes || leaping_ || held_since_ || staging_ || state_busy())) {
     auto ready = context_.core->take_ready();
     publish_gate();  // before any message tells a follower of a new commit
     if (ready.role_changed) role_changed();
@@ -133,9 +133,10 @@ void Member::apply_next(std::size_t count) {
   next->entries.assign(std::make_move_iterator(to_apply_.begin()), std::make_move_iterator(end));
   to_apply_.erase(to_apply_.begin(), end);
   const bool writes = next->entries.front().kind == EntryKind::kWrites;
-  apply_control(std::span(next->entries).subspan(std::min(acted_on_, count)));
+  const auto taken = std::find_if(next->entries.begin(), next->entries.end(), [this](const Entry& e) { return e.index > acted_on_; });
+  apply_control(std::span(taken, next->entries.end()));
   if (failed_) return;
-  if (!writes) acted_on_ = next->entries.size();
+  if (!writes) acted_on_ = next->entries.back().index;
   proposals_->begin_apply(next->entries);
   context_.traces.begin_apply(next->entries);
   applying_ = std::move(next);
@@ -170,12 +171,14 @@ void Member::applied() {
     return hold_back(batch->end.error());
   }
   if (!batch->end.ok()) return fail(batch->end.error());
-  acted_on_ = 0;
   held_since_.reset();
   const auto& last = batch->entries.back();
   context_.finished = {last.index, last.term, last.position};
   // Keep-alives that wait are answered behind this.
-  if (const auto since = std::exchange(expiry_waits_, std::nullopt)) lessor_->extend(context_.now() - *since);
+  if (const auto since = std::exchange(expiry_waits_, std::nullopt)) {
+    extended_at_ = context_.now();
+    lessor_->extend(extended_at_ - *since);
+  }
   context_.probe.stage_apply.observe(batch->ended - batch->started);
   context_.traces.applied(batch->entries, batch->started, batch->ended, role() != GroupRole::kPrimary);
   for (auto& answer : batch->answers) proposals_->result(batch->entries, answer.entry, answer.command, std::move(answer.result));

@@ -55,9 +55,9 @@ void Member::sweep() {
   sweeping_ = sweep_due_ = true;
   context_.ports.apply.post([this, state = context_.state->current(), compacted] {
     const auto more = state->compact_step(kSweptRows);
-    context_.ports.core.post([this, state, more, compacted] {
+    context_.ports.core.post([this, of = std::weak_ptr(state), more, compacted] {
       sweeping_ = false;
-      if (!failed_ && state == context_.state->current()) swept(more, compacted);
+      if (!failed_ && of.lock() == context_.state->current()) swept(more, compacted);
       turn();
     });
   });

@@ -291,7 +291,7 @@ func (s *story) lead(a *candidate, session *concurrency.Session, e *concurrency.
 		case <-session.Done():
 			lost = "the session is over"
 		case <-time.After(50 * time.Millisecond):
-			ctx, cancel := context.WithTimeout(s.stop, time.Second)
+			ctx, cancel := context.WithTimeout(s.stop, 3*time.Second)
 			got, err := c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(e.Key()), "=", e.Rev())).
 				Then(clientv3.OpPut("work/"+a.name, fmt.Sprint(n))).Commit()
 			cancel()
