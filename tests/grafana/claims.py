@@ -65,7 +65,8 @@ CLAIMS = {
         "Lag of the standby region": lambda p, n: p.max("idle", **WEST) < 1 and p.last("lost", **WEST) > 20,
     },
     "leeward-overview": {
-        "Leader": lambda p, n: len(p.nodes("idle", **EAST)) == len(p.nodes("frozen", **EAST)) == 1 and p.nodes("idle", **EAST) != p.nodes("frozen", **EAST),
+        # Who led at first was killed meanwhile; a slow machine may have changed the leader once more.
+        "Leader": lambda p, n: len(p.nodes("idle", **EAST)) == 1 and 1 <= len(p.nodes("frozen", **EAST)) <= 2 and not p.nodes("idle", **EAST) & p.nodes("frozen", **EAST),
         "Members by status": lambda p, n: p.last("idle", role="primary", status="follower") == 2 and p.last("lost", role="primary", status="down") == 3 and
         p.last("fenced", role="primary", status="leader") == 1,
         "Has a leader": lambda p, n: p.min("idle") == 1 and p.last("frozen", **WEST) == 0 and p.last("aside", **WEST) == 1,
