@@ -96,6 +96,14 @@ void reload(Daemon& daemon, Arguments arguments) {
   sd_notify(0, "READY=1");
 }
 
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
+}
+
 // Ends the process if it is still there after `limit`: a thread that a disk
 // holds can be neither joined nor asked. What is not on the disk by then is as
 // after a crash.
@@ -149,10 +157,7 @@ int serve(Daemon& daemon, const Arguments& arguments, const sigset_t& signals) {
   // before the first touch of the disk, which may not answer.
   std::signal(SIGTERM, SIG_DFL);
   std::signal(SIGINT, SIG_DFL);
-  sigset_t again;
-  sigemptyset(&again);
-  sigaddset(&again, SIGTERM);
-  sigaddset(&again, SIGINT);
+  const sigset_t again = stop_signals();
   pthread_sigmask(SIG_UNBLOCK, &again, nullptr);
   const Deadline deadline(kStopLimit);
   daemon.ends_by_signal();
@@ -171,10 +176,29 @@ int exit_code(const Error& error) {
   }
 }
 
-// Keeps the manager patient while storage is being opened, which may take long.
+// There is nobody to be told and nothing to hand over yet, and the disk may not
+// answer for long: the start is left as by a crash, which is safe at any instant.
+void leave_start(int) {
+  constexpr std::string_view kSaid = "leewardd: stopped while starting\n";
+  (void)!write(STDERR_FILENO, kSaid.data(), kSaid.size());
+  Daemon::ends_while_starting();
+  std::_Exit(0);
+}
+
+// Keeps the manager patient while storage is being opened, which may take long,
+// and takes the signals that end the process meanwhile; what comes after its end
+// waits for serve().
 class Starting {
  public:
-  Starting() : thread_([this](const std::stop_token& stop) { extend(stop); }) {}
+  Starting() {
+    std::signal(SIGTERM, leave_start);
+    std::signal(SIGINT, leave_start);
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      const sigset_t taken = stop_signals();
+      pthread_sigmask(SIG_UNBLOCK, &taken, nullptr);
+      extend(stop);
+    });
+  }
 
  private:
   void extend(const std::stop_token& stop) {
@@ -199,7 +223,7 @@ int run(int argc, char** argv) {
   if (arguments.rehearse) return rehearse(loaded.config);
 
   // Blocked before the first thread starts, so that all inherit it and only
-  // sigtimedwait() takes them.
+  // Starting's thread and sigtimedwait() take them.
   sigset_t signals;
   sigemptyset(&signals);
   for (int s : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&signals, s);

@@ -175,18 +175,18 @@ Error of_the_data(Error error) {
   return error;
 }
 
-// The record that a crash writes to: one node a process.
+// The record that handlers write to: one node a process.
 std::atomic<os::ExitRecord*> crash_record{nullptr};
 constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 std::array<struct sigaction, std::size(kCrashSignals)> previous_actions;
 
-void note_crash(os::ExitReason reason) {
+void note_end(os::ExitReason reason) {
   if (os::ExitRecord* record = crash_record) record->ends_by(reason);
 }
 
 // Notes it and lets the signal do what it did before.
 void on_crash(int signal) {
-  note_crash(os::ExitReason::kSignal);
+  note_end(os::ExitReason::kSignal);
   for (std::size_t i = 0; i < std::size(kCrashSignals); ++i)
     if (kCrashSignals[i] == signal) sigaction(signal, &previous_actions[i], nullptr);
   raise(signal);
@@ -194,7 +194,7 @@ void on_crash(int signal) {
 
 void watch_for_crashes(os::ExitRecord& record) {
   crash_record = &record;
-  set_check_handler([](const char*, int, const char*) { note_crash(os::ExitReason::kAssertion); });
+  set_check_handler([](const char*, int, const char*) { note_end(os::ExitReason::kAssertion); });
   struct sigaction action {};
   action.sa_handler = on_crash;
   for (std::size_t i = 0; i < std::size(kCrashSignals); ++i) sigaction(kCrashSignals[i], &action, &previous_actions[i]);
@@ -734,6 +734,7 @@ void Daemon::check_files() { impl_->check_files(); }
 void Daemon::tick() { impl_->tick(); }
 void Daemon::dump_flight_recorder() { impl_->dump_flight_recorder(); }
 void Daemon::ends_by_signal() { impl_->ends_by(os::ExitReason::kSignal); }
+void Daemon::ends_while_starting() noexcept { note_end(os::ExitReason::kClean); }
 void Daemon::give_up_leadership() { impl_->give_up_leadership(); }
 bool Daemon::stop(Duration limit) { return impl_->stop(limit); }
 std::string Daemon::status_line() const { return impl_->status_line(); }

@@ -46,6 +46,8 @@ class Daemon {
   bool healthy() const;
   // What the process ends by, for the next one to tell; stop() says so itself.
   void ends_by_signal();
+  // The same of a start that a signal ends, said by its handler: it was asked for.
+  static void ends_while_starting() noexcept;
   // Set when the node cannot go on: leave, with exit code 3 when its data is
   // damaged (kCorrupt), another cluster's (kLineage) or of a format that this
   // version does not read (kNewerFormat), else 1 (a failed fsync).

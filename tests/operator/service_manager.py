@@ -9,7 +9,7 @@ import time
 
 from leeward.claims import equal, expect
 from leeward.cluster import Cluster, wait_for
-from common import code
+from common import code, page
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -109,6 +109,30 @@ def a_start_that_takes_long_keeps_the_service_manager_patient_until_it_is_ready(
             m.until("WATCHDOG=1", count=2)
             del m.heard[:m.lines().index("READY=1")]
             expect(not any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in m.lines()), f"after READY=1: {m.lines()}")
+
+
+def a_start_on_a_disk_that_hangs_is_ended_by_the_first_signal_and_is_no_crash():
+    with manager() as m, tempfile.TemporaryDirectory() as tools:
+        disk = SlowDisk(tools)
+        with Cluster(active=1, environment={"NOTIFY_SOCKET": m.path, **disk.environment}) as c:
+            node = c.start().wait_ready().active[0]
+            node.put("a", "1")
+            for ends in (signal.SIGTERM, signal.SIGINT):
+                equal(node.kill(signal.SIGTERM), 0)
+                m.forget()
+                disk.hold()
+                node.start()
+                m.until("STATUS=opening storage")
+                begun = time.monotonic()
+                node.process.send_signal(ends)
+                equal(node.process.wait(timeout=20), 0, "exit code")
+                expect(time.monotonic() - begun < 3, f"it took {time.monotonic() - begun:.1f} s")
+                expect("stopped while starting" in node.log_text(), node.log_text()[-800:])
+                disk.release()
+                node.start()
+                c.wait_ready()
+                equal(node.value("a"), "1")
+            equal(page(node)("abnormal_exits_total", reason="unknown"), 0, "ends that nobody asked for")
 
 
 def a_stop_on_a_disk_that_hangs_ends_by_a_second_signal_or_within_its_limit():
