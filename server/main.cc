@@ -85,14 +85,12 @@ void tell_manager_reloading() {
 
 void reload(Daemon& daemon, Arguments arguments) {
   tell_manager_reloading();
-  bool readable = true;
-  if (!arguments.sources.file_name.empty()) {
-    if (auto read = config::read_file(arguments.sources.file_name, arguments.sources); !read.ok()) {
-      std::fprintf(stderr, "leewardd: reload: %s; the running configuration stays\n", read.error().message.c_str());
-      readable = false;
-    }
-  }
-  if (readable) daemon.reload(config::load(arguments.sources));
+  const auto read = arguments.sources.file_name.empty() ? Result<void>()
+                                                        : config::read_file(arguments.sources.file_name, arguments.sources);
+  // Log file and certificates do not wait for a file that can be read.
+  config::Loaded unread;
+  if (!read.ok()) unread.problems.push_back(read.error().message);
+  daemon.reload(read.ok() ? config::load(arguments.sources) : unread);
   sd_notify(0, "READY=1");
 }
 

@@ -45,6 +45,15 @@ def sighup_takes_limits_and_log_level_and_names_the_rest():
         wait_for("the problem", lambda: "the running configuration stays" in node.log_text())
         expect("txn_ops = 2" in shown(), "a broken file changed something")
         node.put("still", "works")
+        # A log that was rotated away is let go though the file cannot be read.
+        log = os.path.join(node.dir, "log")
+        os.rename(log, log + ".1")
+        os.remove(path)
+        node.process.send_signal(signal.SIGHUP)
+        wait_for("a new log", lambda: os.path.exists(log) and "reloaded in part" in node.log_text())
+        with open(log, encoding="utf-8") as handle:
+            problem = next(line for line in map(json.loads, handle) if "the running configuration stays" in line["msg"])
+        expect(path in problem["problem"], str(problem))
 
 
 def sigusr1_says_that_there_is_no_recorder_and_a_second_sigterm_ends_at_once():
