@@ -105,8 +105,17 @@ std::string port_holder(const SocketAddress& at) {
   return {};
 }
 
+// What stands where a socket is to be and is none; "" else.
+std::string other_file(const SocketAddress& at) {
+  struct stat info;
+  if (at.family() != AF_UNIX || lstat(at.text().substr(kUnixScheme.size()).c_str(), &info) != 0 || S_ISSOCK(info.st_mode)) return {};
+  return S_ISLNK(info.st_mode) ? "a symbolic link" : S_ISDIR(info.st_mode) ? "a directory" : S_ISREG(info.st_mode) ? "a regular file" : "no socket";
+}
+
 Error bind_error(const std::string& address, const std::string& config_key, const SocketAddress& at, int error) {
   const std::string key = config_key.empty() ? "its address" : config_key;
+  if (const std::string other = error == EADDRINUSE ? other_file(at) : ""; !other.empty())
+    return {Code::kInUse, address + " is " + other + ", not a socket that may be replaced; remove it or change " + key};
   if (error == EADDRINUSE) {
     const std::string holder = at.family() == AF_UNIX ? std::string() : port_holder(at);
     return {Code::kInUse, address + " is in use by " + (holder.empty() ? "another process" : holder) +

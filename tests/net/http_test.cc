@@ -202,6 +202,22 @@ TEST(Http, AUnixSocketServesAndAStaleOneIsReplaced) {
   EXPECT_NE(access(path.c_str(), F_OK), 0);
 }
 
+TEST(Http, WhatStandsInPlaceOfAUnixSocketIsNamedAndLeft) {
+  const std::string path = "/tmp/leeward-net-test-" + std::to_string(getpid()) + ".other";
+  MemoryLog log;
+  TestServer server;
+  for (const auto& [make, what] : {std::pair{"touch ", "a regular file"}, {"ln -s /nonexistent ", "a symbolic link"}, {"mkdir ", "a directory"}}) {
+    run(make + path);
+    ListenerOptions options;
+    options.address = "unix://" + path;
+    options.config_key = "admin.socket";
+    const auto refused = Listener::open(options, {&server.thread.loop()}, nullptr, nullptr, log);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().message, "unix://" + path + " is " + what + ", not a socket that may be replaced; remove it or change admin.socket");
+    EXPECT_EQ(std::remove(path.c_str()), 0);
+  }
+}
+
 TEST(HttpClient, TellsAnAnswerFromNoAnswer) {
   TestServer server;
   HttpCall call;
