@@ -209,6 +209,7 @@ class Loader {
     if (!parsed) {
       const auto at = parsed.error().source().begin;
       complain(at.line, "", std::string(parsed.error().description()) + " (column " + std::to_string(at.column) + ")");
+      file_unread_ = true;
     } else {
       walk(parsed.table(), "");
     }
@@ -237,6 +238,7 @@ class Loader {
   void finish() {
     std::stable_sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     for (auto& [line, text] : found_) loaded_.problems.push_back(std::move(text));
+    if (file_unread_) return;  // what it gives would be said to be missing
     Findings findings{loaded_, std::move(unreadable_)};
     validate(findings);
   }
@@ -475,6 +477,7 @@ class Loader {
   std::vector<std::pair<std::size_t, std::string>> found_;
   std::string layer_;
   bool lines_ = false;
+  bool file_unread_ = false;
 };
 
 }  // namespace

@@ -247,6 +247,7 @@ TEST(Problems, ABrokenFileNamesLineAndColumn) {
   ASSERT_FALSE(loaded.ok());
   EXPECT_EQ(loaded.problems[0].substr(0, 15), "leeward.toml:2:");
   EXPECT_NE(loaded.problems[0].find("(column "), std::string::npos) << loaded.problems[0];
+  EXPECT_EQ(loaded.problems.size(), 1u) << "what it gives is not missing: " << joined(loaded.problems);
 }
 
 struct Case {
