@@ -98,8 +98,8 @@ Result<void> assign_duration(const Key& key, Duration& to, const Scalar& value) 
   }
   const auto duration = parse_duration(value.text);
   if (!duration.ok()) return expected(duration.error().message + (key.forever ? ", or \"forever\"" : ""));
-  if (static_cast<std::uint64_t>(duration->count()) < key.min)
-    return expected(value.shown() + " is out of range; expected at least " + as_duration(key.min));
+  if (const auto ns = static_cast<std::uint64_t>(duration->count()); ns < key.min || ns > key.max)
+    return expected(value.shown() + " is out of range; expected " + range_text(key.min, key.max, as_duration));
   to = *duration;
   return {};
 }

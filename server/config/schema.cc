@@ -29,6 +29,10 @@ Key size(std::string name, std::uint64_t* to, std::uint64_t min,
 Key duration(std::string name, Duration* to, Duration min, bool forever = false) {
   return {.name = std::move(name), .target = to, .min = ns(min), .forever = forever};
 }
+// For those that are multiplied: any bound is far from where that overflows.
+Key duration(std::string name, Duration* to, Duration min, Duration max) {
+  return {.name = std::move(name), .target = to, .min = ns(min), .max = ns(max)};
+}
 template <class T>
 Key plain(std::string name, T* to) {
   return {.name = std::move(name), .target = to};
@@ -60,8 +64,8 @@ void add_identity(std::vector<Key>& out, Config& c) {
 
 void add_engine(std::vector<Key>& out, Config& c) {
   out.insert(out.end(), {
-      duration("raft.heartbeat_interval", &c.raft.heartbeat_interval, 1ms),
-      duration("raft.election_timeout", &c.raft.election_timeout, 10ms),
+      duration("raft.heartbeat_interval", &c.raft.heartbeat_interval, 1ms, 1h),
+      duration("raft.election_timeout", &c.raft.election_timeout, 10ms, 1h),
       size("raft.max_batch_bytes", &c.raft.max_batch_bytes, 4_KiB, 16_MiB),
       size("raft.max_inflight", &c.raft.max_inflight, 64_KiB),
       plain("raft.lease_reads", &c.raft.lease_reads),

@@ -273,6 +273,8 @@ TEST(Problems, EachImpossibleCombinationHasItsOwnText) {
       {"[telemetry]\notlp_endpoint = \"collector:4318\"\n", "is not a URL; expected \"http://host:port\""},
       {"[raft]\nmax_inflight = \"1KiB\"\n", "raft.max_inflight: \"1KiB\" is out of range; expected at least 64KiB"},
       {"raft = 5\n[x]\n", "unknown key"},
+      {"[raft]\nheartbeat_interval = \"600000h\"\n", "raft.heartbeat_interval: \"600000h\" is out of range; expected from 1ms to 1h"},
+      {"[raft]\nelection_timeout = \"2h\"\n", "raft.election_timeout: \"2h\" is out of range; expected from 10ms to 1h"},
   };
   for (const Case& c : cases) {
     const Loaded loaded = with(c.text);
