@@ -106,11 +106,15 @@ void agree(Findings& f, const std::string& key, std::string& own, const std::str
     f.problem(key, in_quotes(own) + " differs from the node's entry in its member list, which says " + in_quotes(listed));
 }
 
+std::string without_scheme(const std::string& url) {
+  const std::size_t scheme = url.find("://");
+  return scheme == std::string::npos ? url : url.substr(scheme + 3);
+}
+
 // The address under which clients find this node: its entry's, else the
 // listener's, with the peer address's host where it listens on all interfaces.
 std::string reachable_client(const Config& c, const Member& self) {
-  if (const std::size_t scheme = self.client.find("://"); scheme != std::string::npos) return self.client.substr(scheme + 3);
-  if (!self.client.empty()) return self.client;
+  if (!self.client.empty()) return without_scheme(self.client);
   auto address = parse_address(c.listen.client);
   const auto peer = parse_address(self.peer);
   if (!address.ok() || address->port == 0) return {};
@@ -149,6 +153,24 @@ void check_self(Findings& f) {
                                  in_quotes(self->peer) + " in its member list)");
 }
 
+constexpr const char* kNotDialled = " cannot be dialled; expected an address by which others reach this node";
+
+bool dialled(const std::string& text) {
+  const auto address = parse_address(text);
+  return !address.ok() || !(address->any() || address->port == 0);
+}
+
+// What a list says of a node is what the node advertises, if nothing else does.
+void check_listed_addresses(Findings& f) {
+  for (const List& list : lists(f.loaded.config))
+    for (std::size_t i = 0; i < list.members->size(); ++i) {
+      const Member& member = (*list.members)[i];
+      const std::string key = list.key + "[" + std::to_string(i) + "]";
+      if (!dialled(member.peer)) f.problem(key, "peer address " + in_quotes(member.peer) + kNotDialled);
+      if (!dialled(without_scheme(member.client))) f.problem(key, "client address " + in_quotes(member.client) + kNotDialled);
+    }
+}
+
 void check_addresses(Findings& f) {
   const Config& c = f.loaded.config;
   const std::pair<const char*, const std::string*> listeners[] = {{"listen.client", &c.listen.client},
@@ -164,8 +186,8 @@ void check_addresses(Findings& f) {
                                           in_quotes(*listeners[j].second) + "; give each listener a port of its own");
     }
   for (const auto& [key, value] : {std::pair{"advertise.client", c.advertise.client}, {"advertise.peer", c.advertise.peer}})
-    if (const auto address = parse_address(value); f.given(key) && address.ok() && (address->any() || address->port == 0))
-      f.problem(key, in_quotes(value) + " cannot be dialled; expected an address by which others reach this node");
+    if (f.given(key) && !dialled(value)) f.problem(key, in_quotes(value) + kNotDialled);
+  check_listed_addresses(f);
 }
 
 void check_raft(Findings& f) {

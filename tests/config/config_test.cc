@@ -337,6 +337,18 @@ TEST(Problems, AMemberWithoutAddressOrWithAMisspeltKeyIsNamed) {
   EXPECT_NE(text.find("leeward.toml:7: cluster.members[2]: is not a table"), std::string::npos) << text;
 }
 
+// They become what a node advertises, which is refused there too.
+TEST(Problems, AMemberThatCannotBeDialledIsNamed) {
+  const std::pair<const char*, const char*> cases[] = {{"peer = \"0.0.0.0:2380\"", "peer address \"0.0.0.0:2380\""},
+                                                       {"peer = \"a:0\"", "peer address \"a:0\""},
+                                                       {"peer = \"a:1\", client = \"http://[::]:2379\"", "client address \"http://[::]:2379\""}};
+  for (const auto& [given, said] : cases) {
+    const Loaded loaded = from_file("[node]\nid = 1\n[cluster]\nmembers = [\n  { id = 1, " + std::string(given) + " },\n]\n");
+    EXPECT_EQ(joined(loaded.problems), "leeward.toml:5: cluster.members[0]: " + std::string(said) +
+                                           " cannot be dialled; expected an address by which others reach this node\n");
+  }
+}
+
 TEST(Problems, AStandbyOfTheSameRegionIsRefused) {
   const Loaded loaded = from_file(kThreeNodes, {}, {"standby.region=east"});
   EXPECT_NE(joined(loaded.problems).find("--set: standby.region: \"east\" is the region of cluster.members too"), std::string::npos)
