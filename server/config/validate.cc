@@ -1,5 +1,7 @@
 #include "config/validate.h"
 
+#include <sys/un.h>
+
 #include <filesystem>
 #include <map>
 #include <tuple>
@@ -188,6 +190,10 @@ void check_addresses(Findings& f) {
   for (const auto& [key, value] : {std::pair{"advertise.client", c.advertise.client}, {"advertise.peer", c.advertise.peer}})
     if (f.given(key) && !dialled(value)) f.problem(key, in_quotes(value) + kNotDialled);
   check_listed_addresses(f);
+  constexpr std::size_t kMost = sizeof(sockaddr_un::sun_path) - 1;
+  if (const std::size_t size = c.admin.socket.size(); size > kMost)
+    f.problem("admin.socket", "is a path of " + std::to_string(size) + " bytes; expected at most " + std::to_string(kMost) +
+                                  ", all that the system takes for a socket's");
 }
 
 void check_raft(Findings& f) {

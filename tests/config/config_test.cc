@@ -349,6 +349,12 @@ TEST(Problems, AMemberThatCannotBeDialledIsNamed) {
   }
 }
 
+TEST(Problems, ASocketsPathIsNoLongerThanTheSystemTakes) {
+  EXPECT_TRUE(with("[admin]\nsocket = \"/" + std::string(106, 'x') + "\"\n").ok());
+  EXPECT_EQ(joined(with("[admin]\nsocket = \"/" + std::string(107, 'x') + "\"\n").problems),
+            "leeward.toml:15: admin.socket: is a path of 108 bytes; expected at most 107, all that the system takes for a socket's\n");
+}
+
 TEST(Problems, AStandbyOfTheSameRegionIsRefused) {
   const Loaded loaded = from_file(kThreeNodes, {}, {"standby.region=east"});
   EXPECT_NE(joined(loaded.problems).find("--set: standby.region: \"east\" is the region of cluster.members too"), std::string::npos)
