@@ -1,8 +1,10 @@
 // Verdicts on a NodeStatus. Pure functions, any thread.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/units.h"
@@ -17,6 +19,8 @@ inline constexpr Duration kDiskStallLimit = 2s;
 
 // Can this node serve its role? README.md has the list.
 std::vector<NamedCheck> ready_checks(const NodeStatus& status);
+// Those that not every role has: a probe that names one must outlive a promotion.
+inline constexpr std::array<std::string_view, 1> kChecksOfSomeRoles = {"stream"};
 
 // Verdict of a path that answers 200 or 503; `text` says why.
 struct Verdict {

@@ -104,13 +104,19 @@ std::string names_of(const std::vector<NamedCheck>& checks) {
   return out;
 }
 
+bool contains(std::span<const std::string_view> names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 // What `?verbose` and `?exclude=` ask for.
 struct CheckQuery {
   bool verbose = false;
   std::vector<std::string> excluded;
 };
 
-Result<CheckQuery> check_query(const HttpRequest& request, const std::vector<NamedCheck>& checks) {
+// `elsewhere`: checks that a node of another role has.
+Result<CheckQuery> check_query(const HttpRequest& request, const std::vector<NamedCheck>& checks,
+                               std::span<const std::string_view> elsewhere) {
   const auto query = parse_query(request.query);
   if (!query.ok()) return query.error();
   CheckQuery out;
@@ -119,7 +125,7 @@ Result<CheckQuery> check_query(const HttpRequest& request, const std::vector<Nam
       out.verbose = value != "false" && value != "0";
     } else if (name == "exclude") {
       const bool known = std::any_of(checks.begin(), checks.end(), [&](const NamedCheck& c) { return c.check == value; });
-      if (!known) return Error{Code::kInvalid, "there is no check \"" + value + "\" here; expected one of " + names_of(checks)};
+      if (!known && !contains(elsewhere, value)) return Error{Code::kInvalid, "there is no check \"" + value + "\" here; expected one of " + names_of(checks)};
       out.excluded.push_back(value);
     } else {
       return Error{Code::kInvalid, "unknown query \"" + name + "\"; expected ?verbose or ?exclude=<check>"};
@@ -216,11 +222,11 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
     return response;
   }
   const NodeStatus status = sources_.status->status();
-  if (path == "/readyz" || path.starts_with("/readyz/")) return checks_page(request, "/readyz", ready_checks(status));
-  if (path == "/ready" || path == "/readiness") return checks_page(request, path, ready_checks(status));
+  if (path == "/readyz" || path.starts_with("/readyz/")) return checks_page(request, "/readyz", ready_checks(status), kChecksOfSomeRoles);
+  if (path == "/ready" || path == "/readiness") return checks_page(request, path, ready_checks(status), kChecksOfSomeRoles);
   if (path == "/health") {
     const auto checks = ready_checks(status);
-    const auto query = check_query(request, checks);
+    const auto query = check_query(request, checks, kChecksOfSomeRoles);
     if (!query.ok()) return bad_query(query.error().message);
     if (query->verbose && !sees_details(sources_, request.peer)) return no_details();
     std::vector<NamedCheck> wanted;
@@ -240,14 +246,16 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
   return {};
 }
 
-HttpResponse AdminHandler::checks_page(const HttpRequest& request, std::string_view root, std::vector<NamedCheck> checks) const {
+HttpResponse AdminHandler::checks_page(const HttpRequest& request, std::string_view root, std::vector<NamedCheck> checks,
+                                       std::span<const std::string_view> elsewhere) const {
   const bool details = sees_details(sources_, request.peer);
-  const auto query = check_query(request, checks);
+  const auto query = check_query(request, checks, elsewhere);
   if (!query.ok()) return bad_query(query.error().message);
   if (query->verbose && !details) return no_details();
   if (request.path.size() > root.size()) {
     const std::string wanted = request.path.substr(root.size() + 1);
     const auto found = std::find_if(checks.begin(), checks.end(), [&](const NamedCheck& c) { return c.check == wanted; });
+    if (found == checks.end() && contains(elsewhere, wanted)) return plain(200, "not a check of this node's role");
     if (found == checks.end()) return plain(404, "there is no check \"" + wanted + "\" here; there are " + names_of(checks));
     return plain(found->ok ? 200 : 503, found->ok ? "ok" : check_line(*found, details));
   }

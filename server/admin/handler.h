@@ -8,7 +8,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/function.h"
@@ -45,7 +47,8 @@ class AdminHandler final : public HttpHandler {
 
  private:
   HttpResponse health_paths(const HttpRequest& request, bool& known) const;
-  HttpResponse checks_page(const HttpRequest& request, std::string_view root, std::vector<NamedCheck> checks) const;
+  HttpResponse checks_page(const HttpRequest& request, std::string_view root, std::vector<NamedCheck> checks,
+                           std::span<const std::string_view> elsewhere = {}) const;
   HttpResponse operator_paths(const HttpRequest& request, bool& known) const;
   void plan(std::shared_ptr<HttpExchange> exchange) const;
 

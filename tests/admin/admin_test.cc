@@ -303,6 +303,18 @@ TEST_F(AdminTest, VerboseListsEveryCheckAndExcludeLeavesSomeOut) {
   EXPECT_EQ(code("/health?exclude=raft"), 200);
 }
 
+TEST_F(AdminTest, AProbeThatNamesAFollowersCheckOutlivesAPromotion) {
+  for (const bool follower : {true, false}) {
+    if (follower) become_standby();
+    else status().role = GroupRole::kPrimary;
+    for (const char* target : {"/readyz?exclude=stream", "/ready?exclude=stream", "/health?exclude=stream", "/readyz/stream"})
+      EXPECT_EQ(code(target), 200) << target << follower;
+    EXPECT_EQ(body("/readyz/stream"), follower ? "ok\n" : "not a check of this node's role\n");
+    EXPECT_EQ(code("/livez?exclude=stream"), 400) << follower;
+    EXPECT_EQ(code("/livez/stream"), 404) << follower;
+  }
+}
+
 TEST_F(AdminTest, BadQueriesAre400AndSayWhatWasExpected) {
   EXPECT_EQ(body("/replica?lag=100"), "lag: \"100\": expected a duration with a unit, such as \"250ms\", \"10s\" or \"1h30m\"\n");
   for (const char* target : {"/replica?lag=100", "/replica?lag=", "/replica?max_lag=1s", "/standby?max_lag=soon", "/standby?lag=1s",
