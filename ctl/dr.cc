@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "ctl/commands.h"
 #include "ctl/figures.h"
@@ -57,9 +58,16 @@ boost::json::array numbers(const std::vector<std::uint64_t>& ids) {
 
 // Members of a group without a majority: any of them will do.
 Result<std::vector<Endpoint>> these(const Server& server, const std::vector<std::uint64_t>& ids) {
-  return leaders_first(server, [&](const object& m) {
-    return std::any_of(ids.begin(), ids.end(), [&](std::uint64_t id) { return text_of(m, "id") == std::to_string(id); });
+  std::set<std::string> unknown;
+  for (const auto id : ids) unknown.insert(std::to_string(id));
+  const auto named = unknown;
+  auto order = leaders_first(server, [&](const object& m) {
+    unknown.erase(text_of(m, "id"));
+    return named.contains(text_of(m, "id"));
   });
+  if (order.ok() && !unknown.empty())
+    return Error{Code::kNotFound, "no member has the id " + *unknown.begin() + "; leewardctl cluster status lists all of them"};
+  return order;
 }
 
 bool goes_on(const Error& error) { return exit_code(error) == kUnreachable || error.code == kCannotServe; }

@@ -231,6 +231,19 @@ TEST_F(CtlTest, ASwitchoverAsksThePrimarysLeaderAndPrintsThePause) {
   EXPECT_EQ(cluster_.asked.back(), R"(10.0.1.2:2379/v3/dr/disarm {"force":true})");
 }
 
+TEST_F(CtlTest, APlanOfMembersThatNobodyKnowsNamesThem) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  for (const char* given : {"99", "0", "4294967296", "2,99"}) {
+    const Ran ran = run({"dr", "plan", "--members", given});
+    EXPECT_EQ(ran.code, 1);
+    const std::string unknown = std::string(given).starts_with("2,") ? "99" : given;
+    EXPECT_EQ(ran.err, "leewardctl: no member has the id " + unknown + "; leewardctl cluster status lists all of them\n");
+  }
+  EXPECT_EQ(cluster_.asked.back().find("/v3/dr/plan"), std::string::npos) << "nobody is asked";
+  cluster_.answers["10.0.1.2:2379/v3/dr/plan"] = {200, R"({"allowed":false,"digest":"d1"})"};
+  EXPECT_EQ(run({"dr", "plan", "--members", "2"}).code, 0);
+}
+
 TEST_F(CtlTest, ARefusedChangeNamesItsRuleAndExitsWithThree) {
   cluster_.answers["/v3/member/change"] = {400, R"({"error":"x","code":9,"message":"quorum: only 1 of the 2 voters that remain answer; override by --force"})"};
   const Ran ran = run({"member", "remove", "3"});
