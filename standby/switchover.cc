@@ -37,6 +37,8 @@ std::optional<Error> Switchover::refusal(const SwitchoverRequest& request, const
   const auto armed = log.armed_group();
   if (log.history().seal) return refused("sealed: a switchover is under way; leewardctl dr abort takes it back");
   if (group_.cold_question() != 0) return refused("start_wait: this region asks whether another one was promoted");
+  if (!request.region.empty() && request.region == survey(group_).own)
+    return refused("already_primary: region " + request.region + " is primary already; there is nothing to do");
   if (!armed) return refused("not_armed: no region is armed; leewardctl dr arm arms one");
   if (!request.region.empty() && request.region != armed->region)
     return refused("not_armed: region " + armed->region + " is armed; leewardctl dr arm --to " + request.region + " arms the other one");

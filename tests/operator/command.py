@@ -89,6 +89,7 @@ def exit_codes_and_errors_say_what_to_do():
     run(*e, wanted=2, words=["--help"])
     for unknown in (99, 0, 4294967296):
         run(*e, "dr", "plan", "--members", unknown, wanted=1, words=[f"id {unknown};", "cluster status"])
+    run(*e, "dr", "switchover", "--to", "east", wanted=3, words=["already_primary", "region east is primary already"])
     run("--endpoints", "nonsense", "cluster", "status", wanted=2, words=["host:port"])
     run(*e, "--timeout", "5", "cluster", "status", wanted=2, words=["--timeout", "5s"])
     run(*e, "-o", "yaml", "cluster", "status", wanted=2, words=["json"])
