@@ -15,6 +15,14 @@ namespace {
 const Error kStoppedError{Code::kUnavailable, "etcdserver: server stopped"};
 const Error kBadOwnRow{Code::kCorrupt, "state store: a row cannot be read"};
 
+// A file that is missing in a checkpoint just made says nothing against the
+// state: somebody removed it. RocksDB calls it corruption.
+Error not_of_the_state(const Error& error, const Path& checkpoint) {
+  if (error.code != Code::kNotFound && error.message.find("No such file") == std::string::npos) return error;
+  return {Code::kNotFound, "files of the checkpoint " + checkpoint + " went missing while it was made; state and log are not "
+                           "touched: see what removes files there, then start the node again"};
+}
+
 // Keeps the view, so the snapshot, as long as the answer is being written.
 class StreamedRange final : public RangeReply {
  public:
@@ -359,15 +367,15 @@ Result<Manifest> MvccStateMachine::checkpoint(const std::string& directory) {
   const std::lock_guard lock(checkpoint_mutex_);
   LEEWARD_TRY(store_->checkpoint(directory));
   auto names = disk_.list(directory);
-  if (!names.ok()) return names.error();
+  if (!names.ok()) return not_of_the_state(names.error(), directory);
   // Entries are applied meanwhile: what the files hold, only they can tell.
   Manifest manifest;
-  LEEWARD_TRY(read_state(directory, manifest));
+  if (auto read = read_state(directory, manifest); !read.ok()) return not_of_the_state(read.error(), directory);
   now_durable(manifest.state.point.index);
   std::map<std::string, StateFile> still;
   for (const std::string& name : *names) {
     auto file = describe(directory, name);
-    if (!file.ok()) return file.error();
+    if (!file.ok()) return not_of_the_state(file.error(), directory);
     if (described_.contains(name)) still.emplace(name, *file);
     manifest.files.push_back(std::move(*file));
   }

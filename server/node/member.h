@@ -334,7 +334,7 @@ class Member final : public Service, public Group {
   void on_bulk(NodeId from, const Frame& frame);
 
   Context context_;
-  std::unique_ptr<DirectoryLock> data_lock_, wal_lock_;
+  std::unique_ptr<DirectoryLock> data_lock_, wal_lock_, snapshot_lock_;
   std::unique_ptr<Superblock> superblock_;  // wal loop once started
   SuperblockData superblock_data_;          // as last written, as far as the core loop has heard
   Seen told_, noted_;                       // the newest epoch told of; what the superblock has of that

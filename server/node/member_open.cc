@@ -57,6 +57,12 @@ Result<void> Member::open_storage() {
     if (!wal_lock.ok()) return wal_lock.error();
     wal_lock_ = std::move(*wal_lock);
   }
+  // Apart from the data it may be another node's too, whose checkpoints load() would remove.
+  if (!o.snapshot_dir.starts_with(o.data_dir + "/")) {
+    auto snapshot_lock = disk.lock(o.snapshot_dir);
+    if (!snapshot_lock.ok()) return snapshot_lock.error();
+    snapshot_lock_ = std::move(*snapshot_lock);
+  }
   LEEWARD_TRY(open_superblock());
   LEEWARD_TRY(check_rehearsal());
   // Of a drill that this process did not see the end of.

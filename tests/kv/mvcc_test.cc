@@ -358,7 +358,7 @@ TEST_P(MvccTest, AnEntryOutOfOrderIsRefused) {
 }
 
 // Refuses writes on demand, as a full disk does: nothing of them is done.
-class RefusingStore final : public Store {
+class RefusingStore : public Store {
  public:
   RefusingStore(std::unique_ptr<Store> store, const bool& full) : store_(std::move(store)), full_(full) {}
   Result<void> write(const Batch& batch) override {
@@ -464,6 +464,37 @@ TEST_P(MvccTest, ACheckpointNamesItsFilesAndOpensElsewhere) {
   EXPECT_EQ(other->group_state(), "members");
   EXPECT_EQ(other.range("a").kvs(0).value(), "1");
   EXPECT_EQ(other->applied().point.index, Index(1));
+}
+
+// Somebody removes files of a checkpoint as soon as it stands.
+class RobbedStore final : public RefusingStore {
+ public:
+  RobbedStore(std::unique_ptr<Store> store, const bool& full, std::string_view loses)
+      : RefusingStore(std::move(store), full), loses_(loses) {}
+  Result<void> checkpoint(const std::string& directory) override {
+    LEEWARD_TRY(RefusingStore::checkpoint(directory));
+    for (const auto& entry : fs::directory_iterator(directory))
+      if (entry.path().string().find(loses_) != std::string::npos) fs::remove(entry.path());
+    return {};
+  }
+
+ private:
+  const std::string_view loses_;
+};
+
+TEST(Checkpoint, FilesThatGoMissingInItAreNoDamageOfTheState) {
+  for (const std::string_view loses : {".sst", "CURRENT", "MANIFEST"}) {
+    const bool full = false;
+    Machine m(StoreKind::kRocksDb);
+    m.stop();
+    m.adopt(std::make_unique<RobbedStore>(m.home().open(), full, loses));
+    m.put("a", "1");
+    const Path directory = m.home().fresh_path();
+    const auto manifest = m->checkpoint(directory);
+    ASSERT_FALSE(manifest.ok()) << loses;
+    EXPECT_EQ(manifest.error().code, Code::kNotFound) << loses;
+    EXPECT_TRUE(manifest.error().message.find(directory + " went missing") != std::string::npos) << manifest.error().message;
+  }
 }
 
 TEST_P(MvccTest, ACheckpointMadeWhileEntriesAreAppliedKnowsWhatItHolds) {

@@ -8,7 +8,7 @@ import tempfile
 
 from leeward.claims import equal, expect
 from leeward.cluster import Cluster, bench, ctl, wait_for
-from common import page
+from common import one_line, page
 
 # Little log and many checkpoints, so that one who is away needs a snapshot.
 SETTINGS = {"storage": {"segment_size": "2MiB", "checkpoint_interval": 500}, "dr": {"retain_log": "2MiB"}}
@@ -90,3 +90,22 @@ def check_places(node, wal, snapshots, killed):
     # Without the flags it looks where nothing is, and says so.
     blind = ctl("storage", "verify", data, check=False)
     expect(blind.returncode == 1 and f"{data}/wal: the log is missing" in blind.stdout, blind.stdout + blind.stderr)
+
+
+def a_directory_of_checkpoints_is_one_nodes_alone():
+    with Cluster(active=3) as c:
+        shared = os.path.join(c.dir, "checkpoints")
+        first, second = c.active[:2]
+        first.start("--set", f"node.snapshot_dir={shared}")
+        wait_for("the lock", lambda: os.path.exists(os.path.join(shared, "LOCK")))
+        second.start("--set", f"node.snapshot_dir={shared}")
+        equal(second.process.wait(timeout=20), 3, "exit code")
+        with open(os.path.join(second.dir, "stderr"), encoding="utf-8") as handle:
+            one_line(handle.read(), "in use by process", "(leewardd)", shared)
+        expect(first.alive, "the one who has it ended too")
+        first.kill(signal.SIGTERM)
+        report = verified(first, os.path.join(first.dir, "data", "wal"), shared)
+        expect(not any(u["file"].startswith(shared) for u in report["uncovered"]), str(report))
+        second.start("--set", f"node.snapshot_dir={shared}")
+        first.start()  # inside its own data
+        c.wait_ready([first, second])
