@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/check.h"
 #include "net/grpc.h"
@@ -28,6 +29,43 @@ nghttp2_nv field(std::string_view name, std::string_view value) {
 
 std::string_view text(const std::uint8_t* data, std::size_t size) {
   return {reinterpret_cast<const char*>(data), size};
+}
+
+bool is_token(std::string_view name) {  // RFC 9110's, of lower case
+  constexpr std::string_view kTokens = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
+  return !name.empty() && name.find_first_not_of(kTokens) == std::string_view::npos;
+}
+
+bool is_text(std::string_view value) {
+  return std::none_of(value.begin(), value.end(), [](unsigned char c) { return (c < 0x20 && c != '\t') || c == 0x7f; });
+}
+
+bool of_connection(std::string_view name, std::string_view value) {
+  return name == "connection" || name == "keep-alive" || name == "proxy-connection" || name == "transfer-encoding" ||
+         name == "upgrade" || (name == "te" && value != "trailers");
+}
+
+// RFC 9113's rules for a request, but for two: what an authority looks like
+// (etcdctl 3.4 sends its endpoint as written, with "http://"), and that a path
+// is not empty (which gRPC answers by a status). nghttp2's own check knows no
+// exception, so it is off.
+bool well_formed(const HeaderBlock& headers) {
+  constexpr std::array<std::string_view, 4> kPseudo = {":method", ":scheme", ":path", ":authority"};
+  std::array<bool, kPseudo.size()> seen{};
+  bool regular = false;
+  for (std::size_t i = 0; i < headers.size(); ++i) {
+    const auto [name, value] = headers.at(i);
+    if (!is_text(value)) return false;
+    if (!name.starts_with(':')) {
+      if (!is_token(name) || of_connection(name, value)) return false;
+      regular = true;
+      continue;
+    }
+    const auto known = std::find(kPseudo.begin(), kPseudo.end(), name);
+    if (regular || known == kPseudo.end() || std::exchange(seen[static_cast<std::size_t>(known - kPseudo.begin())], true))
+      return false;
+  }
+  return seen[0] && seen[2];
 }
 
 }  // namespace
@@ -65,7 +103,12 @@ struct Http2Callbacks {
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     Slot* s = slot(session, id);
     if (!s) return 0;
-    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) self(user).dispatch(id, *s);
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+      if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        self(user).dispatch(id, *s);
+      else if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))  // trailers that end nothing
+        self(user).refuse(id);
+    }
     if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && s->stream) {
       const auto stream = s->stream;
       stream->half_close();
@@ -182,6 +225,7 @@ struct Http2Callbacks {
       nghttp2_option* o = nullptr;
       LEEWARD_CHECK(nghttp2_option_new(&o) == 0, "no memory for nghttp2");
       nghttp2_option_set_no_auto_window_update(o, 1);
+      nghttp2_option_set_no_http_messaging(o, 1);  // well_formed() looks instead
       nghttp2_option_set_no_closed_streams(o, 1);
       nghttp2_option_set_stream_reset_rate_limit(o, kResetBurst, kResetsPerSecond);
       nghttp2_option_set_max_outbound_ack(o, kAcksQueued);
@@ -231,6 +275,7 @@ void Http2Session::dispatch(std::int32_t id, Slot& slot) {
     nghttp2_submit_response(session_, id, head.data(), head.size(), nullptr);
     return;
   }
+  if (!well_formed(slot.headers)) return refuse(id);
   const bool post = slot.headers.find(":method") == "POST";
   if (post && is_grpc_content(slot.headers.find("content-type").value_or(""))) {
     context_.probe.rpcs.add();
@@ -243,6 +288,10 @@ void Http2Session::dispatch(std::int32_t id, Slot& slot) {
   auto stream = std::make_shared<HttpStream>(*this, id, slot.headers);
   slot.stream = stream;
   stream->start(context_.http);
+}
+
+void Http2Session::refuse(std::int32_t id) {
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR);
 }
 
 void Http2Session::respond(Http2Stream& stream, const std::vector<HeaderField>& head, bool has_body) {

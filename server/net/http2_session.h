@@ -44,6 +44,7 @@ class Http2Session final : public Protocol {
     std::shared_ptr<Http2Stream> stream;
   };
   void dispatch(std::int32_t id, Slot& slot);
+  void refuse(std::int32_t id);  // a malformed request: its stream is reset
   std::size_t pending_output() const;
   void bound_output();
 

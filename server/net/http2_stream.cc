@@ -146,6 +146,8 @@ RpcStream::RpcStream(Http2Session& session, std::int32_t id, HeaderBlock headers
 }
 
 void RpcStream::start(RpcHandler* handler) {
+  if (!method_.starts_with('/'))
+    return finish({GrpcCode::kUnimplemented, "malformed method name: \"" + std::string(method_) + "\"", {}});
   if (const auto timeout = headers_.find("grpc-timeout")) {
     const auto duration = parse_grpc_timeout(*timeout);
     if (!duration)
@@ -333,6 +335,8 @@ void HttpStream::receive(std::string_view data) {
 
 void HttpStream::half_close() {
   if (finished_ || response_begun_) return;
+  if (const auto length = request_.header("content-length"); !length.empty() && length != std::to_string(body_.size()))
+    return respond_plain(400, "the body is not as long as its content-length says\n");
   request_.body = Bytes(std::move(body_));
   handler_->handle(std::shared_ptr<HttpExchange>(shared_from_this(), this));
 }

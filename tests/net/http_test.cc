@@ -1,5 +1,6 @@
 // HTTP/1.1 and HTTP/2 by curl, nghttp, our own client and raw bytes; and what a
 // listener does with input that is none of these.
+#include <nghttp2/nghttp2.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -297,6 +298,106 @@ TEST(Http2Hard, BrokenGrpcFramingGetsItsStatus) {
   }
   EXPECT_TRUE(eventually([&] { return server.rpc.cancelled == 4; })) << server.rpc.cancelled;
   EXPECT_EQ(server.rpc.finished, 0);
+}
+
+// The answer to one call with these header fields: its frames, up to the end of the stream.
+struct Frames {
+  bool reset = false;
+  std::string fields;  // "name: value\n"
+};
+std::string decoded(nghttp2_hd_inflater* inflater, const std::string& block) {
+  std::string out;
+  const auto* at = reinterpret_cast<const std::uint8_t*>(block.data());
+  const auto* const end = at + block.size();
+  for (int flags = NGHTTP2_HD_INFLATE_EMIT; flags & NGHTTP2_HD_INFLATE_EMIT;) {
+    nghttp2_nv nv{};
+    const auto n = nghttp2_hd_inflate_hd2(inflater, &nv, &flags, at, static_cast<std::size_t>(end - at), 1);
+    if (n < 0) return out + "(undecodable)";
+    at += n;
+    if (flags & NGHTTP2_HD_INFLATE_EMIT)
+      out.append(reinterpret_cast<char*>(nv.name), nv.namelen).append(": ").append(reinterpret_cast<char*>(nv.value), nv.valuelen) += '\n';
+  }
+  nghttp2_hd_inflate_end_headers(inflater);
+  return out;
+}
+Frames ask(TestServer& server, const std::string& fields, const std::string& after) {
+  RawClient raw(server.listener->port());
+  raw.send(kPreface + frame(4, 0, 0) + frame(1, 4, 1, fields) + after);
+  nghttp2_hd_inflater* made = nullptr;
+  nghttp2_hd_inflate_new(&made);
+  const std::unique_ptr<nghttp2_hd_inflater, decltype(&nghttp2_hd_inflate_del)> inflater(made, nghttp2_hd_inflate_del);
+  Frames got;
+  for (;;) {
+    std::string head, payload;
+    while (head.size() < 9) {
+      const std::string more = raw.read(9 - head.size());
+      if (more.empty()) return got;
+      head += more;
+    }
+    const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(head[i])); };
+    const std::size_t size = byte(0) << 16 | byte(1) << 8 | byte(2);
+    while (payload.size() < size) payload += raw.read(size - payload.size());
+    if (byte(8) != 1) continue;
+    if (byte(3) == 3) return got.reset = true, got;
+    if (byte(3) == 1) got.fields += decoded(made, payload);
+    if (byte(4) & 1) return got;
+  }
+}
+
+const std::string kOneMessage = frame(0, 1, 1, std::string("\0\0\0\0\1x", 6));
+
+std::string call_headers(const std::string& path, const std::string& authority, const std::string& more = "") {
+  return literal(":method", "POST") + literal(":scheme", "http") + literal(":path", path) + authority +
+         literal("content-type", "application/grpc") + more;
+}
+
+// etcdctl 3.4 sends its endpoint as it was written.
+TEST(Http2Hard, AnAuthorityMayBeAnything) {
+  TestServer server;
+  for (const std::string authority : {"http://127.0.0.1:2379", "x", "", "a b/c"}) {
+    const Frames got = ask(server, call_headers("/test/Unary", literal(":authority", authority)), kOneMessage);
+    EXPECT_FALSE(got.reset) << authority;
+  }
+  EXPECT_FALSE(ask(server, call_headers("/test/Unary", ""), kOneMessage).reset);
+  EXPECT_EQ(server.rpc.finished, 5);
+}
+
+TEST(Http2Hard, AMalformedRequestIsResetAndReachesNoHandler) {
+  TestServer server;
+  const std::string sound = call_headers("/test/Unary", "");
+  for (const std::string& fields : {
+           sound + literal(":status", "200"), sound + literal(":path", "/late"), literal(":status", "200") + sound,
+           literal(":method", "GET") + sound, literal(":odd", "x") + sound, sound + literal("X-Upper", "a"),
+           sound + literal("", "a"), sound + literal("a b", "c"), sound + literal("a", "b\r\nc: d"),
+           sound + literal("a", std::string("b\0c", 3)), sound + literal("connection", "close"),
+           sound + literal("transfer-encoding", "chunked"), sound + literal("te", "gzip"),
+           literal(":scheme", "http") + literal(":path", "/hello"), literal(":method", "GET") + literal(":scheme", "http"),
+           literal(":method", "CONNECT") + literal(":authority", "x:1")}) {
+    EXPECT_TRUE(ask(server, fields, kOneMessage).reset) << fields;
+  }
+  // Trailers that do not end the request.
+  EXPECT_TRUE(ask(server, sound, frame(1, 4, 1, literal("a", "b"))).reset);
+  EXPECT_EQ(server.rpc.finished + server.http.handled, 0);
+  EXPECT_FALSE(ask(server, sound, frame(0, 0, 1, std::string("\0\0\0\0\1x", 6)) + frame(1, 5, 1, literal("a", "b"))).reset);
+  EXPECT_EQ(server.rpc.finished, 1);
+}
+
+TEST(Http2Hard, ABodyShorterThanItsLengthIsABadRequest) {
+  TestServer server;
+  const std::string fields = literal(":method", "POST") + literal(":scheme", "http") + literal(":path", "/echo");
+  const Frames got = ask(server, fields + literal("content-length", "9"), frame(0, 1, 1, "short"));
+  EXPECT_NE(got.fields.find(":status: 400\n"), std::string::npos) << got.fields;
+  EXPECT_EQ(server.http.handled, 0);
+  ask(server, fields + literal("content-length", "5"), frame(0, 1, 1, "short"));
+  EXPECT_EQ(server.http.handled, 1);
+}
+
+TEST(Http2Hard, AMethodWithoutASlashIsMalformed) {
+  TestServer server;
+  for (const std::string path : {"", "test/Unary"})
+    EXPECT_NE(ask(server, call_headers(path, ""), kOneMessage).fields.find("malformed method name: \"" + path + "\""),
+              std::string::npos);
+  EXPECT_EQ(server.rpc.started, 0);
 }
 
 TEST(Http2Hard, RapidResetIsCutOff) {
