@@ -37,8 +37,11 @@ std::string percent_encode(std::string_view text) {
   constexpr char kHex[] = "0123456789ABCDEF";
   std::string out;
   out.reserve(text.size());
-  for (const unsigned char c : text) {
-    if (c >= 0x20 && c <= 0x7e && c != '%') {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    // HTTP/2 has no value that begins or ends with a space.
+    const bool edge = i == 0 || i + 1 == text.size();
+    if (c >= 0x20 && c <= 0x7e && c != '%' && !(c == ' ' && edge)) {
       out.push_back(static_cast<char>(c));
     } else {
       out.push_back('%');

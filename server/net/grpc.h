@@ -14,7 +14,7 @@ namespace leeward::net {
 bool is_grpc_content(std::string_view content_type);
 // "100m" -> 100 ms; nullopt when malformed.
 std::optional<Duration> parse_grpc_timeout(std::string_view text);
-// For grpc-message: printable ASCII but '%' stays, the rest is %XX.
+// For grpc-message: printable ASCII but '%' and spaces at the ends stays, the rest is %XX.
 std::string percent_encode(std::string_view text);
 
 }  // namespace leeward::net

@@ -16,6 +16,7 @@ namespace {
 constexpr std::size_t kPrefixBytes = 5;       // compressed flag, big-endian length
 constexpr std::size_t kSourcePiece = 256_KiB;
 constexpr std::size_t kDiscardMost = 64_MiB;
+constexpr const char* kLate = "context deadline exceeded";  // as Go says it
 
 std::string message_prefix(std::uint64_t size) {
   std::string prefix(1, '\0');
@@ -151,10 +152,10 @@ void RpcStream::start(RpcHandler* handler) {
   if (const auto timeout = headers_.find("grpc-timeout")) {
     const auto duration = parse_grpc_timeout(*timeout);
     if (!duration)
-      return finish({GrpcCode::kInternal, "malformed grpc-timeout: " + std::string(*timeout), {}});
+      return finish({GrpcCode::kInternal, "malformed grpc-timeout: \"" + std::string(*timeout) + "\"", {}});
     deadline_ = loop_.now() + *duration;
     timer_ = loop_.after(*duration, [weak = weak_from_this(), this] {
-      if (const auto self = weak.lock()) fail(GrpcCode::kDeadlineExceeded, "context deadline exceeded");
+      if (const auto self = weak.lock()) fail(GrpcCode::kDeadlineExceeded, kLate);
     });
   }
   if (!handler) return finish({GrpcCode::kUnimplemented, "this port serves no gRPC", {}});
@@ -286,6 +287,8 @@ bool RpcStream::begin_message(std::string_view prefix) {
 void RpcStream::end_message(Bytes message) {
   in_message_ = false;
   message_.clear();
+  // Its timer may not have had its turn yet, and the answer be made at once.
+  if (deadline_ && loop_.now() >= *deadline_) return fail(GrpcCode::kDeadlineExceeded, kLate);
   call(message_callback_, std::move(message));
 }
 

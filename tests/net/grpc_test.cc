@@ -326,6 +326,12 @@ TEST(GrpcText, TimeoutsAreReadAsWritten) {
   for (const char* bad : {"", "1", "S", "123456789S", "-1S", "1.5S", "1x"}) EXPECT_EQ(parse_grpc_timeout(bad), std::nullopt) << bad;
 }
 
+TEST(GrpcText, AMessageHasNoSpaceAtItsEnds) {
+  EXPECT_EQ(percent_encode(" a b "), "%20a b%20");
+  EXPECT_EQ(percent_encode(" "), "%20");
+  EXPECT_EQ(percent_encode("100%\n"), "100%25%0A");
+}
+
 TEST(GrpcText, OnlyGrpcContentIsGrpc) {
   for (const char* yes : {"application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"}) EXPECT_TRUE(is_grpc_content(yes));
   for (const char* no : {"application/json", "application/grpc-web", "", "application/grp"}) EXPECT_FALSE(is_grpc_content(no));

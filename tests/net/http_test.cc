@@ -400,6 +400,19 @@ TEST(Http2Hard, AMethodWithoutASlashIsMalformed) {
   EXPECT_EQ(server.rpc.started, 0);
 }
 
+TEST(Http2Hard, ATimeoutThatIsOverGetsItsStatus) {
+  TestServer server;
+  for (const std::string timeout : {"0S", "1n", "0H"})
+    EXPECT_NE(ask(server, call_headers("/test/Unary", "", literal("grpc-timeout", timeout)), kOneMessage)
+                  .fields.find("context deadline exceeded"),
+              std::string::npos)
+        << timeout;
+  EXPECT_EQ(server.rpc.finished, 0);
+  EXPECT_NE(ask(server, call_headers("/test/Unary", "", literal("grpc-timeout", "")), kOneMessage)
+                .fields.find("malformed grpc-timeout: \"\""),
+            std::string::npos);
+}
+
 TEST(Http2Hard, RapidResetIsCutOff) {
   TestServer server;
   RawClient raw(server.listener->port());
