@@ -1,10 +1,14 @@
 #include "api/call.h"
 
+#include <google/protobuf/message.h>
+#include <google/protobuf/unknown_field_set.h>
+
 #include <algorithm>
 #include <charconv>
 
 #include "api/handlers.h"
 #include "base/traceparent.h"
+#include "proto/rpc.pb.h"
 
 namespace leeward::api {
 namespace {
@@ -177,6 +181,19 @@ void Call::record_span(GrpcCode code) {
   }
   span.with("leeward.wait_us", waited_ / std::chrono::microseconds(1));
   core_.tracer->record(span);
+}
+
+void settle(google::protobuf::Message& message, Bytes& bytes) {
+  if (message.GetReflection()->GetUnknownFields(message).empty() && message.ByteSizeLong() == bytes.size()) return;
+  message.DiscardUnknownFields();
+  bytes = Bytes(message.SerializeAsString());
+}
+
+bool parse(const CallPtr& call, Bytes& bytes, etcdserverpb::TxnRequest& message) {
+  if (!parse(call, std::as_const(bytes), message)) return false;
+  message.DiscardUnknownFields();
+  bytes = Bytes(message.SerializeAsString());
+  return true;
 }
 
 }  // namespace leeward::api

@@ -14,6 +14,13 @@
 #include "base/function.h"
 #include "ports/rpc.h"
 
+namespace google::protobuf {
+class Message;
+}
+namespace etcdserverpb {
+class TxnRequest;
+}
+
 namespace leeward::api {
 
 class Call {
@@ -88,13 +95,29 @@ class Call {
 
 using CallPtr = std::shared_ptr<Call>;
 
-// Parses `bytes` or ends the call. Both sides see the same bytes as the state
-// machine will: what does not parse here never reaches a log.
+// Parses `bytes` or ends the call: what does not parse here never reaches a log.
 template <class Message>
 bool parse(const CallPtr& call, const Bytes& bytes, Message& message) {
   if (message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return true;
   call->finish(invalid("malformed " + message.GetTypeName()));
   return false;
 }
+
+void settle(google::protobuf::Message& message, Bytes& bytes);
+
+// The same for a request whose bytes the state machine parses again, by a reader
+// of its own. Both must read the same: what could be read in two ways (a field
+// twice, numbers longer than need be, groups) is written anew. A message without
+// messages in it needs that only when its size tells: each such oddity takes
+// bytes that protobuf does not write. (The exceptions are refused: an enum below
+// 0 by check(), a number beyond 64 bits by the state machine.)
+template <class Message>
+bool parse(const CallPtr& call, Bytes& bytes, Message& message) {
+  if (!parse(call, std::as_const(bytes), message)) return false;
+  settle(message, bytes);
+  return true;
+}
+// A transaction is always written anew.
+bool parse(const CallPtr& call, Bytes& bytes, etcdserverpb::TxnRequest& message);
 
 }  // namespace leeward::api

@@ -135,6 +135,55 @@ TEST_F(Store, ATransactionOfReadsSeesTheStore) {
   EXPECT_EQ(response.responses(0).response_range().kvs(0).value(), "1");
 }
 
+// Protobuf by hand: fields of two kinds.
+std::string varint(std::uint64_t v) {
+  std::string out;
+  for (; v >= 0x80; v >>= 7) out.push_back(static_cast<char>(v | 0x80));
+  return out + static_cast<char>(v);
+}
+std::string number(int field, std::uint64_t v) { return varint(static_cast<std::uint64_t>(field) << 3) + varint(v); }
+std::string part(int field, const std::string& bytes) {
+  return varint(static_cast<std::uint64_t>(field) << 3 | 2) + varint(bytes.size()) + bytes;
+}
+const std::string kGroup = varint(2000 << 3 | 3) + varint(2000 << 3 | 4);  // of no field we know
+
+// Legal protobuf as no library writes it: it must be done as it was checked.
+TEST_F(Store, OddProtobufIsReadOnce) {
+  const auto txn = [&](const std::string& bytes) {
+    const auto call = run(make("/etcdserverpb.KV/Txn"), bytes);
+    EXPECT_TRUE(call->status && call->status->ok()) << (call->status ? call->status->message : "did not end");
+    return parsed<TxnResponse>(call->sent.empty() ? "" : call->sent.front());
+  };
+  const auto put_of = [](const std::string& key) { return part(2, part(2, part(1, key))); };
+  // A nested transaction in two pieces is one transaction of both.
+  EXPECT_EQ(txn(part(2, part(4, put_of("a")) + part(4, put_of("b")))).responses(0).response_txn().responses_size(), 2);
+  EXPECT_EQ(get("a").count() + get("b").count(), 2);
+  // So is a put; and of two kinds the last one counts.
+  txn(part(2, part(2, part(1, "c")) + part(2, part(2, "v"))));
+  EXPECT_EQ(get("c").kvs(0).value(), "v");
+  txn(part(2, part(1, part(1, "x")) + part(2, part(1, "d"))));
+  EXPECT_EQ(get("d").count(), 1);
+  // An enum has 32 bits: EQUAL. A version of 5 is not that of no key.
+  EXPECT_FALSE(txn(part(1, number(1, 1ull << 32) + part(3, "none") + number(4, 5))).succeeded());
+  // An enum below 0 grows when it is written anew, so that the sizes may agree:
+  // GREATER, of no target.
+  EXPECT_FALSE(txn(part(1, number(2, 0xffffffff) + part(3, "none") + number(1, 1ull << 35 | 1))).succeeded());
+  for (int i = 0; i < 3; ++i) put("s" + std::to_string(i), "");
+  const auto sorted = run(make("/etcdserverpb.KV/Range"), part(1, "s") + part(2, "t") + number(5, (1ull << 32) + 2));
+  EXPECT_EQ(parsed<RangeResponse>(sorted->sent.at(0)).kvs(0).key(), "s2");
+  // Unknown groups, within and without.
+  txn(part(2, part(2, part(1, "g") + kGroup) + kGroup) + kGroup);
+  EXPECT_EQ(get("g").count(), 1);
+  for (const auto& [method, bytes] : std::map<std::string, std::string>{
+           {"KV/Put", part(1, "p") + kGroup}, {"KV/DeleteRange", part(1, "g") + kGroup}, {"KV/Range", part(1, "p") + kGroup},
+           {"Lease/LeaseGrant", number(1, 60) + kGroup}, {"KV/Compact", number(1, 3) + kGroup}}) {
+    const auto call = run(make("/etcdserverpb." + method), bytes);
+    EXPECT_TRUE(call->status && call->status->ok()) << method << ": " << (call->status ? call->status->message : "");
+  }
+  EXPECT_EQ(get("p").count(), 1);
+  EXPECT_EQ(get("g").count(), 0);
+}
+
 TEST_F(Store, ALeaseWithoutAnIdGetsOne) {
   LeaseGrantRequest request;
   request.set_ttl(60);
