@@ -1,5 +1,6 @@
 #include "api/call.h"
 
+#include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/unknown_field_set.h>
 
@@ -13,6 +14,9 @@
 namespace leeward::api {
 namespace {
 
+// Messages within messages, two for each level of transactions: far more than
+// check() takes, so that it is check() that refuses; little enough for the stack.
+constexpr int kTxnNesting = 1000;
 constexpr std::size_t kJoinBytes = 16_KiB;  // below it one copy is cheaper than a source
 
 std::string milliseconds(Duration d) {
@@ -190,7 +194,12 @@ void settle(google::protobuf::Message& message, Bytes& bytes) {
 }
 
 bool parse(const CallPtr& call, Bytes& bytes, etcdserverpb::TxnRequest& message) {
-  if (!parse(call, std::as_const(bytes), message)) return false;
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const std::uint8_t*>(bytes.data()), static_cast<int>(bytes.size()));
+  in.SetRecursionLimit(kTxnNesting);
+  if (!message.ParseFromCodedStream(&in) || !in.ConsumedEntireMessage()) {
+    call->finish(invalid("malformed " + message.GetTypeName()));
+    return false;
+  }
   message.DiscardUnknownFields();
   bytes = Bytes(message.SerializeAsString());
   return true;

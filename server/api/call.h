@@ -117,7 +117,7 @@ bool parse(const CallPtr& call, Bytes& bytes, Message& message) {
   settle(message, bytes);
   return true;
 }
-// A transaction is always written anew.
+// A transaction is always written anew; it may nest as deep as etcd takes it.
 bool parse(const CallPtr& call, Bytes& bytes, etcdserverpb::TxnRequest& message);
 
 }  // namespace leeward::api

@@ -9,6 +9,8 @@
 namespace leeward::api {
 namespace {
 
+constexpr int kMaxDepth = 128;  // of nested transactions: as deep as the state machine takes them
+
 using etcdserverpb::RangeRequest;
 using etcdserverpb::RequestOp;
 using etcdserverpb::TxnRequest;
@@ -92,28 +94,28 @@ bool collect(const Ops& ops, Written& written) {
   return true;
 }
 
-const EtcdError* check_ops(const TxnRequest& request, std::size_t max_ops);
+const EtcdError* check_ops(const TxnRequest& request, std::size_t max_ops, int depth);
 
-const EtcdError* check_op(const RequestOp& op, std::size_t max_ops) {
+const EtcdError* check_op(const RequestOp& op, std::size_t max_ops, int depth) {
   switch (op.request_case()) {
     case RequestOp::kRequestRange: return check(op.request_range());
     case RequestOp::kRequestPut: return check(op.request_put());
     case RequestOp::kRequestDeleteRange: return check(op.request_delete_range());
-    case RequestOp::kRequestTxn: return check_ops(op.request_txn(), max_ops);
+    case RequestOp::kRequestTxn: return check_ops(op.request_txn(), max_ops, depth + 1);
     case RequestOp::REQUEST_NOT_SET: break;
   }
   return &error::kKeyNotFound;
 }
 
-const EtcdError* check_ops(const TxnRequest& request, std::size_t max_ops) {
+const EtcdError* check_ops(const TxnRequest& request, std::size_t max_ops, int depth) {
   const auto ops = static_cast<std::size_t>(
       std::max({request.compare_size(), request.success_size(), request.failure_size()}));
-  if (ops > max_ops) return &error::kTooManyOps;
+  if (ops > max_ops || depth > kMaxDepth) return &error::kTooManyOps;
   for (const auto& compare : request.compare())
     if (compare.key().empty()) return &error::kEmptyKey;
   for (const Ops* list : {&request.success(), &request.failure()})
     for (const auto& op : *list)
-      if (const EtcdError* why = check_op(op, max_ops - ops)) return why;
+      if (const EtcdError* why = check_op(op, max_ops - ops, depth)) return why;
   return nullptr;
 }
 
@@ -153,7 +155,7 @@ const EtcdError* check(const etcdserverpb::DeleteRangeRequest& request) {
 }
 
 const EtcdError* check(const TxnRequest& request, std::size_t max_ops) {
-  if (const EtcdError* why = check_ops(request, max_ops)) return why;
+  if (const EtcdError* why = check_ops(request, max_ops, 0)) return why;
   for (const Ops* list : {&request.success(), &request.failure()}) {
     Written written;
     if (!collect(*list, written)) return &error::kDuplicateKey;

@@ -184,6 +184,23 @@ TEST_F(Store, OddProtobufIsReadOnce) {
   EXPECT_EQ(get("g").count(), 0);
 }
 
+TEST_F(Store, TransactionsNestAsDeepAsEtcds) {
+  const auto nested = [&](int depth) {
+    std::string txn = part(2, part(2, part(1, "deep") + part(2, std::to_string(depth))));
+    for (int i = 0; i < depth; ++i) txn = part(2, part(4, txn));
+    return run(make("/etcdserverpb.KV/Txn"), txn)->status.value_or(RpcStatus{GrpcCode::kUnknown, "no end", {}});
+  };
+  for (const int depth : {49, 50, 127}) {
+    EXPECT_TRUE(nested(depth).ok()) << depth;
+    EXPECT_EQ(get("deep").kvs(0).value(), std::to_string(depth));
+  }
+  for (const int depth : {128, 129, 400}) EXPECT_REFUSED(nested(depth), GrpcCode::kInvalidArgument, "etcdserver: too many operations in txn request");
+  services->core().limits.max_txn_ops = 100'000;
+  EXPECT_TRUE(nested(128).ok());
+  EXPECT_REFUSED(nested(129), GrpcCode::kInvalidArgument, "etcdserver: too many operations in txn request");
+  EXPECT_EQ(nested(10'000).code, GrpcCode::kInvalidArgument) << "before the stack ends";
+}
+
 TEST_F(Store, ALeaseWithoutAnIdGetsOne) {
   LeaseGrantRequest request;
   request.set_ttl(60);
