@@ -84,14 +84,14 @@ class Http1Session final : public Protocol {
   void process();
   void begin(Parser& parser);
   void refuse(int status, std::string_view text);
-  void continue_if_expected();
+  bool head_read();
 
   ConnectionContext context_;
   std::string in_;
   std::unique_ptr<Parser> parser_;
   std::shared_ptr<Http1Exchange> exchange_;
   Instant since_;  // what is waited for now has been waited for since
-  bool continued_ = false, draining_ = false, ending_ = false, eof_ = false, processing_ = false, first_ = true;
+  bool headed_ = false, draining_ = false, ending_ = false, eof_ = false, processing_ = false, first_ = true;
 };
 
 Result<void> Http1Session::receive(std::string_view data) {
@@ -112,30 +112,38 @@ void Http1Session::process() {
       parser_->body_limit(context_.limits.body_bytes);
       parser_->eager(true);
       since_ = context_.loop().now();
-      continued_ = false;
+      headed_ = false;
     }
     boost::system::error_code error;
     const std::size_t n = parser_->put(boost::asio::buffer(in_), error);
     in_.erase(0, n);
     if (error == http::error::need_more || (!error && n == 0 && !parser_->is_done())) {
       if (in_.size() > context_.limits.header_bytes) refuse(431, "the header is too large\n");
-      else continue_if_expected();
+      else head_read();
       break;
     }
     if (error == http::error::header_limit) refuse(431, "the header is too large\n");
     else if (error == http::error::body_limit) refuse(413, "the request body is too large\n");
     else if (error) refuse(400, "malformed request: " + error.message() + "\n");
-    else if (parser_->is_done()) begin(*parser_);
-    else continue_if_expected();
+    else if (head_read() && parser_->is_done()) begin(*parser_);
   }
   processing_ = false;
 }
 
-void Http1Session::continue_if_expected() {
-  if (continued_ || !parser_->is_header_done()) return;
-  continued_ = true;
+// Looks once at what a whole header asks for; false when the request is refused.
+bool Http1Session::head_read() {
+  if (headed_ || !parser_->is_header_done()) return true;
+  headed_ = true;
   since_ = context_.loop().now();  // the body's time begins
-  if (parser_->get()[http::field::expect] == "100-continue") send("HTTP/1.1 100 Continue\r\n\r\n");
+  const auto& message = parser_->get();
+  const auto codings = message.count(http::field::transfer_encoding);
+  if (codings > 1 || (codings == 1 && !boost::beast::iequals(message[http::field::transfer_encoding], "chunked")))
+    return refuse(501, "no transfer encoding but chunked is served\n"), false;
+  const auto expected = message[http::field::expect];
+  if (expected.empty() || message.version() < 11) return true;
+  if (!boost::beast::iequals(expected, "100-continue")) return refuse(417, "nothing but 100-continue can be expected\n"), false;
+  if (!parser_->is_done()) send("HTTP/1.1 100 Continue\r\n\r\n");
+  return true;
 }
 
 void Http1Session::begin(Parser& parser) {

@@ -109,6 +109,37 @@ TEST(Http, MalformedAndOversizedRequestsGetTheirStatus) {
   EXPECT_EQ(run("curl -s http://" + server.address() + "/hello?ok").output, "hello ok\n");
 }
 
+TEST(Http, WhatAHeaderExpectsIsMetOrRefused) {
+  TestServer server;
+  const auto answer = [&](const std::string& version, const std::string& fields, const std::string& body = "x") {
+    RawClient raw(server.listener->port());
+    raw.send("POST /echo HTTP/" + version + "\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n" + fields + "\r\n");
+    const bool waits = body == "later";
+    const std::string first = waits ? raw.read_until("\r\n\r\n") : "";
+    raw.try_send(waits ? "x" : body);
+    return first.substr(0, 13) + raw.read_all().substr(0, 12);
+  };
+  EXPECT_EQ(answer("1.1", "Expect: 100-continue\r\n", "later"), "HTTP/1.1 100 HTTP/1.1 200");
+  EXPECT_EQ(answer("1.1", "Expect: 100-Continue\r\n", "later"), "HTTP/1.1 100 HTTP/1.1 200");
+  EXPECT_EQ(answer("1.0", "Expect: 100-continue\r\n"), "HTTP/1.1 200");
+  EXPECT_EQ(answer("1.1", "Expect: 200-ok\r\n"), "HTTP/1.1 417");
+  EXPECT_EQ(server.http.handled, 3);
+}
+
+TEST(Http, NoTransferEncodingButChunkedIsServed) {
+  TestServer server;
+  const auto answer = [&](const std::string& coding) {
+    RawClient raw(server.listener->port());
+    raw.try_send("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: " + coding + "\r\n\r\n1\r\nx\r\n0\r\n\r\n");
+    return raw.read_all().substr(0, 12);
+  };
+  EXPECT_EQ(answer("Chunked"), "HTTP/1.1 200");
+  EXPECT_EQ(answer("gzip, chunked"), "HTTP/1.1 501");
+  EXPECT_EQ(answer("gzip"), "HTTP/1.1 501");
+  EXPECT_EQ(answer("gzip\r\nTransfer-Encoding: chunked"), "HTTP/1.1 501");
+  EXPECT_EQ(server.http.handled, 1);
+}
+
 TEST(Http, ASlowHeaderAndASilentClientAreCutOff) {
   TestServer server([](ListenerOptions& o) { o.limits.handshake_timeout = 100ms; });
   RawClient silent(server.listener->port()), slow(server.listener->port()), half_preface(server.listener->port());
