@@ -2,14 +2,19 @@
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
+#include <google/protobuf/unknown_field_set.h>
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/type_resolver_util.h>
 
 #include <memory>
+#include <set>
 
 namespace leeward::api::json {
 namespace {
 
 namespace pb = google::protobuf;
+
+constexpr const char* kTypes = "type.googleapis.com";
 
 const pb::Descriptor* descriptor(const void* type) { return static_cast<const pb::Descriptor*>(type); }
 
@@ -19,6 +24,24 @@ std::unique_ptr<pb::Message> make(const void* type) {
 }
 
 bool blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
+
+// The first field that stands twice in one message of `wire`, where it may
+// stand once; nullptr when there is none. By the descriptors, so that no
+// spelling of a name hides it.
+const pb::FieldDescriptor* repeated(const pb::Descriptor& type, const std::string& wire) {
+  pb::UnknownFieldSet fields;
+  if (!fields.ParseFromString(wire)) return nullptr;
+  std::set<int> seen;
+  for (int i = 0; i < fields.field_count(); ++i) {
+    const auto& field = fields.field(i);
+    const auto* known = type.FindFieldByNumber(field.number());
+    if (known == nullptr) continue;
+    if (!known->is_repeated() && !seen.insert(field.number()).second) return known;
+    if (known->message_type() == nullptr || field.type() != pb::UnknownField::TYPE_LENGTH_DELIMITED) continue;
+    if (const auto* within = repeated(*known->message_type(), field.length_delimited())) return within;
+  }
+  return nullptr;
+}
 
 }  // namespace
 
@@ -35,9 +58,15 @@ Result<Types> Types::of(std::string_view path) {
 
 Result<Bytes> Types::request(std::string_view document) const {
   if (blank(document)) return Bytes();
-  const auto message = make(request_);
-  const auto parsed = pb::util::JsonStringToMessage(pb::StringPiece(document.data(), document.size()), message.get());
+  static auto* const types = pb::util::NewTypeResolverForDescriptorPool(kTypes, pb::DescriptorPool::generated_pool());
+  const pb::Descriptor& type = *descriptor(request_);
+  std::string wire;
+  const auto parsed = pb::util::JsonToBinaryString(types, std::string(kTypes) + "/" + type.full_name(), pb::StringPiece(document.data(), document.size()), &wire);
   if (!parsed.ok()) return Error{Code::kInvalid, std::string(parsed.message())};
+  if (const auto* field = repeated(type, wire))
+    return Error{Code::kInvalid, "duplicate field \"" + field->name() + "\" in " + field->containing_type()->name()};
+  const auto message = make(request_);
+  if (!message->ParseFromString(wire)) return Error{Code::kInvalid, "the JSON nests too deep"};
   return Bytes(message->SerializeAsString());
 }
 

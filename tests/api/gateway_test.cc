@@ -60,6 +60,23 @@ TEST_F(JsonGateway, BadJsonIsABadRequest) {
   EXPECT_EQ(node->proposals, 0);
 }
 
+// The last one would win, and a put write another key than was meant.
+TEST_F(JsonGateway, AFieldStandsOnce) {
+  for (const auto& [path, body] : std::vector<std::pair<std::string, std::string>>{
+           {"/v3/kv/put", R"({"key":"Zm9v","key":"YmFy"})"},
+           {"/v3/kv/put", R"({"key":"Zm9v","\u006bey":"YmFy"})"},
+           {"/v3/kv/deleterange", R"({"key":"Zm9v","range_end":"AA==","rangeEnd":"Zm9w"})"},
+           {"/v3/kv/txn", R"({"success":[{"request_put":{"key":"YQ=="},"requestPut":{"key":"Yg=="}}]})"},
+           {"/v3/kv/txn", R"({"success":[{"request_put":{"key":"YQ==","key":"Yg=="}}]})"},
+           {"/v3/kv/txn", R"({"success":[{"request_put":{"key":"YQ=="},"request_range":{"key":"Yg=="}}]})"}}) {
+    const auto answer = post(path, body);
+    EXPECT_EQ(answer->status, 400) << body << answer->body;
+  }
+  EXPECT_NE(post("/v3/kv/put", R"({"key":"Zm9v","key":"YmFy"})")->body.find(R"(duplicate field \"key\" in PutRequest)"), std::string::npos);
+  EXPECT_EQ(node->proposals, 0);
+  EXPECT_EQ(post("/v3/kv/txn", R"({"success":[{"request_put":{"key":"YQ=="}},{"request_put":{"key":"Yg=="}}]})")->status, 200);
+}
+
 TEST_F(JsonGateway, ErrorsHaveGrpcGatewaysBodyAndStatus) {
   const auto empty = post("/v3/kv/put", "{}");
   EXPECT_EQ(empty->status, 400);
