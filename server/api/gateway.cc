@@ -133,7 +133,7 @@ std::optional<Duration> parse_grpc_timeout(std::string_view text) {
   const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (fault != std::errc() || value < 0 || value > 99'999'999 || end + 1 != text.data() + text.size()) return {};
   switch (*end) {
-    case 'H': return std::chrono::hours(value);
+    case 'H': return std::chrono::hours(std::min<std::int64_t>(value, 24 * 365));  // more than 64 bits hold is for ever
     case 'M': return std::chrono::minutes(value);
     case 'S': return std::chrono::seconds(value);
     case 'm': return std::chrono::milliseconds(value);
@@ -150,12 +150,16 @@ class GatewayCall final : public RpcCall, public std::enable_shared_from_this<Ga
   GatewayCall(const Core& core, std::shared_ptr<HttpExchange> exchange, const MethodEntry& entry, json::Types types)
       : core_(core), exchange_(std::move(exchange)), loop_(exchange_->loop()), request_(exchange_->request()),
         entry_(entry), types_(types), trace_(parse_traceparent(exchange_->request().header("traceparent"))) {
-    if (const auto timeout = parse_grpc_timeout(request_.header("grpc-timeout"))) deadline_ = core.clock.now() + *timeout;
   }
 
   // Runs the call with the body's documents as its messages.
   void run(Services& services) {
     const auto self = shared_from_this();
+    if (const auto text = request_.header("grpc-timeout"); !text.empty()) {
+      const auto timeout = parse_grpc_timeout(text);
+      if (!timeout) return end(error_response(GrpcCode::kInvalidArgument, "invalid grpc-timeout: " + std::string(text)));
+      deadline_ = core_.clock.now() + *timeout;
+    }
     std::vector<Bytes> messages;
     if (const auto read = read_body(messages); !read.ok()) return end(error_response(GrpcCode::kInvalidArgument, read.error().message));
     exchange_->on_cancel([self] { self->cancel(); });
@@ -166,6 +170,7 @@ class GatewayCall final : public RpcCall, public std::enable_shared_from_this<Ga
       });
     }
     services.start(self);
+    if (exchange_ && deadline_ && core_.clock.now() >= *deadline_) return expire();  // before its timer had its turn
     for (auto& message : messages)
       if (exchange_ && on_message_) on_message_(std::move(message));
     if (exchange_ && on_half_close_) on_half_close_();
@@ -234,7 +239,7 @@ class GatewayCall final : public RpcCall, public std::enable_shared_from_this<Ga
   Result<void> read_body(std::vector<Bytes>& messages) const {
     auto documents = json::split(request_.body.view());
     if (!documents.ok()) return documents.error();
-    if (documents->empty()) documents->push_back({});
+    if (documents->empty() && entry_.unary != nullptr) documents->push_back({});  // a stream of nothing is that
     if (entry_.unary != nullptr && documents->size() > 1)
       return Error{Code::kInvalid, "the body holds more than one JSON object"};
     for (const auto document : *documents) {

@@ -140,6 +140,31 @@ TEST_F(JsonGateway, KeepAlivesEndWithTheirBody) {
   const auto stream = post("/v3/lease/keepalive", R"({"ID":5})");
   EXPECT_TRUE(stream->ended);
   EXPECT_NE(stream->body.find(R"("ID":"5"}})"), std::string::npos) << stream->body;
+  const auto nothing = post("/v3/lease/keepalive", "");
+  EXPECT_TRUE(nothing->ended);
+  EXPECT_EQ(nothing->status, 200);
+  EXPECT_EQ(nothing->body, "");
+}
+
+TEST_F(JsonGateway, ATimeoutIsMalformedOrOverOrForever) {
+  for (const std::string text : {"abc", "5", "-1S", "1x"}) {
+    auto exchange = std::make_shared<FakeExchange>(loop, "POST", "/v3/kv/put", R"({"key":"Zm9v"})");
+    exchange->wanted.headers.emplace_back("grpc-timeout", text);
+    gateway->handle(exchange);
+    EXPECT_EQ(exchange->status, 400);
+    EXPECT_NE(exchange->body.find("invalid grpc-timeout: " + text), std::string::npos) << exchange->body;
+  }
+  auto over = std::make_shared<FakeExchange>(loop, "POST", "/v3/kv/put", R"({"key":"Zm9v"})");
+  over->wanted.headers.emplace_back("grpc-timeout", "0S");
+  gateway->handle(over);
+  EXPECT_EQ(over->status, 504);
+  EXPECT_EQ(node->proposals, 0);
+  auto forever = std::make_shared<FakeExchange>(loop, "POST", "/v3/kv/put", R"({"key":"Zm9v"})");
+  forever->wanted.headers.emplace_back("grpc-timeout", "99999999H");
+  gateway->handle(forever);
+  loop.run();
+  EXPECT_EQ(forever->status, 200);
+  EXPECT_EQ(node->proposals, 1);
 }
 
 TEST_F(JsonGateway, ATimeoutIsTheClients) {
