@@ -10,6 +10,7 @@
 #include "ctl/figures.h"
 #include "ctl/storage.h"
 #include "kv/offline.h"
+#include "node/group_state.h"
 #include "region/ledger.h"
 #include "wal/offline.h"
 
@@ -28,7 +29,13 @@ struct Finding {
   Path file;
   std::uint64_t offset = 0;
   std::string what;
-  bool mends = false;  // the next start puts it right
+  enum class Cure {
+    kRefill,   // or what its kind of file allows
+    kStart,    // the next start puts it right
+    kFetch,    // the next start fetches it from another member, if one has it
+    kReunite,  // files of two directories: each is sound by itself
+  };
+  Cure cure = Cure::kRefill;
 };
 
 const char* kind_text(Finding::Kind kind) {
@@ -146,11 +153,17 @@ class Verification {
     looks_at(place_.wal_dir);
     auto checked = wal::verify(disk_, place_.data_dir, place_.wal_dir, full_, [&](const Entry& e) {
       if (wanted.contains(e.index)) in_log_[e.index] = {e.index, e.term, e.position};
+      discarded_.erase(e.index);
+      if (e.kind != EntryKind::kDiscarded) return;
+      if (const auto d = region::decode_discarded(e.payload.view()); d.ok()) discarded_[e.index] = d->follow;
     });
     if (!checked.ok()) return checked.error();
     for (const wal::Fault& fault : checked->faults) {
       const bool torn = fault.kind == wal::Fault::Kind::kTornTail && crashed();
-      report_.findings.push_back({torn ? Finding::Kind::kTornTail : Finding::Kind::kDamage, fault.file, fault.offset, fault.what, fault.mends});
+      report_.findings.push_back({torn ? Finding::Kind::kTornTail : Finding::Kind::kDamage, fault.file, fault.offset, fault.what,
+                                  fault.mends                    ? Finding::Cure::kStart
+                                  : fault.code == Code::kLineage ? Finding::Cure::kReunite
+                                                                 : Finding::Cure::kRefill});
     }
     report_.log = std::move(*checked);
     return {};
@@ -192,6 +205,7 @@ class Verification {
 
   // What a promotion lost may stand nowhere else any more.
   Result<void> ledgers() {
+    LEEWARD_TRY(missing_ledgers());
     const Path directory = region::ledgers_dir(place_.data_dir);
     const auto names = disk_.list(directory);
     if (!names.ok()) return names.error().code == Code::kNotFound ? Result<void>() : names.error();
@@ -208,6 +222,25 @@ class Verification {
       for (; next.ok() && *next; next = reader->next()) ++report_.ledger_entries;
       if (!next.ok() && next.error().code == Code::kIo) return next.error();
       if (!next.ok()) damage(path, 0, next.error().message);
+    }
+    return {};
+  }
+
+  // Of those that the state names. What was discarded since, the log says.
+  Result<void> missing_ledgers() {
+    if (!report_.state) return {};
+    const auto group = node::decode_group_state(report_.state->group_state);
+    if (!group.ok()) {
+      damage(place_.data_dir + "/" + superblock_->state_dir, 0, group.error().message);
+      return {};
+    }
+    for (const region::Ledger& ledger : group->control.ledgers) {
+      const Path path = region::ledger_path(place_.data_dir, ledger);
+      const bool gone = std::any_of(discarded_.begin(), discarded_.end(), [&](const auto& d) { return d.second == ledger.follow; });
+      if (!gone && !disk_.exists(path))
+        report_.findings.push_back({Finding::Kind::kDamage, path, 0,
+                                    "missing; another member of the group may have it: this one fetches it at its next start",
+                                    Finding::Cure::kFetch});
     }
     return {};
   }
@@ -273,6 +306,7 @@ class Verification {
   std::optional<SuperblockData> superblock_;
   std::map<Path, LogPoint> points_;  // of checkpoints
   std::map<Index, LogPoint> in_log_;
+  std::map<Index, Index> discarded_;  // by entry: the Follow whose ledger goes
 };
 
 void print(const Report& report, bool full_scan, std::ostream& out) {
@@ -339,16 +373,25 @@ std::string json(const Report& report) {
 Error damage_error(const Report& report, const StoragePlace& place) {
   const std::size_t damaged = report.count(Finding::Kind::kDamage);
   const Finding* first = nullptr;
-  bool checkpoints_only = true, ledgers_only = true, mends = true;
+  bool checkpoints_only = true, ledgers_only = true, mends = true, fetch = true, reunite = false;
   for (const Finding& f : report.findings) {
     if (f.kind != Finding::Kind::kDamage) continue;
     if (first == nullptr) first = &f;
-    mends = mends && f.mends;
-    ledgers_only = ledgers_only && (f.mends || f.file.starts_with(region::ledgers_dir(place.data_dir) + "/"));
-    checkpoints_only = checkpoints_only && (f.mends || f.file.starts_with(place.snapshot_dir + "/"));
+    const bool starts = f.cure == Finding::Cure::kStart;
+    mends = mends && starts;
+    reunite = reunite || f.cure == Finding::Cure::kReunite;
+    fetch = fetch && (starts || f.cure == Finding::Cure::kFetch);
+    ledgers_only = ledgers_only && (starts || f.file.starts_with(region::ledgers_dir(place.data_dir) + "/"));
+    checkpoints_only = checkpoints_only && (starts || f.file.starts_with(place.snapshot_dir + "/"));
   }
   const std::string what = std::to_string(damaged) + " damaged " + (damaged == 1 ? "place" : "places") + " found, the first in " + first->file;
   if (mends) return {Code::kCorrupt, what + "; nothing acknowledged depends on it and the next start mends it, but have the disk looked at"};
+  if (reunite)
+    return {Code::kCorrupt, what + "; superblock and log are of two data directories: put those of one together again, or name the log's "
+                                   "place (--wal-dir, node.wal_dir)"};
+  if (fetch)
+    return {Code::kCorrupt, what + "; state and log are sound: start the node, which fetches a missing ledger from another member of the "
+                                   "group; keep the directories of members that have it"};
   if (ledgers_only)
     return {Code::kCorrupt, what + "; state and log are sound: take the file of that name from another member of the group, it has the same one"};
   if (checkpoints_only)

@@ -32,6 +32,7 @@ namespace {
 
 constexpr int kRuntimeFailure = 1, kUsage = 2, kDataUnusable = 3;
 constexpr std::chrono::seconds kStopLimit{30};
+constexpr std::chrono::seconds kLeaveLimit{10};
 constexpr std::chrono::seconds kStopSlack{5};  // of it, for threads to end
 
 struct Arguments {
@@ -237,7 +238,10 @@ int run(int argc, char** argv) {
     return exit_code(error);
   }
   sd_notify(0, "READY=1");
-  return serve(**daemon, arguments, signals);
+  const int code = serve(**daemon, arguments, signals);
+  const Deadline leaving(kLeaveLimit);  // after a failure some loop may hang on the disk that failed
+  daemon->reset();
+  return code;
 }
 
 }  // namespace

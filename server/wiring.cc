@@ -24,6 +24,7 @@
 #include "node/member.h"
 #include "os/clock.h"
 #include "os/exit_record.h"
+#include "os/open_files.h"
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "os/thread_executor.h"
@@ -152,9 +153,9 @@ standby::DrillOptions drill_options(const config::Config& c) {
   return o;
 }
 
-net::ListenerLimits listener_limits(const config::Config& c) {
+net::ListenerLimits listener_limits(const config::Config& c, std::uint64_t most_connections) {
   net::ListenerLimits limits;
-  limits.connections = c.limits.connections;
+  limits.connections = std::min(c.limits.connections, most_connections);
   limits.streams = static_cast<std::uint32_t>(c.limits.concurrent_streams);
   limits.message_bytes = c.limits.request_bytes + 512_KiB;  // etcd's room for framing
   return limits;
@@ -171,6 +172,7 @@ Error not_of_the_data(Error error) {
 // directory's fault, and its operator's to mend.
 Error of_the_data(Error error) {
   if (error.code == Code::kNotFound) error.code = Code::kIo;  // no place for a directory
+  if (error.code == Code::kNoSpace) error.message += "; free space on that disk and start again: nothing is damaged";
   if (error.code == Code::kIo) error.message += "; see node.data_dir, wal_dir and snapshot_dir";
   return error;
 }
@@ -261,6 +263,7 @@ class Daemon::Impl {
   };
 
   std::array<std::pair<Port*, const config::Tls*>, 4> ports();
+  std::uint64_t most_connections(const Port& port) const { return &port == &client_ ? shares_.client : shares_.other; }
   Result<void> load_certificates();
   Result<void> open_link();
   Result<void> open_member();
@@ -283,7 +286,9 @@ class Daemon::Impl {
   std::unique_ptr<telemetry::Logger> log_;
   std::unique_ptr<Tracing> tracing_;  // null: no traces
   os::ThreadExecutor core_, wal_, apply_, files_, background_;
-  net::IoThread io_, admin_io_;
+  std::array<os::ThreadExecutor, 2> readers_;
+  // What clients ask for must not delay what members tell one another.
+  net::IoThread io_, peer_io_, admin_io_;
 
   Port client_{"client", {}, {}}, peer_{"peer", {}, {}}, admin_{"admin", {}, {}}, metrics_port_{"metrics", {}, {}};
   std::unique_ptr<net::Listener> socket_;
@@ -305,6 +310,8 @@ class Daemon::Impl {
   std::unique_ptr<admin::AdminHandler> admin_handler_, metrics_handler_;
   std::unique_ptr<api::Gateway> gateway_;
   bool stopped_ = false;
+  const std::uint64_t open_files_ = os::raise_open_files();
+  const os::ConnectionShares shares_ = os::share_connections(open_files_);
 };
 
 std::array<std::pair<Daemon::Impl::Port*, const config::Tls*>, 4> Daemon::Impl::ports() {
@@ -351,7 +358,8 @@ Result<void> Daemon::Impl::open_link() {
   options.self = NodeId(config_.node.id);
   options.tls = peer_.tls;
   options.seed = core_random_.next();
-  auto link = net::PeerTransport::open(std::move(options), io_.loop(), core_, *log_);
+  options.inbound = std::min<std::uint64_t>(options.inbound, shares_.peer);
+  auto link = net::PeerTransport::open(std::move(options), peer_io_.loop(), core_, *log_);
   if (!link.ok()) return not_of_the_data(link.error());
   link_ = std::move(*link);
   return {};
@@ -383,8 +391,9 @@ Result<void> Daemon::Impl::open_member() {
           [this](const Error& error) {
             log_->error("the node cannot go on", {{"reason", error.message}});
             failure_ = error;
-            ends_by(error.code == Code::kIo ? os::ExitReason::kFsync : os::ExitReason::kUnknown);
             failed_ = true;
+            // Without a sync: the disk that failed may not answer any more, and the process is to end.
+            if (exits_) exits_->ends_by(error.code == Code::kIo ? os::ExitReason::kFsync : os::ExitReason::kUnknown);
           },
       .tracer = tracing_ ? &tracing_->tracer() : nullptr,
   };
@@ -482,6 +491,7 @@ void Daemon::Impl::make_admin() {
     recovery->plan_survivors(std::move(members), loop, std::move(answer));
   };
   sources.loops_turn = [this] { return healthy(); };
+  sources.now = [this] { return clock_.now(); };
   sources.operators = config_.admin.operators;
   sources.insecure = config_.admin.insecure;
   sources.max_lag = config_.dr.max_lag;
@@ -496,7 +506,7 @@ Result<void> Daemon::Impl::listen(Port& port, const std::string& address, const 
   options.address = address;
   options.config_key = key;
   options.tls = port.tls;
-  options.limits = listener_limits(config_);
+  options.limits = listener_limits(config_, most_connections(port));
   auto listener = net::Listener::open(std::move(options), {&loop}, rpc, http, *log_);
   if (!listener.ok()) return not_of_the_data(listener.error());
   port.listener = std::move(*listener);
@@ -540,6 +550,9 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   log_ = std::move(*log);
   log_->info("starting", {{"version", version()}, {"data_dir", config_.node.data_dir}});
   tracing_ = Tracing::make(config_, core_random_.next(), clock_, *log_);
+  if (shares_.client < config_.limits.connections)
+    log_->warn("this process may open too few files for limits.connections: raise LimitNOFILE (ulimit -Hn)",
+               {{"open_files", open_files_}, {"connections", shares_.client}, {"limits.connections", config_.limits.connections}});
 
   LEEWARD_TRY(load_certificates());
   make_admin();
@@ -555,7 +568,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   drill_ = std::make_unique<standby::Drill>(*member_, *stage_, drill_options(config_), [this]() -> std::optional<Duration> {
     return replication_->pinger().meter().lag(member_->state().applied().point.position, clock_.now()).high;
   });
-  services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_,
+  services_ = std::make_unique<api::Services>(api::Dependencies{service(), clock_, *log_, api_probe_, &background_, {&readers_[0], &readers_[1]},
                                                                    &replication_->recovery(), &replication_->handover(),
                                                                    &replication_->way_back(), drill_.get(),
                                                                    tracing_ ? &tracing_->tracer() : nullptr},
@@ -569,6 +582,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   apply_.start("leeward-apply");
   files_.start("leeward-files");
   background_.start("leeward-scan");
+  for (auto& reader : readers_) reader.start("leeward-read");
   core_.start("leeward-core");
   member_->start();
   core_.post([this] { replication_->start(); });
@@ -617,6 +631,10 @@ bool Daemon::Impl::stop(Duration limit) {
   files_.join();
   background_.stop();
   background_.join();
+  for (auto& reader : readers_) {
+    reader.stop();
+    reader.join();
+  }
   log_->info("stopped", {{"in_time", in_time}});
   log_->flush();
   if (in_time && !failed_) ends_by(os::ExitReason::kClean);
@@ -636,7 +654,7 @@ void Daemon::Impl::reload(const config::Loaded& fresh) {
     }
     if (auto level = telemetry::parse_level(fresh.config.log.level); level.ok()) log_->set_level(*level);
     services_->core().set_limits(api_options(fresh.config));
-    for (Port* port : {&client_, &admin_, &metrics_port_}) port->listener->set_limits(listener_limits(fresh.config));
+    for (Port* port : {&client_, &admin_, &metrics_port_}) port->listener->set_limits(listener_limits(fresh.config, most_connections(*port)));
     core_.post([this, policy = rpo_policy(fresh.config), budget = fresh.config.dr.rpo_budget] {
       if (replication_) replication_->set_rpo_policy(policy, budget);
     });

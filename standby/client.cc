@@ -175,13 +175,20 @@ void StreamClient::welcome(NodeId from, const Welcome& welcome) {
   if (state_ == StreamState::kStreaming) return;
   heard_ = progressed_ = group_.clock().now();
   state_ = StreamState::kStreaming;
+  damage_.clear();
+  group_.logger().info("following", {{"source", from}, {"after_history_index", received_.index}});
+  acknowledge(true);
+}
+
+// Only now does the round over the sources begin anew: one that streams and has
+// nothing to stream, cut off from its own group, is of no more use than one whose
+// log begins too high.
+void StreamClient::progressed(Instant now) {
+  progressed_ = now;
   backoff_ = options_.backoff_min;
   tried_.clear();
   behind_ = 0;
   behind_rounds_ = 0;
-  damage_.clear();
-  group_.logger().info("following", {{"source", from}, {"after_history_index", received_.index}});
-  acknowledge(true);
 }
 
 void StreamClient::refused(NodeId from, const Refused& refused) {
@@ -331,9 +338,10 @@ void StreamClient::entries(NodeId from, Entries frame, std::size_t wire_bytes) {
   if (!from_source(from, frame.session)) return decline(from, frame.session);
   if (state_ != StreamState::kStreaming) return;
   if (!follows(group_.role_at_end())) return stop();  // what comes is of an epoch that has ended here
-  heard_ = progressed_ = group_.clock().now();
+  heard_ = group_.clock().now();
   probe_.wire_bytes_received.add(wire_bytes);
   if (frame.before != received_) return retry(options_.backoff_min, "a frame was lost");
+  progressed(heard_);
   received_ = frame.entries.back().position;
   for (auto& e : frame.entries) {
     received_bytes_ += cost(e);
@@ -457,7 +465,15 @@ void StreamClient::take_copy(Instant now, const Regions& regions) {
   if (follows(group_.role()) && follows(group_.role_at_end())) group_.adopt(regions.primary);
 }
 
+// One value may take longer over the link than a source may be silent.
+void StreamClient::hear_what_arrives(Instant now) {
+  const auto arrived = session_ ? group_.link().unfinished(source_, Lane::kStream) : 0;
+  if (arrived > 0 && arrived != arrived_) heard_ = progressed_ = now;
+  arrived_ = arrived;
+}
+
 void StreamClient::tick(Instant now, const Regions& regions) {
+  hear_what_arrives(now);
   const bool leads = group_.is_leader() && group_.lineage().known() &&
                      (goes_back() || (follows(group_.role()) && follows(group_.role_at_end())));
   if (!leads) return stop();
@@ -494,7 +510,7 @@ void StreamClient::tick(Instant now, const Regions& regions) {
   }
   if (!waiting_.empty()) offer();
   if (state_ != StreamState::kStreaming) return;
-  if (!waiting_.empty() || primary_committed_.index <= received_.index) progressed_ = now;
+  if (!waiting_.empty() || primary_committed_.index <= received_.index) progressed(now);
   if (now - heard_ > options_.source_silence) return fail_source(now, "silence");
   if (now - progressed_ > options_.stall) return fail_source(now, "the source is behind the primary");
   if (now - acked_at_ >= options_.ack_interval) acknowledge(now - hashes_told_at_ >= options_.ack_interval);

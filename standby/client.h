@@ -90,6 +90,8 @@ class StreamClient {
   // Ends the session, if any, and comes back later.
   void retry(Duration delay, const char* why);
   void fail_source(Instant now, const char* why);
+  void progressed(Instant now);
+  void hear_what_arrives(Instant now);
   void diverged(const Position& theirs);
   void forked(const Refused& refused);
   void searched(const Refused& refused);
@@ -121,6 +123,7 @@ class StreamClient {
   Instant next_attempt_{};
   Instant heard_{};         // the source's last frame
   Instant progressed_{};    // the last entries, or nothing was missing
+  std::size_t arrived_ = 0;  // of a frame that is not whole yet, at the last tick
   Duration backoff_{};
   std::set<NodeId> tried_;  // in this round over the sources
   std::size_t behind_ = 0;  // of them said so

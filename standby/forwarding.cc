@@ -66,6 +66,8 @@ ForwardingService::~ForwardingService() {
 }
 
 std::string ForwardingService::silent_text() const {
+  if (group_.state().applied().point.index == Index())
+    return "leeward: this region has not begun yet and serves nothing; leewardctl cluster status tells what it waits for";
   return "leeward: region " + replication_.regions().own + " is a standby and hears no primary (epoch " +
          std::to_string(group_.epoch().value()) + "); only serializable reads are served here";
 }

@@ -12,6 +12,8 @@ namespace {
 
 using Query = std::vector<std::pair<std::string, std::string>>;
 
+constexpr Duration kStale = 2s;  // a leader that stands still for so long is none any more
+
 std::optional<std::string> percent_decoded(std::string_view text) {
   const auto hex = [](char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; };
   std::string out;
@@ -221,11 +223,21 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
     response.body = Bytes(std::move(page));
     return response;
   }
-  const NodeStatus status = sources_.status->status();
-  if (path == "/readyz" || path.starts_with("/readyz/")) return checks_page(request, "/readyz", ready_checks(status), kChecksOfSomeRoles);
-  if (path == "/ready" || path == "/readiness") return checks_page(request, path, ready_checks(status), kChecksOfSomeRoles);
+  NodeStatus status = sources_.status->status();
+  // A process that was suspended, or a loop that hangs, left it behind.
+  const Duration age = sources_.now && status.made != Instant() ? sources_.now() - status.made : Duration{};
+  for (MemberStatus& member : status.members)
+    if (member.id == status.self && member.lag.high) *member.lag.high += age;
+  const NamedCheck loop{"loop", age < kStale, age < kStale ? "" : "what this node knows of itself is " + human_duration(age) + " old"};
+  const auto checks_now = [&] {
+    auto checks = ready_checks(status);
+    checks.push_back(loop);
+    return checks;
+  };
+  if (path == "/readyz" || path.starts_with("/readyz/")) return checks_page(request, "/readyz", checks_now(), kChecksOfSomeRoles);
+  if (path == "/ready" || path == "/readiness") return checks_page(request, path, checks_now(), kChecksOfSomeRoles);
   if (path == "/health") {
-    const auto checks = ready_checks(status);
+    const auto checks = checks_now();
     const auto query = check_query(request, checks, kChecksOfSomeRoles);
     if (!query.ok()) return bad_query(query.error().message);
     if (query->verbose && !sees_details(sources_, request.peer)) return no_details();
@@ -235,6 +247,8 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
     const bool ok = std::all_of(wanted.begin(), wanted.end(), [](const NamedCheck& c) { return c.ok; });
     return json(ok ? 200 : 503, health_json(wanted, sees_details(sources_, request.peer)));
   }
+  const bool verdict = path == "/leader" || path == "/primary" || path == "/replica" || path == "/standby" || path == "/standby/eligible";
+  if (verdict && !loop.ok) return plain(503, loop.detail);
   if (path == "/leader") return verdict_page(leader(status));
   if (path == "/primary") return verdict_page(primary(status));
   if (path == "/standby/eligible") return verdict_page(standby_eligible(status));

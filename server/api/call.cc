@@ -128,6 +128,7 @@ void Call::finish(RpcStatus status) {
   account(status.code);
   // First out of reach, then ended: a callback from below must find it closed.
   const auto rpc = std::move(rpc_);
+  ended_ = true;
   rpc->finish(std::move(status));
   if (auto ended = std::move(on_end_)) ended();
 }
@@ -138,6 +139,7 @@ void Call::cancelled() {
   const bool late = deadline && core_.clock.now() >= *deadline;
   account(late ? GrpcCode::kDeadlineExceeded : GrpcCode::kCancelled);
   const auto rpc = std::move(rpc_);
+  ended_ = true;
   if (auto ended = std::move(on_end_)) ended();
 }
 

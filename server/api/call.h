@@ -5,6 +5,7 @@
 // after the client has gone open() is false and answers are dropped.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -32,6 +33,8 @@ class Call {
   Core& core() { return core_; }
   Executor& loop() { return loop_; }
   bool open() const { return rpc_ != nullptr; }
+  // Any thread: nobody waits for the answer any more.
+  bool ended() const { return ended_ || core_.clock.now() >= deadline_; }
   RpcCall& rpc() { return *rpc_; }  // while open()
   void set_method(Method method) { method_ = method; }
   // True once: the request of a unary call.
@@ -84,6 +87,7 @@ class Call {
   Method method_;
   const bool streaming_;
   bool requested_ = false;
+  std::atomic<bool> ended_{false};
   const Instant started_;
   Instant deadline_;
   TraceContext trace_;

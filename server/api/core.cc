@@ -30,7 +30,7 @@ std::optional<Duration> StatusView::lag_high(Instant now) const {
 
 Core::Core(Dependencies dependencies, Options given)
     : node(dependencies.node), clock(dependencies.clock), log(dependencies.log), probe(dependencies.probe),
-      background(dependencies.background), recovery(dependencies.recovery), handover(dependencies.handover), way_back(dependencies.way_back), drills(dependencies.drills), tracer(dependencies.tracer),
+      background(dependencies.background), readers(std::move(dependencies.readers)), recovery(dependencies.recovery), handover(dependencies.handover), way_back(dependencies.way_back), drills(dependencies.drills), tracer(dependencies.tracer),
       options(std::move(given)), self_(node.status().self) {
   set_limits(options);
 }

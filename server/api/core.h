@@ -13,6 +13,7 @@
 #include <string>
 
 #include "api/probe.h"
+#include "api/readers.h"
 #include "base/units.h"
 #include "node/service.h"
 #include "ports/clock.h"
@@ -53,6 +54,7 @@ struct Dependencies {
   // For work that scans the whole store (hash, defragment); without it that
   // work holds up the caller's loop.
   Executor* background = nullptr;
+  std::vector<Executor*> readers = {};  // for reads of many keys; likewise
   Recovery* recovery = nullptr;  // where there are regions
   Handover* handover = nullptr;  // likewise
   WayBack* way_back = nullptr;   // likewise
@@ -84,6 +86,7 @@ class Core {
   Log& log;
   ApiProbe& probe;
   Executor* const background;
+  Readers readers;
   Recovery* const recovery;
   Handover* const handover;
   WayBack* const way_back;

@@ -157,4 +157,18 @@ void in_background(const CallPtr& call, std::function<T()> work, std::function<v
   });
 }
 
+// Likewise for reads that may touch many keys; what nobody waits for any more
+// when its turn comes is left out.
+template <class T>
+void in_reader(const CallPtr& call, Function<Result<T>()> work, Function<void(Result<T>)> then) {
+  Core& core = call->core();
+  core.readers.run([call = call, work = std::move(work), then = std::move(then)]() mutable {
+    Result<T> result = call->ended() ? Result<T>(Error{Code::kCancelled, "nobody waits for it any more"}) : work();
+    Executor& loop = call->loop();
+    loop.post([call = std::move(call), then = std::move(then), result = std::move(result)]() mutable {
+      if (call->open()) then(std::move(result));
+    });
+  });
+}
+
 }  // namespace leeward::api

@@ -1,5 +1,6 @@
 // KV: what changes goes through the log as the client's own bytes, what reads
 // goes to the store on this loop.
+#include <algorithm>
 #include <charconv>
 
 #include "api/handlers.h"
@@ -89,9 +90,8 @@ bool fresh_enough(const CallPtr& call) {
 namespace kv {
 namespace {
 
-void serve_range(const CallPtr& call, const Bytes& request) {
+void answer_range(const CallPtr& call, Result<std::unique_ptr<RangeReply>> reply) {
   Core& core = call->core();
-  auto reply = core.node.state().range(request.view());
   if (!reply.ok()) return call->fail(reply.error());
   Bytes small;
   auto message = range_message(header_fields(core), std::move(*reply), small);
@@ -100,12 +100,40 @@ void serve_range(const CallPtr& call, const Bytes& request) {
   call->reply(std::move(small));
 }
 
-void serve_txn(const CallPtr& call, const Bytes& request) {
-  Core& core = call->core();
-  auto result = core.node.state().read_only_txn(request.view());
+void answer_txn(const CallPtr& call, Result<CommandResult> result) {
   if (!result.ok()) return call->fail(result.error());
   if (!result->etcd_error.empty()) return call->finish(status_of_text(result->etcd_error));
-  call->reply_with_header(result->response, header_fields(core));
+  call->reply_with_header(result->response, header_fields(call->core()));
+}
+
+// A single key is found at once; what lies in a range is counted, and may be sorted.
+void serve_range(const CallPtr& call, const Bytes& request, bool many) {
+  auto& state = call->core().node.state();
+  if (!many) return answer_range(call, state.range(request.view()));
+  in_reader<std::unique_ptr<RangeReply>>(
+      call, [&state, request] { return state.range(request.view()); },
+      [call](Result<std::unique_ptr<RangeReply>> reply) { answer_range(call, std::move(reply)); });
+}
+
+void serve_txn(const CallPtr& call, const Bytes& request, bool many) {
+  auto& state = call->core().node.state();
+  if (!many) return answer_txn(call, state.read_only_txn(request.view()));
+  in_reader<CommandResult>(
+      call, [&state, request] { return state.read_only_txn(request.view()); },
+      [call](Result<CommandResult> result) { answer_txn(call, std::move(result)); });
+}
+
+constexpr int kFewOps = 32;
+
+// Whether it may touch many keys.
+bool reads_many(const etcdserverpb::TxnRequest& txn) {
+  if (txn.compare_size() + txn.success_size() + txn.failure_size() > kFewOps) return true;
+  const auto op_reads_many = [](const etcdserverpb::RequestOp& op) {
+    return op.has_request_txn() ? true : !op.request_range().range_end().empty();
+  };
+  return std::any_of(txn.compare().begin(), txn.compare().end(), [](const auto& c) { return !c.range_end().empty(); }) ||
+         std::any_of(txn.success().begin(), txn.success().end(), op_reads_many) ||
+         std::any_of(txn.failure().begin(), txn.failure().end(), op_reads_many);
 }
 
 }  // namespace
@@ -115,12 +143,13 @@ void range(CallPtr call, Bytes request) {
   if (!parse(call, request, parsed)) return;
   if (parsed.serializable()) call->set_method(Method::kRangeSerializable);
   if (const EtcdError* why = check(parsed)) return call->fail(*why);
+  const bool many = !parsed.range_end().empty();
   if (parsed.serializable()) {
-    if (fresh_enough(call)) serve_range(call, request);
+    if (fresh_enough(call)) serve_range(call, request, many);
     return;
   }
   if (call->core().status()->status.state == MemberState::kLearner) return call->fail(error::kNotSupportedForLearner);
-  when_linearizable(call, [call, request] { serve_range(call, request); });
+  when_linearizable(call, [call, request, many] { serve_range(call, request, many); });
 }
 
 void put(CallPtr call, Bytes request) {
@@ -141,11 +170,12 @@ void txn(CallPtr call, Bytes request) {
   thread_local etcdserverpb::TxnRequest parsed;
   if (!parse(call, request, parsed)) return;
   if (const EtcdError* why = check(parsed, call->core().limits.max_txn_ops)) return call->fail(*why);
+  const bool many = reads_many(parsed);
   switch (kind(parsed)) {
     case TxnKind::kWrites: return propose(call, Op::kTxn, std::move(request));
-    case TxnKind::kReads: return when_linearizable(call, [call, request] { serve_txn(call, request); });
+    case TxnKind::kReads: return when_linearizable(call, [call, request, many] { serve_txn(call, request, many); });
     case TxnKind::kSerializableReads:
-      if (fresh_enough(call)) serve_txn(call, request);
+      if (fresh_enough(call)) serve_txn(call, request, many);
   }
 }
 

@@ -40,6 +40,7 @@ struct StateReport {
   std::uint64_t files = 0, bytes = 0;        // looked at
   std::optional<AppliedState> state;         // what it holds, as far as it can be read
   std::uint64_t keys = 0, versions = 0, leases = 0;  // full scan only
+  std::string group_state;                           // full scan only: node's to read
   bool sound() const { return faults.empty(); }
 };
 

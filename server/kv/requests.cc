@@ -1,7 +1,8 @@
 #include "kv/requests.h"
 
-#include <map>
 #include <set>
+
+#include "base/key_ranges.h"
 
 namespace leeward::kv {
 namespace {
@@ -100,12 +101,13 @@ const char* check_ops(const std::vector<TxnOp>& ops) {
 // Which keys a list of operations may put and delete.
 struct Writes {
   std::set<std::string_view> puts;
-  std::vector<KeyRange> deletes;
+  KeyRanges deletes;
 
-  bool deleted(std::string_view key) const {
-    for (const KeyRange& range : deletes)
-      if (range.contains(key)) return true;
-    return false;
+  bool deleted(std::string_view key) const { return deletes.contains(key); }
+  void remove(const KeyRange& range) {
+    std::string start(range.key);
+    std::string end = range.single() ? start + '\0' : range.open_ended() ? std::string() : std::string(range.end);
+    deletes.add(std::move(start), std::move(end));
   }
 };
 
@@ -113,7 +115,7 @@ struct Writes {
 // both put and deleted. The two branches of a transaction exclude each other.
 bool disjoint(const std::vector<TxnOp>& ops, Writes& out) {
   for (const TxnOp& op : ops)
-    if (const auto* remove = std::get_if<DeleteRequest>(&op)) out.deletes.push_back(remove->range);
+    if (const auto* remove = std::get_if<DeleteRequest>(&op)) out.remove(remove->range);
   for (const TxnOp& op : ops) {
     const auto* txn = std::get_if<std::unique_ptr<TxnRequest>>(&op);
     if (!txn) continue;
@@ -125,8 +127,8 @@ bool disjoint(const std::vector<TxnOp>& ops, Writes& out) {
       if (out.puts.contains(key) || out.deleted(key)) return false;
     out.puts.merge(yes.puts);
     out.puts.merge(no.puts);
-    out.deletes.insert(out.deletes.end(), yes.deletes.begin(), yes.deletes.end());
-    out.deletes.insert(out.deletes.end(), no.deletes.begin(), no.deletes.end());
+    out.deletes.add(yes.deletes);
+    out.deletes.add(no.deletes);
   }
   for (const TxnOp& op : ops)
     if (const auto* put = std::get_if<PutRequest>(&op))

@@ -27,6 +27,9 @@ class RowsCheck {
       if (!decoded.ok()) return row_error(decoded.error());
       numbers_ = *decoded;
     }
+    auto group = rows_.get(Family::kMeta, kGroupRow);
+    if (!group.ok()) return row_error(group.error());
+    report_.group_state = group->value_or("");
     const LogPoint& point = numbers_.point;
     report_.state = AppliedState{point, numbers_.epoch, Revision(numbers_.revision), Revision(numbers_.compacted),
                                  numbers_.hash.hash()};

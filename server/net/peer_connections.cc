@@ -217,6 +217,7 @@ void PeerInbound::on_data(std::string_view data) {
   while (!data.empty() && !transport_->closed()) {
     auto frame = reader_.next(data);
     if (!frame) return cut(frame.error());
+    tell_unfinished(reader_.unfinished());
     if (!*frame) return;
     if (!accepted_) {
       if ((*frame)->lane != kHelloLane) return cut({Code::kCorrupt, "a frame before the hello"});
@@ -226,6 +227,15 @@ void PeerInbound::on_data(std::string_view data) {
       take(std::move(**frame));
     }
   }
+}
+
+void PeerInbound::tell_unfinished(std::size_t bytes) {
+  if (!accepted_ || bytes == unfinished_) return;
+  const auto peer = shared_.peers.find(from());
+  if (peer == shared_.peers.end()) return;
+  const auto dialer = peer->second.lanes.find(lane());
+  if (dialer == peer->second.lanes.end()) return;
+  dialer->second->view().unfinished = unfinished_ = bytes;
 }
 
 // A peer that came back replaces its dead connection once; two processes that
@@ -305,6 +315,7 @@ void PeerInbound::on_closed(const Error& why) {
   const auto self = shared_from_this();
   if (timer_ != 0) shared_.io.cancel(std::exchange(timer_, 0));
   intake_->connection = nullptr;
+  tell_unfinished(0);
   if (accepted_) shared_.probe.connections.add(-1);
   if (why.code != Code::kCancelled)
     shared_.warn("closed a peer connection", address_,

@@ -20,6 +20,7 @@ struct PeerTransport::LaneView {
   std::atomic<std::size_t> queued{0};
   std::atomic<bool> up{false};
   std::atomic<bool> down{false};  // the last attempt failed and the next one waits
+  std::atomic<std::size_t> unfinished{0};  // what came of a frame that is not whole yet
 };
 
 class PeerDialer;
@@ -110,6 +111,7 @@ class PeerDialer final : public Transport::Owner, public std::enable_shared_from
         view_(std::move(view)) {}
 
   void dial();  // unless it is on its way or there already
+  PeerTransport::LaneView& view() { return *view_; }
   void hurry();  // the peer is known to be alive: do not wait out the back-off
   void send(std::vector<Bytes> parts, std::size_t bytes);
   void adopt_lineage();
@@ -176,6 +178,7 @@ class PeerInbound final : public Transport::Owner, public std::enable_shared_fro
   void greet(std::string_view payload);
   void refuse(std::string reason);
   void take(Frame frame);
+  void tell_unfinished(std::size_t bytes);
 
   PeerTransport::Shared& shared_;
   const std::string address_;
@@ -184,6 +187,7 @@ class PeerInbound final : public Transport::Owner, public std::enable_shared_fro
   FrameReader reader_{4096};
   Hello hello_;
   bool accepted_ = false;
+  std::size_t unfinished_ = 0;  // as told
   Executor::TimerId timer_ = 0;
 };
 

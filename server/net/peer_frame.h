@@ -36,6 +36,8 @@ class FrameReader {
   void limit(std::size_t max) { max_ = max; }
   // Takes bytes off the front of `data`; nullopt when more are needed.
   Result<std::optional<Frame>> next(std::string_view& data);
+  // Bytes held of a payload that is not whole.
+  std::size_t unfinished() const { return in_payload_ ? frame_.payload.size() : 0; }
 
  private:
   Result<void> begin();

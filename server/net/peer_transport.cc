@@ -14,7 +14,6 @@ namespace leeward::net {
 
 namespace {
 
-constexpr std::size_t kInboundLimit = 1024;  // connections; peers have four each
 constexpr std::chrono::seconds kCloseLimit{5};
 
 std::size_t frame_bytes(const std::vector<Bytes>& parts) {
@@ -131,6 +130,11 @@ std::size_t PeerTransport::queued(NodeId to, Lane lane) const {
   return view ? view->queued.load() : 0;
 }
 
+std::size_t PeerTransport::unfinished(NodeId from, Lane lane) const {
+  const LaneView* const view = this->view(from, lane);
+  return view ? view->unfinished.load() : 0;
+}
+
 bool PeerTransport::connected(NodeId to) const {
   const auto found = views_.find(to);
   return found != views_.end() &&
@@ -165,9 +169,9 @@ void PeerTransport::Shared::accept_some() {
       return;
     }
     const SocketAddress address(&from, size);
-    if (inbound.size() >= kInboundLimit) {
+    if (inbound.size() >= options.inbound) {
       ::close(fd);
-      warn("refused a peer connection: too many", address.text(), std::to_string(kInboundLimit));
+      warn("refused a peer connection: too many", address.text(), std::to_string(options.inbound));
       continue;
     }
     auto connection = std::make_shared<PeerInbound>(*this, address);

@@ -39,6 +39,7 @@ struct PeerTransportOptions {
   std::size_t undelivered_bytes = 16_MiB;  // a connection: taken in and not yet handled by the core loop
   Duration retry_first = 50ms, retry_most = 1s;
   Duration handshake_timeout = 5s;         // connect, TLS and hello
+  std::size_t inbound = 1024;              // connections that others dialed; peers have four each
   std::uint64_t seed = 0;                  // of the jitter
 };
 
@@ -61,6 +62,7 @@ class PeerTransport final : public PeerLink {
   bool send(NodeId to, Lane lane, std::vector<Bytes> parts) override;
   std::size_t queued(NodeId to, Lane lane) const override;
   bool connected(NodeId to) const override;
+  std::size_t unfinished(NodeId from, Lane lane) const override;
 
   // Once the lineage is known; connections to nodes of another one end. Any thread.
   void set_lineage(const Lineage& lineage);

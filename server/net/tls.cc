@@ -164,6 +164,9 @@ Result<void> Tls::reload() {
   std::lock_guard lock(mutex_);
   fingerprint_ = std::move(fingerprint);
   if (!loaded) return loaded.error();
+  const WallTime now = std::chrono::time_point_cast<WallTime::duration>(std::chrono::system_clock::now());
+  if (!options_.cert.empty() && loaded->expires <= now && loaded_.expires > now)
+    return Error{Code::kInvalid, options_.cert + " has expired already; renew it and say it again"};
   loaded_ = std::move(*loaded);
   return {};
 }
@@ -394,17 +397,20 @@ TlsPeer TlsSession::peer() const {
   if (!certificate || SSL_get_verify_result(ssl_) != X509_V_OK || SSL_get_verify_mode(ssl_) == SSL_VERIFY_NONE)
     return peer;
   peer.verified = true;
-  std::array<char, 256> name{};
-  if (X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name.data(), name.size()) > 0)
-    peer.common_name = name.data();
+  // A NUL within a name is there to pass for another one.
+  const auto plain = [](const std::string& name) { return name.find('\0') == std::string::npos; };
+  std::array<char, 256> subject{};
+  const int size = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, subject.data(), subject.size());
+  if (const std::string name(subject.data(), static_cast<std::size_t>(std::max(size, 0))); plain(name)) peer.common_name = name;
   auto* names = static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(const_cast<X509*>(certificate), NID_subject_alt_name, nullptr, nullptr));
   for (int i = 0; names && i < sk_GENERAL_NAME_num(names); ++i) {
     const GENERAL_NAME* entry = sk_GENERAL_NAME_value(names, i);
     if (entry->type == GEN_DNS) {
       const ASN1_IA5STRING* text = entry->d.dNSName;
-      peer.dns_names.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
-                                  static_cast<std::size_t>(ASN1_STRING_length(text)));
+      const std::string name(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                             static_cast<std::size_t>(ASN1_STRING_length(text)));
+      if (plain(name)) peer.dns_names.push_back(name);
     } else if (entry->type == GEN_IPADD) {
       const ASN1_OCTET_STRING* raw = entry->d.iPAddress;
       std::array<char, INET6_ADDRSTRLEN> text{};

@@ -104,6 +104,7 @@ void Member::publish_status() {
   published_ = now;
   auto status = std::make_shared<NodeStatus>();
   auto& s = *status;
+  s.made = now;
   s.lineage = own_lineage();
   s.cluster_name = context_.options.cluster_name;
   s.group = group();

@@ -43,6 +43,9 @@ class Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return fd_; }
   int release() { return std::exchange(fd_, -1); }
+  void reset(int fd) {
+    if (const int old = std::exchange(fd_, fd); old >= 0) ::close(old);
+  }
 
  private:
   int fd_;
@@ -242,12 +245,20 @@ Result<DiskSpace> PosixDisk::space(const Path& path) {
 Result<std::unique_ptr<DirectoryLock>> PosixDisk::lock(const Path& directory) {
   const Path path = directory + "/LOCK";
   Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+  // Mounted read-only here, perhaps not elsewhere: a lock that is there is asked.
+  // Without one there is nobody to keep out.
+  const bool read_only = fd.get() < 0 && errno == EROFS;
+  if (read_only) {
+    fd.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (fd.get() < 0 && errno == ENOENT) return std::make_unique<DirectoryLock>();
+  }
   if (fd.get() < 0) return failed("open", path, errno);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return failed("lock", path, errno);
     return Error{Code::kInUse, directory + " is in use by " + describe_holder(fd.get()) +
                                    "; stop it, or give this node a directory of its own"};
   }
+  if (read_only) return std::unique_ptr<DirectoryLock>(std::make_unique<Lock>(fd.release()));
   const std::string pid = std::to_string(::getpid()) + "\n";
   // The pid is for people; the lock itself holds without it.
   if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0)

@@ -18,7 +18,8 @@ class PosixDisk final : public Disk {
   bool exists(const Path& path) override;
   Result<void> sync_dir(const Path& directory) override;
   Result<DiskSpace> space(const Path& path) override;
-  // Holds flock(2) on `directory`/LOCK, which names the holder's pid.
+  // Holds flock(2) on `directory`/LOCK, which names the holder's pid. On a
+  // read-only mount without that file there is nothing to hold, and it succeeds.
   Result<std::unique_ptr<DirectoryLock>> lock(const Path& directory) override;
 };
 

@@ -49,6 +49,9 @@ class PeerLink {
   // Bytes queued and not yet taken by the kernel.
   virtual std::size_t queued(NodeId to, Lane lane) const = 0;
   virtual bool connected(NodeId to) const = 0;
+  // Bytes that have come of a frame which is not whole yet; 0 between frames. As
+  // long as it changes a large frame is on its way over a slow link.
+  virtual std::size_t unfinished(NodeId, Lane) const { return 0; }
 };
 
 }  // namespace leeward

@@ -151,6 +151,7 @@ struct RpoStatus {
 };
 
 struct NodeStatus {
+  Instant made{};  // when the node's own loop wrote this down; none: it does not run yet
   Lineage lineage;
   std::string cluster_name;
   GroupId group;

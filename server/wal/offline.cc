@@ -123,6 +123,11 @@ Result<bool> verify_superblock(Disk& disk, const Path& directory, VerifyReport& 
       report.faults.push_back({Fault::Kind::kDamage, path, i * kSuperblockCopyBytes, "copy " + std::to_string(i) + ": " + what, copy.code,
                                reading->current >= 0});
   }
+  if (reading->behind > 0)
+    report.faults.push_back({.file = path, .offset = kSuperblockCopies * kSuperblockCopyBytes,
+                             .what = std::to_string(reading->behind) + " bytes behind the last copy, which nothing wrote; the next start cuts them off",
+                             .mends = reading->current >= 0});
+  if (reading->current >= 0) report.owner = reading->copies[reading->current].data.incarnation;
   return true;
 }
 
@@ -153,6 +158,12 @@ Result<VerifyReport> verify(Disk& disk, const Path& data_directory, const Path& 
     report.faults.push_back({Fault::Kind::kDamage, log_directory, 0, "the log is missing", Code::kNotFound});
     return report;
   }
+  for (const OpenSegment& segment : *segments)
+    if (report.owner && segment.header && segment.header->owner != *report.owner)
+      report.faults.push_back({Fault::Kind::kDamage, segment.path, 0,
+                               "it belongs to another data directory (incarnation " + std::to_string(segment.header->owner.value()) +
+                                   ", the superblock's is " + std::to_string(report.owner->value()) + ")",
+                               Code::kLineage});
   LogCheck check(report.faults, &report, full_scan ? Depth::kAll : Depth::kHeads);
   check.replay().on_entry = [&](const Entry& entry, const Location&) {
     ++report.entries;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,10 +24,11 @@ struct VerifyReport {
   std::uint64_t entries = 0;  // kAll only
   LogPoint base, last;        // kAll only: as far as the log is sound
   HardState hard_state;
+  std::optional<Incarnation> owner;  // as two copies of the superblock say
   bool sound() const { return faults.empty(); }
 };
 
-// Checks superblock and log. `full_scan` reads every byte that is in use, and
+// Checks superblock and log, and that they are of one node (kLineage). `full_scan` reads every byte that is in use, and
 // that the rest is zero, and recomputes checksums and chain; without it only
 // headers and batch heads are looked at. `each`, with a full scan, is shown every
 // entry; an index that was overwritten comes again. Errors: kIo, kNotFound (neither file

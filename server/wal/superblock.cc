@@ -14,6 +14,7 @@ constexpr std::string_view kMagic = "LWSUPERB";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeadBytes = 32;
 constexpr int kQuorum = 2;
+constexpr std::uint64_t kFileBytes = kSuperblockCopies * kSuperblockCopyBytes;
 
 std::uint32_t copy_checksum(std::string_view copy) { return checksum(copy.substr(16), crc32c(copy.substr(0, 12))); }
 
@@ -123,9 +124,13 @@ SuperblockReading decode_all(std::string_view all) {
 
 Result<SuperblockReading> read_file(const File& file) {
   std::string all;
-  const auto n = file.read(0, kSuperblockCopies * kSuperblockCopyBytes, all);
+  const auto n = file.read(0, kFileBytes, all);
   if (!n.ok()) return n.error();
-  return decode_all(all);
+  const auto size = file.size();
+  if (!size.ok()) return size.error();
+  auto reading = decode_all(all);
+  reading.behind = *size - std::min<std::uint64_t>(*size, kFileBytes);
+  return reading;
 }
 
 Error no_quorum(const SuperblockReading& reading, const Path& path) {
@@ -162,7 +167,7 @@ Result<std::unique_ptr<SuperblockFile>> SuperblockFile::create(Disk& disk, const
   if (!file.ok()) return file.error();
   std::unique_ptr<SuperblockFile> block(new SuperblockFile(std::move(*file), path));
   block->attempts_ = data.sequence;
-  LEEWARD_TRY(block->file_->allocate(kSuperblockCopies * kSuperblockCopyBytes));
+  LEEWARD_TRY(block->file_->allocate(kFileBytes));
   LEEWARD_TRY(block->write(data));
   LEEWARD_TRY(disk.rename(made, path));
   LEEWARD_TRY(disk.sync_dir(directory));
@@ -189,7 +194,8 @@ Result<std::unique_ptr<SuperblockFile>> SuperblockFile::open(Disk& disk, const P
     if (!(copy.valid() && copy.data == block->data_))
       LEEWARD_TRY(block->file_->write(i * kSuperblockCopyBytes, encode_copy(block->data_, i)));
   }
-  if (block->mended_ > 0) LEEWARD_TRY(block->file_->sync());
+  if (reading->behind > 0) LEEWARD_TRY(block->file_->truncate(kFileBytes));
+  if (block->mended_ > 0 || reading->behind > 0) LEEWARD_TRY(block->file_->sync());
   return block;
 }
 

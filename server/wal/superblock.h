@@ -20,7 +20,7 @@ class SuperblockFile final : public Superblock {
  public:
   // Makes the file in `directory`, durable when it returns. Errors: kExists, kInvalid, kNoSpace, kIo.
   static Result<std::unique_ptr<SuperblockFile>> create(Disk& disk, const Path& directory, const SuperblockData& data);
-  // Reads it and mends copies that differ. Errors: kNotFound, kCorrupt (fewer
+  // Reads it, mends copies that differ and cuts off what stands behind them. Errors: kNotFound, kCorrupt (fewer
   // than two valid copies agree), kNewerFormat, kIo.
   static Result<std::unique_ptr<SuperblockFile>> open(Disk& disk, const Path& directory);
 
@@ -54,6 +54,7 @@ struct SuperblockCopy {
 struct SuperblockReading {
   std::array<SuperblockCopy, kSuperblockCopies> copies;
   int current = -1;  // a copy of the newest quorum; -1: none
+  std::uint64_t behind = 0;  // bytes behind the last copy, which are nobody's
   // Whether the copy belongs to that quorum.
   bool counts(std::size_t copy) const {
     return current >= 0 && copies[copy].valid() && copies[copy].data == copies[static_cast<std::size_t>(current)].data;

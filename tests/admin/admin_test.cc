@@ -78,6 +78,7 @@ class AdminTest : public ::testing::Test {
                   plan_done_ = std::move(done);
                 },
                 .loops_turn = [this] { return turning_; },
+                .now = [this] { return now_; },
                 .operators = {"ops"}};
   }
 
@@ -128,6 +129,7 @@ class AdminTest : public ::testing::Test {
   FakeSource source_;
   AdminSources sources_;
   bool turning_ = true;
+  Instant now_ = Instant(1h);
   Result<std::string> dr_status_ = std::string("{\"epoch\":\"3\"}");
   std::vector<std::vector<NodeId>> planned_for_;
   Function<void(Result<std::string>)> plan_done_;
@@ -234,6 +236,22 @@ TEST_F(AdminTest, AStandbyThatHearsNobodyIsNotReadyAndItsLagIsUnknown) {
   EXPECT_EQ(body("/standby"), "the lag is not known\n");
 }
 
+// After a pause of the process, or while its core loop hangs.
+TEST_F(AdminTest, WhatTheNodeKnewOfItselfLongAgoIsNoVerdict) {
+  become_standby();
+  status().made = now_ - 100ms;
+  EXPECT_EQ(code("/standby?max_lag=200ms"), 200);
+  EXPECT_EQ(code("/standby?max_lag=150ms"), 503) << "80 ms of lag then, and 100 ms since";
+  EXPECT_EQ(code("/standby/eligible"), 200);
+  EXPECT_EQ(code("/readyz"), 200);
+  status().made = now_ - 5s;
+  for (const char* path : {"/standby?max_lag=1h", "/standby/eligible", "/replica", "/leader", "/primary"})
+    EXPECT_EQ(body(path), "what this node knows of itself is 5000 ms old\n") << path;
+  EXPECT_EQ(code("/readyz"), 503);
+  EXPECT_EQ(code("/readyz/loop"), 503);
+  EXPECT_EQ(code("/livez"), 200);
+}
+
 TEST_F(AdminTest, AnIneligibleStandbyNamesTheFailingChecks) {
   become_standby();
   self().eligibility[3] = {"hash", false, "never compared"};
@@ -296,10 +314,10 @@ TEST_F(AdminTest, VerboseListsEveryCheckAndExcludeLeavesSomeOut) {
   status().leader = NodeId();
   EXPECT_EQ(body("/readyz?verbose"),
             "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]isolated ok\n[+]storage ok\n[+]integrity ok\n[-]raft failed: no leader is known in term 8\n"
-            "[+]apply ok\nreadyz check failed\n");
+            "[+]apply ok\n[+]loop ok\nreadyz check failed\n");
   EXPECT_EQ(code("/readyz?exclude=raft"), 200);
   EXPECT_EQ(body("/readyz?verbose&exclude=raft&exclude=apply"),
-            "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]isolated ok\n[+]storage ok\n[+]integrity ok\n[+]raft excluded: ok\n[+]apply excluded: ok\nreadyz check passed\n");
+            "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]isolated ok\n[+]storage ok\n[+]integrity ok\n[+]raft excluded: ok\n[+]apply excluded: ok\n[+]loop ok\nreadyz check passed\n");
   EXPECT_EQ(code("/health?exclude=raft"), 200);
 }
 

@@ -38,7 +38,7 @@ class ServicesOver : public ::testing::Test {
   }
   void begin_over(StateMachine& machine) {
     node = std::make_unique<FakeNode>(machine);
-    services = std::make_unique<Services>(Dependencies{*node, clock, log, probe}, options_);
+    services = std::make_unique<Services>(Dependencies{*node, clock, log, probe, nullptr, readers}, options_);
     gateway = std::make_unique<Gateway>(*services);
   }
 
@@ -89,6 +89,7 @@ class ServicesOver : public ::testing::Test {
   FakeLoop loop{clock};
   RecordingLog log;
   ApiProbe probe;
+  std::vector<Executor*> readers;  // set before begin()
   std::unique_ptr<State> state;
   std::unique_ptr<FakeNode> node;
   std::unique_ptr<Services> services;

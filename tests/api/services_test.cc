@@ -120,6 +120,54 @@ TEST_F(Service, AReadAsksForLeadershipUnlessItMayBeStale) {
   EXPECT_EQ(state->ranges, 3);
 }
 
+// The loops for reads of many keys turn when told.
+class ReadersBeside : public ServicesOver<ScriptedState> {
+ protected:
+  ReadersBeside() {
+    readers = {&first, &second};
+    begin();
+    state->range_response = with_revision(RangeResponse(), 11);
+    state->next.response = Bytes(with_revision(TxnResponse(), 11));
+  }
+  static RangeRequest of_many() {
+    auto request = range("a", true);
+    request.set_range_end("z");
+    return request;
+  }
+  FakeLoop first{clock}, second{clock};
+};
+
+TEST_F(ReadersBeside, ASingleKeyIsAnsweredWhileReadsOfManyWait) {
+  const auto many = run("/etcdserverpb.KV/Range", of_many());
+  TxnRequest txn;
+  *txn.add_success()->mutable_request_range() = of_many();
+  const auto in_txn = run("/etcdserverpb.KV/Txn", txn);
+  EXPECT_FALSE(many->status || in_txn->status);
+  ask<RangeResponse>("/etcdserverpb.KV/Range", range("k", true));
+  EXPECT_EQ(state->ranges, 1);
+  EXPECT_EQ(first.posts + second.posts, 2);
+  EXPECT_EQ(first.posts, 1) << "one loop each";
+  first.run();
+  second.run();
+  EXPECT_FALSE(many->status || in_txn->status) << "answered on the call's own loop";
+  loop.run();
+  EXPECT_TRUE(many->status && many->status->ok());
+  EXPECT_TRUE(in_txn->status && in_txn->status->ok());
+}
+
+TEST_F(ReadersBeside, WhatNobodyWaitsForIsNotRead) {
+  const auto gone = run("/etcdserverpb.KV/Range", of_many());
+  gone->cancel();
+  const auto late = make("/etcdserverpb.KV/Range");
+  late->due = clock.now() + std::chrono::seconds(1);
+  run(late, of_many().SerializeAsString());
+  clock.time += std::chrono::seconds(2);
+  first.run();
+  second.run();
+  loop.run();
+  EXPECT_EQ(state->ranges, 0);
+}
+
 TEST_F(Service, ATransactionOfReadsIsNotProposed) {
   state->next.response = Bytes(with_revision(TxnResponse(), 11));
   TxnRequest txn;

@@ -19,6 +19,8 @@
 
 #include "base/quantity.h"
 #include "ctl/table.h"
+#include "kv/stores.h"
+#include "node/group_state.h"
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "region/ledger.h"
@@ -556,7 +558,7 @@ class StorageTest : public CtlTest {
   void TearDown() override { EXPECT_EQ(std::system(("rm -rf " + directory_).c_str()), 0); }
 
   // A node's directory after some writes.
-  void fill(bool clean_shutdown) {
+  void fill(bool clean_shutdown, std::uint64_t starts = 0) {
     os::SeededRandom random(1);
     ASSERT_TRUE(disk_.make_dirs(directory_ + "/wal").ok());
     const Incarnation incarnation(77);
@@ -574,7 +576,7 @@ class StorageTest : public CtlTest {
     ASSERT_TRUE((*log)->set_hard_state({Term(1), NodeId(1), Index(20)}).ok());
     ASSERT_TRUE((*log)->sync().ok());
     auto superblock = wal::SuperblockFile::create(disk_, directory_, {.cluster_name = "orders", .node = NodeId(1), .incarnation = incarnation,
-                                                                      .state_dir = "state-1", .clean_shutdown = clean_shutdown});
+                                                                      .state_dir = "state-1", .starts = starts, .clean_shutdown = clean_shutdown});
     ASSERT_TRUE(superblock.ok()) << superblock.error().message;
   }
 
@@ -684,6 +686,22 @@ TEST_F(StorageTest, AFlippedBitInTheSuperblockIsDamageToo) {
   EXPECT_EQ(ran.out.substr(0, 15), "{\"sound\":false,");
 }
 
+TEST_F(StorageTest, ASuperblockAndALogOfTwoDirectoriesAreToBePutRightNotToBeEmptied) {
+  fill(true);
+  ASSERT_TRUE(disk_.remove(wal::superblock_path(directory_)).ok());
+  ASSERT_TRUE(wal::SuperblockFile::create(disk_, directory_, {.cluster_name = "orders", .node = NodeId(1), .incarnation = Incarnation(78),
+                                                              .state_dir = "state-1", .clean_shutdown = true}).ok());
+  for (const auto& scan : {std::vector<std::string>{}, {"--full-scan"}}) {
+    std::vector<std::string> arguments{"storage", "verify", directory_};
+    arguments.insert(arguments.end(), scan.begin(), scan.end());
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.code, 1) << ran.out;
+    EXPECT_NE(ran.out.find(segment() + ": it belongs to another data directory"), std::string::npos) << ran.out;
+    EXPECT_NE(ran.err.find("of two data directories"), std::string::npos) << ran.err;
+    EXPECT_EQ(ran.err.find("empty it"), std::string::npos) << ran.err;
+  }
+}
+
 TEST_F(StorageTest, ATornTailIsExpectedAfterACrashAndDamageAfterACleanStop) {
   for (const bool clean : {false, true}) {
     fill(clean);
@@ -737,6 +755,39 @@ TEST_F(StorageTest, AFlippedBitAnywhereInALedgerIsFound) {
     EXPECT_NE(ran.err.find("another member of the group"), std::string::npos) << ran.err;
     flip(path, static_cast<std::streamoff>(at));
   }
+}
+
+TEST_F(StorageTest, ALedgerThatTheStateNamesAndThatIsMissingIsFound) {
+  fill(true, 1);
+  const region::Ledger ledger{Index(20), Epoch(1), Epoch(2), {}, {}, {HistoryIndex(3), sha256("to"), 3, 300}, {}};
+  const auto name_in_state = [&](const std::vector<region::Ledger>& ledgers) {
+    node::GroupState group;
+    group.control.ledgers = ledgers;
+    auto store = kv::open_rocksdb_store(directory_ + "/state-1");
+    ASSERT_TRUE(store.ok());
+    Batch rows;
+    rows.put(Family::kMeta, "group", encode(group));
+    ASSERT_TRUE((*store)->write(rows).ok() && (*store)->flush().ok());
+  };
+  name_in_state({});
+  EXPECT_EQ(run({"storage", "verify", "--full-scan", directory_}).code, 0);
+  name_in_state({ledger});
+  const Ran ran = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(ran.code, 1) << ran.out << ran.err;
+  EXPECT_NE(ran.out.find(region::ledger_path(directory_, ledger) + ": missing; another member"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.err.find("start the node"), std::string::npos) << ran.err;
+  EXPECT_EQ(ran.err.find("empty it"), std::string::npos) << ran.err;
+
+  // Discarded behind the state: it is to be gone.
+  os::SeededRandom random(2);
+  auto log = wal::SegmentedLog::open(disk_, random, directory_ + "/wal", {.owner = Incarnation(77), .segment_bytes = 1_MiB});
+  ASSERT_TRUE(log.ok());
+  const Entry discarded{.term = Term(1), .index = Index(21), .kind = EntryKind::kDiscarded, .position = (*log)->last().position,
+                        .payload = Bytes(region::encode(region::Discarded{ledger.follow, "operator"}))};
+  ASSERT_TRUE((*log)->append({&discarded, 1}).ok() && (*log)->sync().ok());
+  log->reset();
+  const Ran after = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(after.code, 0) << after.out << after.err;
 }
 
 TEST_F(StorageTest, ADirectoryInUseIsRefused) {

@@ -7,6 +7,12 @@
 
 #include "net/http_client.h"
 #include "net/peer_transport.h"
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <cstdio>
+#include <filesystem>
+
 #include "support.h"
 
 namespace leeward::net::test {
@@ -205,6 +211,62 @@ TEST(Tls, AReloadServesTheNewCertificateAndKeepsConnections) {
   EXPECT_NE(subject().find("second"), std::string::npos);
   EXPECT_EQ(channel->GetState(false), GRPC_CHANNEL_READY);
   EXPECT_FALSE((*tls)->reload_if_changed().value()) << "a bad file is reported once";
+}
+
+TEST(Tls, OneThatHasExpiredDoesNotTakeThePlaceOfOneThatHasNot) {
+  Certificates own;
+  own.make("live", "first", "IP:127.0.0.1");
+  auto tls = Tls::server(own.options("live"));
+  ASSERT_TRUE(tls.ok());
+  const auto expires = (*tls)->expires();
+  own.make("live", "second", "IP:127.0.0.1", 0);
+  const auto changed = (*tls)->reload_if_changed();
+  ASSERT_FALSE(changed.ok());
+  EXPECT_NE(changed.error().message.find("live.pem has expired already"), std::string::npos) << changed.error().message;
+  EXPECT_EQ((*tls)->expires(), expires);
+  own.make("live", "third", "IP:127.0.0.1");
+  EXPECT_TRUE((*tls)->reload_if_changed().value());
+}
+
+// NAME.pem with the client's key, signed by the CA, whose common name may hold any byte.
+void sign(const std::string& name, std::string_view common_name) {
+  const auto opened = [](const std::string& path, const char* mode) {
+    std::FILE* file = std::fopen(path.c_str(), mode);
+    EXPECT_NE(file, nullptr) << path;
+    return std::unique_ptr<std::FILE, int (*)(std::FILE*)>(file, std::fclose);
+  };
+  const auto key = [&](const char* file) {
+    return std::unique_ptr<EVP_PKEY, void (*)(EVP_PKEY*)>(
+        PEM_read_PrivateKey(opened(certificates().path(file), "r").get(), nullptr, nullptr, nullptr), EVP_PKEY_free);
+  };
+  const auto own = key("client.key"), ca_key = key("ca.key");
+  const std::unique_ptr<X509, void (*)(X509*)> ca(PEM_read_X509(opened(certificates().ca(), "r").get(), nullptr, nullptr, nullptr), X509_free),
+      made(X509_new(), X509_free);
+  X509_set_version(made.get(), 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(made.get()), 4711);
+  X509_gmtime_adj(X509_getm_notBefore(made.get()), -60);
+  X509_gmtime_adj(X509_getm_notAfter(made.get()), 3600);
+  X509_set_issuer_name(made.get(), X509_get_subject_name(ca.get()));
+  X509_NAME_add_entry_by_txt(X509_get_subject_name(made.get()), "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>(common_name.data()), static_cast<int>(common_name.size()), -1, 0);
+  X509_set_pubkey(made.get(), own.get());
+  ASSERT_GT(X509_sign(made.get(), ca_key.get(), EVP_sha256()), 0);
+  PEM_write_X509(opened(certificates().path(name + ".pem"), "w").get(), made.get());
+  std::filesystem::copy_file(certificates().path("client.key"), certificates().path(name + ".key"),
+                             std::filesystem::copy_options::overwrite_existing);
+}
+
+// A C string would end at the NUL, and be an operator's.
+TEST(Tls, ACommonNameWithANulInItIsNobodys) {
+  const auto server = tls_server(server_tls("server", ClientAuth::kRequire));
+  std::string reply;
+  sign("whole", "ops");
+  ASSERT_TRUE(grpc_call(server->address(), "whole", &reply).ok());
+  EXPECT_TRUE(reply.starts_with("cn=ops tls=1")) << reply;
+  reply.clear();
+  sign("cut", std::string_view("ops\0evil", 8));
+  ASSERT_TRUE(grpc_call(server->address(), "cut", &reply).ok());
+  EXPECT_TRUE(reply.starts_with("cn= tls=1")) << reply;
 }
 
 TEST(Tls, OptionsThatCannotWorkAreRefused) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "os/child_process.h"
 #include "os/clock.h"
 #include "os/exit_record.h"
+#include "os/open_files.h"
 #include "os/posix_disk.h"
 #include "os/random.h"
 #include "os/thread_executor.h"
@@ -452,6 +454,26 @@ TEST(ChildProcess, IsKilledWhenNobodyWantsItAnyMore) {
   const int pid = (*started)->pid();
   started->reset();
   EXPECT_NE(::kill(pid, 0), 0) << "it is gone, and was waited for";
+}
+
+TEST(OpenFiles, ConnectionsLeaveTheStateItsFiles) {
+  for (const std::uint64_t limit : {256u, 1024u, 4096u, 1'048'576u}) {
+    const auto shares = share_connections(limit);
+    EXPECT_GE(shares.other, 8u) << limit;
+    EXPECT_LE(shares.client + shares.peer + 3 * shares.other, std::max<std::uint64_t>(limit, 704 + 128) - 704) << limit;
+  }
+  EXPECT_GT(share_connections(1'048'576).client, 100'000u);
+  EXPECT_LT(share_connections(1024).client, 320u);
+}
+
+TEST(OpenFiles, TheSoftLimitIsRaisedToTheHardOne) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit low = before;
+  low.rlim_cur = std::min<rlim_t>(256, before.rlim_max);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  EXPECT_EQ(raise_open_files(), before.rlim_max);
+  setrlimit(RLIMIT_NOFILE, &before);
 }
 
 }  // namespace

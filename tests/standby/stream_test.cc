@@ -257,6 +257,43 @@ TEST(Stream, AGroupBelowTheLogAsksAllSourcesThenSaysThatItNeedsAResync) {
   EXPECT_EQ(v.west.leader()->replication->probe().resyncs_needed.get(), 1u);
 }
 
+// It welcomes whoever asks, for it holds all that they have, and sends nothing.
+TEST(Stream, ASourceThatIsCutOffFromItsGroupDoesNotHideThatTheOthersKeepNoLog) {
+  TwoRegions w;
+  w.start();
+  w.run_for(500ms);
+  write_some(w, 10);
+  ASSERT_TRUE(w.run_until([&] { return w.caught_up(); }, 5s));
+  const auto link = [&](bool cut) {
+    w.wan(w.west, w.east, [cut](Wire& x) { x.cut = cut; });
+    w.wan(w.east, w.west, [cut](Wire& x) { x.cut = cut; });
+  };
+  link(true);
+  NodeId stuck;
+  for (auto& [id, m] : w.east.members)
+    if (id != w.east.leader_) stuck = id;
+  w.member(stuck).lan_cut = true;
+  for (int i = 0; i < 50; ++i) w.east.write("x");
+  w.run_for(100ms);
+  for (auto& [id, m] : w.east.members)
+    if (id != stuck) m->log_.release(m->log_.last().index - 5);
+  link(false);
+  EXPECT_TRUE(w.run_until([&] { return w.west.leader()->replication->client().state() == StreamState::kResyncNeeded; }, 60s));
+}
+
+TEST(Stream, AValueThatTakesLongerOverTheLinkThanASourceMayBeSilentArrives) {
+  TwoRegions w(1, 30ms, 200'000);
+  for (auto& [id, m] : w.west.members) m->options.client.compression = false;
+  w.start();
+  w.run_for(2s);
+  ASSERT_TRUE(w.caught_up());
+  const auto before = w.west.leader()->replication->probe().reconnects.get();
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(w.east.write(std::string(1'000'000, static_cast<char>('a' + i))));
+  ASSERT_TRUE(w.east.write("small"));
+  EXPECT_TRUE(w.run_until([&] { return w.caught_up(); }, 13s)) << "10 s would do";
+  EXPECT_EQ(w.west.leader()->replication->probe().reconnects.get(), before);
+}
+
 TEST(Stream, TheWindowFillsALongLink) {
   // 100 ms each way, 30 MB/s: 6 MB must be under way to fill it.
   TwoRegions w(1, 100ms, 30'000'000);

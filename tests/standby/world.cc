@@ -16,6 +16,7 @@ class FakeLink final : public PeerLink {
     return world_.send(self_, to, Bytes(std::move(frame)));
   }
   std::size_t queued(NodeId to, Lane) const override { return world_.wire(self_, to).queued; }
+  std::size_t unfinished(NodeId from, Lane) const override { return world_.unfinished(from, self_); }
   bool connected(NodeId to) const override { return world_.known(to) && !world_.wire(self_, to).cut && world_.member(to).alive(); }
 
  private:
@@ -48,6 +49,7 @@ bool World::send(NodeId from, NodeId to, Bytes frame) {
   w.max_in_flight = std::max(w.max_in_flight, w.in_flight);
   w.carried += size;
   const auto generation = w.generation;
+  w.passing.push_back({start + w.delay, w.free + w.delay, size});
   at(w.free - now_, [&w, size, generation] {
     if (w.generation == generation) w.queued -= size;
   });
@@ -59,6 +61,15 @@ bool World::send(NodeId from, NodeId to, Bytes frame) {
     m.loop_.post([&m, from, frame] { m.deliver(from, frame); });
   });
   return true;
+}
+
+std::size_t World::unfinished(NodeId from, NodeId to) {
+  auto& passing = wire(from, to).passing;
+  while (!passing.empty() && passing.front().last <= now_) passing.pop_front();
+  if (passing.empty() || passing.front().first >= now_) return 0;
+  const auto& p = passing.front();
+  return static_cast<std::size_t>(static_cast<double>(p.size) * static_cast<double>((now_ - p.first).count()) /
+                                  static_cast<double>((p.last - p.first).count()));
 }
 
 FakeMember::FakeMember(World& world, FakeRegion& region, NodeId id)

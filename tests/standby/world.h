@@ -267,6 +267,11 @@ struct Wire {
   Instant free{};
   std::uint64_t queued = 0, carried = 0, in_flight = 0, max_in_flight = 0;
   std::uint64_t generation = 0;  // frames of an earlier one are lost
+  struct Passing {
+    Instant first, last;  // when its bytes come out
+    std::uint64_t size;
+  };
+  std::deque<Passing> passing;
 };
 
 class World {
@@ -337,6 +342,7 @@ class World {
     }
   }
   bool send(NodeId from, NodeId to, Bytes frame);
+  std::size_t unfinished(NodeId from, NodeId to);  // of a frame on its way, what is out of the wire
 
   std::vector<std::unique_ptr<FakeRegion>> regions;
   Duration wan_delay = 30ms;

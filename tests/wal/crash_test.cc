@@ -50,7 +50,7 @@ class Workload {
     ASSERT_TRUE(log.ok()) << where() << log.error().message;
     check_recovered(**log);
     if (!disk_.exists("/data/superblock")) {
-      ASSERT_TRUE(SuperblockFile::create(disk_, "/data", {}).ok());
+      ASSERT_TRUE(SuperblockFile::create(disk_, "/data", {.incarnation = small_options().owner}).ok());
     }
     const auto report = verify(disk_, "/data", kDirectory, true);
     ASSERT_TRUE(report.ok()) << where() << report.error().message;

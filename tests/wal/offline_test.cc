@@ -12,7 +12,7 @@ class OfflineTest : public ::testing::Test {
  protected:
   OfflineTest() {
     EXPECT_TRUE(disk_.make_dirs("/data").ok());
-    EXPECT_TRUE(SuperblockFile::create(disk_, "/data", {.cluster_name = "c", .node = NodeId(1)}).ok());
+    EXPECT_TRUE(SuperblockFile::create(disk_, "/data", {.cluster_name = "c", .node = NodeId(1), .incarnation = small_options().owner}).ok());
     LogOptions options = small_options();
     options.segment_bytes = 8192;
     auto log = open_log(disk_, random_, options);
@@ -183,6 +183,38 @@ TEST_F(OfflineTest, AMissingSuperblockLogOrSegmentIsAFault) {
   EXPECT_FALSE(check().sound());
   ASSERT_TRUE(disk_.remove("/data/superblock").ok());
   EXPECT_EQ(verify(disk_, "/data", kDirectory, true).error().code, Code::kNotFound);
+}
+
+TEST_F(OfflineTest, ALogOfAnotherDirectoryIsAFaultInEachSegment) {
+  ASSERT_TRUE(disk_.remove(superblock_path("/data")).ok());
+  ASSERT_TRUE(SuperblockFile::create(disk_, "/data", {.cluster_name = "c", .node = NodeId(1), .incarnation = Incarnation(78)}).ok());
+  for (const bool full : {false, true}) {
+    const auto report = check(full);
+    EXPECT_EQ(report.faults.size(), report.segments);
+    for (const Fault& fault : report.faults) {
+      EXPECT_EQ(fault.code, Code::kLineage) << fault.what;
+      EXPECT_NE(fault.what.find("incarnation 77, the superblock's is 78"), std::string::npos) << fault.what;
+    }
+  }
+}
+
+TEST_F(OfflineTest, BytesBehindTheSuperblockAreFoundAndCutOffByAStart) {
+  const Path path = superblock_path("/data");
+  const std::string whole = disk_.contents(path);
+  {
+    auto file = disk_.open(path, OpenMode::kReadWrite);
+    ASSERT_TRUE(file.ok() && (*file)->write(whole.size(), "more").ok());
+  }
+  for (const bool full : {false, true}) {
+    const auto report = check(full);
+    ASSERT_EQ(report.faults.size(), 1u);
+    EXPECT_EQ(report.faults[0].file, path);
+    EXPECT_EQ(report.faults[0].offset, whole.size());
+    EXPECT_TRUE(report.faults[0].mends);
+  }
+  ASSERT_TRUE(SuperblockFile::open(disk_, "/data").ok());
+  EXPECT_EQ(disk_.contents(path), whole);
+  EXPECT_TRUE(check().sound());
 }
 
 TEST_F(OfflineTest, DumpsEntriesOfARange) {
