@@ -248,7 +248,7 @@ def diverged(c, value="", others=20):
     etcdctl(c.active[0].client, "put", "k1", "gone too")
     held = c.active[0].value("gone", serializable=False)
     wait_for("west to have it", lambda: c.standby[1].value("gone", serializable=True) == held)
-    watch = subprocess.Popen(["etcdctl", f"--endpoints={c.standby[1].client}", "watch", "k", "--prefix", "--rev=1"], text=True,
+    watch = subprocess.Popen(["timeout", "90", "etcdctl", f"--endpoints={c.standby[1].client}", "watch", "k", "--prefix", "--rev=1"], text=True,
                              env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     restored(c, kept)
     for i in range(others):
@@ -289,7 +289,7 @@ def a_standby_whose_log_does_not_reach_to_where_it_diverged_says_so():
     little = {"storage": {"segment_size": "2MiB", "checkpoint_interval": 100}, "dr": {**SILENCE["dr"], "retain_log": "2MiB"}}
     with Cluster(active=3, standby=3, settings={**SILENCE, **little}) as c:
         leader, watch = diverged(c, "x" * 40_000, 400)  # its end is passed: below it holds nothing that could be compared
-        watch.kill()
+        watch.terminate()
         refused = ctl("--endpoints", leader.client, "dr", "rejoin", "--discard", check=False, timeout=60)
         expect(refused.returncode == 3 and "where the two part is not found" in refused.stderr and "begins anew" in refused.stderr
                and refused.stderr.count("\n") == 1, f"{refused.returncode}: {refused.stderr}")
