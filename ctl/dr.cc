@@ -285,7 +285,7 @@ Result<void> dr_reclaim(const Server& server, const Output& output, Promotion pr
 
 // Who leads the region of whoever is asked begins; asked at the one that serves,
 // a fenced one is meant.
-Result<void> dr_rejoin(const Server& server, const Output& output, bool discard) {
+Result<void> dr_rejoin(const Server& server, const Output& output) {
   const auto status = server.call("/v3/dr/status");
   if (!status.ok()) return status.error();
   const bool serves = text_of(status->json, "role") == "primary";
@@ -295,7 +295,7 @@ Result<void> dr_rejoin(const Server& server, const Output& output, bool discard)
   if (order->empty()) return Error{Code::kNotFound, "no fenced region is known at " + own + ", which serves; name one of its members by --endpoints"};
   Result<Answer> answer = Error{Code::kUnavailable, "no member of a fenced region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
-    answer = server.call_at(endpoint, "/v3/dr/rejoin", {{"discard", discard}}, kRejoinPatience);
+    answer = server.call_at(endpoint, "/v3/dr/rejoin", {}, kRejoinPatience);
     if (answer.ok() || !goes_on(answer.error())) break;
   }
   if (!answer.ok()) return answer.error();

@@ -60,7 +60,6 @@ void StreamClient::stop() {
   damage_.clear();
   common_.reset();
   rejoin_ = takes_copy_ = false;
-  search_.reset();
 }
 
 void StreamClient::end_session() {
@@ -142,14 +141,8 @@ void StreamClient::seek(Instant now, const Regions& regions) {
     hello.epoch = log->group_epoch();
     hello.epochs = log->history().epochs;
   }
-  hello.way_back = goes_back() || search_;
+  hello.way_back = goes_back();
   hello.end = received_;
-  if (search_) {  // as if this log ended there
-    const auto at = own_point(search_->next());
-    if (!at.ok()) return unfound(at.error().message);
-    hello.end = at->position;
-    std::erase_if(hello.epochs, [&](const region::EpochRecord& r) { return r.fork.index > HistoryIndex() && r.fork.index >= hello.end.index; });
-  }
   hello.committed = group_.committed().position;
   hello.granted = granted_;
   hello.compression = options_.compression;
@@ -198,8 +191,7 @@ void StreamClient::refused(NodeId from, const Refused& refused) {
   // A source that is behind tells where it is: what is held at that place must
   // be the same, or the primary has lost what it had committed.
   const bool lost = refused.reason == Refusal::kNotYet && contradicts(refused.at);
-  if (search_ && refused.reason == Refusal::kFork) return searched(refused);
-  if (!search_ && (refused.reason == Refusal::kDiverged || lost)) return diverged(refused.at);
+  if (refused.reason == Refusal::kDiverged || lost) return diverged(refused.at);
   if (refused.reason == Refusal::kFork) return forked(refused);
   if (refused.reason == Refusal::kBehind) ++behind_;
   const bool resync = state_ == StreamState::kResyncNeeded;
@@ -253,68 +245,15 @@ void StreamClient::forked(const Refused& refused) {
     next_attempt_ = group_.clock().now() + kAskForkAgain;
     return;
   }
-  go_back(own->position, dropped ? base.position : own->position, refused.epochs, false);
-}
-
-void StreamClient::go_back(const Position& common, const Position& kept, std::vector<region::EpochRecord> epochs, bool damaged) {
-  const auto epoch = epochs.empty() ? Epoch() : epochs.back().epoch;
   raft::Proposal follow;
   follow.kind = EntryKind::kFollow;
-  follow.payload = Bytes(region::encode(region::Follow{std::move(epochs), common, kept, damaged}));
+  follow.payload = Bytes(region::encode(region::Follow{refused.epochs, own->position, dropped ? base.position : own->position}));
   const auto proposed = group_.propose({&follow, 1});
   group_.logger().warn("this group goes back to the common position, to follow",
-                       {{"common_history_index", common.index}, {"end_history_index", group_.last().position.index},
-                        {"epoch", epoch}, {"error", proposed.ok() ? std::string() : proposed.error().message}});
+                       {{"common_history_index", own->position.index}, {"end_history_index", end.index},
+                        {"epoch", refused.epochs.empty() ? Epoch() : refused.epochs.back().epoch},
+                        {"error", proposed.ok() ? std::string() : proposed.error().message}});
   retry(options_.backoff_min, "it forked");
-}
-
-void StreamClient::discard() {
-  if (state_ != StreamState::kDiverged || search_) return;
-  const auto base = group_.log().base().position.index;
-  search_ = Search{base, group_.last().position.index, base == HistoryIndex()};
-  state_ = StreamState::kSeeking;
-  tried_.clear();
-  next_attempt_ = group_.clock().now();
-  group_.logger().warn("looks for where this group's history and the primary's part", {{"from", search_->low}, {"upto", search_->high}});
-}
-
-// By halves: a source tells what its history holds at the place that the Hello
-// named as its end, or at its own end if that is lower.
-void StreamClient::searched(const Refused& refused) {
-  const auto at = refused.at.index;
-  const auto own = own_point(at);
-  const bool told = refused.at.hash != Hash{} || at == HistoryIndex();
-  end_session();
-  tried_.clear();
-  next_attempt_ = group_.clock().now();
-  state_ = StreamState::kSeeking;
-  auto& s = *search_;
-  if (!told || !own.ok()) {  // a log begins above it
-    s.low = std::max(s.low, at + 1);
-  } else if (own->position == refused.at) {
-    if (at < s.next()) s.high = at;
-    s.low = at;
-    s.sure = true;
-  } else if (at == HistoryIndex()) {
-    return unfound("not even their beginnings are the same");
-  } else {
-    s.high = at - 1;
-  }
-  if (s.low > s.high) return unfound("below history index " + std::to_string(s.low.value()) + " they cannot be compared any more");
-  if (!s.sure || s.low < s.high) return;
-  const auto common = own_point(s.low);
-  search_.reset();
-  if (!common.ok()) return unfound(common.error().message);
-  if (common->position == group_.last().position) return start(group_.clock().now());  // the primary's is another by now
-  go_back(common->position, common->position, refused.epochs, true);
-}
-
-void StreamClient::unfound(const std::string& why) {
-  search_.reset();
-  end_session();
-  state_ = StreamState::kDiverged;
-  damage_ = "the primary holds other history, and where the two part is not found: " + why +
-            "; empty the directories of this region's members, one by one, and it begins anew";
 }
 
 void StreamClient::rejoin() {

@@ -62,11 +62,6 @@ class StreamClient {
 
   // A fenced group goes back, whatever it holds alone: that will be in its ledger.
   void rejoin();
-  // An operator's word to a group that has diverged: it looks for the highest
-  // position at which both histories are the same, and goes back to there.
-  void discard();
-  // Looks for it.
-  bool searches() const { return search_.has_value(); }
   // Where it would go back to, while it waits for that word.
   const std::optional<Position>& common() const { return common_; }
 
@@ -94,9 +89,6 @@ class StreamClient {
   void hear_what_arrives(Instant now);
   void diverged(const Position& theirs);
   void forked(const Refused& refused);
-  void searched(const Refused& refused);
-  void unfound(const std::string& why);
-  void go_back(const Position& common, const Position& kept, std::vector<region::EpochRecord> epochs, bool damaged);
   // A fenced group's leader looks for its way back.
   bool goes_back() const;
   Result<LogPoint> own_point(HistoryIndex index) const;
@@ -133,13 +125,6 @@ class StreamClient {
   std::string damage_;
   std::optional<Position> common_;
   bool rejoin_ = false;
-  // The common position lies in [low, high], or is nowhere in what both logs hold.
-  struct Search {
-    HistoryIndex low, high;
-    bool sure = false;  // `low` is common
-    HistoryIndex next() const { return HistoryIndex((low.value() + high.value() + (sure ? 1 : 0)) / 2); }
-  };
-  std::optional<Search> search_;
   HistoryIndex resync_from_;  // committed when no source's log reached down
   bool takes_copy_ = false;   // for a member that lacks a state
 

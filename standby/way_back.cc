@@ -15,16 +15,11 @@ constexpr std::size_t kMostWaiting = 16;
 
 }  // namespace
 
-void Returner::rejoin(bool discard, Executor& reply, Function<void(Result<RejoinRecord>)> done) {
-  group_.loop().post([this, alive = alive_, discard, answer = answer_on(reply, std::move(done))]() mutable {
+void Returner::rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) {
+  group_.loop().post([this, alive = alive_, answer = answer_on(reply, std::move(done))]() mutable {
     if (!*alive) return answer(kNodeStops);
-    begin(discard, std::move(answer));
+    begin(std::move(answer));
   });
-}
-
-Index Returner::followed_at() const {
-  const auto* regions = group_.regions();
-  return regions ? regions->control().followed_at : Index();
 }
 
 RejoinRecord Returner::record(bool changed) const {
@@ -107,25 +102,19 @@ void Returner::ledger_page(Index ledger, HistoryIndex after, Executor& reply, Fu
   });
 }
 
-void Returner::begin(bool discard, Done done) {
+void Returner::begin(Done done) {
   if (group_.role() == GroupRole::kPrimary)
     return done(Error{Code::kRefused, "primary: this region is primary as far as it knows; it follows nobody"});
-  const bool there = follows(group_.role()) && group_.adoption().empty();
-  if (there && !discard && !group_.is_leader()) return done(record(false));
+  if (follows(group_.role()) && group_.adoption().empty()) return done(record(false));
   if (waiting_.size() >= kMostWaiting) return done(Error{Code::kOverloaded, "too many wait for this already"});
   const auto now = group_.clock().now();
   if (group_.is_leader()) {
-    if (diverged() && !discard)
-      return done(Error{Code::kRefused, "diverged: " + client_.damage() + "; leewardctl dr rejoin --discard puts what this region holds beyond "
-                                        "where they part into a ledger, and follows"});
-    if (there && !diverged()) return done(record(false));
-    waiting_.push_back({now + kPatience, std::move(done), true, diverged(), followed_at()});
-    if (diverged()) client_.discard();
-    else client_.rejoin();
+    waiting_.push_back({now + kPatience, std::move(done)});
+    client_.rejoin();
   } else if (group_.leader() && group_.leader() != group_.self()) {
     done(led_elsewhere(group_));
   } else {
-    waiting_.push_back({now + kElection, std::move(done), false, discard, {}});
+    waiting_.push_back({now + kElection, std::move(done), false});
   }
 }
 
@@ -141,13 +130,11 @@ void Returner::tick(Instant now) {
   std::vector<Waiting> rest;
   for (auto& w : std::exchange(waiting_, {})) {
     if (!w.begun) {
-      if (group_.is_leader() || (group_.leader() && group_.leader() != group_.self())) begin(w.discard, std::move(w.done));
+      if (group_.is_leader() || (group_.leader() && group_.leader() != group_.self())) begin(std::move(w.done));
       else if (now >= w.until) w.done(led_elsewhere(group_));
       else rest.push_back(std::move(w));
-    } else if (there && (!w.discard || followed_at() > w.followed_at)) {
+    } else if (there) {
       w.done(record(true));
-    } else if (w.discard && client_.state() == StreamState::kDiverged && !client_.searches()) {
-      w.done(Error{Code::kRefused, "diverged: " + client_.damage()});
     } else if (now >= w.until) {
       const bool begun = group_.role() != GroupRole::kFenced || group_.role_at_end() != GroupRole::kFenced;
       const auto why = !client_.damage().empty() ? client_.damage() : std::string(name(client_.state()));

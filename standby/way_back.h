@@ -21,7 +21,7 @@ class Returner final : public WayBack {
   Returner(node::Group& group, StreamClient& client) : group_(group), client_(client) {}
   ~Returner() override { *alive_ = false; }
 
-  void rejoin(bool discard, Executor& reply, Function<void(Result<RejoinRecord>)> done) override;
+  void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) override;
 
   void discard(Index ledger, bool accept_data_loss, std::string by, Executor& reply,
                Function<void(Result<std::vector<LedgerSummary>>)> done) override;
@@ -38,9 +38,7 @@ class Returner final : public WayBack {
     Instant until{};
     Function<void(Result<std::vector<LedgerSummary>>)> done;
   };
-  void begin(bool discard, Done done);
-  bool diverged() const { return client_.state() == StreamState::kDiverged || client_.searches(); }
-  Index followed_at() const;
+  void begin(Done done);
   RejoinRecord record(bool changed) const;
   std::vector<LedgerSummary> summaries() const;
   bool keeps(Index ledger) const;
@@ -53,8 +51,6 @@ class Returner final : public WayBack {
     Instant until{};
     Done done;
     bool begun = true;  // false: there was no leader yet to begin
-    bool discard = false;
-    Index followed_at;  // when it began: of the newest Follow
   };
   std::vector<Waiting> waiting_;
   std::vector<Discarding> discarding_;

@@ -52,17 +52,12 @@ class StateHandle : public StateMachine {
   Result<void> defragment() override { return current()->defragment(); }
 
  private:
-  // How often the state went back, and to the lowest revision since the n-th time.
-  std::size_t times_back() const;
-  std::optional<Revision> back_to_since(std::size_t n) const;
-
   class RangeOnState;
   class WatchOnState;
 
   mutable std::mutex mutex_;
   std::shared_ptr<StateMachine> state_;
   std::vector<std::weak_ptr<std::function<void()>>> wake_;  // of live watchers
-  std::vector<Revision> back_to_;  // the revision of each state that began below the one it took the place of
 };
 
 }  // namespace leeward::node

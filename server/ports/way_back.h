@@ -52,9 +52,7 @@ class WayBack {
   // Errors: kRefused, "rule: why"; kUnavailable: another node leads this group
   // (the message names it), or the region that serves is not reached; kUnknown:
   // begun, and how it ends `dr status` tells.
-  // `discard`: also of a region that follows and holds other history than the
-  // primary in the same epoch: it goes back to where they part.
-  virtual void rejoin(bool discard, Executor& reply, Function<void(Result<RejoinRecord>)> done) = 0;
+  virtual void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) = 0;
   // For good: the group keeps that ledger no more. Errors: kNotFound; kRefused
   // ("rule: why"); kUnavailable; kUnknown: say it again.
   virtual void discard(Index ledger, bool accept_data_loss, std::string by, Executor& reply,

@@ -8,8 +8,7 @@
 namespace leeward::region {
 namespace {
 
-// 1: a fork was told by index and hash alone, and what a Follow keeps not at all; 2: nor that it is of a damaged history.
-constexpr std::uint8_t kFormat = 3;
+constexpr std::uint8_t kFormat = 2;  // 1: a fork was told by index and hash alone, and what a Follow keeps not at all
 constexpr std::uint64_t kMostMilliseconds = 86'400'000;
 constexpr std::size_t kMostEpochs = 65'536;
 
@@ -30,7 +29,7 @@ class Writer {
   void hash(Hash& v) { out_.append(reinterpret_cast<const char*>(v.bytes.data()), v.bytes.size()); }
   void place(Position& v) { codec::put_position(out_, v); }
   template <class Each>
-  void since(std::uint8_t, Each each) {
+  void later(Each each) {
     each();
   }
   void flag(bool& v) { codec::put_u8(out_, v); }
@@ -87,10 +86,10 @@ class Reader {
     std::memcpy(v.bytes.data(), in_.data(), v.bytes.size());
     in_.remove_prefix(v.bytes.size());
   }
-  // What formats before that one did not tell.
+  // What format 1 did not tell.
   template <class Each>
-  void since(std::uint8_t format, Each each) {
-    if (format_ >= format) each();
+  void later(Each each) {
+    if (format_ > 1) each();
   }
   void place(Position& v) {
     if (format_ > 1) {
@@ -229,8 +228,7 @@ void fields(A& a, EpochRecord& v) {
 template <class A>
 void fields(A& a, Follow& v) {
   a.list(v.history, [&](EpochRecord& r) { fields(a, r); });  // `common`: see encode()
-  a.since(2, [&] { a.place(v.kept); });
-  a.since(3, [&] { a.flag(v.damaged); });
+  a.later([&] { a.place(v.kept); });
 }
 
 template <class A>
