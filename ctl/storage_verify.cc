@@ -153,7 +153,7 @@ class Verification {
     looks_at(place_.wal_dir);
     auto checked = wal::verify(disk_, place_.data_dir, place_.wal_dir, full_, [&](const Entry& e) {
       if (wanted.contains(e.index)) in_log_[e.index] = {e.index, e.term, e.position};
-      discarded_.erase(e.index);
+      discarded_.erase(discarded_.lower_bound(e.index), discarded_.end());  // an overwritten tail goes as a whole
       if (e.kind != EntryKind::kDiscarded) return;
       if (const auto d = region::decode_discarded(e.payload.view()); d.ok()) discarded_[e.index] = d->follow;
     });
@@ -230,6 +230,7 @@ class Verification {
   Result<void> missing_ledgers() {
     if (!report_.state) return {};
     const auto group = node::decode_group_state(report_.state->group_state);
+    if (!group.ok() && group.error().code == Code::kNewerFormat) return group.error();  // nothing is damaged
     if (!group.ok()) {
       damage(place_.data_dir + "/" + superblock_->state_dir, 0, group.error().message);
       return {};

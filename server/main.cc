@@ -108,14 +108,14 @@ sigset_t stop_signals() {
 // after a crash.
 class Deadline {
  public:
-  explicit Deadline(std::chrono::seconds limit)
-      : thread_([this, limit](const std::stop_token& stop) {
+  explicit Deadline(std::chrono::seconds limit, int code = kRuntimeFailure)
+      : thread_([this, limit, code](const std::stop_token& stop) {
           std::mutex mutex;
           std::unique_lock lock(mutex);
           if (wake_.wait_for(lock, stop, limit, [] { return false; }) || stop.stop_requested()) return;
           std::fprintf(stderr, "leewardd: not stopped within %lld s, the disk may not answer: leaving as after a crash\n",
                        static_cast<long long>(limit.count()));
-          std::_Exit(kRuntimeFailure);
+          std::_Exit(code);
         }) {}
 
  private:
@@ -239,7 +239,7 @@ int run(int argc, char** argv) {
   }
   sd_notify(0, "READY=1");
   const int code = serve(**daemon, arguments, signals);
-  const Deadline leaving(kLeaveLimit);  // after a failure some loop may hang on the disk that failed
+  const Deadline leaving(kLeaveLimit, code);  // after a failure some loop may hang on the disk that failed
   daemon->reset();
   return code;
 }

@@ -527,6 +527,7 @@ Result<void> Daemon::Impl::open_client_listeners() {
   options.name = "socket";
   options.address = "unix://" + config_.admin.socket;
   options.config_key = "admin.socket";
+  options.limits = listener_limits(config_, shares_.other);
   auto listener = net::Listener::open(std::move(options), {&admin_io_.loop()}, services_.get(), gateway_.get(), *log_);
   if (!listener.ok()) return not_of_the_data(listener.error());
   socket_ = std::move(*listener);

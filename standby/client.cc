@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::size_t kTimedAtOnce = 1024;  // batches
 constexpr Duration kAskForkAgain = 5s;
+constexpr std::size_t kArrives = 4096;  // bytes of a frame; less, and the source counts as silent
 
 }  // namespace
 
@@ -143,7 +144,7 @@ void StreamClient::seek(Instant now, const Regions& regions) {
   }
   hello.way_back = goes_back();
   hello.end = received_;
-  hello.committed = group_.committed().position;
+  hello.committed = held();
   hello.granted = granted_;
   hello.compression = options_.compression;
   if (!outbox_.send(to, hello)) {
@@ -153,6 +154,13 @@ void StreamClient::seek(Instant now, const Regions& regions) {
     if (state_ == StreamState::kGreeting) state_ = StreamState::kSeeking;
     next_attempt_ = now;
   }
+}
+
+// What its group has put aside counts no more, though the Follow that says so is
+// not committed yet.
+Position StreamClient::held() const {
+  const auto committed = group_.committed().position;
+  return committed.index > received_.index ? received_ : committed;
 }
 
 bool StreamClient::from_source(NodeId from, std::uint64_t session) const {
@@ -362,7 +370,7 @@ void StreamClient::applied() {
 void StreamClient::acknowledge(bool with_hashes) {
   const auto now = group_.clock().now();
   granted_ = taken_bytes_ + options_.window;
-  Ack ack{session_, granted_, group_.committed().position, {}};
+  Ack ack{session_, granted_, held(), {}};
   if (with_hashes) {
     ack.applied = told_hash(group_);
     hashes_told_at_ = now;
@@ -385,10 +393,10 @@ void StreamClient::committed() {
   if (state_ != StreamState::kStreaming) return;
   if (!follows(group_.role_at_end())) return stop();
   if (!waiting_.empty()) offer();
-  if (ack_timer_ || group_.committed().position == acked_) return;
+  if (ack_timer_ || held() == acked_) return;
   ack_timer_ = group_.loop().after(options_.ack_delay, [this] {
     ack_timer_ = 0;
-    if (state_ == StreamState::kStreaming && group_.committed().position != acked_) acknowledge(false);
+    if (state_ == StreamState::kStreaming && held() != acked_) acknowledge(false);
   });
 }
 
@@ -407,7 +415,9 @@ void StreamClient::take_copy(Instant now, const Regions& regions) {
 // One value may take longer over the link than a source may be silent.
 void StreamClient::hear_what_arrives(Instant now) {
   const auto arrived = session_ ? group_.link().unfinished(source_, Lane::kStream) : 0;
-  if (arrived > 0 && arrived != arrived_) heard_ = progressed_ = now;
+  if (arrived < arrived_) arrived_ = 0;  // another frame
+  if (arrived < arrived_ + kArrives) return;
+  heard_ = progressed_ = now;
   arrived_ = arrived;
 }
 

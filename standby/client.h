@@ -95,6 +95,7 @@ class StreamClient {
   // Whether the log, uncommitted included, holds other history at that position.
   bool contradicts(const Position& theirs) const;
   void end_session();
+  Position held() const;
   bool from_source(NodeId from, std::uint64_t session) const;
   void decline(NodeId from, std::uint64_t session);
   void offer();

@@ -88,7 +88,9 @@ void Governor::measure_drain(Instant now) {
   const auto& oldest = samples_.front();
   const auto over = seconds(now - oldest.at);
   if (over <= 0) return;
-  const auto taken = static_cast<double>(samples_.back().acknowledged - oldest.acknowledged) / over;
+  // A region that went back acknowledges less than it did.
+  const auto acknowledged = std::max(samples_.back().acknowledged, oldest.acknowledged);
+  const auto taken = static_cast<double>(acknowledged - oldest.acknowledged) / over;
   const bool busy = *lag_ >= times(kBusy, options_.budget);
   drain_ = busy ? taken : std::max(drain_, taken);
 }

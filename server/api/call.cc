@@ -61,13 +61,15 @@ std::string refusal_reason(const StatusView& view, const std::string& message) {
 
 // A standby tells with each answer how old it may be, and with each refusal
 // why; so does a primary that sends its clients to another region.
-void add_trailers(const Core& core, RpcStatus& status) {
+void add_trailers(const Core& core, const Call& call, RpcStatus& status) {
   const auto view = core.status();
   const NodeStatus& node = view->status;
   const bool elsewhere = status.code == GrpcCode::kUnavailable && status.message == kTryNextEndpoint;
   if (node.role == GroupRole::kUnknown || (node.role == GroupRole::kPrimary && !elsewhere)) return;
   if (node.role != GroupRole::kPrimary) {
-    const auto lag = view->lag_high(core.clock.now());
+    const auto now = core.clock.now();
+    const auto own = call.age(now);
+    const auto lag = own ? own : view->lag_high(now);
     status.trailers.emplace_back("leeward-lag-high-ms", lag ? milliseconds(*lag) : "unknown");
   }
   if (status.code != GrpcCode::kUnavailable) return;
@@ -124,7 +126,7 @@ void Call::send(std::unique_ptr<MessageSource> message) {
 
 void Call::finish(RpcStatus status) {
   if (!open()) return;
-  add_trailers(core_, status);
+  add_trailers(core_, *this, status);
   account(status.code);
   // First out of reach, then ended: a callback from below must find it closed.
   const auto rpc = std::move(rpc_);

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "api/core.h"
@@ -68,6 +69,11 @@ class Call {
   // Called once when the call ends, whoever ends it.
   void on_end(Function<void()> callback) { on_end_ = std::move(callback); }
 
+  // What is read for this call may lag by `lag` now, and be told later.
+  void reads_from(Instant now, Duration lag) { as_of_ = now - lag; }
+  // How old that is by now; nullopt: not told.
+  std::optional<Duration> age(Instant now) const { return as_of_ ? std::optional(now - *as_of_) : std::nullopt; }
+
   // Time stamp for the slow-request log: the wait for consensus begins or ends.
   void waiting() { wait_from_ = core_.clock.now(); }
   void answered() { waited_ += core_.clock.now() - wait_from_; }
@@ -94,6 +100,7 @@ class Call {
   SpanId parent_{};
   Instant wait_from_;
   Duration waited_{};
+  std::optional<Instant> as_of_;
   Function<void()> on_end_;
 };
 

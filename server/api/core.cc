@@ -24,8 +24,8 @@ std::optional<Duration> StatusView::lag_high(Instant now) const {
   if (status.role == GroupRole::kPrimary) return Duration::zero();
   const MemberStatus* member = self();
   if (member == nullptr || !member->lag.high) return std::nullopt;
-  // While this copy aged the primary may have gone on writing.
-  return *member->lag.high + (now - taken);
+  // While this copy aged, and what it was made of, the primary may have gone on writing.
+  return *member->lag.high + (now - (status.made != Instant() ? std::min(status.made, taken) : taken));
 }
 
 Core::Core(Dependencies dependencies, Options given)

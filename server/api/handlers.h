@@ -157,18 +157,18 @@ void in_background(const CallPtr& call, std::function<T()> work, std::function<v
   });
 }
 
-// Likewise for reads that may touch many keys; what nobody waits for any more
-// when its turn comes is left out.
+// Likewise for reads that may touch many keys; `bytes`: what `work` holds. What
+// nobody waits for any more when its turn comes is left out.
 template <class T>
-void in_reader(const CallPtr& call, Function<Result<T>()> work, Function<void(Result<T>)> then) {
-  Core& core = call->core();
-  core.readers.run([call = call, work = std::move(work), then = std::move(then)]() mutable {
-    Result<T> result = call->ended() ? Result<T>(Error{Code::kCancelled, "nobody waits for it any more"}) : work();
+void in_reader(const CallPtr& call, std::size_t bytes, Function<Result<T>()> work, Function<void(Result<T>)> then) {
+  const bool taken = call->core().readers.run(bytes, [call = call, work = std::move(work), then = std::move(then)]() mutable {
+    Result<T> result = call->ended() ? Result<T>(Error{Code::kDeadline, "its turn came too late"}) : work();
     Executor& loop = call->loop();
     loop.post([call = std::move(call), then = std::move(then), result = std::move(result)]() mutable {
       if (call->open()) then(std::move(result));
     });
   });
+  if (!taken) call->fail(Error{Code::kOverloaded, "too many reads of many keys wait"});
 }
 
 }  // namespace leeward::api

@@ -63,13 +63,10 @@ std::optional<Duration> parse_duration(std::string_view text) {
   return Duration(static_cast<Duration::rep>(total));
 }
 
-bool fresh_enough(const CallPtr& call) {
-  // Of a group that has begun the first entry at least is applied: what is empty
-  // was wiped and has not been filled again.
-  if (call->core().node.state().applied().point.index == Index()) {
-    call->fail(error::kNoLeader);
-    return false;
-  }
+namespace {
+
+// Within what the client allows; else the call is ended.
+bool young_enough(const CallPtr& call, std::optional<Duration> lag) {
   const auto allowed = call->rpc().metadata("leeward-max-lag");
   if (!allowed) return true;
   const auto limit = parse_duration(*allowed);
@@ -77,8 +74,6 @@ bool fresh_enough(const CallPtr& call) {
     call->finish(invalid("leeward-max-lag: \"" + std::string(*allowed) + "\" is not a duration such as 500ms"));
     return false;
   }
-  Core& core = call->core();
-  const auto lag = core.status()->lag_high(core.clock.now());
   if (lag && *lag <= *limit) return true;
   call->finish({GrpcCode::kUnavailable,
                 "leeward: this node may lag " + (lag ? std::to_string(to_ms(*lag)) + " ms" : std::string("unknown")) +
@@ -87,10 +82,29 @@ bool fresh_enough(const CallPtr& call) {
   return false;
 }
 
+}  // namespace
+
+bool fresh_enough(const CallPtr& call) {
+  // Of a group that has begun the first entry at least is applied: what is empty
+  // was wiped and has not been filled again.
+  if (call->core().node.state().applied().point.index == Index()) {
+    call->fail(error::kNoLeader);
+    return false;
+  }
+  return young_enough(call, call->core().status()->lag_high(call->core().clock.now()));
+}
+
 namespace kv {
 namespace {
 
+// What was read beside the loop may have grown old since it was found fresh enough.
+bool still_fresh(const CallPtr& call) {
+  const auto age = call->age(call->core().clock.now());
+  return !age || young_enough(call, age);
+}
+
 void answer_range(const CallPtr& call, Result<std::unique_ptr<RangeReply>> reply) {
+  if (!still_fresh(call)) return;
   Core& core = call->core();
   if (!reply.ok()) return call->fail(reply.error());
   Bytes small;
@@ -101,6 +115,7 @@ void answer_range(const CallPtr& call, Result<std::unique_ptr<RangeReply>> reply
 }
 
 void answer_txn(const CallPtr& call, Result<CommandResult> result) {
+  if (!still_fresh(call)) return;
   if (!result.ok()) return call->fail(result.error());
   if (!result->etcd_error.empty()) return call->finish(status_of_text(result->etcd_error));
   call->reply_with_header(result->response, header_fields(call->core()));
@@ -111,7 +126,7 @@ void serve_range(const CallPtr& call, const Bytes& request, bool many) {
   auto& state = call->core().node.state();
   if (!many) return answer_range(call, state.range(request.view()));
   in_reader<std::unique_ptr<RangeReply>>(
-      call, [&state, request] { return state.range(request.view()); },
+      call, request.size(), [&state, request] { return state.range(request.view()); },
       [call](Result<std::unique_ptr<RangeReply>> reply) { answer_range(call, std::move(reply)); });
 }
 
@@ -119,8 +134,14 @@ void serve_txn(const CallPtr& call, const Bytes& request, bool many) {
   auto& state = call->core().node.state();
   if (!many) return answer_txn(call, state.read_only_txn(request.view()));
   in_reader<CommandResult>(
-      call, [&state, request] { return state.read_only_txn(request.view()); },
+      call, request.size(), [&state, request] { return state.read_only_txn(request.view()); },
       [call](Result<CommandResult> result) { answer_txn(call, std::move(result)); });
+}
+
+// A stale read that waits for its turn: as old as it may be is what is here now.
+void will_be_read(const CallPtr& call) {
+  const auto now = call->core().clock.now();
+  if (const auto lag = call->core().status()->lag_high(now)) call->reads_from(now, *lag);
 }
 
 constexpr int kFewOps = 32;
@@ -145,8 +166,9 @@ void range(CallPtr call, Bytes request) {
   if (const EtcdError* why = check(parsed)) return call->fail(*why);
   const bool many = !parsed.range_end().empty();
   if (parsed.serializable()) {
-    if (fresh_enough(call)) serve_range(call, request, many);
-    return;
+    if (!fresh_enough(call)) return;
+    if (many) will_be_read(call);
+    return serve_range(call, request, many);
   }
   if (call->core().status()->status.state == MemberState::kLearner) return call->fail(error::kNotSupportedForLearner);
   when_linearizable(call, [call, request, many] { serve_range(call, request, many); });
@@ -175,7 +197,9 @@ void txn(CallPtr call, Bytes request) {
     case TxnKind::kWrites: return propose(call, Op::kTxn, std::move(request));
     case TxnKind::kReads: return when_linearizable(call, [call, request, many] { serve_txn(call, request, many); });
     case TxnKind::kSerializableReads:
-      if (fresh_enough(call)) serve_txn(call, request, many);
+      if (!fresh_enough(call)) return;
+      if (many) will_be_read(call);
+      serve_txn(call, request, many);
   }
 }
 

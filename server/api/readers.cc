@@ -1,23 +1,40 @@
 #include "api/readers.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace leeward::api {
 
-Readers::Readers(std::vector<Executor*> loops) : count_(loops.size()), loops_(std::make_unique<Loop[]>(loops.size())) {
-  for (std::size_t i = 0; i < count_; ++i) loops_[i].executor = loops[i];
+bool Readers::run(std::size_t bytes, Function<void()> work) {
+  if (loops_.empty()) {
+    work();
+    return true;
+  }
+  Executor* wake = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (queue_.size() >= kMostWaiting || bytes_ + bytes > kMostBytes) return false;
+    queue_.push_back({bytes, std::move(work)});
+    bytes_ += bytes;
+    wake = loops_[next_++ % loops_.size()];
+  }
+  // The loop that is woken may be busy: then another one, which takes on until
+  // nothing waits, has done it first.
+  wake->post([this] { take_all(); });
+  return true;
 }
 
-void Readers::run(Function<void()> work) {
-  if (count_ == 0) return work();
-  Loop* const loop = std::min_element(loops_.get(), loops_.get() + count_,
-                                      [](const Loop& a, const Loop& b) { return a.pending.load() < b.pending.load(); });
-  ++loop->pending;
-  loop->executor->post([loop, work = std::move(work)]() mutable {
+void Readers::take_all() {
+  for (;;) {
+    Function<void()> work;
+    {
+      const std::lock_guard lock(mutex_);
+      if (queue_.empty()) return;
+      work = std::move(queue_.front().work);
+      bytes_ -= queue_.front().bytes;
+      queue_.pop_front();
+    }
     work();
-    --loop->pending;
-  });
+  }
 }
 
 }  // namespace leeward::api

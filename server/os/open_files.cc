@@ -24,7 +24,7 @@ std::uint64_t raise_open_files() noexcept {
 
 ConnectionShares share_connections(std::uint64_t open_files) noexcept {
   const std::uint64_t spare = std::max(open_files > kOwn ? open_files - kOwn : 0, kLeast);
-  return {spare * 5 / 8, spare / 8, spare / 16};
+  return {spare / 2, spare / 4, spare / 16};
 }
 
 }  // namespace leeward::os

@@ -155,6 +155,42 @@ TEST_F(ReadersBeside, ASingleKeyIsAnsweredWhileReadsOfManyWait) {
   EXPECT_TRUE(in_txn->status && in_txn->status->ok());
 }
 
+TEST_F(ReadersBeside, OneThatTakesLongHoldsUpItsOwnLoopAlone) {
+  std::vector<std::shared_ptr<FakeCall>> calls;
+  for (int i = 0; i < 5; ++i) calls.push_back(run("/etcdserverpb.KV/Range", of_many()));
+  second.run();  // the first does not turn
+  loop.run();
+  for (const auto& call : calls) EXPECT_TRUE(call->status && call->status->ok());
+  first.run();
+  EXPECT_EQ(state->ranges, 5);
+}
+
+TEST_F(ReadersBeside, TooManyThatWaitAreRefusedAtOnce) {
+  auto large = of_many();
+  large.set_range_end(std::string(1'000'000, 'z'));
+  int refused = 0;
+  for (int i = 0; i < 80; ++i) {
+    const auto call = run("/etcdserverpb.KV/Range", large);
+    refused += call->status.has_value();
+    if (call->status) { EXPECT_EQ(call->status->code, GrpcCode::kResourceExhausted); }
+  }
+  EXPECT_EQ(refused, 80 - 67) << "64 MiB may wait";
+}
+
+// What is as old as it may be when it is asked for is older when its turn comes.
+TEST_F(ReadersBeside, AStaleReadThatWaitedIsRefusedBeyondItsBound) {
+  const auto call = make("/etcdserverpb.KV/Range");
+  call->headers["leeward-max-lag"] = "500ms";
+  run(call, of_many().SerializeAsString());
+  clock.time += std::chrono::seconds(1);
+  first.run();
+  second.run();
+  loop.run();
+  ASSERT_TRUE(call->status);
+  EXPECT_EQ(call->status->code, GrpcCode::kUnavailable);
+  EXPECT_NE(call->status->message.find("may lag 1000"), std::string::npos) << call->status->message;
+}
+
 TEST_F(ReadersBeside, WhatNobodyWaitsForIsNotRead) {
   const auto gone = run("/etcdserverpb.KV/Range", of_many());
   gone->cancel();
