@@ -103,6 +103,7 @@ def a_directory_of_checkpoints_is_one_nodes_alone():
         with open(os.path.join(second.dir, "stderr"), encoding="utf-8") as handle:
             one_line(handle.read(), "in use by process", "(leewardd)", shared)
         expect(first.alive, "the one who has it ended too")
+        wait_for("the end of its start", lambda: '"msg":"listening"' in first.log_text())
         first.kill(signal.SIGTERM)
         report = verified(first, os.path.join(first.dir, "data", "wal"), shared)
         expect(not any(u["file"].startswith(shared) for u in report["uncovered"]), str(report))
