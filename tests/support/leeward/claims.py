@@ -15,7 +15,7 @@ def equal(got, wanted, what="value"):
 
 def metric(node, name):
     """The figure of a series without labels, on the node's metrics port; `name` without its prefix."""
-    with urllib.request.urlopen(f"http://{node.metrics}/metrics", timeout=2) as answer:
+    with urllib.request.urlopen(f"http://{node.metrics}/metrics", timeout=10) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith(f"leeward_{name} "):
                 return float(line.rsplit(" ", 1)[1])

@@ -5,9 +5,11 @@ ports: active nodes 127.<net>.1.<n>, standbys 127.<net>.2.<n>, observers
 127.<net>.3.<n>.
 """
 import base64
+import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -25,8 +27,16 @@ class Failure(Exception):
     """A claim that did not hold."""
 
 
+PATIENCE = 3  # limits of waits are those of an idle machine; a busy or slow one gets so many times as long
+# What an asked node may answer while it starts, ends or hands over, and a list that does not have yet what is looked for in it.
+NOT_YET = (OSError, Failure, ValueError, LookupError, StopIteration, http.client.HTTPException, subprocess.SubprocessError)
+
+ELECTION = re.compile("etcdserver: (no leader|leader changed|request timed out)|this group has no leader|leads [a-z ]+: ask it at")
+
+
 def wait_for(what, condition, timeout=20.0, every=0.02):
     """Waits until condition() is true and returns it; says what it waited for."""
+    timeout *= PATIENCE
     end = time.monotonic() + timeout
     last = None
     while True:
@@ -35,7 +45,7 @@ def wait_for(what, condition, timeout=20.0, every=0.02):
             if value:
                 return value
             last = value
-        except (OSError, Failure, ValueError, KeyError) as error:
+        except NOT_YET as error:
             last = error
         if time.monotonic() > end:
             raise Failure(f"after {timeout:.0f} s still waiting for {what} (last: {last})")
@@ -112,12 +122,12 @@ class Node:
             return None
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(timeout=40) if wait else None
+        return self.process.wait(timeout=PATIENCE * 40) if wait else None
 
     def wipe(self):
         shutil.rmtree(os.path.join(self.dir, "data"), ignore_errors=True)
 
-    def get(self, path, timeout=2.0):
+    def get(self, path, timeout=5.0):
         """(status, body) of a path on the admin port."""
         try:
             with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=timeout) as answer:
@@ -128,10 +138,10 @@ class Node:
     def ok(self, path):
         try:
             return self.get(path)[0] == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
 
-    def post(self, path, body=None, timeout=5.0):
+    def post(self, path, body=None, timeout=20.0):  # longer than the node's own limits.request_timeout
         """JSON in, JSON out on the client port's gateway; raises Failure on an error answer."""
         request = urllib.request.Request(f"http://{self.client}{path}", json.dumps(body or {}).encode(),
                                          {"Content-Type": "application/json"})
@@ -141,11 +151,21 @@ class Node:
         except urllib.error.HTTPError as error:
             raise Failure(f"{self.name} {path}: {error.code} {error.read().decode()[:300]}") from None
 
+    def sent_again(self, path, body):
+        """A call that an election ends is sent again, as a client would: a leader may change whenever the machine stands still for a second."""
+        for attempt in range(PATIENCE):
+            try:
+                return self.post(path, body)
+            except Failure as failure:
+                if attempt == PATIENCE - 1 or not ELECTION.search(str(failure)):
+                    raise
+                time.sleep(0.5)
+
     def put(self, key, value):
-        return self.post("/v3/kv/put", {"key": b64(key), "value": b64(value)})
+        return self.sent_again("/v3/kv/put", {"key": b64(key), "value": b64(value)})
 
     def value(self, key, serializable=False):
-        answer = self.post("/v3/kv/range", {"key": b64(key), "serializable": serializable})
+        answer = self.sent_again("/v3/kv/range", {"key": b64(key), "serializable": serializable})
         kvs = answer.get("kvs", [])
         return base64.b64decode(kvs[0].get("value", "")).decode() if kvs else None
 
@@ -172,17 +192,23 @@ class FarNode(Node):
         return text
 
 
+TAKEN = {}  # net -> the socket that takes it, until the process ends or gives it back
+
+
 def free_net():
-    """A net whose first node's peer port nobody holds: other tests may run on the machine."""
-    for _ in range(100):
-        net = random.randint(10, 250)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((f"127.{net}.1.1", 2380))
-                return net
-            except OSError:
-                continue
+    """A net that no other test on the machine has taken, whether its nodes run at the moment or not, and whose peer ports nobody holds."""
+    for net in random.sample(range(10, 251), 241):
+        taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            taken.bind((f"127.{net}.255.1", 2380))
+            for host in (f"127.{net}.{region}.{n}" for region in (1, 2, 3) for n in (1, 2, 3)):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((host, 2380))
+            TAKEN[net] = taken
+            return net
+        except OSError:
+            taken.close()
     raise Failure("no free addresses in 127.0.0.0/8; are there leewardd processes left over?")
 
 
@@ -190,7 +216,7 @@ class Cluster:
     """Use as a context manager: stops its nodes and removes its files."""
 
     def __init__(self, active=3, standby=0, net=None, directory=None, name="test", settings=None, environment=None, observers=0):
-        self.net = net if net is not None else free_net()
+        self.net, self.own_net = net if net is not None else free_net(), net is None
         self.own_dir = directory is None
         self.dir = directory or tempfile.mkdtemp(prefix="leeward-")
         self.name = name
@@ -217,6 +243,8 @@ class Cluster:
                 print(f"--- {node.name}: last lines of its log\n" + "\n".join(node.log_text().splitlines()[-25:]))
         if self.own_dir:
             shutil.rmtree(self.dir, ignore_errors=True)
+        if self.own_net and self.net in TAKEN:
+            TAKEN.pop(self.net).close()
 
     def start(self, nodes=None):
         for node in nodes or self.nodes:
@@ -254,9 +282,14 @@ class Cluster:
         return wait_for("a leader", find, timeout)
 
 
-def etcdctl(endpoints, *args, check=True, stdin=None, timeout=30, binary="etcdctl"):
-    done = subprocess.run([binary, f"--endpoints={endpoints}", *args], env={**os.environ, "ETCDCTL_API": "3"},
-                          input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+def etcdctl(endpoints, *args, check=True, stdin=None, timeout=30, binary="etcdctl", again=None):
+    """What an election refuses is asked again where it must not fail, or `again`. Its own limit of 5 s ends a call before the node does; a later --command-timeout among the arguments counts."""
+    for _ in range(1 + 2 * PATIENCE):
+        done = subprocess.run([binary, f"--endpoints={endpoints}", "--command-timeout=20s", *args], env={**os.environ, "ETCDCTL_API": "3"},
+                              input=stdin, capture_output=True, text=True, timeout=PATIENCE * timeout, check=False)
+        if done.returncode == 0 or not (check if again is None else again) or not ELECTION.search(done.stderr):
+            break
+        time.sleep(0.5)
     if check and done.returncode != 0:
         raise Failure(f"etcdctl {' '.join(args)}: {done.stderr.strip()[-300:]}")
     return done
@@ -265,7 +298,7 @@ def etcdctl(endpoints, *args, check=True, stdin=None, timeout=30, binary="etcdct
 def bench(*args, stdin=None, timeout=300):
     """Runs leeward-bench and returns its JSON report."""
     done = subprocess.run([os.path.join(BIN, "leeward-bench"), *map(str, args), "-o", "json"], input=stdin,
-                          capture_output=True, text=True, timeout=timeout, check=False)
+                          capture_output=True, text=True, timeout=PATIENCE * timeout, check=False)
     if not done.stdout.strip():
         raise Failure(f"leeward-bench {' '.join(map(str, args))}: {done.stderr.strip()[-300:]}")
     report = json.loads(done.stdout)
@@ -273,9 +306,15 @@ def bench(*args, stdin=None, timeout=300):
     return report
 
 
-def ctl(*args, check=True, timeout=30):
-    done = subprocess.run([os.path.join(BIN, "leewardctl"), *map(str, args)], capture_output=True, text=True,
-                          timeout=timeout, check=False)
+def ctl(*args, check=True, timeout=30, again=None):
+    """`again`: what a group in an election refuses is asked again, as an operator would; of course where it must not fail."""
+    for _ in range(1 + 2 * PATIENCE):
+        done = subprocess.run([os.path.join(BIN, "leewardctl"), *map(str, args)], capture_output=True, text=True,
+                              timeout=PATIENCE * timeout, check=False)
+        elects = done.returncode == 4 or ELECTION.search(done.stderr)  # 4: nobody can serve it now
+        if not elects or not (check if again is None else again):
+            break
+        time.sleep(0.5)
     if check and done.returncode != 0:
         raise Failure(f"leewardctl {' '.join(map(str, args))}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
     return done
