@@ -31,7 +31,7 @@ class Relay:
     def close(self):
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
     def __enter__(self):
         return self
