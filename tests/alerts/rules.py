@@ -157,7 +157,7 @@ def a_changed_rule_fails_its_test():
 
 
 def the_objectives_are_those_of_slo_yaml():
-    done = subprocess.run([os.path.join(ALERTS, "objectives")], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run([os.path.join(ALERTS, "objectives")], capture_output=True, text=True, timeout=60, check=False)
     equal(done.returncode, 0, done.stderr)
     with open(os.path.join(ALERTS, "rules-objectives.yaml"), encoding="utf-8") as handle:
         expect(handle.read() == done.stdout, "alerts/rules-objectives.yaml is not what alerts/objectives makes; run `alerts/objectives > alerts/rules-objectives.yaml`")
@@ -176,7 +176,7 @@ def a_wrong_objective_is_one_line():
             path = os.path.join(folder, "slo.yaml")
             with open(path, "w", encoding="utf-8") as handle:
                 yaml.safe_dump(wrong, handle)
-            done = subprocess.run([os.path.join(ALERTS, "objectives"), path], capture_output=True, text=True, timeout=20, check=False)
+            done = subprocess.run([os.path.join(ALERTS, "objectives"), path], capture_output=True, text=True, timeout=60, check=False)
             expect(done.returncode == 2 and len(done.stderr.splitlines()) == 1 and words in done.stderr, f"{change}: {done}")
 
 

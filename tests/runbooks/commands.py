@@ -66,7 +66,7 @@ HELP = {}
 
 def help_of(words):
     if words not in HELP:
-        done = subprocess.run([os.path.join(BIN, "leewardctl"), *words, "--help"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([os.path.join(BIN, "leewardctl"), *words, "--help"], capture_output=True, text=True, timeout=60, check=False)
         HELP[words] = done.stdout if done.returncode == 0 else ""
     return HELP[words]
 
