@@ -253,7 +253,9 @@ class Story:
         for n in behind:
             n.process.send_signal(signal.SIGKILL if way == "away" else signal.SIGSTOP)
         if behind:
+            since = time.monotonic()
             time.sleep(self.chance.uniform(0.3, 0.9))
+            wait_for("a write that they lack", lambda: self.clients.last().begin > since, 30)
         for n in self.chance.sample(self.home, len(self.home)):
             n.process.kill()
         for n in self.home:
@@ -352,14 +354,15 @@ class Story:
                                                          for m in n.status()["members"] if int(m["id"]) == n.id}) == 1, 60)
         self.order(calls)
         # The record of a promotion is complete when the old primary has said what it left behind.
-        told = wait_for("the measured losses in all histories", lambda: (lambda all_of: all_of if all(
-            "measured_loss_writes" in e for of in all_of for e in of) else None)([self.history([n]) for n in self.c.nodes]))
-        expect(all(t == told[0] for t in told), f"regions tell different histories: {told}")
-        history = told[0]
+        def told():
+            all_of = [self.history([n]) for n in self.c.nodes]
+            expect(all(t == all_of[0] for t in all_of), f"regions tell different histories: {all_of}")
+            return all_of[0] if all("measured_loss_writes" in e for e in all_of[0]) else None
+        history = wait_for("the measured losses in all histories", told)
         equal(history[:len(self.epochs)], self.epochs, "the history as it was before")
         expect(all(int(a["epoch"]) < int(b["epoch"]) for a, b in zip(history, history[1:])), f"epochs do not rise: {history}")
         self.epochs = history
-        ledgers = self.put_aside()
+        ledgers = wait_for("whole ledgers", lambda: (self.put_aside(),))[0]
         for name, keys in self.ledgers.items():
             equal(ledgers.get(name, ("gone", None))[0], keys, f"ledger {name} as it was before")
         fresh = {name: of for name, of in ledgers.items() if name not in self.ledgers}
@@ -367,7 +370,7 @@ class Story:
         expect(len(fresh) <= 1, f"a loss, and several ledgers: {fresh}")
         kept = next((of for _, (_, of) in fresh.items()), None)
         change = next(e for e in history if int(e["epoch"]) == epoch)
-        self.holds(calls, self.state(), history, change, set().union(*(keys for keys, _ in fresh.values())))
+        self.holds(calls, wait_for("the state", self.state), history, change, set().union(*(keys for keys, _ in fresh.values())))
         measured = int(kept["writes"]) if kept else 0
         announced = int(change["announced_loss_writes"])
         expect(int(change["measured_loss_writes"]) == measured and not change["measured_loss_open"], f"lost were {measured} writes: {change}")

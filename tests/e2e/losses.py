@@ -14,7 +14,7 @@ SILENCE = {"dr": {"primary_silence": "1s"}}
 
 def dr(nodes, *args, code=0):
     endpoints = ",".join(n.client for n in nodes)
-    done = ctl("--endpoints", endpoints, "-o", "json", "dr", *args, check=False, timeout=90)
+    done = ctl("--endpoints", endpoints, "-o", "json", "dr", *args, check=False, timeout=90, again=code == 0)
     equal(done.returncode, code, f"leewardctl dr {' '.join(args)}: {done.stdout}{done.stderr}; exit code")
     return json.loads(done.stdout) if code == 0 else done.stderr
 
@@ -101,6 +101,7 @@ def a_primary_that_lost_its_majority_and_its_standby_goes_on():
         # The standby region comes back and is no primary beside it.
         for n in c.standby:
             n.start()
+        wait_for("the standbys to be up", lambda: all(n.ok("/livez") for n in c.standby))
         time.sleep(3)
         expect(not any(n.ok("/primary") for n in c.standby), "two primaries")
         for n in lost:
