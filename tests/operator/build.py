@@ -14,7 +14,7 @@ NAMED = re.compile(r'#define LEEWARD_REVISION "([0-9a-f]{12}(?:-dirty)?|unknown)
 def revision(source, header):
     """As the build writes it."""
     subprocess.run(["cmake", f"-DSOURCE={source}", f"-DOUT={header}", "-P", os.path.join(ROOT, "cmake", "revision.cmake")],
-                   check=True, capture_output=True, timeout=20)
+                   check=True, capture_output=True, timeout=60)
     found = NAMED.fullmatch(open(header, encoding="utf-8").read())
     expect(found, open(header, encoding="utf-8").read())
     return found.group(1)
@@ -27,7 +27,7 @@ def the_revision_is_that_of_the_commit_at_each_build():
 
         def git(*args):
             return subprocess.run(["git", "-C", source, "-c", "user.name=a", "-c", "user.email=a@b", *args], check=True,
-                                  capture_output=True, text=True, timeout=20).stdout.strip()
+                                  capture_output=True, text=True, timeout=60).stdout.strip()
 
         def commit(content):
             with open(os.path.join(source, "file"), "w", encoding="utf-8") as file:

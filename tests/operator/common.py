@@ -9,7 +9,7 @@ from leeward.claims import equal, expect
 from leeward.cluster import BIN, Cluster, ctl, wait_for
 
 
-def ask(address, path, method="GET", timeout=3.0):
+def ask(address, path, method="GET", timeout=15.0):
     """(status, headers, body) of one request."""
     connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
@@ -24,7 +24,7 @@ def code(node, path, method="GET"):
     return ask(node.admin, path, method)[0]
 
 
-def daemon(*args, environment=None, timeout=20):
+def daemon(*args, environment=None, timeout=60):
     own = {name: value for name, value in os.environ.items() if not name.startswith("LEEWARD_")}
     return subprocess.run([os.path.join(BIN, "leewardd"), *args], capture_output=True, text=True, timeout=timeout,
                           env={**own, **(environment or {})}, check=False)
@@ -75,11 +75,18 @@ def page(node, port=9090, path="/metrics"):
     return Page(body)
 
 
+def soon(what, claims):
+    """claims() holds, all of it at once, now or in a moment: what a node shows is that of an instant ago, and a machine may stand still."""
+    return wait_for(what, lambda: claims() or True, 10)
+
+
 def check_paths(node, wanted, ports=(8080, 9090)):
-    for port in ports:
-        for path, status in wanted.items():
-            got, _, body = ask(f"{node.host}:{port}", path)
-            equal(got, status, f"{node.name}:{port}{path} ({body.strip()})")
+    def as_wanted():
+        for port in ports:
+            for path, status in wanted.items():
+                got, _, body = ask(f"{node.host}:{port}", path)
+                equal(got, status, f"{node.name}:{port}{path} ({body.strip()})")
+    soon(f"the paths of {node.name}", as_wanted)
 
 
 SHARED = {}
@@ -88,7 +95,7 @@ SHARED = {}
 def shared():
     """One cluster of two regions for the tests that only look; the last of them breaks it."""
     if not SHARED:
-        c = Cluster(active=3, standby=3, settings={"raft": {"election_timeout": "1s"}})
+        c = Cluster(active=3, standby=3, settings={"raft": {"election_timeout": "3s"}})  # no election but those made here
         SHARED["cluster"] = c
         c.start().wait_ready(timeout=60)
         wait_for("the standbys to be eligible", lambda: all(n.ok("/standby/eligible") for n in c.standby), 30)

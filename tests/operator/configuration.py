@@ -72,7 +72,7 @@ def a_data_directory_that_cannot_be_used_is_exit_code_3():
         with open(os.path.join(node.dir, "data"), "w", encoding="utf-8") as handle:
             handle.write("a file where a directory should be")
         node.start()
-        equal(node.process.wait(timeout=20), 3, "exit code")
+        equal(node.process.wait(timeout=60), 3, "exit code")
         with open(os.path.join(node.dir, "stderr"), encoding="utf-8") as handle:
             one_line(handle.read(), "node.data_dir", node.dir)
 

@@ -47,7 +47,7 @@ def log_and_checkpoints_may_stand_on_volumes_of_their_own():
             late = next(n for n in c.active if n is not c.leader())
             late.kill()
             bench("put", "--endpoints", c.leader().client, "--inflight", 200, "--total", 20000, "--keys", 2000, "--value-size", 1024)
-            wait_for("the log to be released", lambda: page(c.leader())("wal_size_bytes") < 12 << 20)
+            wait_for("the log to be released", lambda: all(page(n)("wal_size_bytes") < 12 << 20 for n in c.active if n is not late))
             start(late)
             c.wait_ready(timeout=60)
             c.leader().put("last", "before")
@@ -61,11 +61,11 @@ def log_and_checkpoints_may_stand_on_volumes_of_their_own():
                 for n in c.active:
                     n.kill(how, wait=False)
                 for n in c.active:
-                    n.process.wait(timeout=40)
+                    n.process.wait(timeout=120)
                 for n in c.active:
                     check_places(n, *places[n], killed=how == signal.SIGKILL)
                 # Forgetting where the log is must not be a fresh start.
-                refused = c.active[0].start("--set", f"node.snapshot_dir={places[c.active[0]][1]}").process.wait(timeout=20)
+                refused = c.active[0].start("--set", f"node.snapshot_dir={places[c.active[0]][1]}").process.wait(timeout=60)
                 equal(refused, 3, "exit code of a start without wal_dir")
                 expect("name the place: node.wal_dir" in c.active[0].log_text(), c.active[0].log_text()[-800:])
                 shutil.rmtree(os.path.join(c.active[0].dir, "data", "wal"), ignore_errors=True)
@@ -97,13 +97,12 @@ def a_directory_of_checkpoints_is_one_nodes_alone():
         shared = os.path.join(c.dir, "checkpoints")
         first, second = c.active[:2]
         first.start("--set", f"node.snapshot_dir={shared}")
-        wait_for("the lock", lambda: os.path.exists(os.path.join(shared, "LOCK")))
+        wait_for("the lock to be held", lambda: os.path.exists(os.path.join(shared, "LOCK")) and '"msg":"listening"' in first.log_text())
         second.start("--set", f"node.snapshot_dir={shared}")
-        equal(second.process.wait(timeout=20), 3, "exit code")
+        equal(second.process.wait(timeout=60), 3, "exit code")
         with open(os.path.join(second.dir, "stderr"), encoding="utf-8") as handle:
             one_line(handle.read(), "in use by process", "(leewardd)", shared)
         expect(first.alive, "the one who has it ended too")
-        wait_for("the end of its start", lambda: '"msg":"listening"' in first.log_text())
         first.kill(signal.SIGTERM)
         report = verified(first, os.path.join(first.dir, "data", "wal"), shared)
         expect(not any(u["file"].startswith(shared) for u in report["uncovered"]), str(report))

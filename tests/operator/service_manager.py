@@ -10,6 +10,7 @@ import time
 from leeward.claims import equal, expect
 from leeward.cluster import Cluster, wait_for
 from common import code, page
+from signals import taken
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -23,7 +24,7 @@ class Manager:
         self.socket.bind(self.path)
         self.heard = []
 
-    def until(self, word, count=1, timeout=25):
+    def until(self, word, count=1, timeout=90):
         """Receives until `count` lines begin with `word`; returns the times of those."""
         end = time.monotonic() + timeout
         while len(found := [at for at, line in self.heard if line.startswith(word)]) < count:
@@ -58,7 +59,7 @@ def the_service_manager_is_told_in_order_and_before_there_is_a_leader():
     with manager() as m, Cluster(active=3, environment={"NOTIFY_SOCKET": m.path, "WATCHDOG_USEC": "4000000"}) as c:
         node = c.active[0].start()  # alone: no leader
         m.until("READY=1")
-        expect(node.ok("/livez") and code(node, "/readyz") == 503, "READY=1 comes when listeners answer, leader or not")
+        expect(node.get("/livez", timeout=30)[0] == 200 and code(node, "/readyz") == 503, "READY=1 comes when listeners answer, leader or not")
         m.until("WATCHDOG=1")
         m.until("STATUS=")
         node.process.send_signal(signal.SIGHUP)
@@ -68,7 +69,7 @@ def the_service_manager_is_told_in_order_and_before_there_is_a_leader():
         m.until("READY=1")
         node.process.send_signal(signal.SIGTERM)
         m.until("STOPPING=1")
-        equal(node.process.wait(timeout=30), 0, "exit code")
+        equal(node.process.wait(timeout=90), 0, "exit code")
         seen = m.lines()
         expect(seen.index("RELOADING=1") < seen.index("READY=1") < seen.index("STOPPING=1"), str(seen))
 
@@ -125,8 +126,8 @@ def a_start_on_a_disk_that_hangs_is_ended_by_the_first_signal_and_is_no_crash():
                 m.until("STATUS=opening storage")
                 begun = time.monotonic()
                 node.process.send_signal(ends)
-                equal(node.process.wait(timeout=20), 0, "exit code")
-                expect(time.monotonic() - begun < 3, f"it took {time.monotonic() - begun:.1f} s")
+                equal(node.process.wait(timeout=60), 0, "exit code")
+                expect(time.monotonic() - begun < 15, f"it took {time.monotonic() - begun:.1f} s")
                 expect("stopped while starting" in node.log_text(), node.log_text()[-800:])
                 disk.release()
                 node.start()
@@ -141,19 +142,16 @@ def a_stop_on_a_disk_that_hangs_ends_by_a_second_signal_or_within_its_limit():
         with Cluster(active=1, environment={"NOTIFY_SOCKET": m.path, **disk.environment}) as c:
             node = c.start().wait_ready().active[0]
             node.put("a", "1")
-            for signals, code_, limit in ((2, -signal.SIGTERM, 5), (1, 1, 33)):
+            for signals, code_, limit in ((2, -signal.SIGTERM, 15), (1, 1, 45)):  # the limit is 30 s
                 m.forget()
                 disk.hold()
                 begun = time.monotonic()
                 node.process.send_signal(signal.SIGTERM)
                 m.until("STOPPING=1")
                 if signals == 2:
-                    # The first is taken when the default action stands again.
-                    status = f"/proc/{node.process.pid}/status"
-                    wait_for("SIGTERM to be unblocked", lambda: not int(
-                        next(line for line in open(status, encoding="ascii") if line.startswith("SigBlk")).split()[1], 16) >> 14 & 1)
+                    wait_for("the first one to be taken", lambda: taken(node))
                     node.process.send_signal(signal.SIGTERM)
-                equal(node.process.wait(timeout=45), code_, "exit code")
+                equal(node.process.wait(timeout=90), code_, "exit code")
                 expect(time.monotonic() - begun < limit, f"it took {time.monotonic() - begun:.1f} s")
                 disk.release()
                 node.start()

@@ -51,9 +51,11 @@ def sighup_takes_limits_and_log_level_and_names_the_rest():
         os.remove(path)
         node.process.send_signal(signal.SIGHUP)
         wait_for("a new log", lambda: os.path.exists(log) and "reloaded in part" in node.log_text())
-        with open(log, encoding="utf-8") as handle:
-            problem = next(line for line in map(json.loads, handle) if "the running configuration stays" in line["msg"])
-        expect(path in problem["problem"], str(problem))
+        def problem():  # a line may be read half written
+            with open(log, encoding="utf-8") as handle:
+                return next(line for line in map(json.loads, handle) if "the running configuration stays" in line["msg"])
+        told = wait_for("the problem in the new log", problem)
+        expect(path in told["problem"], str(told))
 
 
 def sigusr1_says_that_there_is_no_recorder_and_a_second_sigterm_ends_at_once():
@@ -63,7 +65,7 @@ def sigusr1_says_that_there_is_no_recorder_and_a_second_sigterm_ends_at_once():
         wait_for("/livez", lambda: node.ok("/livez"))
         node.process.send_signal(signal.SIGUSR1)
         wait_for("a log line", lambda: "SIGUSR1" in node.log_text())
-        expect(node.ok("/livez"), "SIGUSR1 ended it")
+        wait_for("/livez after SIGUSR1", lambda: node.ok("/livez"))
     with Cluster(active=1) as c:
         node = c.start().wait_ready().active[0]
         load = subprocess.Popen([os.path.join(BIN, "leeward-bench"), "put", "--endpoints", node.client, "--inflight", "2000",
@@ -72,14 +74,23 @@ def sigusr1_says_that_there_is_no_recorder_and_a_second_sigterm_ends_at_once():
         try:
             wait_for("load", lambda: page(node)("keys") > 100)
             node.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)  # the first one must have been taken: two in one moment are one
+            wait_for("the first one to be taken: two in one moment are one", lambda: taken(node))
             started = time.monotonic()
             node.process.send_signal(signal.SIGTERM)
-            ended = node.process.wait(timeout=20)
-            expect(ended in (0, -signal.SIGTERM) and time.monotonic() - started < 2, f"exit {ended}")
+            ended = node.process.wait(timeout=60)
+            expect(ended in (0, -signal.SIGTERM) and time.monotonic() - started < 10, f"exit {ended}")
         finally:
             load.kill()
             load.wait()
+
+
+def taken(node):
+    """SIGTERM: its default action stands again, or the process has ended by it."""
+    if node.process.poll() is not None:
+        return True
+    with open(f"/proc/{node.process.pid}/status", encoding="ascii") as status:
+        blocked = int(next(line for line in status if line.startswith("SigBlk")).split()[1], 16)
+    return not blocked >> signal.SIGTERM - 1 & 1
 
 
 def the_next_process_tells_how_the_last_one_ended():
@@ -96,7 +107,7 @@ def the_next_process_tells_how_the_last_one_ended():
         equal(node.kill(signal.SIGTERM), 0)
         node.start()
         c.wait_ready()
-        expect(abs(last("clean") - time.time()) < 60, "the time of a clean end")
+        expect(abs(last("clean") - time.time()) < 300, "the time of a clean end")
         equal((count("signal"), count("unknown")), (0, 0))
         node.kill(signal.SIGKILL)
         node.start()
@@ -107,7 +118,7 @@ def the_next_process_tells_how_the_last_one_ended():
         node.start()
         c.wait_ready()
         equal((count("signal"), count("unknown"), page(node)("assertion_failures_total")), (1, 1, 0))
-        expect(abs(last("signal") - time.time()) < 60, "the time of the crash")
+        expect(abs(last("signal") - time.time()) < 300, "the time of the crash")
 
 
 def log_lines_carry_node_region_and_epoch():
@@ -115,8 +126,9 @@ def log_lines_carry_node_region_and_epoch():
         node = c.start().wait_ready().active[0]
         node.process.send_signal(signal.SIGUSR1)
         wait_for("the line", lambda: "SIGUSR1" in node.log_text())
-        with open(os.path.join(node.dir, "log"), encoding="utf-8") as handle:
-            lines = [json.loads(line) for line in handle]
-        line = next(line for line in lines if "SIGUSR1" in line["msg"])
+        def told():  # a line may be read half written
+            with open(os.path.join(node.dir, "log"), encoding="utf-8") as handle:
+                return next(line for line in map(json.loads, handle) if "SIGUSR1" in line["msg"])
+        line = wait_for("a whole line", told)
         equal(list(line)[:6], ["ts", "level", "msg", "node", "region", "epoch"])
         equal((line["level"], line["node"], line["region"], line["epoch"]), ("warn", 1, "east", 1))
