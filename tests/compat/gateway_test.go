@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-var httpClient = &http.Client{Timeout: 10 * time.Second}
+var httpClient = &http.Client{Timeout: 60 * time.Second}
 
 // One JSON answer: for a stream, its first line.
 func (s *server) ask(t testing.TB, method, path, body string) (int, any, http.Header) {

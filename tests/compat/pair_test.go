@@ -63,7 +63,7 @@ func newPair(t testing.TB) *pair {
 // Removes all keys and leases and takes the revision that is left as base.
 func (p *pair) clean(t testing.TB) {
 	for _, s := range p.both() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
 		leases, err := s.lease.LeaseLeases(ctx, &pb.LeaseLeasesRequest{})
 		if err != nil {
@@ -164,7 +164,7 @@ func (s *server) relative(m proto.Message) proto.Message {
 
 // Sends one request of any unary kind that the fuzzer makes.
 func (s *server) call(request proto.Message) answer {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	var out proto.Message
 	var err error

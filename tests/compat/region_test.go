@@ -147,7 +147,7 @@ func TestRegionTheClientGoesOnWhenTheLeaderDies(t *testing.T) {
 // endpoint: it repeats a write on no other. A standby without its primary and
 // a cluster of one that serves stand in one list, as two regions would.
 func TestRegionTheClientLeavesAStandbyWithoutItsPrimary(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	here := endpoints(t, "LEEWARD_STANDBY")[0]
 	for _, e := range endpoints(t, "LEEWARD_ACTIVE") {

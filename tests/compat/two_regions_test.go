@@ -157,7 +157,7 @@ type promoted struct {
 func (r *regions) promote() (plan, promoted) {
 	r.t.Helper()
 	var p plan
-	for end := time.Now().Add(20 * time.Second); !p.Allowed; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !p.Allowed; time.Sleep(50 * time.Millisecond) {
 		if err := r.dr(&p, "plan"); time.Now().After(end) {
 			r.t.Fatalf("no promotion is allowed: %+v %v", p, err)
 		}

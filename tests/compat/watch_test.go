@@ -125,7 +125,7 @@ func (w *stream) compacted() bool {
 // Waits until every watch has been given all that was written. etcd tells no
 // progress on a stream without watches, nor while one waits for a future revision.
 func (w *stream) settle(t testing.TB, revision int64) {
-	for end := time.Now().Add(10 * time.Second); w.progress < revision && w.live() && !w.compacted(); {
+	for end := time.Now().Add(60 * time.Second); w.progress < revision && w.live() && !w.compacted(); {
 		if time.Now().After(end) {
 			t.Fatalf("%s: no progress notification for revision %d, the last was %d", w.name, revision, w.progress)
 		}
@@ -216,7 +216,7 @@ func (p *pair) watchRound(t testing.TB, seed int64) bool {
 		story = append(story, text(r))
 		for _, w := range streams {
 			w.send(t, r)
-			if !w.until(5*time.Second, func(r *pb.WatchResponse) bool { return r.Created }) {
+			if !w.until(30*time.Second, func(r *pb.WatchResponse) bool { return r.Created }) {
 				t.Fatalf("COMPAT_SEED=%d: %s says nothing on %s", seed, w.name, text(r))
 			}
 		}
@@ -239,7 +239,7 @@ func (p *pair) watchRound(t testing.TB, seed int64) bool {
 	}
 	settled()
 	a, b := streams[0].report(), streams[1].report()
-	for end := time.Now().Add(5 * time.Second); a != b && time.Now().Before(end); {
+	for end := time.Now().Add(30 * time.Second); a != b && time.Now().Before(end); {
 		for _, w := range streams {
 			w.until(50*time.Millisecond, func(*pb.WatchResponse) bool { return false })
 		}
@@ -283,7 +283,7 @@ func TestPairLargeEventsArriveWholeWithAndWithoutFragments(t *testing.T) {
 			w.send(t, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{
 				Key: []byte("large/"), RangeEnd: []byte("large0"), StartRevision: 1, Fragment: fragment, PrevKv: true}}})
 			// Beyond 4 MiB a message would break a client that asked for fragments to avoid it.
-			if !w.until(10*time.Second, func(r *pb.WatchResponse) bool {
+			if !w.until(60*time.Second, func(r *pb.WatchResponse) bool {
 				if fragment && proto.Size(r) > 4<<20 {
 					t.Errorf("%s: a fragment of %d bytes", s.name, proto.Size(r))
 				}
@@ -302,7 +302,7 @@ func TestPairLargeEventsArriveWholeWithAndWithoutFragments(t *testing.T) {
 
 func TestPairALeaseEndsByItselfAndTakesItsKeys(t *testing.T) {
 	p := newPair(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	for _, s := range p.both() {
 		grant := s.call(&pb.LeaseGrantRequest{ID: 77, TTL: 1})
@@ -312,7 +312,7 @@ func TestPairALeaseEndsByItselfAndTakesItsKeys(t *testing.T) {
 		s.call(&pb.PutRequest{Key: []byte("mortal"), Lease: 77})
 		w := s.openStream(t, ctx)
 		w.send(t, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("mortal")}}})
-		if !w.until(10*time.Second, func(r *pb.WatchResponse) bool { return len(r.Events) > 0 }) {
+		if !w.until(60*time.Second, func(r *pb.WatchResponse) bool { return len(r.Events) > 0 }) {
 			t.Fatalf("%s: the key outlives its lease", s.name)
 		}
 		if got := w.watches[0].events[0]; !strings.HasPrefix(got, "type:DELETE") {
@@ -329,7 +329,7 @@ func TestPairALeaseEndsByItselfAndTakesItsKeys(t *testing.T) {
 
 func TestPairServicesWithoutUsersAnswerAsEtcd(t *testing.T) {
 	p := newPair(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	type call struct {
 		name string
