@@ -140,8 +140,11 @@ def load(cluster, leader):
     by_etcdctl, in_bulk = rows[:25], rows[25:]
     for key, value in by_etcdctl:
         etcdctl(cluster.endpoints, "put", "--", key, value)
-    report = bench("load", "--endpoints", leader.client, "--inflight", 200, "--connections", 4,
-                   stdin="".join(f"{k}\t{v}\n" for k, v in in_bulk))
+    for _ in range(3):  # an election in between ends some: a machine may stand still for a second
+        report = bench("load", "--endpoints", leader.client, "--inflight", 200, "--connections", 4,
+                       stdin="".join(f"{k}\t{v}\n" for k, v in in_bulk))
+        if report["errors"] == 0:
+            break
     claim("loaded", in_bulk and report["errors"] == 0 and report["done"] == len(in_bulk),
           f"{len(pairs):,} keys, {len(by_etcdctl)} of them by etcdctl, {report['done']:,} in bulk at "
           f"{report['per_second']:,.0f} keys/s")

@@ -81,7 +81,8 @@ def bring_it_back(demo, cluster, lost):
     demo.judge("fenced", lambda: fenced(cluster))
     tell_dr(demo, cluster.active, "dr", "status")
     before = {n.name: metric(n, "standby_stream_bytes_total") for n in cluster.active}
-    done = leewardctl(cluster.active, "dr", "rejoin", timeout=90)
+    # Each is fenced by proof, the group a moment later by its log.
+    done = wait_for("the old region to go back", lambda: leewardctl(cluster.active, "dr", "rejoin", timeout=90))
     aside = sum(int(l["writes"]) for l in done["ledgers"])
     demo.claim("ledger", aside >= lost, f"{aside:,} writes put aside, {lost:,} of them were acknowledged")
     figures = {"writes in the ledger": f"{aside:,}"}
