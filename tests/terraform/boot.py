@@ -55,7 +55,7 @@ class Volumes:
         os.makedirs("/var/lib/leeward-test", exist_ok=True)
         done = subprocess.run(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", STAGE], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=180,
             env={**os.environ, "WORK": self.work, "DATA_DEVICE": self.devices[0], "WAL_DEVICE": self.devices[1], "INSIDE": inside})
         os.rmdir("/var/lib/leeward-test")
         return done.returncode, done.stdout

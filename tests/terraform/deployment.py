@@ -56,7 +56,7 @@ class Stand:
 
     def stop(self):
         self.server.send_signal(signal.SIGTERM)
-        self.server.wait(20)
+        self.server.wait(60)
         self.log.close()
 
     def client(self, service, region):
@@ -81,7 +81,7 @@ class Stand:
         if words[0] in ("apply", "destroy"):
             self.states.pop(folder, None)
         started = time.monotonic()
-        result = workspace.terraform(folder, *words, env=self.environment(), codes=codes, timeout=600)
+        result = workspace.terraform(folder, *words, env=self.environment(), codes=codes, timeout=1800)
         print(f"   terraform {words[0]}: {time.monotonic() - started:.1f} s", flush=True)
         return result
 

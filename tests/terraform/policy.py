@@ -13,7 +13,7 @@ PACKAGE = "checkov==3.3.30"
 def checkov_finds_nothing_and_each_exception_has_its_reason():
     interpreter = workspace.python("checkov", [PACKAGE])
     done = subprocess.run([interpreter, "-m", "checkov.main", "-d", os.path.join(workspace.ROOT, "terraform"), "--framework", "terraform",
-                           "--skip-download", "--output", "json"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=400)
+                           "--skip-download", "--output", "json"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=1200)
     expect(done.stdout.strip(), f"checkov said nothing: {done.stderr[-1500:]}")
     report = json.loads(done.stdout)
     failed = [f"{c['check_id']} {c['check_name']}: {c['resource']} ({c['file_path']})" for c in report["results"]["failed_checks"]]

@@ -74,7 +74,7 @@ def run(command, folder, env, timeout):
     return process.returncode, output, errors
 
 
-def terraform(folder, *words, env=None, codes=(0,), timeout=420):
+def terraform(folder, *words, env=None, codes=(0,), timeout=1200):
     """Runs terraform in a folder of the copy; (exit code, all it printed). Another code than `codes` is a failure."""
     code, output, errors = run(["terraform", *words], folder, env or environment(), timeout)
     if code not in codes:
@@ -83,7 +83,7 @@ def terraform(folder, *words, env=None, codes=(0,), timeout=420):
 
 
 def terraform_json(folder, *words, env=None):
-    code, output, errors = run(["terraform", *words], folder, env or environment(), 240)
+    code, output, errors = run(["terraform", *words], folder, env or environment(), 720)
     if code:
         raise Failed(f"terraform {' '.join(words)} in {folder}: {errors[-2000:]}")
     return json.loads(output)
