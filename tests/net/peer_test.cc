@@ -1,4 +1,8 @@
 // Two transports in one process, each with an I/O loop and a core loop.
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <thread>
 
 #include "base/codec.h"
@@ -16,13 +20,25 @@ Lineage lineage(std::uint8_t first) {
   return l;
 }
 
-// A port that nobody has, for a node that is to come.
-std::uint16_t free_port() {
-  const auto fd = listen_socket("127.0.0.1:0", "");
-  const std::uint16_t port = local_address(*fd).port();
-  close(*fd);
-  return port;
-}
+// A port that nobody else is given, for a node that is to come: nobody listens
+// there, and a listener may share it.
+class KeptPort {
+ public:
+  KeptPort() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const int on = 1;
+    setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    number = local_address(fd_).port();
+  }
+  ~KeptPort() { ::close(fd_); }
+  std::uint16_t number = 0;
+
+ private:
+  const int fd_;
+};
 
 struct Node {
   explicit Node(unsigned id, std::function<void(PeerTransportOptions&)> adjust = {}, std::uint16_t port = 0) {
@@ -31,6 +47,7 @@ struct Node {
     options.cluster = "test";
     options.self = NodeId(id);
     options.lineage = lineage(1);
+    options.handshake_timeout = 30s;  // what waits for one that fails is dropped
     options.retry_first = 5ms;
     options.retry_most = 50ms;
     if (adjust) adjust(options);
@@ -140,11 +157,11 @@ TEST(Peer, AnUnknownPeerIsRefusedAtOnce) {
 
 TEST(Peer, APeerThatComesBackIsReachedAgain) {
   Node a(1);
-  const std::uint16_t port = free_port();
-  a.knows(2, port);
+  const KeptPort port;
+  a.knows(2, port.number);
   ASSERT_TRUE(a.log.wait_for("cannot reach a peer"));
   for (int round = 0; round < 3; ++round) {
-    Node b(2, {}, port);
+    Node b(2, {}, port.number);
     ASSERT_TRUE(eventually([&] { return a.connected(2); }));
     ASSERT_TRUE(eventually([&] { return a.send(2, "again") && !b.got().empty(); }));
     b.transport.reset();
