@@ -83,6 +83,9 @@ class Program {
   FILE* out_ = nullptr;
 };
 
+// etcdctl gives up after 2 s and 5 s of its own, and a machine may pause as long.
+const std::string kPatience[] = {"--dial-timeout=30s", "--command-timeout=30s"};
+
 class Server : public ::testing::Test {
  protected:
   Server() : clock(loop) {
@@ -121,8 +124,11 @@ class Server : public ::testing::Test {
   }
 
   std::vector<std::string> etcdctl_words(std::vector<std::string> words) const {
-    words.insert(words.begin(), {"etcdctl", "--endpoints=" + address});
+    words.insert(words.begin(), {"etcdctl", "--endpoints=" + address, kPatience[0], kPatience[1]});
     return words;
+  }
+  std::string etcdctl_line() const {
+    return "ETCDCTL_API=3 etcdctl --endpoints=" + address + " " + kPatience[0] + " " + kPatience[1] + " ";
   }
   // What etcdctl prints, when it succeeds.
   std::string etcdctl(std::vector<std::string> words, bool succeeds = true) {
@@ -166,11 +172,10 @@ TEST_F(Server, EtcdctlPutsGetsAndDeletes) {
 
 TEST_F(Server, EtcdctlRunsTransactions) {
   etcdctl({"put", "k", "1"});
-  const std::string txn = "printf 'value(\"k\") = \"1\"\\n\\nput k 2\\nget k\\n\\nget k\\n\\n' | ETCDCTL_API=3 etcdctl "
-                          "--endpoints=" + address + " txn 2>&1";
+  const std::string txn = "printf 'value(\"k\") = \"1\"\\n\\nput k 2\\nget k\\n\\nget k\\n\\n' | " + etcdctl_line() + "txn 2>&1";
   EXPECT_EQ(shell(txn), "SUCCESS\n\nOK\n\nk\n2\n");
   EXPECT_EQ(shell(txn), "FAILURE\n\nk\n2\n");
-  const std::string twice = "printf '\\nput k 2\\nput k 3\\n\\n\\n' | ETCDCTL_API=3 etcdctl --endpoints=" + address + " txn 2>&1";
+  const std::string twice = "printf '\\nput k 2\\nput k 3\\n\\n\\n' | " + etcdctl_line() + "txn 2>&1";
   EXPECT_NE(shell(twice).find("etcdserver: duplicate key given in txn request"), std::string::npos);
 }
 
@@ -353,7 +358,7 @@ TEST_F(Server, GrpcClientsAskForHealthAndStatus) {
 
 TEST_F(Server, CurlSpeaksToTheGateway) {
   const auto curl = [&](const std::string& path, const std::string& body) {
-    return shell("curl -s -m 10 http://" + address + path + (body.empty() ? "" : " -d '" + body + "'"));
+    return shell("curl -s -m 60 http://" + address + path + (body.empty() ? "" : " -d '" + body + "'"));
   };
   EXPECT_NE(curl("/v3/kv/put", R"({"key":"Zm9v","value":"YmFy"})").find(R"("revision":"2")"), std::string::npos);
   EXPECT_NE(curl("/v3/kv/range", R"({"key":"Zm9v"})").find(R"("value":"YmFy")"), std::string::npos);
