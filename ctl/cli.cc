@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include <fstream>
+#include <iostream>
 #include <functional>
 #include <limits>
 #include <sstream>
@@ -197,6 +198,19 @@ class CommandLine {
     may_have_id(drill);
     drill.add_option("--timeout", options_.wait, "how long it may take")->capture_default_str();
     add_storage();
+    CLI::App& flight_of = *app_.add_subcommand("flight", "the flight recorder's events, readable");
+    flight_of.fallthrough();
+    flight_of.add_option("file", options_.file, "as SIGUSR1 or a crash left it in the data directory; - for the input, as in curl ADMIN/debug/flight | leewardctl flight -")
+        ->required();
+    flight_of.callback([this] {
+      action_ = [this]() -> Result<void> {
+        const Output output{out_, options_.output == "json"};
+        if (options_.file == "-") return flight(std::cin, "the input", output);
+        std::ifstream file(options_.file, std::ios::binary);
+        if (!file) return Error{Code::kIo, options_.file + " cannot be read"};
+        return flight(file, options_.file, output);
+      };
+    });
   }
 
   void add_handover(CLI::App& dr) {

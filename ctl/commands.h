@@ -84,6 +84,9 @@ Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_sca
 Result<void> storage_superblock(Disk& disk, const StoragePlace& place, const Output& output);
 Result<void> storage_log(Disk& disk, const StoragePlace& place, std::uint64_t from, std::uint64_t to, const Output& output);
 
+// The flight recorder's events as they were dumped or fetched, readable.
+Result<void> flight(std::istream& in, const std::string& name, const Output& output);
+
 // The whole command line, without the program's name. Posts through `poster`
 // when it is given, else over the network.
 int run(std::span<const std::string> arguments, std::ostream& out, std::ostream& err, Disk& disk, Poster* poster = nullptr);

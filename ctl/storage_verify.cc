@@ -260,6 +260,7 @@ class Verification {
       if (name == "incoming" || name == "adopt") return uncovered_tree(path, "of a state that is being received: checked by its hash when it is whole");
       uncovered_file(path, name == "LOCK"      ? "a process number for people; the lock is not in its bytes"
                            : name == "reserve" ? "space kept aside for a disk that fills up"
+                           : name.starts_with("flight") ? "what the flight recorder left; nothing depends on it"
                            : name == "exits"   ? "how often the process ended by what; nothing depends on it"
                                                : "not a file of the data");
     }));

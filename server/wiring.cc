@@ -1,10 +1,15 @@
 #include "wiring.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -32,8 +37,10 @@
 #include "standby/drill.h"
 #include "standby/forwarding.h"
 #include "standby/replication.h"
+#include "telemetry/flight_recorder.h"
 #include "telemetry/logger.h"
 #include "telemetry/metrics.h"
+#include "telemetry/stage_times.h"
 #include "tracing.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
@@ -177,8 +184,12 @@ Error of_the_data(Error error) {
   return error;
 }
 
-// The record that handlers write to: one node a process.
+// What handlers write to: one node a process.
 std::atomic<os::ExitRecord*> crash_record{nullptr};
+std::atomic<telemetry::FlightRecorder*> crash_flight{nullptr};
+std::array<char, 4096> crash_flight_path;
+constexpr const char* kCrashFlight = "flight-crash.jsonl";
+constexpr const char* kAskedFlight = "flight.jsonl";
 constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 std::array<struct sigaction, std::size(kCrashSignals)> previous_actions;
 
@@ -186,17 +197,50 @@ void note_end(os::ExitReason reason) {
   if (os::ExitRecord* record = crash_record) record->ends_by(reason);
 }
 
+// Once: a failed check aborts, which is a crash too.
+void dump_flight() {
+  telemetry::FlightRecorder* const flight = crash_flight.exchange(nullptr);
+  if (flight == nullptr) return;
+  const int fd = open(crash_flight_path.data(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+  if (fd < 0) return;
+  (void)flight->dump(fd);
+  close(fd);
+}
+
 // Notes it and lets the signal do what it did before.
 void on_crash(int signal) {
   note_end(os::ExitReason::kSignal);
+  dump_flight();
   for (std::size_t i = 0; i < std::size(kCrashSignals); ++i)
     if (kCrashSignals[i] == signal) sigaction(signal, &previous_actions[i], nullptr);
   raise(signal);
 }
 
-void watch_for_crashes(os::ExitRecord& record) {
+// Whole or not at all.
+Result<void> write_flight(const telemetry::FlightRecorder& flight, const std::string& path) {
+  const std::string part = path + ".part";
+  const int fd = open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+  if (fd < 0) return Error{Code::kIo, "open " + part + ": " + std::strerror(errno)};
+  const bool whole = flight.dump(fd);
+  const int why = errno;
+  close(fd);
+  if (!whole) return Error{Code::kIo, "write " + part + ": " + std::strerror(why)};
+  if (rename(part.c_str(), path.c_str()) != 0) return Error{Code::kIo, "rename " + part + ": " + std::strerror(errno)};
+  return {};
+}
+
+void watch_for_crashes(os::ExitRecord& record, telemetry::FlightRecorder& flight, const std::string& dump) {
   crash_record = &record;
-  set_check_handler([](const char*, int, const char*) { note_end(os::ExitReason::kAssertion); });
+  if (dump.size() < crash_flight_path.size()) {
+    std::copy_n(dump.c_str(), dump.size() + 1, crash_flight_path.begin());
+    crash_flight = &flight;
+  }
+  set_check_handler([](const char* file, int line, const char* text) {
+    note_end(os::ExitReason::kAssertion);
+    if (telemetry::FlightRecorder* const flight = crash_flight)
+      flight->record(Level::kError, "a check failed", std::array<Field, 3>{Field{"file", file}, Field{"line", line}, Field{"check", text}});
+    dump_flight();
+  });
   struct sigaction action {};
   action.sa_handler = on_crash;
   for (std::size_t i = 0; i < std::size(kCrashSignals); ++i) sigaction(kCrashSignals[i], &action, &previous_actions[i]);
@@ -233,7 +277,10 @@ class StatusRelay final : public StatusSource {
 // the reverse order; stop() says what must be quiet before what.
 class Daemon::Impl {
  public:
-  ~Impl() { crash_record = nullptr; }
+  ~Impl() {
+    crash_record = nullptr;
+    crash_flight = nullptr;
+  }
   Impl(const config::Loaded& loaded) : config_(loaded.config), shown_(loaded), relay_(config_) {}
 
   Result<void> start(const std::function<void(const std::string&)>& progress);
@@ -283,6 +330,8 @@ class Daemon::Impl {
   os::SystemClock clock_;
   os::PosixDisk disk_;
   os::SystemRandom core_random_, wal_random_;
+  telemetry::FlightRecorder flight_{clock_};
+  std::unique_ptr<telemetry::StageTimes> stage_times_;
   std::unique_ptr<telemetry::Logger> log_;
   std::unique_ptr<Tracing> tracing_;  // null: no traces
   os::ThreadExecutor core_, wal_, apply_, files_, background_;
@@ -405,7 +454,7 @@ Result<void> Daemon::Impl::open_member() {
   auto exits = os::ExitRecord::open(config_.node.data_dir + "/exits", clock_.wall());
   if (!exits.ok()) return of_the_data(exits.error());
   exits_ = std::move(*exits);
-  watch_for_crashes(*exits_);
+  watch_for_crashes(*exits_, flight_, config_.node.data_dir + "/" + kCrashFlight);
   for (const auto& [place, other] : config_.everyone())
     if (place == config_.place() && other.id != NodeId(config_.node.id)) round_trips_[other.id];
   return {};
@@ -492,6 +541,7 @@ void Daemon::Impl::make_admin() {
   };
   sources.loops_turn = [this] { return healthy(); };
   sources.now = [this] { return clock_.now(); };
+  sources.flight = [this] { return flight_.text(); };
   sources.operators = config_.admin.operators;
   sources.insecure = config_.admin.insecure;
   sources.max_lag = config_.dr.max_lag;
@@ -546,6 +596,7 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   log_options.max_age = config_.log.max_age;
   log_options.node = NodeId(config_.node.id);
   log_options.region = config_.node.region;
+  log_options.recorder = &flight_;
   auto log = telemetry::Logger::open(log_options, clock_);
   if (!log.ok()) return not_of_the_data(log.error());
   log_ = std::move(*log);
@@ -577,6 +628,12 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   gateway_ = std::make_unique<api::Gateway>(*services_, metrics_handler_.get());
   LEEWARD_TRY(open_client_listeners());
   make_metrics();
+  const NodeProbe& probe = member_->probe();
+  const StandbyProbe& stream = replication_->probe();
+  stage_times_ = std::make_unique<telemetry::StageTimes>(std::vector<std::pair<const char*, const Histogram*>>{
+      {"queue", &probe.stage_queue}, {"forward", &probe.stage_forward}, {"fsync", &probe.stage_fsync},
+      {"append", &probe.stage_append}, {"quorum", &probe.stage_quorum}, {"apply", &probe.stage_apply},
+      {"standby_receive", &stream.stage_receive}, {"standby_fsync", &stream.stage_fsync}, {"standby_apply", &stream.stage_apply}});
   tick();  // before peers are spoken to: they are refused by the lineage that storage tells
 
   wal_.start("leeward-wal");
@@ -683,6 +740,7 @@ void Daemon::Impl::tick() {
     link_->set_lineage(s.lineage);
   }
   if (services_) services_->heed(s);
+  if (stage_times_) stage_times_->note(clock_.now(), s, flight_);
   if (s.state != MemberState::kLeader) return;
   for (const NodeStatus::Peer& peer : s.peers)
     if (const auto found = round_trips_.find(peer.id); found != round_trips_.end() && peer.active && peer.rtt)
@@ -690,7 +748,9 @@ void Daemon::Impl::tick() {
 }
 
 void Daemon::Impl::dump_flight_recorder() {
-  log_->warn("SIGUSR1: this version has no flight recorder to dump", {});
+  const std::string path = config_.node.data_dir + "/" + kAskedFlight;
+  if (const auto done = write_flight(flight_, path); done.ok()) log_->info("the flight recorder was dumped", {{"file", path}});
+  else log_->error("the flight recorder was not dumped", {{"reason", done.error().message}});
 }
 
 void Daemon::Impl::check_files() {

@@ -164,7 +164,7 @@ class Logger::Impl {
     thread_.join();
   }
 
-  bool enabled(Level level) const { return level >= level_.load(std::memory_order_relaxed); }
+  bool enabled(Level level) const { return logged(level) || recorded(level); }
   void set_level(Level level) { level_.store(level, std::memory_order_relaxed); }
   void set_epoch(Epoch epoch) { epoch_.store(epoch.value(), std::memory_order_relaxed); }
   std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
@@ -173,11 +173,13 @@ class Logger::Impl {
     const Instant now = clock_.now();
     // Formatting a line that is then limited costs little; holding the lock
     // while formatting would make callers wait for each other.
-    std::string line = format(level, message, fields);
+    std::string line = logged(level) ? format(level, message, fields) : "";
     {
       const std::lock_guard lock(mutex_);
       summarise(now);
       if (limited(level, message, now)) return;
+      if (recorded(level)) options_.recorder->record(level, message, fields);
+      if (line.empty()) return;
       push(std::move(line));
     }
     wake_.notify_one();
@@ -204,6 +206,9 @@ class Logger::Impl {
     Instant start;
     std::uint64_t written = 0, suppressed = 0;
   };
+
+  bool logged(Level level) const { return level >= level_.load(std::memory_order_relaxed); }
+  bool recorded(Level level) const { return options_.recorder != nullptr && level >= Level::kInfo; }
 
   // Callers hold mutex_ in the next four.
 
@@ -234,7 +239,8 @@ class Logger::Impl {
       }
       if (window.suppressed > 0) {
         const Field repeated[] = {{"repeated", window.suppressed}};
-        push(format(window.level, it->first, repeated));
+        if (recorded(window.level)) options_.recorder->record(window.level, it->first, repeated);
+        if (logged(window.level)) push(format(window.level, it->first, repeated));
       }
       it = windows_.erase(it);
     }

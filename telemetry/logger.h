@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "ports/clock.h"
 #include "ports/log.h"
+#include "telemetry/flight_recorder.h"
 
 namespace leeward::telemetry {
 
@@ -26,6 +27,7 @@ struct LogOptions {
   std::size_t queue_bytes = 4_MiB;
   NodeId node;
   std::string region;
+  FlightRecorder* recorder = nullptr;  // takes events of info and above, whatever `level` says; outlives the logger
 };
 
 class Logger final : public Log {

@@ -299,7 +299,12 @@ HttpResponse AdminHandler::operator_paths(const HttpRequest& request, bool& know
     const auto members = members_of(request);
     return members.ok() ? HttpResponse{} : bad_query(members.error().message);
   }
-  if (path == "/debug/flight") return plain(501, "this version has no flight recorder");
+  if (path == "/debug/flight") {
+    HttpResponse response = plain(200, "");
+    response.content_type = "application/x-ndjson";
+    response.body = Bytes(sources_.flight ? sources_.flight() : "");
+    return response;
+  }
   if (path == "/debug/config") return plain(200, sources_.config ? sources_.config() : "");
   if (path == "/dr/status") {
     const auto told = sources_.dr_status();

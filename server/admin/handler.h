@@ -30,6 +30,7 @@ struct AdminSources {
   // JSON; of these members alone when some are named. `done` runs once, on `loop`.
   std::function<void(std::vector<NodeId> members, Executor& loop, Function<void(Result<std::string>)> done)> dr_plan;
   std::function<bool()> loops_turn;           // the event loops make progress; unset: they do
+  std::function<std::string()> flight;        // the flight recorder's events, JSON lines
   std::function<Instant()> now;               // as the clock of `status`; unset: its age does not count
   std::vector<std::string> operators;         // certificate common names
   bool insecure = false;                      // everyone is an operator

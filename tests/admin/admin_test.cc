@@ -400,7 +400,11 @@ TEST_F(AdminTest, TheMetricsPortHasHealthAndMetricsOnly) {
   EXPECT_EQ(get("/metrics").content_type, "text/plain; version=0.0.4");
 }
 
-TEST_F(AdminTest, WhatIsNotBuiltSaysSo) { EXPECT_EQ(code("/debug/flight"), 501); }
+TEST_F(AdminTest, TheFlightRecorderIsLinesOfJson) {
+  sources_.flight = [] { return std::string("{\"msg\":\"second\"}\n"); };
+  EXPECT_EQ(body("/debug/flight"), "{\"msg\":\"second\"}\n");
+  EXPECT_EQ(get("/debug/flight").content_type, "application/x-ndjson");
+}
 
 TEST_F(AdminTest, DrStatusIsWhatTheClientPortSays) {
   EXPECT_EQ(body("/dr/status"), "{\"epoch\":\"3\"}\n");

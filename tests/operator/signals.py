@@ -58,14 +58,42 @@ def sighup_takes_limits_and_log_level_and_names_the_rest():
         expect(path in told["problem"], str(told))
 
 
-def sigusr1_says_that_there_is_no_recorder_and_a_second_sigterm_ends_at_once():
-    with Cluster(active=3) as c:
-        c.start(c.active[:1])
-        node = c.active[0]
-        wait_for("/livez", lambda: node.ok("/livez"))
+def recorded(path):
+    """Events of a dump, as leewardctl shows them and as they are."""
+    shown = subprocess.run([os.path.join(BIN, "leewardctl"), "flight", path], capture_output=True, text=True, timeout=20, check=False)
+    equal((shown.returncode, shown.stderr), (0, ""), f"leewardctl flight {path}")
+    with open(path, encoding="utf-8") as handle:
+        events = [json.loads(line) for line in handle]
+    equal(len(shown.stdout.splitlines()), len(events), "lines shown")
+    return events, shown.stdout
+
+
+def the_flight_recorder_is_dumped_by_sigusr1_by_a_crash_and_on_the_admin_port():
+    with Cluster(active=1, settings={"log": {"level": "error"}}) as c:
+        node = c.start().wait_ready().active[0]
+        node.put("a", "b")
+        wait_for("a second with a sync in it", lambda: any("fsync" in json.loads(line) for line in node.get("/debug/flight")[1].splitlines()))
         node.process.send_signal(signal.SIGUSR1)
-        wait_for("a log line", lambda: "SIGUSR1" in node.log_text())
+        asked = os.path.join(node.dir, "data", "flight.jsonl")
+        wait_for("a dump", lambda: os.path.exists(asked))
+        events, shown = recorded(asked)
+        expect("was elected leader" in [e["msg"] for e in events], "no election, though the log has only errors")
+        expect("  INFO   was elected leader  " in shown.replace("info ", "INFO "), shown[:500])
+        expect(events[0]["ts"] < events[-1]["ts"], "their order")
         wait_for("/livez after SIGUSR1", lambda: node.ok("/livez"))
+        node.kill(signal.SIGSEGV)
+        events, _ = recorded(os.path.join(node.dir, "data", "flight-crash.jsonl"))
+        expect(events[-1]["ts"] > [e for e in events if e["msg"] == "was elected leader"][-1]["ts"], "the crash's dump is the older one")
+        node.start()  # such files disturb nobody
+        c.wait_ready()
+        verified = node.kill(signal.SIGTERM)
+        equal(verified, 0)
+        done = subprocess.run([os.path.join(BIN, "leewardctl"), "storage", "verify", "--full-scan", os.path.join(node.dir, "data")],
+                              capture_output=True, text=True, timeout=60, check=False)
+        equal(done.returncode, 0, done.stdout + done.stderr)
+
+
+def a_second_sigterm_ends_at_once():
     with Cluster(active=1) as c:
         node = c.start().wait_ready().active[0]
         load = subprocess.Popen([os.path.join(BIN, "leeward-bench"), "put", "--endpoints", node.client, "--inflight", "2000",
@@ -125,10 +153,10 @@ def log_lines_carry_node_region_and_epoch():
     with Cluster(active=1) as c:
         node = c.start().wait_ready().active[0]
         node.process.send_signal(signal.SIGUSR1)
-        wait_for("the line", lambda: "SIGUSR1" in node.log_text())
+        wait_for("the line", lambda: "the flight recorder was dumped" in node.log_text())
         def told():  # a line may be read half written
             with open(os.path.join(node.dir, "log"), encoding="utf-8") as handle:
-                return next(line for line in map(json.loads, handle) if "SIGUSR1" in line["msg"])
+                return next(line for line in map(json.loads, handle) if line["msg"] == "the flight recorder was dumped")
         line = wait_for("a whole line", told)
         equal(list(line)[:6], ["ts", "level", "msg", "node", "region", "epoch"])
-        equal((line["level"], line["node"], line["region"], line["epoch"]), ("warn", 1, "east", 1))
+        equal((line["level"], line["node"], line["region"], line["epoch"]), ("info", 1, "east", 1))

@@ -1,0 +1,172 @@
+// The flight recorder, as it is read and as a crash leaves it.
+#include "telemetry/flight_recorder.h"
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "telemetry/logger.h"
+#include "telemetry/stage_times.h"
+
+namespace leeward::telemetry {
+namespace {
+
+class FixedClock final : public Clock {
+ public:
+  Instant now() const override { return Instant(time); }
+  WallTime wall() const override { return WallTime(std::chrono::seconds(1'790'000'000)) + time; }
+  Duration time = 1h;
+};
+
+std::vector<boost::json::object> events(const std::string& text) {
+  std::vector<boost::json::object> out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) out.push_back(boost::json::parse(line).as_object());
+  return out;
+}
+
+void record(FlightRecorder& recorder, std::string_view message, std::initializer_list<Field> fields = {}) {
+  recorder.record(Level::kInfo, message, fields);
+}
+
+TEST(FlightRecorder, EventsComeBackInOrderAsJson) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  record(recorder, "stands for election", {{"term", 7}, {"why", "a \"quoted\"\nline \\"}, {"lag", std::numeric_limits<double>::infinity()}});
+  clock.time += 1ms;
+  recorder.record(Level::kError, "cannot go on", {});
+  const auto seen = events(recorder.text());
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0].at("ts").as_string(), "2026-09-21T15:13:20.000000Z");
+  EXPECT_EQ(seen[0].at("msg").as_string(), "stands for election");
+  EXPECT_EQ(seen[0].at("term").as_int64(), 7);
+  EXPECT_EQ(seen[0].at("why").as_string(), "a \"quoted\" line \\");
+  EXPECT_EQ(seen[0].at("lag").as_string(), "inf");
+  EXPECT_EQ(seen[1].at("level").as_string(), "error");
+  EXPECT_EQ(seen[1].at("ts").as_string(), "2026-09-21T15:13:20.001000Z");
+}
+
+TEST(FlightRecorder, ItKeepsTheNewestAndLeavesOutWhatDoesNotFit) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  for (std::size_t i = 0; i < FlightRecorder::kEvents + 10; ++i)
+    record(recorder, "m", {{"n", i}, {"long", std::string(300, 'x')}, {"short", 1}});
+  const auto seen = events(recorder.text());
+  ASSERT_EQ(seen.size(), FlightRecorder::kEvents);
+  EXPECT_EQ(seen.front().at("n").as_int64(), 10);
+  EXPECT_FALSE(seen.front().contains("long"));
+  EXPECT_EQ(seen.front().at("short").as_int64(), 1);
+  EXPECT_TRUE(seen.front().at("cut").as_bool());
+}
+
+TEST(FlightRecorder, ReadersMeetWholeEventsWhileOthersAreWritten) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  std::atomic<bool> over{false};
+  std::vector<std::thread> writers;
+  for (int w = 0; w < 3; ++w)
+    writers.emplace_back([&, w] {
+      for (std::uint64_t i = 0; !over; ++i) record(recorder, "event", {{"writer", w}, {"n", i}, {"again", i}});
+    });
+  for (int i = 0; i < 20; ++i)
+    for (const auto& event : events(recorder.text())) EXPECT_EQ(event.at("n"), event.at("again"));
+  over = true;
+  for (auto& writer : writers) writer.join();
+}
+
+TEST(FlightRecorder, ADumpIsWhatTheTextIs) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  for (int i = 0; i < 100; ++i) record(recorder, "event", {{"n", i}});
+  char path[] = "/tmp/leeward-flight-XXXXXX";
+  const int fd = mkstemp(path);
+  ASSERT_GE(fd, 0);
+  EXPECT_TRUE(recorder.dump(fd));
+  close(fd);
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  EXPECT_EQ(text.str(), recorder.text());
+  unlink(path);
+  const int full = open("/dev/full", O_WRONLY);
+  EXPECT_FALSE(recorder.dump(full));
+  close(full);
+}
+
+TEST(FlightRecorder, TheLoggerGivesItWhatItsOwnLevelHolds) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  char path[] = "/tmp/leeward-flight-log-XXXXXX";
+  close(mkstemp(path));
+  LogOptions options;
+  options.output = path;
+  options.level = Level::kError;
+  options.recorder = &recorder;
+  auto logger = Logger::open(options, clock);
+  ASSERT_TRUE(logger.ok());
+  (*logger)->debug("a detail");
+  (*logger)->info("was elected leader", {{"term", 3}});
+  (*logger)->flush();
+  std::ifstream file(path);
+  EXPECT_EQ(file.peek(), std::ifstream::traits_type::eof());
+  const auto seen = events(recorder.text());
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].at("msg").as_string(), "was elected leader");
+  unlink(path);
+}
+
+TEST(FlightRecorder, AStormOfOneMessageLeavesWhatLedToIt) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  char path[] = "/tmp/leeward-flight-log-XXXXXX";
+  close(mkstemp(path));
+  LogOptions options;
+  options.output = path;
+  options.level = Level::kError;
+  options.recorder = &recorder;
+  auto logger = Logger::open(options, clock);
+  ASSERT_TRUE(logger.ok());
+  (*logger)->info("lost its leader");
+  for (std::size_t i = 0; i < 2 * FlightRecorder::kEvents; ++i) (*logger)->warn("slow request");
+  clock.time += 2s;
+  (*logger)->flush();
+  std::ifstream file(path);
+  EXPECT_EQ(file.peek(), std::ifstream::traits_type::eof());
+  const auto seen = events(recorder.text());
+  EXPECT_LT(seen.size(), 100u);
+  EXPECT_EQ(seen.front().at("msg").as_string(), "lost its leader");
+  EXPECT_GT(seen.back().at("repeated").as_int64(), 16'000);
+  unlink(path);
+}
+
+TEST(StageTimes, EachSecondTellsWhatHappenedInItAndNoMore) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  Histogram fsync, apply;
+  fsync.observe(1s);  // before
+  StageTimes times({{"fsync", &fsync}, {"apply", &apply}});
+  NodeStatus status;
+  status.term = Term(4);
+  fsync.observe(3ms);
+  fsync.observe(900us);
+  apply.observe(30s);
+  times.note(clock.now(), status, recorder);
+  times.note(clock.now() + 500ms, status, recorder);
+  times.note(clock.now() + 1s, status, recorder);
+  const auto seen = events(recorder.text());
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0].at("term").as_int64(), 4);
+  EXPECT_EQ(seen[0].at("fsync").as_string(), "2 up to 5.0 ms");
+  EXPECT_EQ(seen[0].at("apply").as_string(), "1 beyond 10.0 s");
+  EXPECT_FALSE(seen[1].contains("fsync") || seen[1].contains("apply"));
+}
+
+}  // namespace
+}  // namespace leeward::telemetry
