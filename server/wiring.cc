@@ -16,6 +16,7 @@
 
 #include "admin/handler.h"
 #include "api/gateway.h"
+#include "api/handlers.h"
 #include "api/recovery.h"
 #include "api/services.h"
 #include "base/check.h"
@@ -343,6 +344,7 @@ class Daemon::Impl {
   std::unique_ptr<net::Listener> socket_;
   StatusRelay relay_;
   std::unique_ptr<os::ExitRecord> exits_;
+  Histogram state_flush_;
   std::map<NodeId, Histogram> round_trips_;  // to the members of the own group; its keys never change
   Lineage told_lineage_;                     // the main thread's
   std::unique_ptr<net::PeerTransport> link_;
@@ -385,6 +387,7 @@ Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path)
   options.write_buffer = config_.storage.rocksdb.write_buffer;
   options.block_cache = config_.storage.rocksdb.block_cache;
   options.background_jobs = static_cast<int>(config_.storage.rocksdb.background_jobs);
+  options.flush_duration = &state_flush_;
   if (disk_.exists(path + "/CURRENT")) LEEWARD_TRY(kv::check_files(disk_, path));
   auto store = kv::open_rocksdb_store(path, options);
   if (!store.ok()) return store.error();
@@ -472,8 +475,14 @@ void Daemon::Impl::make_metrics() {
   m.zone = config_.node.zone;
   for (std::size_t i = 0; i < api::kMethodCount; ++i) {
     const auto& method = api_probe_.methods[i];
-    m.rpc.push_back({api::kMethodNames[i], method.requests, &method.server_faults, &method.duration});
+    m.rpc.push_back({api::kMethodNames[i], method.requests, &method.server_faults, &method.duration, &method.started});
   }
+  for (const api::MethodEntry& entry : api::method_table()) {
+    telemetry::RpcFigures& rpc = m.rpc[static_cast<std::size_t>(entry.method)];
+    rpc.path = entry.path;
+    rpc.streaming = entry.stream != nullptr;
+  }
+  m.rpc[static_cast<std::size_t>(api::Method::kRangeSerializable)].path = m.rpc[static_cast<std::size_t>(api::Method::kRange)].path;
   m.rpc_in_flight = &api_probe_.in_flight;
   m.slow_requests = &api_probe_.slow_requests;
   m.watch_events = &api_probe_.watch_events;
@@ -484,6 +493,12 @@ void Daemon::Impl::make_metrics() {
   }
   m.connections.push_back({peer_.name, &link_->probe().connections});
   for (const auto& [peer, round_trip] : round_trips_) m.peer_rtt.push_back({peer, &round_trip});
+  m.peer_sent_bytes = &link_->probe().bytes_sent;
+  m.peer_received_bytes = &link_->probe().bytes_received;
+  m.peer_dropped = &link_->probe().dropped;
+  m.client_sent_bytes = &client_.listener->probe().rpc_bytes_sent;
+  m.client_received_bytes = &client_.listener->probe().rpc_bytes_received;
+  m.state_flush = &state_flush_;
   m.standby = &replication_->probe();
   m.state = [this] {
     StateMachine& state = member_->state();

@@ -1,28 +1,19 @@
 #include "telemetry/metrics.h"
 
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
-
-#include <cstdio>
 #include <limits>
 #include <map>
-#include <sstream>
+
+#include "telemetry/etcd_names.h"
+#include "telemetry/page.h"
 
 namespace leeward::telemetry {
 namespace {
 
-using prometheus::ClientMetric;
-using prometheus::MetricFamily;
 using prometheus::MetricType;
-using Labels = std::vector<ClientMetric::Label>;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::int64_t kRevisionsOfAnEpoch = std::int64_t{1} << 44;
 
-// gRPC's own names, by number.
-constexpr const char* kCodes[] = {"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound",
-                                  "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted",
-                                  "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated"};
 // Of standby/README.md, "Eligible".
 constexpr const char* kEligibilityChecks[] = {"armed", "quorum", "lag", "hash", "integrity",
                                               "disk", "version", "epoch", "isolated", "voter"};
@@ -42,60 +33,8 @@ constexpr PromotionProgress kPromotionSteps[] = {
     {PromotionKind::kSwitchover, PromotionStep::kSeal},       {PromotionKind::kSwitchover, PromotionStep::kStream},
     {PromotionKind::kSwitchover, PromotionStep::kEpochChange}};
 
-std::uint64_t value_of(const Counter* counter) { return counter ? counter->get() : 0; }
 double seconds_or_infinity(const std::optional<Duration>& d) { return d ? to_s(*d) : kInfinity; }
 double count_or_infinity(const std::optional<std::uint64_t>& n) { return n ? static_cast<double>(*n) : kInfinity; }
-
-// Collects families in the order of writing.
-class Page {
- public:
-  // Opens a family; samples follow.
-  Page& family(MetricType type, std::string name, std::string help) {
-    families_.push_back({std::move(name), std::move(help), type, {}});
-    return *this;
-  }
-  Page& counter(std::string name, std::string help) {
-    return family(MetricType::Counter, "leeward_" + std::move(name), std::move(help));
-  }
-  Page& gauge(std::string name, std::string help) {
-    return family(MetricType::Gauge, "leeward_" + std::move(name), std::move(help));
-  }
-  Page& histogram(std::string name, std::string help) {
-    return family(MetricType::Histogram, "leeward_" + std::move(name), std::move(help));
-  }
-  Page& sample(double value, Labels labels = {}) {
-    ClientMetric& metric = add(std::move(labels));
-    (families_.back().type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
-    return *this;
-  }
-  Page& sample(std::uint64_t value, Labels labels = {}) { return sample(static_cast<double>(value), std::move(labels)); }
-  Page& sample(bool value, Labels labels = {}) { return sample(value ? 1.0 : 0.0, std::move(labels)); }
-  Page& sample(const Histogram* source, Labels labels = {}) {
-    ClientMetric::Histogram& out = add(std::move(labels)).histogram;
-    for (std::size_t i = 0; i <= Histogram::kBounds.size(); ++i) {
-      // Read once: count must be what the last bucket says, also while requests go on.
-      out.sample_count += source ? source->bucket(i) : 0;
-      out.bucket.push_back({out.sample_count, i < Histogram::kBounds.size() ? Histogram::kBounds[i] : kInfinity});
-    }
-    out.sample_sum = source ? source->sum_seconds() : 0;
-    return *this;
-  }
-
-  std::string text() const {
-    std::ostringstream out;
-    prometheus::TextSerializer().Serialize(out, families_);
-    return std::move(out).str();
-  }
-
- private:
-  ClientMetric& add(Labels labels) {
-    ClientMetric& metric = families_.back().metric.emplace_back();
-    metric.label = std::move(labels);
-    return metric;
-  }
-
-  std::vector<MetricFamily> families_;
-};
 
 std::string decimal(NodeId id) { return std::to_string(id.value()); }
 
@@ -147,11 +86,11 @@ void add_identity(Page& page, const MetricsSources& from, const NodeStatus& s) {
 void add_requests(Page& page, const MetricsSources& from, const NodeProbe& probe) {
   page.counter("rpc_requests_total", "Ended calls of the client port by method and gRPC code.");
   for (const RpcFigures& rpc : from.rpc) {
-    for (std::size_t code = 0; code < std::size(kCodes); ++code)
+    for (std::size_t code = 0; code < std::size(kGrpcCodeNames); ++code)
       page.sample(code < rpc.requests.size() ? rpc.requests[code].get() : 0,
-                  {{"method", std::string(rpc.method)}, {"code", kCodes[code]}});
+                  {{"method", std::string(rpc.method)}, {"code", kGrpcCodeNames[code]}});
     std::uint64_t other = 0;
-    for (std::size_t code = std::size(kCodes); code < rpc.requests.size(); ++code) other += rpc.requests[code].get();
+    for (std::size_t code = std::size(kGrpcCodeNames); code < rpc.requests.size(); ++code) other += rpc.requests[code].get();
     page.sample(other, {{"method", std::string(rpc.method)}, {"code", "other"}});
   }
   page.histogram("rpc_duration_seconds", "Time of unary calls, from complete request to answer handed to the connection.");
@@ -392,26 +331,6 @@ void add_traces(Page& page, const MetricsSources& from) {
   page.gauge("otlp_queue_length", "Spans that wait for their batch.").sample(static_cast<double>(probe.queued.get()));
 }
 
-// What etcd's own dashboards cannot do without.
-void add_etcd(Page& page, const NodeStatus& s, const NodeProbe& probe, const StateFigures& state) {
-  char id[20];
-  std::snprintf(id, sizeof id, "%llx", static_cast<unsigned long long>(s.self.value()));
-  const auto gauge = [&](const char* name, const char* help) -> Page& { return page.family(MetricType::Gauge, name, help); };
-  const auto counter = [&](const char* name, const char* help) -> Page& { return page.family(MetricType::Counter, name, help); };
-  gauge("etcd_server_id", "Id of this member in hexadecimal.").sample(1.0, {{"server_id", id}});
-  gauge("etcd_server_has_leader", "As leeward_has_leader.").sample(bool(s.leader));
-  gauge("etcd_server_is_leader", "As leeward_is_leader.").sample(s.state == MemberState::kLeader && s.leader_ready);
-  counter("etcd_server_leader_changes_seen_total", "As leeward_leader_changes_total.").sample(s.leader_changes);
-  gauge("etcd_server_proposals_committed_total", "As leeward_commit_index.").sample(s.commit.value());
-  gauge("etcd_server_proposals_applied_total", "As leeward_applied_index.").sample(s.applied.point.index.value());
-  counter("etcd_server_proposals_failed_total", "Proposals that were refused or whose end is unknown.")
-      .sample(probe.proposals_refused.get() + probe.proposals_unknown.get());
-  page.family(MetricType::Histogram, "etcd_disk_wal_fsync_duration_seconds", "As leeward_wal_fsync_duration_seconds.")
-      .sample(&probe.fsync_duration);
-  gauge("etcd_mvcc_db_total_size_in_bytes", "As leeward_db_size_bytes.").sample(state.db_bytes);
-  gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Of it, live data.").sample(state.db_bytes_in_use);
-}
-
 }  // namespace
 
 Metrics::Metrics(MetricsSources sources) : sources_(std::move(sources)) {}
@@ -432,7 +351,7 @@ std::string Metrics::render() const {
   add_traces(page, sources_);
   page.counter("log_dropped_total", "Log lines dropped because the queue was full or the output failed.")
       .sample(sources_.log_dropped ? sources_.log_dropped() : 0);
-  add_etcd(page, status, probe, state);
+  add_etcd_names(page, sources_, status, probe, state);
   return page.text();
 }
 

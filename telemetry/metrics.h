@@ -26,6 +26,9 @@ struct RpcFigures {
   std::span<const Counter> requests;  // by gRPC code, 0 to 16
   const Counter* server_faults = nullptr;
   const Histogram* duration = nullptr;
+  const Counter* started = nullptr;
+  std::string_view path = {};         // as gRPC names it, "/etcdserverpb.KV/Put"; empty: it has no such name
+  bool streaming = false;
 };
 
 struct Volume {
@@ -70,6 +73,12 @@ struct MetricsSources {
   std::vector<NamedGauge> connections;  // by listener: client, peer, admin, metrics
   std::vector<NamedCounter> rejected;   // by reason, those of one reason are added; "overloaded" is there already
   std::vector<PeerHistogram> peer_rtt;
+  const Counter* peer_sent_bytes = nullptr;
+  const Counter* peer_received_bytes = nullptr;
+  const Counter* peer_dropped = nullptr;  // messages
+  const Counter* client_sent_bytes = nullptr;
+  const Counter* client_received_bytes = nullptr;
+  const Histogram* state_flush = nullptr;
   const StandbyProbe* standby = nullptr;
 
   std::function<StateFigures()> state;

@@ -83,6 +83,7 @@ Call::Call(Core& core, std::shared_ptr<RpcCall> rpc, Method method, bool streami
     : core_(core), rpc_(std::move(rpc)), loop_(rpc_->loop()), method_(method), streaming_(streaming),
       started_(core.clock.now()), deadline_(started_ + core.limits.request_timeout.load()) {
   if (const auto deadline = rpc_->deadline()) deadline_ = std::min(deadline_, *deadline);
+  core_.probe.of(method_).started.add();
   (streaming_ ? core_.probe.streams : core_.probe.in_flight).add(1);
   trace_ = rpc_->trace();
   if (core_.tracer == nullptr) return;

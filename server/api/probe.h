@@ -50,6 +50,7 @@ constexpr bool is_server_fault(GrpcCode code) {
 
 struct ApiProbe {
   struct OfMethod {
+    Counter started;
     std::array<Counter, kGrpcCodes> requests;  // by code, when the call has ended
     Counter server_faults;
     Histogram duration;  // unary calls only: a stream lasts as long as its client likes

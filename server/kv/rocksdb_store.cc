@@ -2,12 +2,15 @@
 #include <array>
 #include <cstdarg>
 #include <limits>
+#include <map>
+#include <mutex>
 
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
 #include <rocksdb/file_checksum.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
@@ -276,6 +279,30 @@ class SilentLogger final : public rocksdb::Logger {
   void Logv(const char*, va_list) override {}
 };
 
+// Times flushes. All families of one flush have one job, from the first of them
+// that begins to the first that is done with all the others.
+class FlushTimer final : public rocksdb::EventListener {
+ public:
+  explicit FlushTimer(Histogram& durations) : durations_(durations) {}
+
+  void OnFlushBegin(rocksdb::DB*, const rocksdb::FlushJobInfo& job) override {
+    const std::lock_guard lock(mutex_);
+    started_.try_emplace(job.job_id, rocksdb::Env::Default()->NowNanos());
+  }
+  void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo& job) override {
+    const std::lock_guard lock(mutex_);
+    const auto found = started_.find(job.job_id);
+    if (found == started_.end()) return;
+    durations_.observe(std::chrono::nanoseconds(rocksdb::Env::Default()->NowNanos() - found->second));
+    started_.erase(started_.begin(), std::next(found));  // an earlier one that is still here has failed
+  }
+
+ private:
+  Histogram& durations_;
+  std::mutex mutex_;
+  std::map<int, std::uint64_t> started_;
+};
+
 rocksdb::DBOptions database_options(const RocksDbOptions& options) {
   rocksdb::DBOptions out;
   out.create_if_missing = options.create && !options.read_only;
@@ -289,6 +316,7 @@ rocksdb::DBOptions database_options(const RocksDbOptions& options) {
   out.stats_persist_period_sec = 0;
   // Its own log file ends the process by an assertion when the disk is full.
   out.info_log = silent_logger();
+  if (options.flush_duration) out.listeners.push_back(std::make_shared<FlushTimer>(*options.flush_duration));
   if (options.read_only) out.skip_stats_update_on_db_open = true;
   out.max_manifest_file_size = 4_MiB;
   // Of each table file as a whole, kept in the manifest: a block's own checksum

@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "ports/disk.h"
+#include "ports/probe.h"
 #include "ports/store.h"
 
 namespace leeward::kv {
@@ -15,6 +16,7 @@ struct RocksDbOptions {
   std::size_t write_buffer = 16_MiB;  // a family; one full flushes all
   std::size_t block_cache = 32_MiB;   // shared by all families
   int background_jobs = 2;
+  Histogram* flush_duration = nullptr;  // takes how long each flush took, its own and ours; outlives the store
   bool create = true;      // false: kNotFound when there is none
   bool read_only = false;  // for tools on a stopped directory or a checkpoint
 };

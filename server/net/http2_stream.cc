@@ -182,14 +182,20 @@ void RpcStream::sending() {
   session_->respond(*this, {{":status", "200"}, {"content-type", "application/grpc"}}, true);
 }
 
+void RpcStream::count_sent(std::uint64_t bytes) {
+  if (session_) session_->context().probe.rpc_bytes_sent.add(bytes);
+}
+
 void RpcStream::send(Bytes message) {
   if (finished_) return;
+  count_sent(message.size());
   output_.push(std::move(message), true);
   sending();
 }
 
 void RpcStream::send(std::unique_ptr<MessageSource> message) {
   if (finished_) return;
+  count_sent(message->size());
   output_.push(std::move(message));
   sending();
 }
@@ -289,6 +295,7 @@ void RpcStream::end_message(Bytes message) {
   message_.clear();
   // Its timer may not have had its turn yet, and the answer be made at once.
   if (deadline_ && loop_.now() >= *deadline_) return fail(GrpcCode::kDeadlineExceeded, kLate);
+  if (session_) session_->context().probe.rpc_bytes_received.add(message.size());
   call(message_callback_, std::move(message));
 }
 

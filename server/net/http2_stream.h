@@ -181,6 +181,7 @@ class RpcStream final : public Http2Stream, public RpcCall {
   void trailers(std::vector<std::pair<std::string, std::string>>& out) override;
 
  private:
+  void count_sent(std::uint64_t bytes);
   void sending();
   void fail(GrpcCode code, std::string message);  // ends the call over the handler's head
   bool begin_message(std::string_view prefix);

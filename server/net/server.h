@@ -43,6 +43,7 @@ struct ListenerProbe {
   Gauge connections;
   Counter accepted, refused, tls_failures, protocol_errors;
   Counter rpcs, http_requests;
+  Counter rpc_bytes_received, rpc_bytes_sent;  // of gRPC messages, without their framing
 };
 
 struct ListenerOptions {

@@ -149,6 +149,7 @@ void Member::publish_status() {
   s.last = last().index;
   s.leader_changes = leader_changes_;
   s.durable = context_.state->durable();
+  s.proposals_pending = proposals_->pending();
   s.log_bytes = context_.log->bytes();
   s.disk_stall = wal_->stalled(now);
   s.disk_full = disk_full();

@@ -85,6 +85,7 @@ class Proposals {
   std::size_t waiting_bytes() const { return waiting_bytes_; }
   // This member is of its group no more, and sees no end of what is under way.
   void removed(const Error& error);
+  std::size_t pending() const { return waiting_.size() + ungated_.size() + pending_.size(); }
   bool idle() const { return nothing_waits() && pending_.empty(); }
 
  private:

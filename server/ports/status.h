@@ -179,6 +179,7 @@ struct NodeStatus {
   Index durable;
   std::uint64_t log_bytes = 0;
   std::uint64_t apply_backlog = 0;     // committed and not applied
+  std::uint64_t proposals_pending = 0; // writes taken here whose end is not known yet
   std::optional<Duration> disk_stall;  // the running sync is older than this
   bool disk_full = false;
   std::string fault;                   // what is known to be corrupt here; empty: nothing

@@ -12,6 +12,7 @@ import urllib.request
 
 import yaml
 
+import etcd_mixin
 from leeward import certificates
 from leeward.claims import equal, expect, metric
 from leeward.cluster import BIN, ROOT, Cluster, Failure, b64, bench, ctl, etcdctl, free_net, wait_for
@@ -36,7 +37,9 @@ class Monitoring:
         with open(os.path.join(ALERTS, "prometheus.yaml"), encoding="utf-8") as handle:
             config = yaml.safe_load(handle.read().replace("127.0.0.1:9115", blackbox))
         config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-        config["rule_files"] = [rules]
+        etcds = os.path.join(folder, "etcd-mixin.yaml")
+        etcd_mixin.write_rules(etcds)
+        config["rule_files"] = [rules, etcds]
         del config["alerting"]
         for job in config["scrape_configs"]:
             job.pop("scrape_interval", None)
@@ -241,7 +244,8 @@ class Run:
         self.seen("the page of the lost region", 'count(ALERTS{alertname="LeewardPrimaryRegionLost",alertstate="firing"})', 90)
         self.counted["time_to_page"] = time.time() - self.lost_at
         self.seen("the page that nobody serves", 'count(ALERTS{alertname="LeewardNoRegionServes",alertstate="firing"})', 60)
-        self.annotations = {a["labels"]["alertname"]: a["annotations"] for a in self.monitoring.ask("alerts")["alerts"]}
+        self.annotations = {a["labels"]["alertname"]: a["annotations"] for a in self.monitoring.ask("alerts")["alerts"]
+                            if not a["labels"]["alertname"].startswith("etcd")}
 
     def promote(self):
         plan = wait_for("a plan that is allowed", lambda: (p := self.dr(self.cluster.standby, "plan"))["allowed"] and p)

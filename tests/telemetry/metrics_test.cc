@@ -321,6 +321,55 @@ TEST_F(MetricsTest, MembersAreCountedByRoleAndState) {
   EXPECT_EQ(p.at("leeward_cluster_members{role=\"fenced\",status=\"leader\"}"), 0);
 }
 
+TEST_F(MetricsTest, EtcdsNamesCountTheMethodsOfOnePathAsOne) {
+  std::array<Counter, 17> serializable, watch, status;
+  Counter started, watch_started;
+  Histogram serializable_duration;
+  sources_.rpc[0].path = "/etcdserverpb.KV/Range";
+  sources_.rpc[0].started = &started;
+  sources_.rpc.push_back({"RangeSerializable", serializable, nullptr, &serializable_duration, nullptr, "/etcdserverpb.KV/Range"});
+  sources_.rpc.push_back({"Watch", watch, nullptr, nullptr, &watch_started, "/etcdserverpb.Watch/Watch", true});
+  sources_.rpc.push_back({"ClusterStatus", status, nullptr, nullptr, nullptr, "/leeward.v1.Operations/ClusterStatus"});
+  started.add(5);
+  range_[0].add(2);
+  serializable[0].add(2);
+  range_[14].add();
+  duration_.observe(2ms);
+  serializable_duration.observe(3ms);
+  watch_started.add(3);
+  watch[1].add();
+  const Parsed p = page();
+  const std::string range = "grpc_service=\"etcdserverpb.KV\",grpc_method=\"Range\",grpc_type=\"unary\"";
+  EXPECT_EQ(p.at("grpc_server_started_total{" + range + "}"), 5);
+  EXPECT_EQ(p.at("grpc_server_handled_total{" + range + ",grpc_code=\"OK\"}"), 4);
+  EXPECT_EQ(p.at("grpc_server_handled_total{" + range + ",grpc_code=\"Unavailable\"}"), 1);
+  EXPECT_EQ(p.at("grpc_server_handling_seconds_count{" + range + "}"), 2);
+  EXPECT_DOUBLE_EQ(p.at("grpc_server_handling_seconds_sum{" + range + "}"), 0.005);
+  const std::string watching = "grpc_service=\"etcdserverpb.Watch\",grpc_method=\"Watch\",grpc_type=\"bidi_stream\"";
+  EXPECT_EQ(p.at("grpc_server_started_total{" + watching + "}"), 3);
+  EXPECT_EQ(p.at("grpc_server_handled_total{" + watching + ",grpc_code=\"Canceled\"}"), 1);
+  EXPECT_EQ(p.samples.count("grpc_server_handling_seconds_count{" + watching + "}"), 0u) << "a stream lasts as long as its client likes";
+  for (const auto& [name, value] : p.samples) EXPECT_EQ(name.find("leeward.v1"), std::string::npos) << name;
+}
+
+TEST_F(MetricsTest, AStandbyHasALeaderForEtcdsClientsWhileItHearsThePrimary) {
+  source_.now.role = GroupRole::kStandby;
+  source_.now.primary_heard = true;
+  source_.now.leader = NodeId();
+  EXPECT_EQ(page().at("etcd_server_has_leader"), 1);
+  EXPECT_EQ(page().at("leeward_has_leader"), 0);
+  source_.now.primary_heard = false;
+  source_.now.leader = NodeId(1);
+  EXPECT_EQ(page().at("etcd_server_has_leader"), 0);
+}
+
+TEST_F(MetricsTest, PeersHaveHexadecimalNamesWhereEtcdGivesThem) {
+  Histogram round_trip;
+  round_trip.observe(1ms);
+  sources_.peer_rtt = {{NodeId(26), &round_trip}};
+  EXPECT_EQ(page().at("etcd_network_peer_round_trip_time_seconds_count{To=\"1a\"}"), 1);
+}
+
 TEST_F(MetricsTest, TheProcessIsDescribed) {
   const ProcessFigures process = process_figures();
   EXPECT_GT(process.resident_bytes, 1u << 20);
