@@ -475,7 +475,7 @@ void Daemon::Impl::make_metrics() {
   m.zone = config_.node.zone;
   for (std::size_t i = 0; i < api::kMethodCount; ++i) {
     const auto& method = api_probe_.methods[i];
-    m.rpc.push_back({api::kMethodNames[i], method.requests, &method.server_faults, &method.duration, &method.started});
+    m.rpc.push_back({api::kMethodNames[i], method.requests, &method.server_faults, &method.duration, &method.exemplars, &method.started});
   }
   for (const api::MethodEntry& entry : api::method_table()) {
     telemetry::RpcFigures& rpc = m.rpc[static_cast<std::size_t>(entry.method)];
@@ -534,8 +534,11 @@ void Daemon::Impl::make_metrics() {
 void Daemon::Impl::make_admin() {
   admin::AdminSources sources;
   sources.status = &relay_;
-  sources.metrics = [this] { return metrics_ready_ ? metrics_->render() : std::string(); };
-  sources.metrics_content_type = telemetry::Metrics::kContentType;
+  sources.metrics = [this](std::string_view accept) -> admin::AdminSources::Page {
+    if (!metrics_ready_) return {};
+    auto page = metrics_->render(accept);
+    return {page.content_type, std::move(page.text)};
+  };
   sources.config = [this] {
     std::lock_guard lock(shown_mutex_);
     return config::print(shown_);

@@ -94,7 +94,7 @@ void add_requests(Page& page, const MetricsSources& from, const NodeProbe& probe
     page.sample(other, {{"method", std::string(rpc.method)}, {"code", "other"}});
   }
   page.histogram("rpc_duration_seconds", "Time of unary calls, from complete request to answer handed to the connection.");
-  for (const RpcFigures& rpc : from.rpc) page.sample(rpc.duration, {{"method", std::string(rpc.method)}});
+  for (const RpcFigures& rpc : from.rpc) page.sample(rpc.duration, {{"method", std::string(rpc.method)}}, rpc.exemplars);
   page.counter("rpc_server_faults_total", "Calls that failed by the server's fault: what the availability objective counts.");
   for (const RpcFigures& rpc : from.rpc) page.sample(value_of(rpc.server_faults), {{"method", std::string(rpc.method)}});
   page.gauge("rpc_in_flight", "Unary calls being served.").sample(static_cast<double>(from.rpc_in_flight ? from.rpc_in_flight->get() : 0));
@@ -335,7 +335,7 @@ void add_traces(Page& page, const MetricsSources& from) {
 
 Metrics::Metrics(MetricsSources sources) : sources_(std::move(sources)) {}
 
-std::string Metrics::render() const {
+Metrics::Rendered Metrics::render(std::string_view accept) const {
   const NodeStatus status = sources_.status->status();
   const NodeProbe& probe = sources_.status->probe();
   const StateFigures state = sources_.state ? sources_.state() : StateFigures{};
@@ -352,7 +352,8 @@ std::string Metrics::render() const {
   page.counter("log_dropped_total", "Log lines dropped because the queue was full or the output failed.")
       .sample(sources_.log_dropped ? sources_.log_dropped() : 0);
   add_etcd_names(page, sources_, status, probe, state);
-  return page.text();
+  if (wants_open_metrics(accept)) return {"application/openmetrics-text; version=1.0.0; charset=utf-8", page.open_metrics()};
+  return {"text/plain; version=0.0.4; charset=utf-8", page.text()};
 }
 
 }  // namespace leeward::telemetry

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "ports/exemplars.h"
 #include "ports/probe.h"
 #include "ports/standby_probe.h"
 #include "ports/status.h"
@@ -26,6 +27,7 @@ struct RpcFigures {
   std::span<const Counter> requests;  // by gRPC code, 0 to 16
   const Counter* server_faults = nullptr;
   const Histogram* duration = nullptr;
+  const Exemplars* exemplars = nullptr;  // of `duration`
   const Counter* started = nullptr;
   std::string_view path = {};         // as gRPC names it, "/etcdserverpb.KV/Put"; empty: it has no such name
   bool streaming = false;
@@ -97,9 +99,13 @@ struct MetricsSources {
 class Metrics {
  public:
   explicit Metrics(MetricsSources sources);
-  // Text format 0.0.4. Its content type:
-  static constexpr const char* kContentType = "text/plain; version=0.0.4; charset=utf-8";
-  std::string render() const;
+  struct Rendered {
+    const char* content_type;
+    std::string text;
+  };
+  // As an HTTP client's Accept header wants it: OpenMetrics 1.0 with exemplars,
+  // else Prometheus' text format 0.0.4.
+  Rendered render(std::string_view accept = {}) const;
 
  private:
   MetricsSources sources_;

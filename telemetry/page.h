@@ -2,15 +2,16 @@
 #pragma once
 
 #include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
 
 #include <limits>
+#include <optional>
 #include <span>
-#include <sstream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "ports/exemplars.h"
 #include "ports/probe.h"
 
 namespace leeward::telemetry {
@@ -24,6 +25,9 @@ inline constexpr const char* kGrpcCodeNames[] = {
     "Unauthenticated"};
 
 inline std::uint64_t value_of(const Counter* counter) { return counter ? counter->get() : 0; }
+
+// Whether an Accept header puts OpenMetrics before Prometheus' text.
+bool wants_open_metrics(std::string_view accept);
 
 // Collects families in the order of writing.
 class Page {
@@ -49,24 +53,25 @@ class Page {
   }
   Page& sample(std::uint64_t value, Labels labels = {}) { return sample(static_cast<double>(value), std::move(labels)); }
   Page& sample(bool value, Labels labels = {}) { return sample(value ? 1.0 : 0.0, std::move(labels)); }
-  Page& sample(const Histogram* source, Labels labels = {}) { return sum({&source, 1}, std::move(labels)); }
+  Page& sample(const Histogram* source, Labels labels = {}, const Exemplars* exemplars = nullptr) {
+    return sum({&source, 1}, std::move(labels), exemplars);
+  }
   // One series of all of them; null ones count nothing.
-  Page& sum(std::span<const Histogram* const> sources, Labels labels = {}) {
+  Page& sum(std::span<const Histogram* const> sources, Labels labels = {}, const Exemplars* exemplars = nullptr) {
     prometheus::ClientMetric::Histogram& out = add(std::move(labels)).histogram;
     for (std::size_t i = 0; i <= Histogram::kBounds.size(); ++i) {
       // Read once: count must be what the last bucket says, also while requests go on.
       for (const Histogram* source : sources) out.sample_count += source ? source->bucket(i) : 0;
       out.bucket.push_back({out.sample_count, i < Histogram::kBounds.size() ? Histogram::kBounds[i] : std::numeric_limits<double>::infinity()});
+      exemplars_.push_back(exemplars ? exemplars->of_bucket(i) : std::nullopt);
     }
     for (const Histogram* source : sources) out.sample_sum += source ? source->sum_seconds() : 0;
     return *this;
   }
 
-  std::string text() const {
-    std::ostringstream out;
-    prometheus::TextSerializer().Serialize(out, families_);
-    return std::move(out).str();
-  }
+  std::string text() const;
+  // The same in OpenMetrics 1.0, with exemplars.
+  std::string open_metrics() const;
 
  private:
   prometheus::ClientMetric& add(Labels labels) {
@@ -76,6 +81,7 @@ class Page {
   }
 
   std::vector<prometheus::MetricFamily> families_;
+  std::vector<std::optional<Exemplar>> exemplars_;  // of the buckets of all histograms, in the order of writing
 };
 
 }  // namespace leeward::telemetry

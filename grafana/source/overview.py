@@ -13,7 +13,8 @@ BOARD = board("leeward-overview", "Leeward / Cluster overview", "Members, reques
         graph("Failed calls by code", "Calls that ended with another code than OK, the client's own errors too.",
               query('sum by (code) (rate(leeward_rpc_requests_total{@, code!="OK"}[$__rate_interval])) > 0', "{{code}}"), "reqps", runbook="LeewardErrorBudgetBurn"),
         graph("Slowest of 100 calls", "99th percentile of the duration, by method.",
-              query('histogram_quantile(0.99, sum by (method, le) (rate(leeward_rpc_duration_seconds_bucket{@, method=~"Put|Range|Txn"}[$__rate_interval])))', "{{method}}"),
+              query('histogram_quantile(0.99, sum by (method, le) (rate(leeward_rpc_duration_seconds_bucket{@, method=~"Put|Range|Txn"}[$__rate_interval])))', "{{method}}",
+                    exemplar=True),
               "s", [(None, GREEN), (0.1, YELLOW)], "LeewardWritesSlow"),
     ]),
     ("Data", [

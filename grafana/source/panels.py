@@ -9,11 +9,11 @@ GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
 HEIGHTS = {"stat": 4, "timeseries": 7}  # of 24 columns' grid units
 
 
-def query(expr, legend="{{region}}"):
+def query(expr, legend="{{region}}", exemplar=False):
     expr = " ".join(expr.split())
     for mark, labels in (("@c", 'cluster="$cluster"'), ("@", 'cluster="$cluster",region=~"$region"')):
         expr = expr.replace("{" + mark + ", ", "{" + labels + ",").replace("{" + mark + "}", "{" + labels + "}")
-    return {"expr": expr, "legendFormat": legend}
+    return {"expr": expr, "legendFormat": legend, **({"exemplar": True} if exemplar else {})}
 
 
 def panel(kind, title, description, queries, unit, thresholds=None, runbook=None, mappings=None, width=None, decimals=None, none="no data"):

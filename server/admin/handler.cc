@@ -216,11 +216,11 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
     return checks_page(request, "/livez", {{"loop", turns, turns ? "" : "the event loops do not turn"}});
   }
   if (path == "/metrics" && sources_.metrics) {
+    auto page = sources_.metrics(request.header("accept"));
+    if (page.text.empty()) return plain(503, "the node is starting");  // half a page would read as a reset
     HttpResponse response = plain(200, "");
-    response.content_type = sources_.metrics_content_type;
-    std::string page = sources_.metrics();
-    if (page.empty()) return plain(503, "the node is starting");  // half a page would read as a reset
-    response.body = Bytes(std::move(page));
+    response.content_type = page.content_type;
+    response.body = Bytes(std::move(page.text));
     return response;
   }
   NodeStatus status = sources_.status->status();

@@ -23,8 +23,10 @@ namespace leeward::admin {
 
 struct AdminSources {
   const StatusSource* status = nullptr;       // required; outlives the handler
-  std::function<std::string()> metrics;       // the metrics page
-  std::string metrics_content_type;
+  struct Page {
+    std::string content_type, text;
+  };
+  std::function<Page(std::string_view accept)> metrics;  // by an Accept header; empty: not yet
   std::function<std::string()> config;        // effective configuration, secrets masked
   std::function<Result<std::string>()> dr_status;  // JSON
   // JSON; of these members alone when some are named. `done` runs once, on `loop`.

@@ -155,6 +155,7 @@ void Call::account(GrpcCode code) {
   if (streaming_) return;
   const Duration took = core_.clock.now() - started_;
   probe.duration.observe(took);
+  if (trace_.sampled && core_.tracer) probe.exemplars.note(trace_, took, core_.clock.wall());
   if (took < core_.limits.slow_request.load()) return;
   core_.probe.slow_requests.add();
   // When all are slow, a line for each would make them slower yet.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "ports/exemplars.h"
 #include "ports/probe.h"
 #include "ports/rpc.h"
 
@@ -54,6 +55,7 @@ struct ApiProbe {
     std::array<Counter, kGrpcCodes> requests;  // by code, when the call has ended
     Counter server_faults;
     Histogram duration;  // unary calls only: a stream lasts as long as its client likes
+    Exemplars exemplars; // of it
   };
   std::array<OfMethod, kMethodCount> methods;
   Gauge in_flight;  // unary calls

@@ -1,5 +1,7 @@
 #include "base/traceparent.h"
 
+#include <span>
+
 namespace leeward {
 namespace {
 
@@ -13,6 +15,17 @@ bool parse_hex(std::string_view text, Out& out) {
     out[i] = static_cast<std::uint8_t>(high << 4 | low);
   }
   return true;
+}
+
+std::string hex(std::span<const std::uint8_t> bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  out.reserve(2 * bytes.size());
+  for (const std::uint8_t byte : bytes) {
+    out += kDigits[byte >> 4];
+    out += kDigits[byte & 15];
+  }
+  return out;
 }
 
 }  // namespace
@@ -32,15 +45,7 @@ TraceContext parse_traceparent(std::string_view text) {
   return trace;
 }
 
-std::string trace_id_text(const TraceContext& trace) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  out.reserve(2 * trace.trace_id.size());
-  for (const std::uint8_t byte : trace.trace_id) {
-    out += kDigits[byte >> 4];
-    out += kDigits[byte & 15];
-  }
-  return out;
-}
+std::string trace_id_text(const TraceContext& trace) { return hex(trace.trace_id); }
+std::string span_id_text(const TraceContext& trace) { return hex(trace.span_id); }
 
 }  // namespace leeward

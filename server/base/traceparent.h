@@ -15,5 +15,6 @@ TraceContext parse_traceparent(std::string_view text);
 
 // Lower-case hexadecimal, as in `traceparent` and in logs.
 std::string trace_id_text(const TraceContext& trace);
+std::string span_id_text(const TraceContext& trace);
 
 }  // namespace leeward

@@ -38,11 +38,15 @@ class Histogram {
       0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
       0.05,    0.1,    0.25,    0.5,    1.0,   2.5,    5.0,   10.0};
 
-  void observe(Duration d) {
+  static std::size_t bucket_of(Duration d) {
     const double seconds = to_s(d);
     std::size_t i = 0;
     while (i < kBounds.size() && seconds > kBounds[i]) ++i;
-    buckets_[i].fetch_add(1, std::memory_order_relaxed);
+    return i;
+  }
+
+  void observe(Duration d) {
+    buckets_[bucket_of(d)].fetch_add(1, std::memory_order_relaxed);
     sum_ns_.fetch_add(static_cast<std::uint64_t>(d.count() < 0 ? 0 : d.count()), std::memory_order_relaxed);
   }
   // Not cumulative; the last one is what lies above the highest bound.

@@ -69,8 +69,10 @@ class AdminTest : public ::testing::Test {
                         member(2, "east", GroupRole::kPrimary, MemberState::kLeader),
                         member(4, "west", GroupRole::kStandby, MemberState::kLeader)};
     sources_ = {.status = &source_,
-                .metrics = [] { return std::string("leeward_epoch 3\n"); },
-                .metrics_content_type = "text/plain; version=0.0.4",
+                .metrics = [](std::string_view accept) -> AdminSources::Page {
+                  if (accept == "application/openmetrics-text") return {"application/openmetrics-text", "# EOF\n"};
+                  return {"text/plain; version=0.0.4", "leeward_epoch 3\n"};
+                },
                 .config = [] { return std::string("[node]\nid = 1\n"); },
                 .dr_status = [this]() -> Result<std::string> { return dr_status_; },
                 .dr_plan = [this](std::vector<NodeId> members, Executor&, Function<void(Result<std::string>)> done) {
@@ -398,6 +400,15 @@ TEST_F(AdminTest, TheMetricsPortHasHealthAndMetricsOnly) {
   for (const char* target : {"/livez", "/readyz", "/health", "/metrics", "/primary"}) EXPECT_EQ(at_metrics(target), 200) << target;
   for (const char* target : {"/", "/dr/status", "/debug/config"}) EXPECT_EQ(at_metrics(target), 404) << target;
   EXPECT_EQ(get("/metrics").content_type, "text/plain; version=0.0.4");
+}
+
+TEST_F(AdminTest, TheMetricsPageIsAsTheClientAcceptsIt) {
+  HttpRequest asked = request("/metrics", loopback(), "GET");
+  asked.headers = {{"accept", "application/openmetrics-text"}};
+  const auto response = AdminHandler(sources_, Surface::kAdmin).answer(asked);
+  ASSERT_TRUE(response);
+  EXPECT_EQ(response->content_type, "application/openmetrics-text");
+  EXPECT_EQ(response->body.view(), "# EOF\n");
 }
 
 TEST_F(AdminTest, TheFlightRecorderIsLinesOfJson) {

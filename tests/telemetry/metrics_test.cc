@@ -104,7 +104,7 @@ class MetricsTest : public ::testing::Test {
   }
 
   Parsed page() {
-    Parsed parsed = parse(Metrics(sources_).render());
+    Parsed parsed = parse(Metrics(sources_).render().text);
     EXPECT_TRUE(parsed.faults.empty()) << parsed.faults.front();
     return parsed;
   }
@@ -327,9 +327,9 @@ TEST_F(MetricsTest, EtcdsNamesCountTheMethodsOfOnePathAsOne) {
   Histogram serializable_duration;
   sources_.rpc[0].path = "/etcdserverpb.KV/Range";
   sources_.rpc[0].started = &started;
-  sources_.rpc.push_back({"RangeSerializable", serializable, nullptr, &serializable_duration, nullptr, "/etcdserverpb.KV/Range"});
-  sources_.rpc.push_back({"Watch", watch, nullptr, nullptr, &watch_started, "/etcdserverpb.Watch/Watch", true});
-  sources_.rpc.push_back({"ClusterStatus", status, nullptr, nullptr, nullptr, "/leeward.v1.Operations/ClusterStatus"});
+  sources_.rpc.push_back({"RangeSerializable", serializable, nullptr, &serializable_duration, nullptr, nullptr, "/etcdserverpb.KV/Range"});
+  sources_.rpc.push_back({"Watch", watch, nullptr, nullptr, nullptr, &watch_started, "/etcdserverpb.Watch/Watch", true});
+  sources_.rpc.push_back({"ClusterStatus", status, nullptr, nullptr, nullptr, nullptr, "/leeward.v1.Operations/ClusterStatus"});
   started.add(5);
   range_[0].add(2);
   serializable[0].add(2);
@@ -368,6 +368,58 @@ TEST_F(MetricsTest, PeersHaveHexadecimalNamesWhereEtcdGivesThem) {
   round_trip.observe(1ms);
   sources_.peer_rtt = {{NodeId(26), &round_trip}};
   EXPECT_EQ(page().at("etcd_network_peer_round_trip_time_seconds_count{To=\"1a\"}"), 1);
+}
+
+TEST_F(MetricsTest, OpenMetricsIsForThoseWhoPreferIt) {
+  const Metrics metrics(sources_);
+  const auto type = [&](std::string_view accept) { return std::string(metrics.render(accept).content_type).substr(0, 15); };
+  const std::string open = "application/ope", text = "text/plain; ver";
+  EXPECT_EQ(type(""), text);
+  EXPECT_EQ(type("*/*"), text);
+  EXPECT_EQ(type("text/html, text/plain"), text);
+  EXPECT_EQ(type("application/openmetrics-text"), open);
+  // Prometheus 2.42.
+  EXPECT_EQ(type("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"), open);
+  EXPECT_EQ(type("application/openmetrics-text; q=0.2, text/plain; q=0.3"), text);
+  EXPECT_EQ(type("application/openmetrics-text;q=0"), text);
+  EXPECT_EQ(type("application/openmetrics-text;q=none, text/plain"), text);
+}
+
+TEST_F(MetricsTest, OpenMetricsSaysTheSameWithExemplarsOnBuckets) {
+  Exemplars exemplars;
+  TraceContext trace;
+  trace.trace_id.fill(0xab);
+  trace.span_id.fill(0x01);
+  exemplars.note(trace, 700us, WallTime(1'790'000'000'250ms));
+  exemplars.note(trace, 60s, WallTime(1'790'000'001s));
+  put_duration_.observe(700us);
+  put_duration_.observe(60s);
+  sources_.rpc[1].exemplars = &exemplars;
+  put_[0].add(7);
+  const std::string open = Metrics(sources_).render("application/openmetrics-text").text;
+  const auto has = [&](const std::string& line) { return open.find(line + "\n") != std::string::npos; };
+  EXPECT_TRUE(has("# TYPE leeward_rpc_requests counter"));
+  EXPECT_TRUE(has("leeward_rpc_requests_total{method=\"Put\",code=\"OK\"} 7"));
+  const std::string of = " # {trace_id=\"abababababababababababababababab\",span_id=\"0101010101010101\"} ";
+  EXPECT_TRUE(has("leeward_rpc_duration_seconds_bucket{method=\"Put\",le=\"0.001\"} 1" + of + "0.0007 1790000000.250")) << open;
+  EXPECT_TRUE(has("leeward_rpc_duration_seconds_bucket{method=\"Put\",le=\"+Inf\"} 2" + of + "60 1790000001.000")) << open;
+  EXPECT_TRUE(open.ends_with("\n# EOF\n"));
+
+  // But for those differences the two are one page.
+  std::string plain;
+  std::istringstream lines(open);
+  std::size_t counted = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line == "# EOF") continue;
+    const auto exemplar = line.find(" # {");
+    counted += exemplar != std::string::npos;
+    plain += line.substr(0, exemplar) + "\n";
+  }
+  EXPECT_EQ(counted, 2u);
+  const Parsed as_open = parse(plain), as_text = page();
+  EXPECT_EQ(as_open.samples.size(), as_text.samples.size());
+  for (const auto& [name, type] : as_text.types)
+    EXPECT_EQ(as_open.types.contains(type == "counter" ? name.substr(0, name.size() - 6) : name), true) << name;
 }
 
 TEST_F(MetricsTest, TheProcessIsDescribed) {
