@@ -223,7 +223,7 @@ Result<Answer> ask_promotion(const Server& server, const Promotion& promotion) {
   const object request = {{"digest", promotion.digest}, {"accept_data_loss", promotion.accept_data_loss}, {"reason", promotion.reason},
                           {"force", std::move(force)}, {"members", numbers(promotion.members)}};
   const Duration patience = promotion_patience(server);
-  std::optional<Error> refusal;
+  std::optional<Error> refusal, said;
   Error last{Code::kUnavailable, "no member of a following region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
     auto answer = server.call_at(endpoint, "/v3/dr/promote", request, patience);
@@ -234,9 +234,11 @@ Result<Answer> ask_promotion(const Server& server, const Promotion& promotion) {
       return answer.error();
     } else {
       last = answer.error();
+      if (last.code == kCannotServe) said = last;
     }
   }
-  return refusal ? *refusal : last;
+  // The lost region is asked last: that it cannot be reached tells the least.
+  return refusal ? *refusal : said ? *said : last;
 }
 
 }  // namespace
