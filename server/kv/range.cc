@@ -1,6 +1,7 @@
 #include "kv/range.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/codec.h"
@@ -54,6 +55,7 @@ Result<void> RangeRun::prepare_scan() {
   RangeScan scan(snapshot_, request_.range, at_);
   std::uint64_t bytes = 0;
   kept_ = true;
+  bool in_run = false;
   while (scan.next()) {
     ++count_;
     if (request_.count_only) continue;
@@ -61,18 +63,22 @@ Result<void> RangeRun::prepare_scan() {
     if (full && more_) continue;
     Record parsed;
     if (request_.filtered() && !parse_record(scan.record(), parsed)) return kBadRecord;
-    if (!passes(parsed)) continue;
+    const bool before = std::exchange(in_run, passes(parsed));
+    if (!in_run) continue;
     if (full) {
       more_ = true;
       continue;
     }
+    if (!before) runs_.push_back({std::string(scan.key()), 0});
+    ++runs_.back().count;
     ++selected_;
     bytes += encoded_size(scan.key(), scan.record());
     kept_ = kept_ && bytes <= keep_;
     if (kept_) encode(kvs_, scan.key(), scan.record());
   }
   LEEWARD_TRY(scan.status());
-  if (!kept_) kvs_ = {};
+  if (kept_) runs_ = {};
+  else kvs_ = {};
   finish_sizes(bytes);
   return {};
 }
@@ -185,7 +191,6 @@ Result<void> RangeRun::next(std::size_t max, std::string& out) {
     ended_ = true;
     return {};
   }
-  if (!sorted_ && !scan_) scan_ = std::make_unique<RangeScan>(snapshot_, request_.range, at_);
   std::string scratch;
   while (written_ < selected_ && out.size() - start < max) {
     if (sorted_) {
@@ -195,14 +200,17 @@ Result<void> RangeRun::next(std::size_t max, std::string& out) {
       LEEWARD_CHECK(found->has_value(), "a key vanished from a snapshot");
       encode(out, unescape(item.key, scratch), (*found)->record());
     } else {
+      if (left_in_run_ == 0) {
+        const Run& run = runs_[run_++];
+        scan_ = std::make_unique<RangeScan>(snapshot_, KeyRange{run.first, request_.range.end}, at_);
+        left_in_run_ = run.count;
+      }
       if (!scan_->next()) {
         LEEWARD_TRY(scan_->status());
         LEEWARD_CHECK(false, "a snapshot gave fewer keys the second time");
       }
-      Record parsed;
-      if (request_.filtered() && !parse_record(scan_->record(), parsed)) return kBadRecord;
-      if (!passes(parsed)) continue;
       encode(out, scan_->key(), scan_->record());
+      --left_in_run_;
     }
     ++written_;
   }

@@ -64,6 +64,15 @@ class RangeRun {
   bool kept_ = false;   // kvs_ holds all of them, encoded
   std::string kvs_;
   std::vector<Item> items_;  // sorted answers only
+  // Keys that follow one another and all pass: the second pass, on a loop that
+  // serves others too, does not look at what lies between.
+  struct Run {
+    std::string first;
+    std::uint64_t count;
+  };
+  std::vector<Run> runs_;    // answers in the order of keys only
+  std::size_t run_ = 0;      // the next one
+  std::uint64_t left_in_run_ = 0;
   std::unique_ptr<RangeScan> scan_;
   std::uint64_t written_ = 0;
   bool begun_ = false, ended_ = false;
