@@ -240,6 +240,8 @@ int run(int argc, char** argv) {
   sd_notify(0, "READY=1");
   const int code = serve(**daemon, arguments, signals);
   const Deadline leaving(kLeaveLimit, code);  // after a failure some loop may hang on the disk that failed
+  (*daemon)->stop(1s);
+  if (!(*daemon)->quiet()) std::_Exit(code);
   daemon->reset();
   return code;
 }

@@ -286,6 +286,7 @@ class Daemon::Impl {
 
   Result<void> start(const std::function<void(const std::string&)>& progress);
   bool stop(Duration limit);
+  bool quiet() const { return quiet_; }
   void reload(const config::Loaded& fresh);
   void check_files();
   void tick();
@@ -304,6 +305,7 @@ class Daemon::Impl {
   std::atomic<bool> failed_{false};
 
  private:
+  bool stop_ports(Instant until);
   struct Port {
     const char* name;
     std::shared_ptr<net::Tls> tls;
@@ -361,6 +363,7 @@ class Daemon::Impl {
   std::unique_ptr<admin::AdminHandler> admin_handler_, metrics_handler_;
   std::unique_ptr<api::Gateway> gateway_;
   bool stopped_ = false;
+  bool quiet_ = true;  // stop() left no call under way
   const std::uint64_t open_files_ = os::raise_open_files();
   const os::ConnectionShares shares_ = os::share_connections(open_files_);
 };
@@ -672,6 +675,24 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
 // The member first, while its peers still hear it: it refuses what comes and
 // ends what is under way, so clients get their answers. Then the ports, the
 // stream, the loops.
+// A loop that makes a large answer comes to its end late; the readers give it no
+// more of them meanwhile.
+bool Daemon::Impl::stop_ports(Instant until) {
+  const auto all = [&](Duration drain, Duration patience) {
+    bool ended = true;
+    for (Port* port : {&client_, &admin_, &metrics_port_})
+      if (port->listener) ended &= port->listener->stop(std::clamp<Duration>(until - clock_.now(), 0s, drain), patience);
+    if (socket_) ended &= socket_->stop(0s, patience);
+    return ended;
+  };
+  if (all(2s, 1s)) return true;
+  for (auto& reader : readers_) {
+    reader.stop();
+    reader.join();
+  }
+  return all(0s, std::max<Duration>(until - clock_.now(), 1s));
+}
+
 bool Daemon::Impl::stop(Duration limit) {
   if (stopped_) return true;
   stopped_ = true;
@@ -683,9 +704,13 @@ bool Daemon::Impl::stop(Duration limit) {
     in_time = done.wait(limit * 2 / 3);
     if (!in_time) log_->error("the member did not stop in time; leaving as after a crash", {});
   }
-  for (Port* port : {&client_, &admin_, &metrics_port_})
-    if (port->listener) port->listener->stop(std::clamp<Duration>(until - clock_.now(), 0s, 2s));
-  if (socket_) socket_->stop(0s);
+  if (!stop_ports(until)) {
+    // Calls use what would go next.
+    log_->error("connections did not end in time; leaving as after a crash", {});
+    log_->flush();
+    quiet_ = false;
+    return false;
+  }
   if (replication_ && in_time) {
     Signal gone;
     core_.post([this, &gone] {
@@ -836,6 +861,7 @@ void Daemon::give_up_leadership() { impl_->give_up_leadership(); }
 bool Daemon::stop(Duration limit) { return impl_->stop(limit); }
 std::string Daemon::status_line() const { return impl_->status_line(); }
 bool Daemon::healthy() const { return impl_->healthy(); }
+bool Daemon::quiet() const { return impl_->quiet(); }
 std::optional<Error> Daemon::failure() const {
   if (!impl_->failed_) return std::nullopt;
   return impl_->failure_;

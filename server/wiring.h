@@ -44,6 +44,8 @@ class Daemon {
   std::string status_line() const;
   // True while the core loop turns and the disk answers within its limit.
   bool healthy() const;
+  // After stop(): no call is under way any more. Else it must not be destroyed.
+  bool quiet() const;
   // What the process ends by, for the next one to tell; stop() says so itself.
   void ends_by_signal();
   // The same of a start that a signal ends, said by its handler: it was asked for.

@@ -24,7 +24,6 @@ constexpr std::string_view kPlainTextOnTls =
     "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 46\r\n\r\n"
     "this port speaks TLS: use an https:// address\n";
 constexpr Duration kSweep = 1s;
-constexpr Duration kStopLimit = 5s;
 constexpr int kAcceptsPerTurn = 64;
 constexpr int kClientDeadAfter = 120;     // seconds
 
@@ -219,7 +218,7 @@ void Listener::set_limits(const ListenerLimits& limits) {
   shared_->limits = limits;
 }
 
-void Listener::stop(Duration drain) {
+bool Listener::stop(Duration drain, Duration patience) {
   const auto shared = shared_;
   {
     std::lock_guard lock(shared->mutex);
@@ -234,8 +233,7 @@ void Listener::stop(Duration drain) {
     }
   }
   std::unique_lock lock(shared->mutex);
-  // Loops that do not run any more answer nothing, and hold nothing that moves.
-  shared->stopped.wait_for(lock, drain + kStopLimit, [&] {
+  return shared->stopped.wait_for(lock, drain + patience, [&] {
     return std::all_of(shared->sites.begin(), shared->sites.end(), [](const auto& site) { return site->done; });
   });
 }

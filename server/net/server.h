@@ -71,7 +71,9 @@ class Listener {
 
   // Stops accepting, tells clients (GOAWAY, Connection: close), waits for their
   // requests up to `drain`, then cuts what is left. A second call only waits.
-  void stop(Duration drain);
+  // False when a loop had not come to it `patience` later: its connections and
+  // calls are still there, and what they use must stay.
+  bool stop(Duration drain, Duration patience = 5s);
 
   struct Shared;  // internal
 

@@ -1,13 +1,15 @@
 """Signals, reload, how a process ended, and its log."""
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 from leeward.claims import equal, expect
-from leeward.cluster import BIN, Cluster, Failure, wait_for
+from leeward.cluster import BIN, Cluster, Failure, b64, bench, wait_for
 from common import ask, page
 
 
@@ -160,3 +162,25 @@ def log_lines_carry_node_region_and_epoch():
         line = wait_for("a whole line", told)
         equal(list(line)[:6], ["ts", "level", "msg", "node", "region", "epoch"])
         equal((line["level"], line["node"], line["region"], line["epoch"]), ("info", 1, "east", 1))
+
+
+def a_stop_while_large_answers_are_made_is_a_clean_one():
+    """Their clients' loop comes to the stop late; nothing that it uses may be gone by then."""
+    with Cluster(active=1) as c:
+        node = c.start().wait_ready().active[0]
+        bench("put", "--endpoints", node.client, "--inflight", 100, "--total", 30000, "--keys", 30000, "--value-size", 400)
+        def ask_for_all():
+            try:
+                node.post("/v3/kv/range", {"key": b64("\0"), "range_end": b64("\0"), "serializable": True}, timeout=60)
+            except (OSError, Failure, http.client.HTTPException):
+                pass  # the node stops
+        readers = [threading.Thread(target=ask_for_all) for _ in range(20)]
+        for reader in readers:
+            reader.start()
+        wait_for("the calls", lambda: page(node)("rpc_in_flight") > 10)
+        equal(node.kill(signal.SIGTERM), 0, "exit code")
+        for reader in readers:
+            reader.join()
+        node.start()
+        c.wait_ready()
+        equal([page(node)("abnormal_exits_total", reason=reason) for reason in ("signal", "unknown")], [0, 0], "abnormal ends")
