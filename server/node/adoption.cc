@@ -232,7 +232,7 @@ void Adoption::on_ask(NodeId from, const Frame& frame) {
 void Adoption::on_manifest(NodeId from, const Frame& frame) {
   if (!pursuit_ || pursuit_->source != from || pursuit_->proposed || candidate()) return;
   auto manifest = decode_manifest(frame.body.view());
-  if (!manifest.ok() || held_.contains(manifest->id)) return;
+  if (!manifest.ok() || held_.contains(manifest->id) || lineage_of(*manifest) != frame.header.lineage) return;
   const auto epochs = adopts_behind_();
   if (!epochs || !leads_on(*manifest, *epochs) || !fetch_.stale()) return;
   if (fetch_.fetches(manifest->id)) return fetch_.go_on_from(from);
@@ -241,7 +241,7 @@ void Adoption::on_manifest(NodeId from, const Frame& frame) {
 
 void Adoption::on_offer(NodeId from, const Frame& frame) {
   auto manifest = decode_manifest(frame.body.view());
-  if (!manifest.ok()) return;
+  if (!manifest.ok() || lineage_of(*manifest) != frame.header.lineage) return;
   if (held_.contains(manifest->id)) return tell_held(from, *manifest);
   if (!fetch_.stale()) return;
   if (fetch_.fetches(manifest->id)) return fetch_.go_on_from(from);

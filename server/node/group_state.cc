@@ -240,6 +240,11 @@ std::string encode(const GroupState& state) {
   return out;
 }
 
+Lineage lineage_of(const Manifest& manifest) {
+  const auto group = decode_group_state(manifest.membership);
+  return group.ok() ? group->lineage : Lineage{};
+}
+
 Result<GroupState> decode_group_state(std::string_view in) {
   GroupState state;
   if (in.empty()) return state;

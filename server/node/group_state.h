@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "node/group.h"
+#include "ports/state_machine.h"
 #include "raft/types.h"
 #include "region/state.h"
 
@@ -53,6 +54,8 @@ struct GroupState {
 std::string encode(const GroupState& state);
 // Errors: kCorrupt, kNewerFormat. Empty bytes give an empty state.
 Result<GroupState> decode_group_state(std::string_view bytes);
+// Of the group whose state it is; not known when that cannot be read.
+Lineage lineage_of(const Manifest& manifest);
 
 // Of the groups of one lineage, each by the role and region of its first start.
 bool same_list(const Node& a, const Node& b);

@@ -11,6 +11,7 @@ namespace {
 constexpr Duration kHousekeeping = 50ms;
 constexpr Duration kFreshReport = 2s;  // of four
 constexpr Duration kAdmissionRetry = 2s;
+constexpr Duration kTellTwins = 10s;
 constexpr Duration kStopDrain = 5s;
 
 }  // namespace
@@ -196,6 +197,27 @@ void Member::try_bootstrap() {
   if (verdict.start) start_core(std::move(*verdict.start), true);
 }
 
+void Member::hear_incarnation(NodeId from, Incarnation incarnation) {
+  auto& newest = heard_incarnation_[from];
+  const auto admitted = context_.group.admitted.find(from);
+  if (admitted != context_.group.admitted.end() && admitted->second == incarnation) {
+    const auto now = context_.now();
+    if (newest && newest != incarnation && now - twins_told_ > kTellTwins) {
+      twins_told_ = now;
+      context_.ports.log.error("two processes say that they are this node; stop the one that came with empty storage", {{"node", from}});
+    }
+    admitted_heard_[from] = now;
+  }
+  newest = incarnation;
+}
+
+// A member that speaks is there: who else calls itself by its id did not take
+// its place.
+bool Member::beside_admitted(NodeId id) const {
+  const auto heard = admitted_heard_.find(id);
+  return heard != admitted_heard_.end() && context_.now() - heard->second < 3 * context_.options.raft.election_timeout;
+}
+
 void Member::lead_duties() {
   if (!context_.group.started() || !admitted()) bootstrap_->knock(true);
   if (!is_leader()) return;
@@ -206,7 +228,7 @@ void Member::lead_duties() {
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);
-    if (it == context_.group.admitted.end() || it->second == incarnation) continue;
+    if (it == context_.group.admitted.end() || it->second == incarnation || beside_admitted(id)) continue;
     auto& proposed = admission_proposed_[id];
     if (proposed != Instant{} && now - proposed < kAdmissionRetry) continue;
     proposed = now;
@@ -268,6 +290,10 @@ void Member::propose_first_entry() {
 void Member::watch_disk() {
   if (const auto fault = context_.core->status().fault; fault && !std::exchange(fault_logged_, true))
     context_.ports.log.error("this member's log differs from its leader's and takes no more of it", {{"fault", *fault}});
+  for (const auto& peer : context_.core->status().peers)
+    if (peer.had && std::exchange(loss_told_[peer.id], *peer.had) != *peer.had)
+      context_.ports.log.error("a member holds less than it had acknowledged: was its directory put back to an older copy? then empty it and let it"
+                               " be admitted (leewardctl member admit)", {{"node", peer.id}, {"had", *peer.had}});
   auto stalled = wal_->stalled(context_.now());
   if (const auto since = held_since_ ? held_since_ : reserve_given_) {
     const auto full = context_.now() - *since;

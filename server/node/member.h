@@ -172,6 +172,8 @@ class Member final : public Service, public Group {
   void heed_strangers();
   void try_bootstrap();
   void lead_duties();
+  void hear_incarnation(NodeId from, Incarnation incarnation);
+  bool beside_admitted(NodeId id) const;
   void propose_first_entry();
   void watch_disk();
   void keep_reserve();
@@ -416,13 +418,16 @@ class Member final : public Service, public Group {
   std::optional<Instant> stalled_since_;
   std::map<NodeId, bool> connected_;
   std::map<NodeId, Incarnation> heard_incarnation_;  // of members of this group
+  std::map<NodeId, Instant> admitted_heard_;         // when the one that is admitted spoke last
+  Instant twins_told_{};
+  std::map<NodeId, Index> loss_told_;
   Term first_entry_term_;                            // in which this leader proposed kBootstrap
   std::map<NodeId, Instant> admission_proposed_;
   std::map<Lane, PeerLink::Handler> lane_handlers_;
   std::vector<GroupObserver*> observers_;
   raft::Membership no_membership_;
 
-  std::uint64_t next_call_ = 0;
+  std::uint64_t next_call_ = random();  // an answer to a call of an earlier life meets none of this one
   std::map<std::uint64_t, PendingCall> calls_;
   struct Waiter {
     Instant gives_up{};

@@ -42,7 +42,7 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
   }
   if (tell_if_removed(from, header.incarnation, true)) return;
   if (!of_own_group(from, header)) return;
-  heard_incarnation_[from] = header.incarnation;
+  hear_incarnation(from, header.incarnation);
   hear_start(from, header);
   if (lane == Lane::kBulk) return on_bulk(from, *frame);
   if (lane == Lane::kConsensus) return on_consensus(from, *frame);
@@ -141,7 +141,7 @@ void Member::on_control(NodeId from, const Frame& frame) {
       if (knock->cluster_name != context_.options.cluster_name)
         context_.ports.log.warn("a node of another cluster knocks", {{"peer", from}, {"name", knock->cluster_name}});
       else if (bootstrap_->in_own_list(from) || context_.group.membership.contains(from))
-        heard_incarnation_[from] = frame.header.incarnation;
+        hear_incarnation(from, frame.header.incarnation);
       return bootstrap_->answer(from, frame.header, *knock);
     }
     case FrameType::kKnockAnswer: {

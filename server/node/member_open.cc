@@ -126,7 +126,7 @@ Result<void> Member::open_storage() {
         wake();
       },
       [this](const Error& error) { fail(error); });
-  LEEWARD_TRY(snapshots_->load());
+  LEEWARD_TRY(snapshots_->load(own_lineage()));
   adoption_ = std::make_unique<Adoption>(
       context_, *snapshots_, [this] { return lowest_applied(); }, [this] { return region_log_->adopts_behind(); },
       [this]() -> std::optional<std::vector<region::EpochRecord>> { return region_log_->applied().history().epochs; }, [this](const Error& error) { fail(error); });

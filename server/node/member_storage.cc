@@ -187,9 +187,10 @@ void Member::install(Snapshots::Received received) {
   wake();
 }
 
-// Nobody needs it: the member that offered it may replicate again.
+// Nobody needs it: the member that offered it may replicate again. One that is
+// frozen does not know whether it needs it.
 void Member::drop_received(const Snapshots::Received& received) {
-  snapshots_->dropped(received, !leads());
+  snapshots_->dropped(received, !context_.frozen && !leads());
 }
 
 // Once nothing is on its way to the log: note the new state in the superblock,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
+#include "node/group_state.h"
 
 namespace leeward::node {
 namespace {
@@ -50,7 +51,23 @@ Snapshots::Snapshots(Context& context, OnReceived received, OnSent sent, OnFaile
           [this](Manifest manifest, NodeId from) { received_({std::move(manifest), state_dir_, from}); },
           [this](const Manifest& manifest, NodeId from, const Error* error) { given_up(manifest, from, error); }) {}
 
-Result<void> Snapshots::load() {
+// Where the log does not reach, any more or at all, only the lineage tells.
+Result<void> Snapshots::check_ours(const Manifest& manifest, const Lineage& own, const Path& directory) const {
+  const auto lineage = lineage_of(manifest);
+  const auto& log = *context_.log;
+  const auto& point = manifest.state.point;
+  bool ours = !own.known() || !lineage.known() || lineage == own;
+  if (ours && own.known() && point.index >= log.base().index && point.index <= log.last().index) {
+    const auto here = log.point(point.index);
+    if (!here.ok()) return here.error();
+    ours = *here == point;
+  }
+  if (ours) return {};
+  return Error{Code::kLineage, directory + " is of another cluster or node than the log of this one; name the right place: node.snapshot_dir,"
+                               " or move away what lies there"};
+}
+
+Result<void> Snapshots::load(const Lineage& own) {
   auto& disk = context_.ports.disk;
   if (auto left = disk.list(pool()); left.ok() && !left->empty()) {
     pool_used_ = context_.now();
@@ -62,6 +79,7 @@ Result<void> Snapshots::load() {
   for (const auto& name : *names) {
     if (!name.starts_with(kCheckpointPrefix)) continue;
     auto manifest = read_manifest(disk, root + "/" + name + "/" + std::string(kManifestName));
+    if (manifest.ok()) LEEWARD_TRY(check_ours(*manifest, own, root + "/" + name));
     if (manifest.ok() && manifest->state.point.index <= context_.log->last().index && !superseded(*manifest) &&
         is_whole(disk, root + "/" + name, *manifest)) {
       checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt, std::nullopt});
@@ -334,6 +352,7 @@ void Snapshots::on_done(NodeId from, const Frame& frame) {
 void Snapshots::on_offer(NodeId from, const Frame& frame) {
   auto manifest = decode_manifest(frame.body.view());
   if (!manifest.ok()) return;
+  if (lineage_of(*manifest) != frame.header.lineage) return tell_done(from, *manifest, false);
   if (manifest->state.point.index <= context_.core->commit()) return tell_done(from, *manifest, true);
   if (fetch_.fetches(manifest->id)) {
     if (fetch_.from() != from) fetch_.go_on_from(from);

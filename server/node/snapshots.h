@@ -35,8 +35,10 @@ class Snapshots {
 
   Snapshots(Context& context, OnReceived received, OnSent sent, OnFailed failed);
 
-  // At start: which checkpoints are complete. Removes the others.
-  Result<void> load();
+  // At start: which checkpoints are complete. Removes the others. kLineage, and
+  // nothing is touched, when one is of another cluster than `own`, or of another
+  // node of it: its log has something else there.
+  Result<void> load(const Lineage& own);
 
   // Begins a new checkpoint of the applied state, unless the newest is of that.
   // True: one is being made.
@@ -108,6 +110,7 @@ class Snapshots {
   void made(Result<Manifest> manifest, const Path& directory, bool still_current);
   void forget_old();
   bool superseded(const Manifest& manifest) const;
+  Result<void> check_ours(const Manifest& manifest, const Lineage& own, const Path& directory) const;
   const Checkpoint* for_rewind() const;
   void remove_on_files(const Path& directory);
   const Checkpoint* find(const std::string& id) const;

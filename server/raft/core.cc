@@ -259,7 +259,7 @@ Status Core::Impl::status() const {
   if (leader->transfer) s.transferring_to = leader->transfer->to;
   for (const auto& [id, p] : leader->peers) {
     s.peers.push_back({id, p.match(), p.next(), p.heard() + options_.election_timeout > now_,
-                       p.state() == Progress::State::kSnapshot, p.rtt()});
+                       p.state() == Progress::State::kSnapshot, p.rtt(), p.had()});
   }
   return s;
 }

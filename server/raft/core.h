@@ -103,6 +103,7 @@ struct Status {
     bool active = false;      // heard from within an election timeout
     bool snapshot = false;    // being sent one
     std::optional<Duration> rtt;
+    std::optional<Index> had{};  // acknowledged, when it was last found to hold less: it has lost what others counted on
   };
   std::vector<Peer> peers;  // leader only
   // Since its start this member heard a serving leader; of a leader also: one

@@ -44,6 +44,7 @@ void Progress::become_snapshot() {
 }
 
 void Progress::lost_log(Index holds, std::uint64_t append_sequence) {
+  if (holds < match_) had_ = match_;
   match_ = std::min(match_, holds);
   told_commit_ = std::min(told_commit_, match_);
   become_probe(match_ + 1, append_sequence);

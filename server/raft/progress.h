@@ -29,6 +29,8 @@ class Progress {
 
   State state() const { return state_; }
   Index match() const { return match_; }
+  // What it had acknowledged when it was last found to hold less.
+  std::optional<Index> had() const { return had_; }
   Index next() const { return next_; }
 
   bool can_send(std::size_t max_inflight_bytes) const {
@@ -79,6 +81,7 @@ class Progress {
 
   State state_ = State::kProbe;
   Index match_;
+  std::optional<Index> had_;
   Index next_;
   bool paused_ = false;
   std::uint64_t paused_at_ = 0;

@@ -275,6 +275,30 @@ TEST_F(Leases, NoneEndsWhileALongWriteKeepsKeepAlivesWaiting) {
   EXPECT_FALSE(w().member(leader)->state().lease(77).has_value()) << "it ends still";
 }
 
+// What a process asked for before it died may be answered to the next one.
+TEST_F(Leases, AnAnswerToACallOfAnEarlierLifeIsNotTakenForANewOne) {
+  make();
+  start_all();
+  const auto leader = *w().leader(), asker = follower();
+  ASSERT_EQ(grant(leader, 77, 60).end, Outcome::End::kApplied);
+  w().hold_apply(leader, true);
+  auto long_write = w().put(leader, "long", "1");
+  w().run_for(300ms);
+  w().member(asker)->keep_alive(77, w().client_loop(), [](Result<std::int64_t>) {});
+  w().run_for(300ms);
+  w().kill(asker);
+  w().start(asker);
+  ASSERT_TRUE(w().run_until([&] { return w().member(asker) && w().member(asker)->status().leader == leader; }));
+  std::optional<Result<std::int64_t>> answer;
+  w().member(asker)->keep_alive(4711, w().client_loop(), [&](Result<std::int64_t> r) { answer = r; });
+  w().run_for(300ms);
+  EXPECT_FALSE(answer);
+  w().hold_apply(leader, false);
+  ASSERT_TRUE(w().run_until([&] { return answer.has_value(); })) << w().checkers.breach();
+  ASSERT_EQ(*w().leader(), leader) << "the call was sent to another one anew";
+  EXPECT_FALSE(answer->ok()) << "a lease that nobody granted has " << **answer << " s";
+}
+
 TEST_F(Leases, ANewLeaderStartsThemAtFullTime) {
   make();
   start_all();

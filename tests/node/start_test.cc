@@ -1,4 +1,5 @@
 // How a member starts, and when it may take part in its group.
+#include "node/frames.h"
 #include "support.h"
 
 namespace leeward::node {
@@ -240,6 +241,73 @@ TEST_F(Start, ADirectoryOfAnotherLineageEndsTheProcessWhenAMajorityOfItsListSays
   EXPECT_TRUE(w().run_until([&] { return !w().running(kThree) && w().leader(); })) << w().checkers.breach();
   puts(5);
   EXPECT_EQ(w().checkers.breach(), "");
+}
+
+// node.snapshot_dir named a place where something else lies: it stays as it is.
+TEST_F(Start, CheckpointsOfAnotherClusterAreRefusedAndStay) {
+  WorldOptions o;
+  o.checkpoint_interval = 20;
+  o.seed = 99;
+  World other(o);
+  for (const auto id : other.ids()) other.start(id);
+  ASSERT_TRUE(other.run_until([&] { return other.leader().has_value(); }));
+  for (int i = 0; i < 60; ++i) {
+    auto put = other.put(*other.leader(), "key", "theirs");
+    ASSERT_TRUE(other.run_until([&] { return put->ended; }));
+  }
+  const auto theirs = [](World& world) {
+    std::vector<std::string> out;
+    for (const auto& path : world.disk(kOne).files())
+      if (path.find("/checkpoint-") != std::string::npos) out.push_back(path);
+    return out;
+  };
+  ASSERT_TRUE(other.run_until([&] { return !theirs(other).empty(); }));
+  other.run_for(1s);
+  other.stop(kOne);
+
+  make();
+  start_all();
+  puts(100);
+  w().run_for(1s);
+  w().stop(kOne);
+  const auto files = theirs(other);
+  for (const auto& path : files) {
+    ASSERT_TRUE(w().disk(kOne).make_dirs(path.substr(0, path.rfind('/'))).ok());
+    auto file = w().disk(kOne).open(path, OpenMode::kCreateOrOpen);
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE((*file)->write(0, other.disk(kOne).contents(path)).ok());
+  }
+  w().disk(kOne).crash(1, test::MemoryDisk::Tear::kKeepAll);
+  w().start(kOne);
+  EXPECT_FALSE(w().running(kOne));
+  EXPECT_NE(w().open_error(kOne).find("is of another cluster or node"), std::string::npos) << w().open_error(kOne);
+  EXPECT_NE(w().open_error(kOne).find("node.snapshot_dir"), std::string::npos) << w().open_error(kOne);
+  for (const auto& path : files) EXPECT_EQ(w().disk(kOne).contents(path), other.disk(kOne).contents(path)) << path;
+}
+
+// A second process under an id whose member is there: it takes nobody's vote.
+TEST_F(Start, WhoCallsItselfAsALivingMemberDoesNotTakeItsVote) {
+  make();
+  start_all();
+  puts(5);
+  const auto leader = *w().leader(), twin = follower();
+  const auto knocks = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      FrameHeader header;
+      header.type = FrameType::kKnock;
+      header.incarnation = Incarnation(4711);
+      Knock knock;
+      knock.cluster_name = "sim";
+      w().network.carry(twin, leader, Lane::kControl, Bytes(encode_header(header) + encode(knock)));
+      w().run_for(200ms);
+    }
+  };
+  knocks(50);
+  EXPECT_TRUE(w().member(leader)->membership().is_voter(twin));
+  // Where the member itself is silent, it may have come back with empty storage.
+  w().crash(twin);
+  knocks(50);
+  EXPECT_FALSE(w().member(*w().leader())->membership().is_voter(twin));
 }
 
 TEST_F(Start, OtherListsAreNotCountedAsAnAnswer) {

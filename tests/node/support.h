@@ -32,8 +32,10 @@ struct Fixture : testing::Test {
     return put->outcome;
   }
   void puts(int count) {
-    for (int i = 0; i < count; ++i)
+    for (int i = 0; i < count; ++i) {
+      ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); })) << w().checkers.breach();  // it may have been removed
       ASSERT_EQ(put(*w().leader(), "key" + std::to_string(i % 10), std::string(100, 'v')).end, Outcome::End::kApplied);
+    }
   }
   NodeId follower() {
     for (const auto id : w().ids())

@@ -417,6 +417,17 @@ TEST(Quorum, VotesAreWonByAMajorityAndLostWhenNoneCanCome) {
   EXPECT_EQ(tally(m, votes), Tally::kLost);
 }
 
+TEST(Progress, WhoHoldsLessThanItHadAcknowledgedIsKnown) {
+  Progress p(Index(5), Instant{});
+  p.acknowledged(Index(9));
+  EXPECT_FALSE(p.had());
+  p.lost_log(Index(9), 1);
+  EXPECT_FALSE(p.had());
+  p.lost_log(Index(3), 1);
+  EXPECT_EQ(p.had(), Index(9));
+  EXPECT_EQ(p.match(), Index(3));
+}
+
 TEST(Progress, APipelineStopsAtItsWindowAndGoesOnWithAnswers) {
   Progress p(Index(5), Instant{});
   EXPECT_TRUE(p.can_send(100));
