@@ -25,6 +25,10 @@ class TxnRequest;
 
 namespace leeward::api {
 
+// Answers of a stream that its client does not take: beyond it, what would be
+// answered ends the call with kTooManyRequests.
+inline constexpr std::size_t kMaxAnswersQueued = 1_MiB;
+
 class Call {
  public:
   Call(Core& core, std::shared_ptr<RpcCall> rpc, Method method, bool streaming);

@@ -5,9 +5,8 @@
 namespace leeward::api::lease {
 namespace {
 
-constexpr std::int64_t kMaxTtl = 9'000'000'000;    // etcd's
-constexpr std::size_t kMaxOutstanding = 10'000;    // keep-alives of one stream
-constexpr std::size_t kMaxQueued = 1_MiB;          // answers its client does not take
+constexpr std::int64_t kMaxTtl = 9'000'000'000;  // etcd's
+constexpr std::size_t kMaxOutstanding = 10'000;  // keep-alives of one stream
 
 class KeepAlives : public std::enable_shared_from_this<KeepAlives> {
  public:
@@ -28,7 +27,8 @@ class KeepAlives : public std::enable_shared_from_this<KeepAlives> {
     if (!call_) return;
     etcdserverpb::LeaseKeepAliveRequest request;
     if (!parse(call_, bytes, request)) return;
-    if (outstanding_ >= kMaxOutstanding || call_->queued() > kMaxQueued) return call_->fail(error::kTooManyRequests);
+    if (outstanding_ >= kMaxOutstanding || call_->queued() > kMaxAnswersQueued)
+      return call_->fail(error::kTooManyRequests);
     ++outstanding_;
     etcdserverpb::LeaseKeepAliveResponse response;
     // Before the lease is renewed: a client must not see it alive at a

@@ -15,8 +15,6 @@ namespace pb = google::protobuf;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-constexpr std::size_t kMaxAnswersQueued = 1_MiB;  // answers its client does not take
-
 const pb::DescriptorPool& pool() { return *pb::DescriptorPool::generated_pool(); }
 
 void not_found(ServerReflectionResponse& response, std::string_view what) {

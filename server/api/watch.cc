@@ -78,6 +78,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   std::unordered_map<std::int64_t, Watch> watches_;
   std::deque<std::int64_t> runnable_;
   std::int64_t next_id_ = 0;
+  std::size_t answered_ = 0;  // bytes, since the client was last seen to take what it is sent
   bool pumping_ = false;
   bool turn_posted_ = false;
   std::optional<Revision> progress_target_;  // a manual request waits until all watches are there
@@ -93,7 +94,10 @@ void Stream::start() {
   call_->rpc().on_message([self](Bytes message) { self->receive(message); });
   // A client that only listens may close its side; the watches go on, as in etcd.
   call_->rpc().on_half_close([] {});
-  call_->rpc().on_drain([self] { self->pump(); });
+  call_->rpc().on_drain([self] {
+    self->answered_ = 0;
+    self->pump();
+  });
   call_->on_end([self] { self->close(); });
 }
 
@@ -108,6 +112,10 @@ void Stream::close() {
 
 void Stream::receive(const Bytes& bytes) {
   if (!call_) return;
+  // Only answers count: events are bounded where they are polled, and those of
+  // one revision may be larger than this by themselves.
+  if (call_->queued() <= kMaxAnswersQueued) answered_ = 0;
+  if (answered_ > kMaxAnswersQueued) return call_->fail(error::kTooManyRequests);
   etcdserverpb::WatchRequest request;
   if (!parse(call_, bytes, request)) return;
   switch (request.request_union_case()) {
@@ -281,7 +289,9 @@ void Stream::send_control(Revision revision, std::int64_t id, bool created, bool
   response.set_canceled(canceled);
   response.set_compact_revision(compacted.value());
   response.set_cancel_reason(std::string(reason));
-  call_->send(Bytes(response.SerializeAsString()));
+  Bytes answer(response.SerializeAsString());
+  answered_ += answer.size();
+  call_->send(std::move(answer));
 }
 
 // What all watches of this stream have been given; one that waits for a future
@@ -328,10 +338,12 @@ void Stream::arm_progress_timer() {
 }
 
 void Stream::progress_tick() {
+  // A client that takes nothing is told nothing: it would pile up.
+  const bool taken = call_->queued() < core_.options.watch_high_water;
   for (auto& [id, watch] : watches_) {
     // A watch with events on the way says as much by them.
     const bool quiet = !std::exchange(watch.active, false) && !watch.queued;
-    if (watch.progress_notify && quiet)
+    if (watch.progress_notify && quiet && taken)
       send_control(std::min(watch.watcher->synced(), store_revision()), id, false, false);
   }
   arm_progress_timer();

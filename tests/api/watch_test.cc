@@ -212,6 +212,42 @@ TEST_F(Watching, ASlowClientIsNotPolledForAndGetsEverythingLater) {
   EXPECT_EQ(rest.back().header().revision(), 110);
 }
 
+TEST_F(Watching, AClientThatTakesNoAnswersMayNotAskForMore) {
+  watch("k", 1);
+  call->stuck = true;
+  Request again;
+  create(again).set_watch_id(1);  // refused each time
+  for (int i = 0; i < 100'000 && !call->status; ++i) call->deliver(again.SerializeAsString());
+  ASSERT_TRUE(call->status);
+  EXPECT_REFUSED(*call->status, GrpcCode::kResourceExhausted, "etcdserver: too many requests");
+  EXPECT_GT(call->held, 1_MiB);
+  EXPECT_LT(call->held, 3_MiB);
+  EXPECT_FALSE(state->watches[0]->alive);
+}
+
+TEST_F(Watching, AClientMayAskWhileALargeRevisionIsOnItsWay) {
+  watch("a");
+  call->stuck = true;
+  feed(0, events(11, 3_MiB));
+  loop.run();
+  watch("b");
+  EXPECT_FALSE(call->status);
+  EXPECT_TRUE(received().back().created());
+}
+
+TEST_F(Watching, AClientThatTakesNothingIsToldNoProgress) {
+  Request request;
+  create(request).set_progress_notify(true);
+  send(request);
+  call->held = 1_MiB;
+  received();
+  loop.advance(std::chrono::minutes(12));
+  EXPECT_TRUE(received().empty());
+  call->drain();
+  loop.advance(std::chrono::minutes(12));
+  EXPECT_EQ(received().size(), 1u);
+}
+
 TEST_F(Watching, ABusyWatchLeavesRoomForTheOthers) {
   watch("busy");
   watch("quiet");
