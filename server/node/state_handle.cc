@@ -98,7 +98,12 @@ Result<std::unique_ptr<Watcher>> StateHandle::watch(const WatchRequest& request,
   if (!watcher.ok()) return watcher.error();
   {
     std::lock_guard lock(mutex_);
-    std::erase_if(wake_, [](const auto& weak) { return weak.expired(); });
+    // Those that have ended go when there are twice as many as were left last
+    // time: every read waits for this mutex.
+    if (wake_.size() >= forget_at_) {
+      std::erase_if(wake_, [](const auto& weak) { return weak.expired(); });
+      forget_at_ = std::max(kWakesKept, 2 * wake_.size());
+    }
     wake_.push_back(shared);
   }
   return std::unique_ptr<Watcher>(

@@ -54,10 +54,12 @@ class StateHandle : public StateMachine {
  private:
   class RangeOnState;
   class WatchOnState;
+  static constexpr std::size_t kWakesKept = 64;
 
   mutable std::mutex mutex_;
   std::shared_ptr<StateMachine> state_;
-  std::vector<std::weak_ptr<std::function<void()>>> wake_;  // of live watchers
+  std::vector<std::weak_ptr<std::function<void()>>> wake_;  // of live watchers; some have ended
+  std::size_t forget_at_ = kWakesKept;
 };
 
 }  // namespace leeward::node
