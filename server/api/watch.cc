@@ -22,9 +22,10 @@ using etcdserverpb::WatchCreateRequest;
 
 constexpr std::int64_t kNoWatch = -1;          // etcd's InvalidWatchID
 constexpr std::size_t kPieceBytes = 128_KiB;   // polled at once from one watch
-constexpr std::size_t kTurnPieces = 64;        // then other calls of this loop run
+constexpr std::size_t kTurnPolls = 64;         // then other calls of this loop run
 constexpr std::size_t kJoinEvents = 16_KiB;
 constexpr Duration kProgressRetry = std::chrono::milliseconds(5);
+constexpr Duration kProgressPause = std::chrono::microseconds(5);  // for each watch, between two looks at all of them
 
 class Stream;
 
@@ -59,13 +60,14 @@ class Stream : public std::enable_shared_from_this<Stream> {
   void create(const WatchCreateRequest& request);
   void refuse(std::string_view reason);
   void cancel(std::int64_t id);
-  bool pump_one(std::int64_t id, Watch& watch);
+  void pump_one(std::int64_t id, Watch& watch);
   void enqueue(std::int64_t id, Watch& watch);
   void send_events(std::int64_t id, const WatchEvents& events);
   void trace_events(Revision before, Revision upto, Instant applied);
   void send_control(Revision revision, std::int64_t id, bool created, bool canceled, Revision compacted = {},
                     std::string_view reason = {});
   void request_progress();
+  void look_at_all();
   void answer_progress();
   void arm_progress_timer();
   void progress_tick();
@@ -83,7 +85,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool turn_posted_ = false;
   std::optional<Revision> progress_target_;  // a manual request waits until all watches are there
   Executor::TimerId progress_timer_ = 0;
-  Executor::TimerId retry_timer_ = 0;
+  Executor::TimerId pause_timer_ = 0;  // until all watches may be looked at again
 };
 
 void Stream::start() {
@@ -104,7 +106,7 @@ void Stream::start() {
 void Stream::close() {
   if (!call_) return;
   call_->loop().cancel(progress_timer_);
-  call_->loop().cancel(retry_timer_);
+  call_->loop().cancel(pause_timer_);
   watches_.clear();
   runnable_.clear();
   call_.reset();
@@ -212,18 +214,20 @@ void Stream::enqueue(std::int64_t id, Watch& watch) {
 
 void Stream::pump() {
   if (!call_ || std::exchange(pumping_, true)) return;
-  std::size_t pieces = 0;
-  while (call_ && !runnable_.empty() && call_->queued() < core_.options.watch_high_water && pieces < kTurnPieces) {
+  // A poll that gives nothing counts as well: there may be as many as watches.
+  std::size_t polls = 0;
+  while (call_ && !runnable_.empty() && call_->queued() < core_.options.watch_high_water && polls < kTurnPolls) {
     const std::int64_t id = runnable_.front();
     runnable_.pop_front();
+    ++polls;
     const auto found = watches_.find(id);
     if (found == watches_.end()) continue;
     found->second.queued = false;
-    if (pump_one(id, found->second)) ++pieces;
+    pump_one(id, found->second);
   }
   pumping_ = false;
   if (!call_) return;
-  if (pieces == kTurnPieces && !runnable_.empty() && !std::exchange(turn_posted_, true)) {
+  if (polls == kTurnPolls && !runnable_.empty() && !std::exchange(turn_posted_, true)) {
     call_->loop().post([self = shared_from_this()] {
       self->turn_posted_ = false;
       self->pump();
@@ -232,25 +236,24 @@ void Stream::pump() {
   answer_progress();
 }
 
-// True when there was something. `watch` may be gone afterwards.
-bool Stream::pump_one(std::int64_t id, Watch& watch) {
+// `watch` may be gone afterwards.
+void Stream::pump_one(std::int64_t id, Watch& watch) {
   const Revision before = core_.tracer ? watch.watcher->synced() : Revision();
   const auto events = watch.watcher->poll(kPieceBytes);
-  if (!events) return false;
+  if (!events) return;
   if (events->compacted || !events->cancel_reason.empty()) {
     const Revision compacted = events->compacted.value_or(Revision());
     // Compaction is told by its revision alone, as etcd does.
     const std::string reason = events->compacted ? std::string() : events->cancel_reason;
     watches_.erase(id);
     send_control(events->revision.value() > 0 ? events->revision : store_revision(), id, false, true, compacted, reason);
-    return true;
+    return;
   }
   watch.active |= events->count > 0;
   enqueue(id, watch);
   const Revision upto = core_.tracer ? watch.watcher->synced() : Revision();
   send_events(id, *events);
   if (core_.tracer && events->applied) trace_events(before, upto, *events->applied);
-  return true;
 }
 
 // The way of a sampled write ends where its events leave for a watcher.
@@ -303,27 +306,34 @@ Revision Stream::synced_revision() const {
 }
 
 void Stream::request_progress() {
-  progress_target_ = store_revision();
+  const bool waits = progress_target_ || pause_timer_ != 0;
+  progress_target_ = std::max(progress_target_.value_or(Revision()), store_revision());
+  if (!waits) look_at_all();  // else the answer that is due serves this request too
+}
+
+void Stream::look_at_all() {
   for (auto& [id, watch] : watches_) enqueue(id, watch);
   pump();
 }
 
-// Answered only when nothing before the revision is still to come.
+// Answered only when nothing before the revision is still to come. Finding that
+// out costs as much as there are watches, and so does the pause before it is
+// done again, whatever is asked meanwhile.
 void Stream::answer_progress() {
-  if (!progress_target_ || !call_ || !runnable_.empty()) return;
+  if (!progress_target_ || !call_ || !runnable_.empty() || pause_timer_ != 0) return;
   const Revision synced = synced_revision();
+  Duration pause = kProgressPause * static_cast<Duration::rep>(watches_.size());
   if (synced >= *progress_target_) {
     progress_target_.reset();
     send_control(synced, kNoWatch, false, false);
-    return;
+  } else {
+    pause = std::max(pause, kProgressRetry);
   }
-  if (retry_timer_ != 0) return;
-  retry_timer_ = call_->loop().after(kProgressRetry, [weak = weak_from_this()] {
+  pause_timer_ = call_->loop().after(pause, [weak = weak_from_this()] {
     const auto self = weak.lock();
     if (!self || !self->call_) return;
-    self->retry_timer_ = 0;
-    for (auto& [id, watch] : self->watches_) self->enqueue(id, watch);
-    self->pump();
+    self->pause_timer_ = 0;
+    if (self->progress_target_) self->look_at_all();
   });
 }
 

@@ -15,7 +15,7 @@ struct ScriptedWatch {
   std::function<void()> ready;
   std::deque<WatchEvents> events;
   Revision synced;
-  int polls = 0;
+  int polls = 0, looks = 0;
   bool alive = true;
 };
 
@@ -74,7 +74,10 @@ class ScriptedState final : public StateMachine {
       watch->synced = std::max(watch->synced, next.revision);
       return next;
     }
-    Revision synced() const override { return watch->synced; }
+    Revision synced() const override {
+      ++watch->looks;
+      return watch->synced;
+    }
     std::shared_ptr<ScriptedWatch> watch;
   };
   Result<std::unique_ptr<Watcher>> watch(const WatchRequest& request, std::function<void()> ready) override {

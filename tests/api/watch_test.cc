@@ -49,6 +49,23 @@ class Watching : public ScriptedServices {
     state->watches.at(watch)->ready();
   }
 
+  void ask_progress() {
+    Request request;
+    request.mutable_progress_request();
+    call->deliver(request.SerializeAsString());
+  }
+  // Of all watches, since the last call.
+  int polls() {
+    int sum = 0;
+    for (const auto& watch : state->watches) sum += std::exchange(watch->polls, 0);
+    return sum;
+  }
+  int looks() {
+    int sum = 0;
+    for (const auto& watch : state->watches) sum += std::exchange(watch->looks, 0);
+    return sum;
+  }
+
   std::shared_ptr<FakeCall> call;
   std::size_t seen = 0;
 };
@@ -312,6 +329,64 @@ TEST_F(Watching, ProgressWaitsForASlowClient) {
   call->drain();
   loop.run();
   EXPECT_EQ(received().back().watch_id(), -1);
+}
+
+TEST_F(Watching, ProgressOfManyWatchesLeavesRoomForOtherCalls) {
+  for (int i = 0; i < 1000; ++i) watch("k" + std::to_string(i));
+  received();
+  polls();
+  ask_progress();
+  EXPECT_LE(polls(), 64) << "the loop was kept for all watches at once";
+  loop.run();
+  EXPECT_GE(polls(), 900);
+  EXPECT_EQ(received().size(), 1u);
+}
+
+TEST_F(Watching, OneAnswerServesTheProgressRequestsThatWait) {
+  for (int i = 0; i < 1000; ++i) watch("k" + std::to_string(i));
+  received();
+  polls();
+  const auto move_to = [&](std::int64_t revision) {
+    state->info.revision = Revision(revision);
+    for (const auto& watch : state->watches) watch->synced = Revision(revision);
+  };
+  for (int i = 0; i < 100; ++i) {
+    move_to(20 + i);
+    ask_progress();
+  }
+  loop.run();
+  EXPECT_LE(polls(), 1000);
+  auto got = received();
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].watch_id(), -1);
+  EXPECT_EQ(got[0].header().revision(), 119) << "not older than the last request";
+  move_to(200);
+  ask_progress();
+  ask_progress();
+  loop.run();
+  EXPECT_EQ(polls(), 0) << "so soon again";
+  loop.advance(std::chrono::milliseconds(50));
+  got = received();
+  ASSERT_EQ(got.size(), 1u) << "but not forgotten";
+  EXPECT_EQ(got[0].header().revision(), 200);
+}
+
+TEST_F(Watching, WhileProgressWaitsForOneWatchTheOthersAreNotLookedAtAllTheTime) {
+  for (int i = 0; i < 1000; ++i) watch("k" + std::to_string(i));
+  state->info.revision = Revision(20);  // no watch is there yet
+  ask_progress();
+  loop.run();
+  looks();
+  Request cancel;
+  for (int i = 0; i < 100; ++i) {
+    cancel.mutable_cancel_request()->set_watch_id(i);
+    send(cancel);
+  }
+  EXPECT_EQ(looks(), 0);
+  for (const auto& watch : state->watches) watch->synced = Revision(20);
+  received();
+  loop.advance(std::chrono::milliseconds(50));
+  EXPECT_EQ(received().size(), 1u);
 }
 
 TEST_F(Watching, AWatchThatWaitsForTheFutureIsNotAheadOfTheStore) {
