@@ -8,7 +8,7 @@ namespace leeward::kv {
 namespace {
 
 constexpr const char* kStopped = "etcdserver: server stopped";
-constexpr std::size_t kItemOverhead = 96;  // bookkeeping counts against the limit too
+constexpr std::size_t kKeptBeside = 64_KiB;  // of a revision, by what is taken of it
 
 // The record that row (rev, kind) of rev names; nullopt when compaction has taken it.
 Result<std::optional<Found>> find_exact(const StoreSnapshot& snapshot, std::string_view escaped_key, Rev rev) {
@@ -143,12 +143,11 @@ void WatchHub::deliver(const std::shared_ptr<const Revisions>& group, Instant no
   }
   for (State* state : touched) {
     Item item = std::exchange(state->staged, {});
-    item.bytes += kItemOverhead;
     item.applied = now;
     item.all = item.which.size() == group->size();
     if (item.all) item.which = {};
     std::unique_lock lock(state->mutex);
-    if (!state->queue.empty() && state->queued_bytes + item.bytes > options_.watcher_bytes) {
+    if (!state->queue.empty() && state->held_bytes + item.held() > options_.watcher_bytes) {
       // Too slow to be fed: it reads this revision again by itself.
       lock.unlock();
       demote(*state, group->main(), wake);
@@ -161,14 +160,14 @@ void WatchHub::deliver(const std::shared_ptr<const Revisions>& group, Instant no
 }
 
 void WatchHub::enqueue(State& state, Item item) {
-  state.queued_bytes += item.bytes;
+  state.held_bytes += item.held();
   queued_.fetch_add(item.count() - item.given, std::memory_order_relaxed);
   state.queue.push_back(std::move(item));
 }
 
 void WatchHub::dequeue(State& state) {
   const Item& item = state.queue.front();
-  state.queued_bytes -= item.bytes;
+  state.held_bytes -= item.held();
   queued_.fetch_sub(item.count() - item.given, std::memory_order_relaxed);
   state.queue.pop_front();
 }
@@ -324,8 +323,10 @@ std::optional<WatchEvents> WatchHub::take(State& state, std::size_t max_bytes) {
   }
 
   const bool alone = state.queue.size() == 1 || first.bytes + state.queue[1].bytes > max_bytes;
-  if (alone && (first.all || first.which.size() == 1)) {
-    // Shared with every other watcher that gets the same.
+  const bool small_part = first.bytes + kKeptBeside < first.group->bytes();
+  if (alone && (first.all || first.which.size() == 1) && !small_part) {
+    // Shared with every other watcher that gets the same; keeps the revision in
+    // memory until it is sent.
     const std::size_t from = first.index(0), to = first.all ? first.count() : from + 1;
     out.count = static_cast<std::uint32_t>(to - from);
     out.events = Bytes(first.group, first.group->encoded(from, to, with_previous));
@@ -400,7 +401,6 @@ void WatchHub::queue_matching(State& state, const std::vector<std::shared_ptr<co
     }
     if (item.which.empty()) continue;
     item.group = group;
-    item.bytes += kItemOverhead;
     item.all = item.which.size() == group->size();
     if (item.all) item.which = {};
     const std::lock_guard own(state.mutex);

@@ -67,7 +67,9 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
     std::vector<std::uint32_t> which;
     std::size_t given = 0;  // of them, in earlier fragments
     std::optional<Instant> applied;  // nullopt: read again
-    std::size_t bytes = 0;
+    std::size_t bytes = 0;  // encoded
+    // What it keeps in memory: the revision as a whole, however little is taken of it.
+    std::size_t held() const { return group->bytes() + sizeof(Item) + which.size() * sizeof(which[0]); }
 
     std::size_t count() const { return all ? group->size() : which.size(); }
     std::size_t index(std::size_t i) const { return all ? i : which[i]; }
@@ -89,7 +91,7 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
     bool live = false;
     bool armed = false;           // poll() gave nothing: tell when there is something
     std::deque<Item> queue;
-    std::size_t queued_bytes = 0;
+    std::size_t held_bytes = 0;  // of the queue
     std::int64_t next = 0;        // everything below it was queued, or does not concern it
     std::int64_t compacted = 0;   // started below this: to be told
     bool ended = false;

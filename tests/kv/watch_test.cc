@@ -279,6 +279,48 @@ TEST_P(WatchTest, LiveEventsSayWhenTheyWereAppliedAndReadOnesDoNot) {
   while (auto piece = (*late)->poll(1000)) EXPECT_EQ(piece->applied, std::nullopt);
 }
 
+// A revision stays in memory as a whole while one of its events is to be taken.
+TEST_P(WatchTest, ASlowWatcherOfASmallKeyDoesNotHoldLargeTransactions) {
+  auto slow = m_->watch({.key = "small"}, [] {}), fast = m_->watch({.key = "small"}, [] {});
+  ASSERT_TRUE(slow.ok() && fast.ok());
+  EXPECT_FALSE((*slow)->poll(1));
+  std::vector<std::int64_t> written, read;
+  int held = 0;
+  for (int i = 0; i < 8; ++i) {
+    pb::TxnRequest txn;
+    for (const std::size_t size : {10, 700'000}) {
+      auto* put = txn.add_success()->mutable_request_put();
+      put->set_key(size == 10 ? "small" : "large");
+      put->set_value(std::string(size, 'v'));
+    }
+    written.push_back(m_.call<pb::TxnResponse>(Op::kTxn, txn).header().revision());
+    const auto piece = (*fast)->poll(1);
+    ASSERT_TRUE(piece);
+    EXPECT_TRUE(piece->applied) << "who takes each at once is fed";
+  }
+  while (const auto piece = (*slow)->poll(1)) {
+    read.push_back(piece->revision.value());
+    held += piece->applied.has_value();
+  }
+  EXPECT_EQ(read, written);
+  EXPECT_EQ(held, 1) << "more than its limit of 1 MiB";
+}
+
+TEST_P(WatchTest, ASmallPartOfARevisionLeavesWithoutTheRest) {
+  auto one = m_->watch({.key = "small"}, [] {}), two = m_->watch({.key = "small"}, [] {});
+  pb::TxnRequest txn;
+  for (const char* key : {"small", "large"}) {
+    auto* put = txn.add_success()->mutable_request_put();
+    put->set_key(key);
+    put->set_value(std::string(*key == 's' ? 10 : 100'000, 'v'));
+  }
+  m_.call<pb::TxnResponse>(Op::kTxn, txn);
+  const auto first = (*one)->poll(1000), second = (*two)->poll(1000);
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(first->events, second->events);
+  EXPECT_NE(first->events.data(), second->events.data()) << "both keep the revision in memory";
+}
+
 // Watchers of all kinds, polled at random, with bounds so small that they fall
 // behind all the time: each sees each event in its range once and in order.
 TEST_P(WatchTest, EachSeesEachRevisionOnceInOrderWhateverItsPace) {
