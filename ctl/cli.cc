@@ -309,7 +309,8 @@ class CommandLine {
     const auto place = [this] {
       StoragePlace out = options_.place;
       if (out.wal_dir.empty()) out.wal_dir = out.data_dir + "/wal";
-      if (out.snapshot_dir.empty()) out.snapshot_dir = out.data_dir + "/snapshots";
+      out.names_snapshot_dir = !out.snapshot_dir.empty();
+      if (!out.names_snapshot_dir) out.snapshot_dir = out.data_dir + "/snapshots";
       return out;
     };
     at(command(storage, "verify", "checks superblock, log, state and checkpoints; exit 1 when there is damage",

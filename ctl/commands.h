@@ -79,6 +79,7 @@ Result<void> dr_disarm(const Server& server, const Output& output, bool force);
 // Offline. Take the directory's lock while they look: kInUse when a node runs on it.
 struct StoragePlace {
   std::string data_dir, wal_dir, snapshot_dir;
+  bool names_snapshot_dir = false;  // it was given, not taken for granted
 };
 Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_scan, const Output& output);
 Result<void> storage_superblock(Disk& disk, const StoragePlace& place, const Output& output);

@@ -18,6 +18,8 @@ namespace leeward::ctl {
 namespace {
 
 constexpr std::string_view kStatePrefix = "state-", kCheckpointPrefix = "checkpoint-";
+// A node's own first state; one that was received or made at a leap has another name.
+constexpr std::string_view kFirstState = "state-1";
 
 struct Finding {
   enum class Kind {
@@ -34,6 +36,7 @@ struct Finding {
     kStart,    // the next start puts it right
     kFetch,    // the next start fetches it from another member, if one has it
     kReunite,  // files of two directories: each is sound by itself
+    kPlace,    // they may well lie elsewhere
   };
   Cure cure = Cure::kRefill;
 };
@@ -98,6 +101,10 @@ class Verification {
     report_.findings.push_back({Finding::Kind::kDamage, file, offset, what});
   }
 
+  void elsewhere(const std::string& what) {
+    report_.findings.push_back({Finding::Kind::kDamage, place_.snapshot_dir, 0, what, Finding::Cure::kPlace});
+  }
+
   // Its own faults are in the log's report; here: what it says of the rest.
   Result<void> superblock() {
     const auto reading = wal::read_superblock(disk_, place_.data_dir);
@@ -124,7 +131,11 @@ class Verification {
 
   Result<void> checkpoints() {
     const auto names = disk_.list(place_.snapshot_dir);
-    if (!names.ok()) return names.error().code == Code::kNotFound ? Result<void>() : names.error();
+    if (!names.ok() && names.error().code != Code::kNotFound) return names.error();
+    if (!names.ok()) {
+      if (place_.names_snapshot_dir) elsewhere("there is no such directory");
+      return {};
+    }
     for (const std::string& name : *names) {
       if (!name.starts_with(kCheckpointPrefix)) continue;
       const Path directory = place_.snapshot_dir + "/" + name;
@@ -170,7 +181,9 @@ class Verification {
   }
 
   // The state stands at a place of the log, from which a restart replays; so
-  // does at least the newest checkpoint.
+  // does at least the newest checkpoint, without which no log is released. A
+  // node whose state was exchanged may have none for a moment: its log began
+  // anew behind that state, and older checkpoints lead to another.
   void between() {
     const wal::VerifyReport& log = report_.log;
     if (!log.sound() && !report_.sound()) return;  // the log is not known whole
@@ -186,6 +199,10 @@ class Verification {
     if (newest && newest->index < log.base.index)
       damage(place_.wal_dir, 0, "the log begins after entry " + std::to_string(log.base.index.value()) +
                                     ", behind the newest checkpoint: segments are missing at its beginning");
+    if (report_.checkpoints == 0 && log.base.index.value() > 0 && superblock_ && superblock_->state_dir == kFirstState &&
+        superblock_->pending_state_dir.empty() && report_.sound())
+      elsewhere("no checkpoint lies here, and the log begins after entry " + std::to_string(log.base.index.value()) +
+                ": it is shortened below a checkpoint only");
   }
 
   void at_a_place_of_the_log(const Path& what, const LogPoint& point) {
@@ -311,7 +328,7 @@ class Verification {
   std::map<Index, Index> discarded_;  // by entry: the Follow whose ledger goes
 };
 
-void print(const Report& report, bool full_scan, std::ostream& out) {
+void print(const Report& report, const StoragePlace& place, bool full_scan, std::ostream& out) {
   for (const Finding& f : report.findings) {
     out << (f.kind == Finding::Kind::kDamage ? "damage      " : f.kind == Finding::Kind::kTornTail ? "torn tail   " : "incomplete  ") << f.file;
     if (f.offset != 0) out << " at offset " << f.offset;
@@ -338,7 +355,9 @@ void print(const Report& report, bool full_scan, std::ostream& out) {
           << short_hash(report.state->state->state_hash.hex()) << (report.state->sound() ? " recomputed" : "");
     out << "\n";
   }
-  out << "checkpoints " << grouped(report.checkpoints) << ", " << human_size(report.checkpoint_bytes) << "\n";
+  out << "checkpoints " << grouped(report.checkpoints) << ", " << human_size(report.checkpoint_bytes);
+  if (report.checkpoints == 0) out << "; there is none in " << place.snapshot_dir << " (--snapshot-dir)";
+  out << "\n";
   if (report.ledgers > 0) out << "ledgers     " << grouped(report.ledgers) << ", " << grouped(report.ledger_entries) << " entries\n";
   if (!full_scan) return;
   out << "not covered " << grouped(report.uncovered_bytes()) << " bytes on which no data depends" << (report.uncovered.empty() ? "\n" : ":\n");
@@ -375,13 +394,14 @@ std::string json(const Report& report) {
 Error damage_error(const Report& report, const StoragePlace& place) {
   const std::size_t damaged = report.count(Finding::Kind::kDamage);
   const Finding* first = nullptr;
-  bool checkpoints_only = true, ledgers_only = true, mends = true, fetch = true, reunite = false;
+  bool checkpoints_only = true, ledgers_only = true, mends = true, fetch = true, elsewhere = true, reunite = false;
   for (const Finding& f : report.findings) {
     if (f.kind != Finding::Kind::kDamage) continue;
     if (first == nullptr) first = &f;
     const bool starts = f.cure == Finding::Cure::kStart;
     mends = mends && starts;
     reunite = reunite || f.cure == Finding::Cure::kReunite;
+    elsewhere = elsewhere && (starts || f.cure == Finding::Cure::kPlace);
     fetch = fetch && (starts || f.cure == Finding::Cure::kFetch);
     ledgers_only = ledgers_only && (starts || f.file.starts_with(region::ledgers_dir(place.data_dir) + "/"));
     checkpoints_only = checkpoints_only && (starts || f.file.starts_with(place.snapshot_dir + "/"));
@@ -391,6 +411,9 @@ Error damage_error(const Report& report, const StoragePlace& place) {
   if (reunite)
     return {Code::kCorrupt, what + "; superblock and log are of two data directories: put those of one together again, or name the log's "
                                    "place (--wal-dir, node.wal_dir)"};
+  if (elsewhere)
+    return {Code::kCorrupt, what + "; state and log are sound: name the checkpoints' place (--snapshot-dir, node.snapshot_dir); if they are "
+                                   "lost, start the node, it will make another"};
   if (fetch)
     return {Code::kCorrupt, what + "; state and log are sound: start the node, which fetches a missing ledger from another member of the "
                                    "group; keep the directories of members that have it"};
@@ -409,7 +432,7 @@ Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_sca
   const auto report = Verification(disk, place, full_scan, output.json ? nullptr : &output.out).run();
   if (!report.ok()) return report.error();
   if (output.json) output.out << json(*report) << "\n";
-  else print(*report, full_scan, output.out);
+  else print(*report, place, full_scan, output.out);
   if (!report->sound()) return damage_error(*report, place);
   if (output.json) return {};
   output.out << (report->findings.empty() ? "sound\n" : "sound; the node was not stopped cleanly, and its next start mends the above\n");

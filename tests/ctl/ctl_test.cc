@@ -735,6 +735,49 @@ TEST_F(StorageTest, ADirectoryThatIsNoneIsSaidSo) {
   EXPECT_EQ(run({"storage", "log", directory_, "--from=5", "--to=1"}).code, 2);
 }
 
+TEST_F(StorageTest, ASnapshotDirThatIsGivenAndIsNotThereIsDamage) {
+  fill(true);
+  for (const auto& scan : {std::vector<std::string>{}, {"--full-scan"}}) {
+    std::vector<std::string> arguments{"storage", "verify", "--snapshot-dir", directory_ + "/none", directory_};
+    arguments.insert(arguments.end(), scan.begin(), scan.end());
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.code, 1) << ran.out;
+    EXPECT_NE(ran.out.find("damage      " + directory_ + "/none: there is no such directory\n"), std::string::npos) << ran.out;
+    EXPECT_NE(ran.err.find("name the checkpoints' place (--snapshot-dir"), std::string::npos) << ran.err;
+  }
+  // It was not given: a node that never made one has nothing there.
+  const Ran silent = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(silent.code, 0) << silent.err;
+  EXPECT_NE(silent.out.find("checkpoints 0, 0 B; there is none in " + directory_ + "/snapshots (--snapshot-dir)\n"), std::string::npos) << silent.out;
+}
+
+TEST_F(StorageTest, ALogThatWasReleasedHasACheckpointSomewhereUnlessTheStateWasExchanged) {
+  fill(true);
+  {
+    os::SeededRandom random(2);
+    auto log = wal::SegmentedLog::open(disk_, random, directory_ + "/wal", {.owner = Incarnation(77), .segment_bytes = 1_MiB});
+    ASSERT_TRUE(log.ok());
+    ASSERT_TRUE((*log)->reset((*log)->last()).ok());
+  }
+  ASSERT_TRUE(disk_.make_dirs(directory_ + "/other").ok());
+  const std::vector<std::string> arguments{"storage", "verify", "--full-scan", "--snapshot-dir", directory_ + "/other", directory_};
+  const Ran elsewhere = run(arguments);
+  EXPECT_EQ(elsewhere.code, 1) << elsewhere.out;
+  EXPECT_NE(elsewhere.out.find(directory_ + "/other: no checkpoint lies here, and the log begins after entry 20"), std::string::npos) << elsewhere.out;
+  EXPECT_NE(elsewhere.err.find("name the checkpoints' place (--snapshot-dir"), std::string::npos) << elsewhere.err;
+  EXPECT_EQ(run({"storage", "verify", "--full-scan", directory_}).code, 1);
+
+  // Behind a snapshot, or a leap, there may be none for a moment.
+  auto superblock = wal::SuperblockFile::open(disk_, directory_);
+  ASSERT_TRUE(superblock.ok());
+  SuperblockData data = (*superblock)->data();
+  data.state_dir = "state-20-1";
+  ASSERT_TRUE((*superblock)->write(data).ok());
+  const Ran exchanged = run(arguments);
+  EXPECT_EQ(exchanged.code, 0) << exchanged.out << exchanged.err;
+  EXPECT_NE(exchanged.out.find("checkpoints 0, 0 B; there is none in " + directory_ + "/other"), std::string::npos) << exchanged.out;
+}
+
 TEST_F(StorageTest, AFlippedBitAnywhereInALedgerIsFound) {
   fill(true);
   const Position from{HistoryIndex(7), sha256("fork"), 7, 700};
