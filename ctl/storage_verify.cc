@@ -364,15 +364,18 @@ void print(const Report& report, const StoragePlace& place, bool full_scan, std:
   for (const auto& u : report.uncovered) out << "            " << u.file << ", " << grouped(u.bytes) << ": " << u.why << "\n";
 }
 
-std::string json(const Report& report) {
+// What was not looked at is absent.
+std::string json(const Report& report, bool full_scan) {
   JsonWriter out;
   const wal::VerifyReport& log = report.log;
-  out.begin_object().field("sound", report.sound()).key("faults").begin_list();
+  out.begin_object().field("sound", report.sound()).field("full_scan", full_scan).key("faults").begin_list();
   for (const Finding& f : report.findings)
     out.begin_object().field("kind", kind_text(f.kind)).field("file", f.file).field("offset_bytes", std::to_string(f.offset))
         .field("detail", f.what).end_object();
   out.end_list().field("segments", std::to_string(log.segments)).field("batches", std::to_string(log.batches))
-      .field("entries", std::to_string(log.entries)).field("base_index", std::to_string(log.base.index.value()))
+      .field("checkpoints", std::to_string(report.checkpoints));
+  if (!full_scan) return out.end_object().text();
+  out.field("entries", std::to_string(log.entries)).field("base_index", std::to_string(log.base.index.value()))
       .field("last_index", std::to_string(log.last.index.value())).field("last_term", std::to_string(log.last.term.value()))
       .field("position_index", std::to_string(log.last.position.index.value())).field("chain_hash", log.last.position.hash.hex());
   if (report.state && report.state->state) {
@@ -381,9 +384,8 @@ std::string json(const Report& report) {
         .field("state_hash", state.state_hash.hex()).field("keys", std::to_string(report.state->keys))
         .field("versions", std::to_string(report.state->versions)).field("leases", std::to_string(report.state->leases));
   }
-  out.field("checkpoints", std::to_string(report.checkpoints)).field("ledgers", std::to_string(report.ledgers))
-      .field("ledger_entries", std::to_string(report.ledger_entries)).field("uncovered_bytes", std::to_string(report.uncovered_bytes()))
-      .key("uncovered").begin_list();
+  out.field("ledgers", std::to_string(report.ledgers)).field("ledger_entries", std::to_string(report.ledger_entries))
+      .field("uncovered_bytes", std::to_string(report.uncovered_bytes())).key("uncovered").begin_list();
   for (const auto& u : report.uncovered)
     out.begin_object().field("file", u.file).field("bytes", std::to_string(u.bytes)).field("detail", u.why).end_object();
   out.end_list().end_object();
@@ -431,7 +433,7 @@ Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_sca
   if (!held.ok()) return held.error();
   const auto report = Verification(disk, place, full_scan, output.json ? nullptr : &output.out).run();
   if (!report.ok()) return report.error();
-  if (output.json) output.out << json(*report) << "\n";
+  if (output.json) output.out << json(*report, full_scan) << "\n";
   else print(*report, place, full_scan, output.out);
   if (!report->sound()) return damage_error(*report, place);
   if (output.json) return {};

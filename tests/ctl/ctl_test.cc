@@ -617,6 +617,16 @@ TEST_F(StorageTest, ASoundDirectoryIsSoundAndItsLogCanBeRead) {
   EXPECT_EQ(std::count(log.out.begin(), log.out.end(), '\n'), 2);
 }
 
+TEST_F(StorageTest, WithoutAFullScanJsonLeavesOutWhatWasNotLookedAt) {
+  fill(true);
+  const Ran heads = run({"-o", "json", "storage", "verify", directory_});
+  EXPECT_EQ(heads.code, 0) << heads.err;
+  EXPECT_EQ(heads.out, R"({"sound":true,"full_scan":false,"faults":[],"segments":"1","batches":"1","checkpoints":"0"})" "\n");
+  const std::string full = run({"-o", "json", "storage", "verify", "--full-scan", directory_}).out;
+  EXPECT_TRUE(full.starts_with(R"({"sound":true,"full_scan":true,)")) << full;
+  EXPECT_NE(full.find(R"("entries":"20","base_index":"0","last_index":"20","last_term":"1","position_index":"20")"), std::string::npos) << full;
+}
+
 TEST_F(StorageTest, TheSuperblockIsAParagraphForEachCopy) {
   fill(true);
   flip(wal::superblock_path(directory_), 2 * 4096 + 20);
