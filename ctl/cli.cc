@@ -319,8 +319,10 @@ class CommandLine {
     at(command(storage, "superblock", "prints the four copies", [this, place] { return storage_superblock(disk_, place(), output()); }));
     CLI::App& log = at(command(storage, "log", "prints the entries of the log",
                                [this, place] { return storage_log(disk_, place(), options_.from, options_.to, output()); }));
-    log.add_option("--from", options_.from, "first index");
-    log.add_option("--to", options_.to, "index to stop before");
+    // Half of what fits: CLI11 takes a negative number, and one that does not fit, for one of the upper half.
+    const auto index = CLI::Range(std::uint64_t(0), std::uint64_t(std::numeric_limits<std::int64_t>::max()));
+    log.add_option("--from", options_.from, "first index")->check(index);
+    log.add_option("--to", options_.to, "index to stop before")->check(index);
   }
 
   std::ostream& out_;

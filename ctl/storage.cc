@@ -100,15 +100,16 @@ Result<std::unique_ptr<DirectoryLock>> lock_stopped(Disk& disk, const StoragePla
 Result<void> storage_superblock(Disk& disk, const StoragePlace& place, const Output& output) {
   const auto held = lock_stopped(disk, place);
   if (!held.ok()) return held.error();
+  const auto reading = wal::read_superblock(disk, place.data_dir);
+  if (!reading.ok()) return reading.error();
   if (output.json) {
-    const auto reading = wal::read_superblock(disk, place.data_dir);
-    if (!reading.ok()) return reading.error();
     output.out << superblock_json(*reading) << "\n";
-    return {};
+  } else {
+    const auto text = wal::dump_superblock(disk, place.data_dir);
+    if (!text.ok()) return text.error();
+    output.out << *text;
   }
-  const auto text = wal::dump_superblock(disk, place.data_dir);
-  if (!text.ok()) return text.error();
-  output.out << *text;
+  if (reading->current < 0) return wal::no_quorum(*reading, wal::superblock_path(place.data_dir));
   return {};
 }
 

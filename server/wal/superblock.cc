@@ -133,6 +133,12 @@ Result<SuperblockReading> read_file(const File& file) {
   return reading;
 }
 
+Error too_large() {
+  return {Code::kInvalid, "the superblock holds 4 KiB; shorten cluster.name or what else it names"};
+}
+
+}  // namespace
+
 Error no_quorum(const SuperblockReading& reading, const Path& path) {
   std::string what;
   for (int i = 0; i < kSuperblockCopies; ++i) {
@@ -144,12 +150,6 @@ Error no_quorum(const SuperblockReading& reading, const Path& path) {
   return {Code::kCorrupt, path + ": no two of the four copies agree" + what +
                               ". Empty this node's directories and let it be refilled from its peers"};
 }
-
-Error too_large() {
-  return {Code::kInvalid, "the superblock holds 4 KiB; shorten cluster.name or what else it names"};
-}
-
-}  // namespace
 
 Path superblock_path(const Path& directory) { return directory + "/superblock"; }
 

@@ -63,5 +63,7 @@ struct SuperblockReading {
 Path superblock_path(const Path& directory);
 // Reads without changing anything. Errors: kNotFound, kIo.
 Result<SuperblockReading> read_superblock(Disk& disk, const Path& directory);
+// What to say of a reading without a current copy. kCorrupt, kNewerFormat.
+Error no_quorum(const SuperblockReading& reading, const Path& path);
 
 }  // namespace leeward::wal

@@ -656,9 +656,13 @@ TEST_F(StorageTest, TheSuperblockInJsonHasAFieldForEachFigureAndLeavesOutWhatIsN
             R"({"usable":true,"copies":[)" + copy(0) + "," + copy(1) +
                 R"(,{"copy":2,"valid":false,"current":false,"fault":"the copy is damaged"},)" + copy(3) + "]}\n");
   for (const int damaged : {0, 1}) flip(wal::superblock_path(directory_), damaged * 4096 + 20);
-  const std::string unusable = run({"-o", "json", "storage", "superblock", directory_}).out;
-  EXPECT_TRUE(unusable.starts_with(R"({"usable":false,)")) << unusable;
-  EXPECT_NE(unusable.find(R"({"copy":3,"valid":true,"current":false,)" + known), std::string::npos) << unusable;
+  const Ran unusable = run({"-o", "json", "storage", "superblock", directory_});
+  EXPECT_TRUE(unusable.out.starts_with(R"({"usable":false,)")) << unusable.out;
+  EXPECT_NE(unusable.out.find(R"({"copy":3,"valid":true,"current":false,)" + known), std::string::npos) << unusable.out;
+  for (const Ran& ran : {unusable, run({"storage", "superblock", directory_})}) {
+    EXPECT_EQ(ran.code, 1) << ran.out;
+    EXPECT_NE(ran.err.find(wal::superblock_path(directory_) + ": no two of the four copies agree; copy 0: the copy is damaged"), std::string::npos) << ran.err;
+  }
 }
 
 TEST_F(StorageTest, TheSuperblockInJsonShowsWhatIsKnownOfARunningClusterAndOfASwap) {
@@ -786,6 +790,16 @@ TEST_F(StorageTest, ALogThatWasReleasedHasACheckpointSomewhereUnlessTheStateWasE
   const Ran exchanged = run(arguments);
   EXPECT_EQ(exchanged.code, 0) << exchanged.out << exchanged.err;
   EXPECT_NE(exchanged.out.find("checkpoints 0, 0 B; there is none in " + directory_ + "/other"), std::string::npos) << exchanged.out;
+}
+
+TEST_F(StorageTest, AnIndexThatIsNoneIsAUsageErrorThatSaysWhich) {
+  fill(true);
+  for (const char* flag : {"--from", "--to"})
+    for (const char* index : {"-1", "99999999999999999999", "x"}) {
+      const Ran ran = run({"storage", "log", std::string(flag) + "=" + index, directory_});
+      EXPECT_EQ(ran.code, 2) << flag << " " << index;
+      EXPECT_NE(ran.err.find("Value " + std::string(index) + " not in range"), std::string::npos) << ran.err;
+    }
 }
 
 TEST_F(StorageTest, AFlippedBitAnywhereInALedgerIsFound) {
