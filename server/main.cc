@@ -70,7 +70,7 @@ Arguments parse(int argc, char** argv) {
 
 config::Loaded load_or_exit(const Arguments& arguments) {
   config::Loaded loaded = config::load(arguments.sources);
-  for (std::string& problem : certificate_problems(loaded)) loaded.problems.push_back(std::move(problem));
+  check_certificates(loaded);
   for (const auto& problem : loaded.problems) std::fprintf(stderr, "leewardd: %s\n", problem.c_str());
   for (const auto& warning : loaded.warnings) std::fprintf(stderr, "leewardd: warning: %s\n", warning.c_str());
   if (!loaded.ok()) std::exit(kUsage);

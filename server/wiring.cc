@@ -315,6 +315,7 @@ class Daemon::Impl {
   std::array<std::pair<Port*, const config::Tls*>, 4> ports();
   std::uint64_t most_connections(const Port& port) const { return &port == &client_ ? shares_.client : shares_.other; }
   Result<void> load_certificates();
+  void tell_expired(const Port& port) const;
   Result<void> open_link();
   Result<void> open_member();
   Result<void> open_admin_listeners();
@@ -381,8 +382,14 @@ Result<void> Daemon::Impl::load_certificates() {
     auto tls = net::Tls::server(tls_options(*options, config_.tls.min_version));
     if (!tls.ok()) return Error{tls.error().code, std::string("tls.") + port->name + ": " + tls.error().message};
     port->tls = *tls;
+    tell_expired(*port);
   }
   return {};
+}
+
+void Daemon::Impl::tell_expired(const Port& port) const {
+  if (const std::string found = port.tls->expired(); !found.empty())
+    log_->warn("a certificate has expired", {{"port", port.name}, {"detail", found}});
 }
 
 Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path) {
@@ -770,6 +777,7 @@ void Daemon::Impl::reload(const config::Loaded& fresh) {
       log_->error("a certificate was not taken; the old one stays",
                   {{"port", port->name}, {"reason", done.error().message}});
     }
+    tell_expired(*port);
   }
   if (whole) log_->info("reloaded", {});
   else log_->warn("reloaded in part: what the lines before name stays as it was", {});
@@ -803,8 +811,10 @@ void Daemon::Impl::check_files() {
     if (!changed.ok())
       log_->error("a certificate was not taken; the old one stays",
                   {{"port", port->name}, {"reason", changed.error().message}});
-    else if (*changed)
+    else if (*changed) {
       log_->info("certificate reloaded", {{"port", port->name}});
+      tell_expired(*port);
+    }
   }
   if (exits_) exits_->alive(clock_.wall());
 }
@@ -867,18 +877,17 @@ std::optional<Error> Daemon::failure() const {
   return impl_->failure_;
 }
 
-std::vector<std::string> certificate_problems(const config::Loaded& loaded) {
+void check_certificates(config::Loaded& loaded) {
   const config::Config::TlsSection& all = loaded.config.tls;
-  std::vector<std::string> out;
   for (const auto& [use, tls] : {std::pair{"client", &all.client}, {"peer", &all.peer}, {"admin", &all.admin}, {"metrics", &all.metrics}}) {
     if (tls->cert.empty() || tls->key.empty()) continue;  // none, or said by the configuration's own checks
     const auto made = net::Tls::server(tls_options(*tls, all.min_version));
-    if (made.ok()) continue;
+    const std::string found = made.ok() ? (*made)->expired() : made.error().message;
+    if (found.empty()) continue;
     const std::string key = std::string("tls.") + use;
     const auto origin = loaded.origins.find(key + ".cert");
-    out.push_back((origin == loaded.origins.end() ? "" : origin->second + ": ") + key + ": " + made.error().message);
+    (made.ok() ? loaded.warnings : loaded.problems).push_back((origin == loaded.origins.end() ? "" : origin->second + ": ") + key + ": " + found);
   }
-  return out;
 }
 
 }  // namespace leeward

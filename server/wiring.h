@@ -61,8 +61,9 @@ class Daemon {
   std::unique_ptr<Impl> impl_;
 };
 
-// What is wrong with the certificate files that `loaded` names, a line each.
-std::vector<std::string> certificate_problems(const config::Loaded& loaded);
+// Adds to `loaded` what is wrong with the certificate files that it names, a
+// line each; one that has expired is a warning.
+void check_certificates(config::Loaded& loaded);
 
 // The version of this build, "0.1.0".
 const char* version();

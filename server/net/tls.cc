@@ -208,6 +208,17 @@ WallTime Tls::expires() const {
   return loaded_.expires;
 }
 
+std::string Tls::expired() const {
+  const WallTime end = expires();
+  if (options_.cert.empty() || end > std::chrono::system_clock::now()) return {};
+  const time_t seconds = std::chrono::floor<std::chrono::seconds>(end).time_since_epoch().count();
+  tm utc{};
+  gmtime_r(&seconds, &utc);
+  std::array<char, 32> text{};
+  strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return options_.cert + " has expired, at " + text.data() + ": who checks it refuses to connect; renew it";
+}
+
 bool TlsPeer::names(std::string_view host) const {
   const auto same = [&](const std::string& name) {
     return name.size() == host.size() && strncasecmp(name.data(), host.data(), host.size()) == 0;

@@ -50,6 +50,9 @@ class Tls {
   std::shared_ptr<ssl_ctx_st> accepting() const;  // null when made by client()
   std::shared_ptr<ssl_ctx_st> dialing() const;
   WallTime expires() const;  // of the certificate; the epoch when there is none
+  // What to tell when that is past, which is no reason not to start: the
+  // connections that are refused for it say why. Empty: it is not.
+  std::string expired() const;
   const TlsOptions& options() const { return options_; }
 
  private:

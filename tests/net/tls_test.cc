@@ -228,6 +228,22 @@ TEST(Tls, OneThatHasExpiredDoesNotTakeThePlaceOfOneThatHasNot) {
   EXPECT_TRUE((*tls)->reload_if_changed().value());
 }
 
+TEST(Tls, OneThatHasExpiredIsUsedAndSaidToHave) {
+  Certificates own;
+  own.make("live", "first", "IP:127.0.0.1", 0);
+  auto tls = Tls::server(own.options("live"));
+  ASSERT_TRUE(tls.ok()) << tls.error().message;
+  EXPECT_NE((*tls)->expired().find("live.pem has expired, at 20"), std::string::npos) << (*tls)->expired();
+  EXPECT_TRUE((*tls)->reload().ok()) << "there is no better one";
+  EXPECT_NE((*tls)->expired(), "");
+  own.make("live", "second", "IP:127.0.0.1");
+  EXPECT_TRUE((*tls)->reload().ok());
+  EXPECT_EQ((*tls)->expired(), "");
+  auto dials = Tls::client({.ca = own.ca()});
+  ASSERT_TRUE(dials.ok());
+  EXPECT_EQ((*dials)->expired(), "") << "it has none";
+}
+
 // NAME.pem with the client's key, signed by the CA, whose common name may hold any byte.
 void sign(const std::string& name, std::string_view common_name) {
   const auto opened = [](const std::string& path, const char* mode) {

@@ -2,6 +2,7 @@
 import os
 import tempfile
 
+from leeward import certificates
 from leeward.claims import equal, expect
 from leeward.cluster import Cluster, wait_for
 from common import daemon, one_line
@@ -61,6 +62,13 @@ def certificates_are_part_of_the_configuration():
                           "tls.client.key=/nonexistent.key")
             equal(done.returncode, 2, done.stderr)
             one_line(done.stderr, "tls.client", "/nonexistent.pem")
+        with tempfile.TemporaryDirectory() as folder:
+            files = certificates.issue(folder, 1, days=0)
+            one = [text for key, path in files.items() for text in ("--set", f"tls.client.{key}={path}")]
+            done = daemon("--config", file.name, "--check-config", *one)
+            equal(done.returncode, 0, done.stderr)  # a node that can be reached by nobody is still one that votes
+            one_line("\n".join(line for line in done.stderr.splitlines() if "expired" in line),
+                     "warning", "tls.client", files["cert"], "renew it")
         equal(daemon("--config", "/nonexistent.toml").returncode, 2)
         equal(daemon("--nonsense").returncode, 2)
 
