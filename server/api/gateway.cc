@@ -143,6 +143,15 @@ std::optional<Duration> parse_grpc_timeout(std::string_view text) {
   }
 }
 
+// That text is for etcd's Go client, which repeats the call elsewhere on it
+// alone. Here is none, so the message is why: the trailer, without the word for programs.
+RpcStatus in_words(RpcStatus status) {
+  if (status.message != kTryNextEndpoint) return status;
+  for (const auto& [name, value] : status.trailers)
+    if (name == "leeward-reason") status.message = value.substr(value.find(": ") + 2);
+  return status;
+}
+
 // A gRPC call over an HTTP exchange. The exchange's callbacks keep it alive,
 // it keeps the exchange; finish() lets go.
 class GatewayCall final : public RpcCall, public std::enable_shared_from_this<GatewayCall> {
@@ -224,7 +233,7 @@ class GatewayCall final : public RpcCall, public std::enable_shared_from_this<Ga
 
   void finish(RpcStatus status) override {
     if (!exchange_) return;
-    if (!status.ok()) return fail(status);
+    if (!status.ok()) return fail(in_words(std::move(status)));
     if (streaming_ || entry_.unary == nullptr) {
       start_stream();
       const auto exchange = release();

@@ -60,6 +60,20 @@ TEST_F(JsonGateway, BadJsonIsABadRequest) {
   EXPECT_EQ(node->proposals, 0);
 }
 
+// gRPC has the text on which etcd's Go client goes to its next endpoint.
+TEST_F(JsonGateway, ARefusalOfAStandbySaysWhy) {
+  node->info.role = GroupRole::kStandby;
+  node->failure = Error{Code::kUnavailable, std::string(kTryNextEndpoint)};
+  const auto answer = post("/v3/kv/put", R"({"key":"Zm9v"})");
+  EXPECT_EQ(answer->status, 503);
+  EXPECT_NE(answer->body.find(R"(is a standby and hears no primary; only serializable reads are served here")"), std::string::npos) << answer->body;
+  EXPECT_EQ(answer->body.find("no_primary"), std::string::npos) << answer->body;
+  EXPECT_EQ(answer->body.find(kTryNextEndpoint), std::string::npos) << answer->body;
+  PutRequest put;
+  put.set_key("foo");
+  EXPECT_REFUSED(*run(make("/etcdserverpb.KV/Put"), put.SerializeAsString())->status, GrpcCode::kUnavailable, std::string(kTryNextEndpoint));
+}
+
 // The last one would win, and a put write another key than was meant.
 TEST_F(JsonGateway, AFieldStandsOnce) {
   for (const auto& [path, body] : std::vector<std::pair<std::string, std::string>>{
