@@ -143,9 +143,11 @@ void PeerDialer::on_sent(std::size_t bytes) {
 }
 
 void PeerDialer::on_closed(const Error& why) {
+  // A port without TLS cannot say so in a way that we read: it takes our handshake for garbage.
+  const bool in_handshake = transport_ && transport_->tls() && !transport_->secured() && why.code == Code::kCancelled;
   transport_.reset();
   if (state_ == State::kUp) shared_.probe.connections.add(-1);
-  failed(why);
+  failed(in_handshake ? Error{why.code, why.message + ", it may speak no TLS"} : why);
 }
 
 void PeerDialer::failed(const Error& why) {
