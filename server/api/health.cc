@@ -45,7 +45,7 @@ void follow(const CallPtr& call, std::string service, HealthCheckResponse::Servi
 void check(CallPtr call, Bytes bytes) {
   HealthCheckRequest request;
   if (!parse(call, bytes, request)) return;
-  if (!known(request.service())) return call->finish({GrpcCode::kNotFound, "unknown service " + request.service(), {}});
+  if (!known(request.service())) return call->finish({GrpcCode::kNotFound, "unknown service", {}});
   call->reply(encoded(serving(call->core())));
 }
 

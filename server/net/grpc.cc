@@ -52,4 +52,12 @@ std::string percent_encode(std::string_view text) {
   return out;
 }
 
+std::string_view cut_text(std::string_view text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  constexpr std::size_t kLongest = 4;  // of a character; what goes on for longer is no UTF-8
+  std::size_t end = bytes;
+  while (end > 0 && bytes - end < kLongest && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, bytes - end < kLongest ? end : bytes);
+}
+
 }  // namespace leeward::net

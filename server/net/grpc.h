@@ -16,5 +16,7 @@ bool is_grpc_content(std::string_view content_type);
 std::optional<Duration> parse_grpc_timeout(std::string_view text);
 // For grpc-message: printable ASCII but '%' and spaces at the ends stays, the rest is %XX.
 std::string percent_encode(std::string_view text);
+// At most `bytes` of it, ending where a character of UTF-8 does.
+std::string_view cut_text(std::string_view text, std::size_t bytes);
 
 }  // namespace leeward::net

@@ -155,6 +155,13 @@ struct Http2Callbacks {
     return 0;
   }
 
+  // nghttp2 sends no header block over 64 KiB, and the client would wait for it for ever.
+  static int frame_not_sent(nghttp2_session* session, const nghttp2_frame* frame, int why, void*) {
+    if (frame->hd.type != NGHTTP2_HEADERS || why == NGHTTP2_ERR_STREAM_CLOSING || !slot(session, frame->hd.stream_id)) return 0;
+    nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+  }
+
   static ssize_t read(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t wanted,
                       std::uint32_t* flags, nghttp2_data_source* source, void* user) {
     auto& stream = *static_cast<Http2Stream*>(source->ptr);
@@ -213,6 +220,7 @@ struct Http2Callbacks {
       nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, data_received);
       nghttp2_session_callbacks_set_on_stream_close_callback(c, stream_closed);
       nghttp2_session_callbacks_set_on_frame_send_callback(c, frame_sent);
+      nghttp2_session_callbacks_set_on_frame_not_send_callback(c, frame_not_sent);
       nghttp2_session_callbacks_set_send_data_callback(c, send_data);
       nghttp2_session_callbacks_set_error_callback2(c, error);
       return c;

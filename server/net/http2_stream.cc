@@ -16,6 +16,7 @@ namespace {
 constexpr std::size_t kPrefixBytes = 5;       // compressed flag, big-endian length
 constexpr std::size_t kSourcePiece = 256_KiB;
 constexpr std::size_t kDiscardMost = 64_MiB;
+constexpr std::size_t kTrailerBytes = 4_KiB;  // of the text and each trailer; a whole head may have 64 KiB when it is encoded
 constexpr const char* kLate = "context deadline exceeded";  // as Go says it
 
 std::string message_prefix(std::uint64_t size) {
@@ -216,8 +217,8 @@ void RpcStream::finish(RpcStatus status) {
 
 void RpcStream::trailers(std::vector<std::pair<std::string, std::string>>& out) {
   out.emplace_back("grpc-status", std::to_string(static_cast<int>(status_.code)));
-  if (!status_.message.empty()) out.emplace_back("grpc-message", percent_encode(status_.message));
-  for (auto& trailer : status_.trailers) out.push_back(std::move(trailer));
+  if (!status_.message.empty()) out.emplace_back("grpc-message", percent_encode(cut_text(status_.message, kTrailerBytes)));
+  for (auto& [name, value] : status_.trailers) out.emplace_back(std::move(name), cut_text(value, kTrailerBytes));
 }
 
 void RpcStream::fail(GrpcCode code, std::string message) {

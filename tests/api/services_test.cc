@@ -530,7 +530,7 @@ TEST_F(Service, HealthFollowsTheNode) {
   EXPECT_EQ(check("etcdserverpb.KV"), HealthCheckResponse::SERVING);
   HealthCheckRequest unknown;
   unknown.set_service("nobody");
-  EXPECT_EQ(refusal("/grpc.health.v1.Health/Check", unknown).code, GrpcCode::kNotFound);
+  EXPECT_REFUSED(refusal("/grpc.health.v1.Health/Check", unknown), GrpcCode::kNotFound, "unknown service");
 
   auto watch = make("/grpc.health.v1.Health/Watch");
   run(watch, HealthCheckRequest().SerializeAsString());

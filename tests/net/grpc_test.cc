@@ -136,6 +136,40 @@ TEST(Grpc, AnErrorKeepsItsCodeTextAndTrailers) {
   EXPECT_EQ(context.GetServerTrailingMetadata().count("why"), 1u);
 }
 
+grpc::ChannelArguments much_metadata() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, 1 << 20);
+  return arguments;
+}
+
+TEST(Grpc, ALongErrorIsCutAtACharacterSoThatItArrives) {
+  TestServer server;
+  Client client(server.address(), nullptr, much_metadata());
+  std::string letters;
+  for (int i = 0; i < 35'000; ++i) letters += "ä";
+  for (const auto& [text, wanted] : std::vector<std::pair<std::string, std::string>>{
+           {std::string(70'000, 'x'), std::string(4096, 'x')}, {letters, letters.substr(0, 4096)}, {"x" + letters, "x" + letters.substr(0, 4094)},
+           {std::string(30'000, '\xff'), std::string(4096, '\xff')}, {std::string(30'000, '\x80'), std::string(4096, '\x80')}}) {
+    const auto answer = client.unary("/test/Says", text);
+    EXPECT_EQ(answer.status.error_code(), grpc::INVALID_ARGUMENT) << answer.status.error_message().substr(0, 100);
+    EXPECT_TRUE(answer.status.error_message() == wanted) << answer.status.error_message().size();
+  }
+  grpc::ClientContext context;
+  EXPECT_EQ(client.unary("/test/Head", "1", context).status.error_code(), grpc::INVALID_ARGUMENT);
+  const auto trailer = context.GetServerTrailingMetadata().find("heavy");
+  ASSERT_NE(trailer, context.GetServerTrailingMetadata().end());
+  EXPECT_EQ(trailer->second.size(), 4096u);
+}
+
+TEST(Grpc, ACallWhoseEndCannotBeSentIsReset) {
+  TestServer server;
+  Client client(server.address(), nullptr, much_metadata());
+  for (const char* method : {"/test/Head", "/test/Trailers"}) {
+    EXPECT_EQ(client.unary(method, "20").status.error_code(), grpc::INTERNAL) << method;
+    EXPECT_TRUE(client.unary("/test/Unary", "x").status.ok()) << "the connection goes on";
+  }
+}
+
 TEST(Grpc, AnUnknownMethodIsUnimplemented) {
   TestServer server;
   Client client(server.address());

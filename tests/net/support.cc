@@ -78,6 +78,15 @@ void EchoHandler::start(std::shared_ptr<RpcCall> call) {
     call->on_half_close([done] {
       done({GrpcCode::kInvalidArgument, "100% wrong:\nläuft nicht", {{"why", "because"}}});
     });
+  } else if (method == "Says") {
+    call->on_message([done](Bytes m) { done({GrpcCode::kInvalidArgument, std::string(m.view()), {}}); });
+  } else if (method == "Head" || method == "Trailers") {
+    call->on_message([call, done, method](Bytes m) {
+      RpcStatus status{GrpcCode::kInvalidArgument, "no", {}};
+      for (int i = std::stoi(std::string(m.view())); i > 0; --i) status.trailers.emplace_back("heavy", std::string(10'000, 'y'));
+      if (method == "Trailers") call->send(std::move(m));
+      done(std::move(status));
+    });
   } else if (method == "Source" || method == "BadSource") {
     call->on_message([call, method](Bytes m) {
       if (method == "BadSource") call->send(std::make_unique<FailingSource>());

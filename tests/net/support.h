@@ -61,6 +61,9 @@ bool eventually(const std::function<bool()>& condition);
 //   /test/Unary     one message back at half-close, then OK
 //   /test/Echo      each message back at once, OK at half-close
 //   /test/Fail      INVALID_ARGUMENT with a text that needs encoding, and a trailer
+//   /test/Says      INVALID_ARGUMENT with the message as its text
+//   /test/Head      INVALID_ARGUMENT with as many trailers of 10,000 bytes as the message says
+//   /test/Trailers  likewise, behind a message
 //   /test/Hang      never answers; cancels are counted
 //   /test/Source    the message says how many bytes to send from a MessageSource
 //   /test/BadSource a source that fails at its first piece
