@@ -319,9 +319,10 @@ TEST(PlantedBugs, ASourceThatStreamsWhatIsNotCommittedIsSeenAtTheStandby) {
       [](World& w) {
         start_regions(w);
         // The source has an entry that the leader cannot commit: nobody hears that it has.
-        const auto leader = *w.leader();
-        const auto source = w.stream(*w.leader(GroupRole::kStandby))->client().source();
-        EXPECT_NE(source, leader);
+        const auto source_now = [&] { return w.stream(*w.leader(GroupRole::kStandby))->client().source(); };
+        if (source_now() == *w.leader()) w.member(*w.leader())->give_up_leadership();
+        EXPECT_TRUE(w.run_until([&] { return w.leader() && w.leader(GroupRole::kStandby) && source_now() && source_now() != *w.leader(); }));
+        const auto leader = *w.leader(), source = source_now();
         for (const auto id : {NodeId(1), NodeId(2), NodeId(3)})
           if (id != leader && id != source) w.crash(id);
         w.network.tamper = [source](NodeId from, NodeId, Lane lane, Bytes bytes) -> Bytes {
