@@ -102,6 +102,7 @@ def exit_codes_and_errors_say_what_to_do():
     run("storage", "verify", "/nonexistent", wanted=1, words=["/nonexistent"])
     took = []
     with socket.socket() as silent:  # accepts, never answers
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         silent.bind((f"127.{c.net}.9.9", 2379))
         silent.listen()
         while len(took) < 3 and min(took, default=5) >= 5:  # the default is 5 s; a slow machine may add some

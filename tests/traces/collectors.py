@@ -242,6 +242,7 @@ def what_is_queued_is_sent_at_a_stop():
     cluster = Cluster(1)
     cluster.settings = telemetry(cluster.net, batch_delay="1h")
     with socket.socket() as silent, cluster:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a collector of an earlier test may have stood there
         silent.bind((f"127.{cluster.net}.9.1", 4318))
         silent.listen()
         accepting = threading.Thread(target=lambda: silent.accept(), daemon=True)
