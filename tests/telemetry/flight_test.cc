@@ -100,50 +100,51 @@ TEST(FlightRecorder, ADumpIsWhatTheTextIs) {
   close(full);
 }
 
-TEST(FlightRecorder, TheLoggerGivesItWhatItsOwnLevelHolds) {
-  FixedClock clock;
-  FlightRecorder recorder(clock);
-  char path[] = "/tmp/leeward-flight-log-XXXXXX";
-  close(mkstemp(path));
-  LogOptions options;
-  options.output = path;
-  options.level = Level::kError;
-  options.recorder = &recorder;
-  auto logger = Logger::open(options, clock);
-  ASSERT_TRUE(logger.ok());
-  (*logger)->debug("a detail");
-  (*logger)->info("was elected leader", {{"term", 3}});
-  (*logger)->flush();
-  std::ifstream file(path);
-  EXPECT_EQ(file.peek(), std::ifstream::traits_type::eof());
-  const auto seen = events(recorder.text());
+// A logger that writes errors to a file and gives its events to a recorder.
+class FlightRecorderOfALogger : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    close(mkstemp(path_));
+    LogOptions options;
+    options.output = path_;
+    options.level = Level::kError;
+    options.recorder = &recorder_;
+    auto logger = Logger::open(options, clock_);
+    ASSERT_TRUE(logger.ok());
+    logger_ = std::move(*logger);
+  }
+  void TearDown() override { unlink(path_); }
+
+  // What was recorded by now; the log itself has nothing.
+  std::vector<boost::json::object> recorded() {
+    logger_->flush();
+    std::ifstream file(path_);
+    EXPECT_EQ(file.peek(), std::ifstream::traits_type::eof());
+    return events(recorder_.text());
+  }
+
+  FixedClock clock_;
+  FlightRecorder recorder_{clock_};
+  char path_[40] = "/tmp/leeward-flight-log-XXXXXX";
+  std::unique_ptr<Logger> logger_;
+};
+
+TEST_F(FlightRecorderOfALogger, TakesWhatTheLogsOwnLevelHolds) {
+  logger_->debug("a detail");
+  logger_->info("was elected leader", {{"term", 3}});
+  const auto seen = recorded();
   ASSERT_EQ(seen.size(), 1u);
   EXPECT_EQ(seen[0].at("msg").as_string(), "was elected leader");
-  unlink(path);
 }
 
-TEST(FlightRecorder, AStormOfOneMessageLeavesWhatLedToIt) {
-  FixedClock clock;
-  FlightRecorder recorder(clock);
-  char path[] = "/tmp/leeward-flight-log-XXXXXX";
-  close(mkstemp(path));
-  LogOptions options;
-  options.output = path;
-  options.level = Level::kError;
-  options.recorder = &recorder;
-  auto logger = Logger::open(options, clock);
-  ASSERT_TRUE(logger.ok());
-  (*logger)->info("lost its leader");
-  for (std::size_t i = 0; i < 2 * FlightRecorder::kEvents; ++i) (*logger)->warn("slow request");
-  clock.time += 2s;
-  (*logger)->flush();
-  std::ifstream file(path);
-  EXPECT_EQ(file.peek(), std::ifstream::traits_type::eof());
-  const auto seen = events(recorder.text());
+TEST_F(FlightRecorderOfALogger, KeepsWhatLedToAStormOfOneMessage) {
+  logger_->info("lost its leader");
+  for (std::size_t i = 0; i < 2 * FlightRecorder::kEvents; ++i) logger_->warn("slow request");
+  clock_.time += 2s;
+  const auto seen = recorded();
   EXPECT_LT(seen.size(), 100u);
   EXPECT_EQ(seen.front().at("msg").as_string(), "lost its leader");
   EXPECT_GT(seen.back().at("repeated").as_int64(), 16'000);
-  unlink(path);
 }
 
 TEST(StageTimes, EachSecondTellsWhatHappenedInItAndNoMore) {

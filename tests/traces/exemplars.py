@@ -1,7 +1,6 @@
 """From a metric to the trace behind it: exemplars, as a real Prometheus takes them."""
 import json
 import os
-import socket
 import subprocess
 import tempfile
 import urllib.parse
@@ -19,12 +18,6 @@ scrape_configs:
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def prometheus_keeps_the_exemplars_of_sampled_requests():
     with traced() as (cluster, collector), tempfile.TemporaryDirectory(prefix="leeward-exemplars-") as folder:
         node = cluster.active[0]
@@ -32,7 +25,7 @@ def prometheus_keeps_the_exemplars_of_sampled_requests():
         put(node, f"00-{sampled[0]}-{sampled[1]}-{SAMPLED}")
         put(node, f"00-{other[0]}-{other[1]}-{UNSAMPLED}")
         put(node)
-        path, address = os.path.join(folder, "prometheus.yaml"), f"127.0.0.1:{free_port()}"
+        path, address = os.path.join(folder, "prometheus.yaml"), f"127.{cluster.net}.9.2:9090"
         with open(path, "w", encoding="utf-8") as handle:
             handle.write(CONFIG.format(target=node.metrics))
         with open(os.path.join(folder, "log"), "w", encoding="utf-8") as log:
