@@ -13,14 +13,16 @@ constexpr Duration kPatience = 5s;  // with who was asked
 void LedgerFetch::drive() {
   if (!context_.core || writing_ || looking_) return;
   const auto now = context_.now();
+  const auto& kept = context_.group.control.ledgers;
+  const auto newest = kept.empty() ? Index() : kept.back().follow;
   if (work_) {
-    const auto& kept = context_.group.control.ledgers;
     if (std::find(kept.begin(), kept.end(), work_->ledger) == kept.end())
       work_.reset();  // discarded meanwhile
     else if (now - asked_at_ >= kPatience)
       try_another("no answer");
-  } else if (!looked_at_ || now - *looked_at_ >= kLookEach) {
+  } else if (!looked_at_ || newest != newest_ || now - *looked_at_ >= kLookEach) {
     looked_at_ = now;
+    newest_ = newest;
     look();
   }
 }
@@ -101,6 +103,12 @@ void LedgerFetch::answered(NodeId from, LedgerPiece piece) {
     const auto written = write(context, lineage, group, *work, piece);
     return [this, work, written] {
       writing_ = false;
+      if (!written.ok() && written.error().code == Code::kCorrupt) {
+        work->writer.reset();
+        work->after = work->ledger.kept.index;
+        work->tries = ++work->spoilt;
+        return try_another(written.error().message);
+      }
       if (!written.ok()) {
         context_.ports.log.warn("a ledger could not be taken over; tried again later",
                                 {{"ledger", work->ledger.follow}, {"peer", peer_}, {"error", written.error().message}});

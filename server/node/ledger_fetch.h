@@ -18,6 +18,7 @@ class LedgerFetch {
   LedgerFetch(Context& context, LedgerPages& pages) : context_(context), pages_(pages) {}
 
   // Once a second or so, and not while a ledger of this member's own is being made.
+  // Looks for what is lacking now and then, and at once when the group keeps another.
   void drive();
   void asked(NodeId from, const LedgerAsk& ask);
   void answered(NodeId from, LedgerPiece piece);
@@ -30,6 +31,7 @@ class LedgerFetch {
     HistoryIndex after;  // of what is written
     bool end = false;
     std::size_t tries = 0;
+    std::size_t spoilt = 0;  // members whose file did not chain
   };
   void look();
   void begin(const region::Ledger& ledger);
@@ -44,6 +46,7 @@ class LedgerFetch {
   bool looking_ = false, writing_ = false;
   NodeId peer_;  // who was asked last
   Index tried_;  // the ledger that was looked for last: the others have their turn
+  Index newest_;  // the group's newest ledger when it was looked last
   Instant asked_at_{};
   std::optional<Instant> looked_at_;
 };

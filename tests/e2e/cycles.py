@@ -469,6 +469,10 @@ class Story:
         for figure in self.figures:
             row = next((line for line in shown.splitlines() if line.split()[:1] == [str(figure["epoch"])]), "")
             expect("unplanned" in row and f"{figure['announced'].split()[0]} writes" in row.replace(",", ""), f"epoch {figure} in:\n{shown}")
+        for of in json.loads(ctl("-o", "json", "--endpoints", self.c.endpoints, "dr", "ledger", "show").stdout)["ledgers"]:
+            for n in self.c.active if of["region"] == "east" else self.c.standby:  # one that came by a snapshot takes it from another
+                file = os.path.join(n.dir, "data", "ledgers", f"{int(of['ledger']):020}.ledger")
+                wait_for(f"ledger {of['ledger']} of {of['region']} at {n.name}", lambda file=file: os.path.exists(file), 60)
         for n in self.c.nodes:
             equal(n.kill(signal.SIGTERM), 0, f"exit code of {n.name}")
         for n in self.c.nodes:

@@ -249,7 +249,7 @@ TEST_F(Members, ALeaderWhoseRemovalIsRefusedTakesWritesAgain) {
   EXPECT_FALSE(change(leader, {.remove = {leader}}).ok());
   ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); }));
   for (const auto id : {kOne, kTwo, kThree})
-    if (id != down) EXPECT_EQ(put(id, "after", "all").end, Outcome::End::kApplied);
+    if (id != down) { EXPECT_EQ(put(id, "after", "all").end, Outcome::End::kApplied); }
 }
 
 // Either of the two may be the one whose log is longer.
@@ -594,7 +594,7 @@ TEST_F(Members, AMemberIsLookedForWhereTheGroupWasToldLast) {
   w().run_for(1s);
   for (const auto id : {kOne, kTwo, kThree})
     for (const auto& m : w().member(id)->topology())
-      if (m.id == moved) EXPECT_EQ(m.peer_address, "10.1.1.9:2380");
+      if (m.id == moved) { EXPECT_EQ(m.peer_address, "10.1.1.9:2380"); }
 }
 
 struct MembersOfTwoRegions : Members {

@@ -293,7 +293,12 @@ TEST_F(Follow, AMemberWithoutALedgersFileTakesItFromAnother) {
   // As does one with an empty disk.
   s.world.wipe(kPrimaries[2]);
   s.world.start(kPrimaries[2]);
-  ASSERT_TRUE(s.world.run_until([&] { return s.world.disk(kPrimaries[2]).exists(path); }, 90s)) << s.why();
+  const auto knows = [&] {
+    const auto* regions = s.world.member(kPrimaries[2])->regions();
+    return regions && !regions->control().ledgers.empty();
+  };
+  ASSERT_TRUE(s.world.run_until(knows, 90s)) << s.why();
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.disk(kPrimaries[2]).exists(path); }, 5s)) << "at once, " << s.why();
   EXPECT_EQ(values_in_ledger(s, kPrimaries[2]), whole);
   EXPECT_EQ(s.world.checkers.breach(), "");
 }
