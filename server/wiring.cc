@@ -97,6 +97,7 @@ node::MemberOptions member_options(const config::Config& c) {
   o.storage.checkpoint_interval = c.storage.checkpoint_interval;
   o.storage.checkpoint_retention = c.storage.checkpoint_retention;
   o.storage.retain_log_bytes = c.dr.retain_log;
+  o.storage.quota = c.storage.quota;
   o.limits.start_wait = c.dr.start_wait;
   o.storage.reserve_bytes = 4 * c.storage.rocksdb.write_buffer;  // what a flush of all families takes, about
   o.data_dir = c.node.data_dir;

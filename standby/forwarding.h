@@ -56,6 +56,9 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override {
     member_.admit(member, reply, std::move(done));
   }
+  void alarm(NodeId member, bool raised, Executor& reply, Function<void(Result<bool>)> done) override {
+    member_.alarm(member, raised, reply, std::move(done));
+  }
   void change_standing(node::StandingChange change, Executor& reply, Function<void(Result<void>)> done) override {
     member_.change_standing(std::move(change), reply, std::move(done));
   }

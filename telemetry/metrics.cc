@@ -156,7 +156,7 @@ void add_storage(Page& page, const MetricsSources& from, const NodeStatus& s, co
   page.counter("wal_bytes_total", "Bytes written to the log.").sample(probe.sync_bytes.get());
   page.gauge("wal_size_bytes", "Size of the log on disk.").sample(s.log_bytes);
   page.gauge("db_size_bytes", "Size of the state on disk.").sample(state.db_bytes);
-  page.gauge("db_quota_bytes", "Limit of the state's size as configured; not enforced by this version.").sample(from.quota_bytes);
+  page.gauge("db_quota_bytes", "Limit of the state's size: beyond it the group takes nothing that needs room.").sample(from.quota_bytes);
   const std::vector<Volume> volumes = from.volumes ? from.volumes() : std::vector<Volume>{};
   page.gauge("disk_free_bytes", "Free space by volume.");
   for (const Volume& volume : volumes) page.sample(volume.free_bytes, {{"volume", std::string(volume.name)}});
@@ -172,6 +172,7 @@ void add_storage(Page& page, const MetricsSources& from, const NodeStatus& s, co
       .sample(static_cast<std::uint64_t>(!s.fault.empty()), {{"kind", "log"}});
   page.gauge("alarm", "1 while the alarm is raised.")
       .sample(s.disk_full, {{"alarm", "nospace"}})
+      .sample(!s.over_quota.empty(), {{"alarm", "quota"}})
       .sample(!s.fault.empty(), {{"alarm", "corrupt"}});
 }
 

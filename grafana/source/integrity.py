@@ -8,7 +8,7 @@ BOARD = board("leeward-integrity", "Leeward / Integrity", "Whether data is the s
         stat("Hashes that differed", "Any is an alarm.", query('sum by (region) (leeward_hash_comparisons_total{@, result="different"})'), "short", [(None, GREEN), (1, RED)], "LeewardHashMismatch"),
         stat("Damage found", "By checksum, chain or state hash, since the processes' start.", query("sum by (kind) (leeward_corruption_detected_total{@})", "{{kind}}"), "short",
              [(None, GREEN), (1, RED)], "LeewardCorruptionFound"),
-        stat("Alarms", "nospace: the disk is full. corrupt: this node's data is not to be trusted.", query("max by (alarm) (leeward_alarm{@})", "{{alarm}}"), "short", [(None, GREEN), (1, RED)], "LeewardNoSpace"),
+        stat("Alarms", "nospace: the disk is full. quota: a state has outgrown storage.quota. corrupt: this node's data is not to be trusted.", query("max by (alarm) (leeward_alarm{@})", "{{alarm}}"), "short", [(None, GREEN), (1, RED)], "LeewardNoSpace"),
     ]),
     ("Processes", [
         graph("Up for", "Age of each node's process.", query("time() - process_start_time_seconds{@}", "{{instance}}"), "s"),

@@ -384,7 +384,7 @@ void Gateway::health(const std::shared_ptr<HttpExchange>& exchange) const {
   Core& core = services_.core();
   const std::string_view query = exchange->request().query;
   const auto view = core.status();
-  if (view->status.disk_full && !has_parameter(query, "exclude=NOSPACE"))
+  if ((view->status.disk_full || !view->status.over_quota.empty()) && !has_parameter(query, "exclude=NOSPACE"))
     return answer_health(*exchange, "ALARM NOSPACE");
   if (has_parameter(query, "serializable=true")) return answer_health(*exchange, "");
   if (!view->status.leader) return answer_health(*exchange, "RAFT NO LEADER");

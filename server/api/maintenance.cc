@@ -1,18 +1,49 @@
 // Maintenance: what etcdctl's `endpoint`, `alarm`, `defrag` and `move-leader`
 // ask of one node.
+#include <algorithm>
+
 #include "api/handlers.h"
 #include "proto/rpc.pb.h"
 
 namespace leeward::api::maintenance {
 namespace {
 
-// The only alarm so far: a full disk, which ends by itself.
-template <class Response>
-void add_alarms(Response& response, const NodeStatus& status) {
-  if (!status.disk_full) return;
+// Of members over their quota, which an operator ends; and of this one's full
+// disk, which ends by itself.
+std::vector<NodeId> without_space(const NodeStatus& status) {
+  auto members = status.over_quota;
+  if (status.disk_full && std::find(members.begin(), members.end(), status.self) == members.end()) members.push_back(status.self);
+  return members;
+}
+
+void add_alarm(etcdserverpb::AlarmResponse& response, NodeId member) {
   auto* alarm = response.add_alarms();
-  alarm->set_memberid(status.self.value());
+  alarm->set_memberid(member.value());
   alarm->set_alarm(etcdserverpb::NOSPACE);
+}
+
+// As etcd's: the answer holds the alarm if it has changed.
+void change_alarm(const CallPtr& call, const etcdserverpb::AlarmRequest& request, const NodeStatus& status) {
+  const bool raise = request.action() == etcdserverpb::AlarmRequest::ACTIVATE;
+  const NodeId member(request.memberid());
+  const bool kept = std::find(status.over_quota.begin(), status.over_quota.end(), member) != status.over_quota.end();
+  if (request.alarm() != etcdserverpb::NOSPACE && raise)
+    return call->finish(unimplemented("leeward: only the NOSPACE alarm may be raised by hand"));
+  if (request.alarm() != etcdserverpb::NOSPACE) {  // nobody has raised it
+    etcdserverpb::AlarmResponse response;
+    fill(response.mutable_header(), call->core());
+    return call->reply_message(response);
+  }
+  if (!raise && !kept && status.disk_full && member == status.self)
+    return call->finish({GrpcCode::kFailedPrecondition, "leeward: the disk of this member is full; NOSPACE ends by itself once it has room", {}});
+  call->core().log.info(raise ? "an alarm is raised by hand" : "an alarm is lowered", {{"member", member}, {"peer", call->rpc().peer().address}});
+  call->core().node.alarm(member, raise, call->loop(), [call, member](Result<bool> done) {
+    if (!done.ok()) return call->fail(done.error());
+    etcdserverpb::AlarmResponse response;
+    fill(response.mutable_header(), call->core());
+    if (!*done) add_alarm(response, member);
+    call->reply_message(response);
+  });
 }
 
 }  // namespace
@@ -22,14 +53,12 @@ void alarm(CallPtr call, Bytes bytes) {
   if (!parse(call, bytes, request)) return;
   using Request = etcdserverpb::AlarmRequest;
   const NodeStatus status = call->core().node.status();
-  if (request.action() == Request::ACTIVATE)
-    return call->finish(unimplemented("leeward: alarms are raised by the members themselves"));
-  if (request.action() == Request::DEACTIVATE && status.disk_full)
-    return call->finish({GrpcCode::kFailedPrecondition, "leeward: NOSPACE ends by itself once the disk has room", {}});
+  if (request.action() != Request::GET) return change_alarm(call, request, status);
   etcdserverpb::AlarmResponse response;
   fill(response.mutable_header(), call->core());
-  const bool asked = request.alarm() == etcdserverpb::NONE || request.alarm() == etcdserverpb::NOSPACE;
-  if (request.action() == Request::GET && asked) add_alarms(response, status);
+  if (request.alarm() == etcdserverpb::NONE || request.alarm() == etcdserverpb::NOSPACE)
+    for (const NodeId member : without_space(status))
+      if (request.memberid() == 0 || request.memberid() == member.value()) add_alarm(response, member);
   call->reply_message(response);
 }
 
@@ -50,7 +79,7 @@ void status(CallPtr call, Bytes bytes) {
   response.set_raftterm(raft_term(applied.epoch, status.term));
   response.set_islearner(status.state == MemberState::kLearner);
   if (!status.leader) response.add_errors(std::string(error::kNoLeader.text));
-  if (status.disk_full) response.add_errors("memberID:" + std::to_string(status.self.value()) + " alarm:NOSPACE ");
+  for (const NodeId member : without_space(status)) response.add_errors("memberID:" + std::to_string(member.value()) + " alarm:NOSPACE ");
   call->reply_message(response);
 }
 

@@ -321,7 +321,6 @@ void check_unbuilt(Findings& f) {
   const std::pair<const char*, bool> unbuilt[] = {
       {"storage.fsync", c.storage.fsync != kDefaults.storage.fsync},
       {"storage.scrub_rate", c.storage.scrub_rate != kDefaults.storage.scrub_rate},
-      {"storage.quota", c.storage.quota != kDefaults.storage.quota},
       {"storage.rocksdb.max_open_files", c.storage.rocksdb.max_open_files != kDefaults.storage.rocksdb.max_open_files},
       {"compaction.mode", c.compaction.mode != kDefaults.compaction.mode},
       {"compaction.retention", c.compaction.retention != kDefaults.compaction.retention},

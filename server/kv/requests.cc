@@ -208,6 +208,15 @@ const char* check(const TxnRequest& request) {
   return "";
 }
 
+bool has_put(const TxnRequest& request) {
+  for (const auto* ops : {&request.success, &request.failure})
+    for (const TxnOp& op : *ops) {
+      if (std::holds_alternative<PutRequest>(op)) return true;
+      if (const auto* txn = std::get_if<std::unique_ptr<TxnRequest>>(&op); txn && has_put(**txn)) return true;
+    }
+  return false;
+}
+
 bool is_read_only(const TxnRequest& request) {
   for (const auto* ops : {&request.success, &request.failure})
     for (const TxnOp& op : *ops) {

@@ -89,5 +89,6 @@ const char* check(const RangeRequest& request);
 const char* check(const TxnRequest& request);
 
 bool is_read_only(const TxnRequest& request);
+bool has_put(const TxnRequest& request);
 
 }  // namespace leeward::kv

@@ -169,7 +169,8 @@ class RocksDbStore final : public Store {
   }
 
   std::uint64_t bytes() const override {
-    return sum_of(rocksdb::DB::Properties::kTotalSstFilesSize) + sum_of(rocksdb::DB::Properties::kCurSizeAllMemTables);
+    // Without the files that a running compaction is about to replace: they would count twice.
+    return sum_of(rocksdb::DB::Properties::kLiveSstFilesSize) + sum_of(rocksdb::DB::Properties::kCurSizeAllMemTables);
   }
   std::uint64_t bytes_in_use() const override {
     return sum_of(rocksdb::DB::Properties::kEstimateLiveDataSize) +

@@ -324,6 +324,7 @@ Result<bool> MvccStateMachine::compact_step(std::size_t max) {
   codec::put_u64(row, static_cast<std::uint64_t>(swept_));
   batch.put(Family::kMeta, kSweptRow, std::move(row));
   LEEWARD_TRY(store_->write(batch));
+  publish();  // the snapshot of the last one holds what was swept, and no defragmenting would free it
   return more;
 }
 
@@ -514,6 +515,12 @@ std::vector<std::string> MvccStateMachine::lease_keys(std::int64_t id) const {
 
 Result<std::unique_ptr<Watcher>> MvccStateMachine::watch(const WatchRequest& request, std::function<void()> ready) {
   return hub_->watch(request, std::move(ready));
+}
+
+bool MvccStateMachine::grows(Op op, std::string_view request) const {
+  if (op != Op::kTxn) return op == Op::kPut || op == Op::kLeaseGrant;
+  TxnRequest txn;
+  return parse(request, txn) && has_put(txn);
 }
 
 std::uint64_t MvccStateMachine::db_bytes() const { return store_->bytes(); }

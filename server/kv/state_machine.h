@@ -59,6 +59,7 @@ class MvccStateMachine final : public StateMachine {
   std::optional<LeaseInfo> lease(std::int64_t id) const override;
   std::vector<std::string> lease_keys(std::int64_t id) const override;
   Result<std::unique_ptr<Watcher>> watch(const WatchRequest& request, std::function<void()> ready) override;
+  bool grows(Op op, std::string_view request) const override;
   std::uint64_t db_bytes() const override;
   std::uint64_t db_bytes_in_use() const override;
   std::uint64_t key_count() const override;

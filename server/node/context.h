@@ -38,6 +38,7 @@ struct Context {
   std::uint64_t process = 0;           // of this start; see Origin
   Seen seen;                           // what every frame tells
   bool heard = false, serves = false;  // likewise
+  bool over_quota = false;             // a leader: a member's state is larger than it may be, as last looked at
   bool removed = false;                // from its group: the core, if there is one, stands still for good
   bool frozen = false;                 // likewise, until the survivors of the group are one
   std::optional<Regroup> joins;        // the group of survivors that this member is of, until its log says so
@@ -52,6 +53,8 @@ struct Context {
     const auto held = log->last().position.bytes, done = finished.position.bytes;
     return held > done && held - done > options.limits.apply_backlog_bytes;
   }
+  // Nothing is taken that makes the state larger.
+  bool no_room() const { return over_quota || !group.over_quota.empty(); }
   GroupId group_id() const { return joins ? joins->become.group : group.control.group; }
   NodeId leader() const { return core && !removed && !frozen ? core->leader() : NodeId(); }
   bool is_leader() const { return core && !removed && !frozen && core->role() == raft::Role::kLeader; }
@@ -85,7 +88,7 @@ inline constexpr const char* kTimeoutLeaderFail = "etcdserver: request timed out
 inline constexpr const char* kTimeoutConnectionLost = "etcdserver: request timed out, possibly due to connection lost";
 inline constexpr const char* kLeaderChanged = "etcdserver: leader changed";
 inline constexpr const char* kLeaseNotFound = "etcdserver: requested lease not found";
-inline constexpr const char* kDiskFull = "etcdserver: mvcc: database space exceeded";
+inline constexpr const char* kNoSpace = "etcdserver: mvcc: database space exceeded";
 inline constexpr const char* kStateFull =
     "leeward: this member's disk has no space for what is committed: ask another member, or for a serializable read";
 inline constexpr const char* kColdStart =

@@ -189,7 +189,7 @@ Result<Call> decode_call(const Bytes& body) {
   Call call;
   std::uint8_t kind;
   std::uint64_t argument;
-  if (!get_u64(in, call.id) || !get_u8(in, kind) || kind < 1 || kind > 7 || !get_u64(in, argument) ||
+  if (!get_u64(in, call.id) || !get_u8(in, kind) || kind < 1 || kind > 8 || !get_u64(in, argument) ||
       !get_string(in, call.body))
     return malformed("call");
   call.kind = static_cast<CallKind>(kind);

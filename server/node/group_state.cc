@@ -8,7 +8,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint8_t kGroupStateVersion = 4;
+constexpr std::uint8_t kGroupStateVersion = 5;  // 4: without alarms
 constexpr std::uint8_t kOldestGroupState = 3;  // without changes of members
 const Error kMalformed{Code::kCorrupt, "the group's state is malformed"};
 
@@ -64,6 +64,16 @@ bool get_changes(std::string_view& in, GroupState& state) {
   return true;
 }
 
+bool get_alarms(std::string_view& in, GroupState& state) {
+  std::uint64_t count, id;
+  if (!codec::get_varint(in, count)) return false;
+  for (; count > 0; --count) {
+    if (!codec::get_varint(in, id)) return false;
+    state.over_quota.insert(NodeId(id));
+  }
+  return true;
+}
+
 void put_nodes(std::string& out, const std::vector<Node>& nodes) {
   codec::put_varint(out, nodes.size());
   for (const auto& n : nodes) put_node(out, n);
@@ -101,6 +111,7 @@ void remove_node(GroupState& state, NodeId id, Index index) {
   if (admitted != state.admitted.end()) state.admitted.erase(admitted);
   if (known != state.topology.end()) state.topology.erase(known);
   state.named.erase(id);
+  state.over_quota.erase(id);
   if (state.removed.size() <= GroupState::kMostRemoved) return;
   state.removed.erase(std::min_element(state.removed.begin(), state.removed.end(), [](const auto& a, const auto& b) {
     return a.second.index < b.second.index;
@@ -237,6 +248,8 @@ std::string encode(const GroupState& state) {
     codec::put_u64(out, group.value());
     codec::put_varint(out, index.value());
   }
+  codec::put_varint(out, state.over_quota.size());
+  for (const auto id : state.over_quota) codec::put_varint(out, id.value());
   return out;
 }
 
@@ -272,7 +285,9 @@ Result<GroupState> decode_group_state(std::string_view in) {
     state.admitted[NodeId(id)] = Incarnation(incarnation);
   }
   if (!get_nodes(in, state.topology)) return kMalformed;
-  if (!codec::get_varint(in, leapt) || (version > 3 && !get_changes(in, state)) || !in.empty()) return kMalformed;
+  if (!codec::get_varint(in, leapt) || (version > 3 && !get_changes(in, state)) ||
+      (version > 4 && !get_alarms(in, state)) || !in.empty())
+    return kMalformed;
   state.leapt = Index(leapt);
   return state;
 }
@@ -289,6 +304,21 @@ Result<Admission> decode_admission(std::string_view in) {
   if (!codec::get_varint(in, id) || !codec::get_u64(in, incarnation) || !in.empty())
     return Error{Code::kCorrupt, "a malformed admission"};
   return Admission{NodeId(id), Incarnation(incarnation)};
+}
+
+std::string encode(const AlarmChange& change) {
+  std::string out;
+  codec::put_u8(out, change.raised ? 1 : 0);
+  codec::put_varint(out, change.member.value());
+  return out;
+}
+
+Result<AlarmChange> decode_alarm_change(std::string_view in) {
+  std::uint8_t raised;
+  std::uint64_t member;
+  if (!codec::get_u8(in, raised) || raised > 1 || !codec::get_varint(in, member) || !in.empty())
+    return Error{Code::kCorrupt, "a malformed alarm"};
+  return AlarmChange{NodeId(member), raised == 1};
 }
 
 Result<bool> apply_to_group(const Entry& entry, GroupState& state) {
@@ -317,6 +347,12 @@ Result<bool> apply_to_group(const Entry& entry, GroupState& state) {
       if (!admission) return admission.error();
       state.admitted[admission->id] = admission->incarnation;
       return true;
+    }
+    case EntryKind::kAlarm: {
+      const auto change = decode_alarm_change(entry.payload.view());
+      if (!change.ok()) return change.error();
+      if (!change->raised) return state.over_quota.erase(change->member) > 0;
+      return state.membership.contains(change->member) && state.over_quota.insert(change->member).second;
     }
     case EntryKind::kFollow: {  // region_log.h has judged it, and noted what it puts aside
       const auto& ledgers = state.control.ledgers;

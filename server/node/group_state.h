@@ -25,6 +25,15 @@ struct Removed {
   bool operator==(const Removed&) const = default;
 };
 
+// A member's state has grown beyond its quota: the group takes no write that
+// makes it larger until an operator has made room and lowered the alarm.
+struct AlarmChange {
+  NodeId member;
+  bool raised = true;
+};
+std::string encode(const AlarmChange& change);
+Result<AlarmChange> decode_alarm_change(std::string_view bytes);
+
 struct GroupState {
   static constexpr std::size_t kMostRemoved = 64;
 
@@ -46,6 +55,7 @@ struct GroupState {
   // The newest kAdopt, or kFollow that put history aside: what lies before it
   // leads to another state than this group's. 0: none.
   Index leapt;
+  std::set<NodeId> over_quota;  // members with a raised alarm; those that go take theirs along
 
   bool started() const { return lineage.known(); }
 };

@@ -11,6 +11,7 @@ namespace {
 constexpr Duration kHousekeeping = 50ms;
 constexpr Duration kFreshReport = 2s;  // of four
 constexpr Duration kAdmissionRetry = 2s;
+constexpr Duration kAlarmRetry = 2s;
 constexpr Duration kTellTwins = 10s;
 constexpr Duration kStopDrain = 5s;
 
@@ -225,6 +226,7 @@ void Member::lead_duties() {
   propose_fenced();
   leave_joint();
   spread_list();
+  watch_quota();
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);
@@ -352,6 +354,33 @@ void Member::watch_connections() {
   }
 }
 
+// Of this group's voters, one whose state is larger than this leader's quota, as
+// far as it was heard lately, and since the alarms changed last; 0: none.
+NodeId Member::over_quota() const {
+  const auto quota = context_.options.storage.quota;
+  if (quota == 0) return {};
+  if (context_.state->db_bytes() > quota) return self();
+  const auto now = context_.now();
+  for (const auto& [id, report] : reports_)
+    if (membership().is_voter(id) && now - report.at <= kFreshReport && report.at > alarms_changed_at_ && report.status.db_bytes > quota) return id;
+  return {};
+}
+
+// As etcd's: what grew beyond the quota is told to an operator, who makes room
+// and says so. A few writes more are taken until the size is looked at again.
+void Member::watch_quota() {
+  const auto id = role() == GroupRole::kPrimary ? over_quota() : NodeId();
+  context_.over_quota = bool(id);
+  const auto now = context_.now();
+  if (!id || context_.group.over_quota.contains(id) || (alarmed_at_ && now - *alarmed_at_ < kAlarmRetry)) return;
+  alarmed_at_ = now;
+  const raft::Proposal alarm{EntryKind::kAlarm, Epoch(), 0, Bytes(encode(AlarmChange{id, true})), {}, {}};
+  const auto index = context_.core->propose(now, {&alarm, 1});
+  context_.ports.log.error("a state is larger than storage.quota: writes that need room are refused; compact, defragment, then lower the alarm"
+                           " (etcdctl alarm disarm)",
+                           {{"node", id}, {"quota_bytes", context_.options.storage.quota}, {"proposed", index.ok()}});
+}
+
 std::optional<Error> Member::write_refusal() {
   if (stopping_) return Error{Code::kUnavailable, text::kStopped};
   if (context_.removed) return Error{Code::kUnavailable, text::kRemoved};
@@ -360,7 +389,7 @@ std::optional<Error> Member::write_refusal() {
   if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown) return role_refusal();
   if (cold() || leaves() || (context_.is_leader() && warrant_->starved())) return Error{Code::kUnavailable, kTryNextEndpoint};
   // A follower whose state is full would never see the end of what it forwards.
-  if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kDiskFull};
+  if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kNoSpace};
   return std::nullopt;
 }
 

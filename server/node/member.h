@@ -62,6 +62,7 @@ class Member final : public Service, public Group {
   void lease_remaining(std::int64_t lease, Executor& reply, Function<void(Result<std::int64_t>)> done) override;
   void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override;
   void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override;
+  void alarm(NodeId member, bool raised, Executor& reply, Function<void(Result<bool>)> done) override;
   void change_standing(StandingChange change, Executor& reply, Function<void(Result<void>)> done) override;
   void change_members(MemberChange change, Executor& reply, Function<void(Result<Index>)> done) override;
   void member_sync(NodeId member, Executor& reply, Function<void(Result<std::uint64_t>)> done) override;
@@ -181,6 +182,8 @@ class Member final : public Service, public Group {
   bool another_has_space() const;
   NodeId outpaced_by();
   void watch_connections();
+  NodeId over_quota() const;
+  void watch_quota();
   // Log or state has met a full disk; of the state's, until there is space
   // beside the reserve again: what was put aside is not for new writes.
   bool disk_full() const { return wal_->disk_full() || held_since_ || reserve_given_; }
@@ -225,6 +228,8 @@ class Member final : public Service, public Group {
   void serve_lease_remaining(std::int64_t lease, CallDone done);
   void serve_transfer(NodeId to, CallDone done);
   void serve_admit(NodeId member, CallDone done);
+  void serve_alarm(const std::string& body, CallDone done);
+  void propose_and_wait(std::span<const raft::Proposal> proposals, CallDone done);
   void drive_calls();
   void expire_leases();
 
@@ -416,6 +421,8 @@ class Member final : public Service, public Group {
   std::uint64_t leader_changes_ = 0;
   bool was_leader_ = false;
   std::optional<Instant> stalled_since_;
+  std::optional<Instant> alarmed_at_;  // the last alarm that this leader proposed
+  Instant alarms_changed_at_{};        // what was reported before is not held against anybody
   std::map<NodeId, bool> connected_;
   std::map<NodeId, Incarnation> heard_incarnation_;  // of members of this group
   std::map<NodeId, Instant> admitted_heard_;         // when the one that is admitted spoke last
@@ -432,10 +439,10 @@ class Member final : public Service, public Group {
   struct Waiter {
     Instant gives_up{};
     NodeId from, to;  // a transfer: who led, who is to lead
-    Index index;      // an admission: applied up to here
+    Index index;      // a proposal: applied up to here
     CallDone done;
   };
-  std::vector<Waiter> transfers_, admissions_;
+  std::vector<Waiter> transfers_, until_applied_;
 
   // A change that this leader has proposed, until it is applied to its end.
   struct PendingChange {

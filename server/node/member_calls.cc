@@ -8,8 +8,8 @@ namespace leeward::node {
 
 namespace {
 
-// What the leader answers to kAdmit.
-constexpr std::int64_t kAdmittedNow = 0, kAdmittedAlready = 1;
+// What the leader answers to kAdmit and kAlarm.
+constexpr std::int64_t kDoneNow = 0, kWasSo = 1;
 constexpr Duration kSpokeLately = 3s;  // six reports
 constexpr Duration kHeardInTime = 500ms;  // a keep-alive
 
@@ -107,9 +107,19 @@ void Member::transfer_leadership(NodeId to, Executor& reply, Function<void(Resul
 void Member::admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) {
   post_task([this, member, &reply, done = std::move(done)]() mutable {
     call({0, CallKind::kAdmit, static_cast<std::int64_t>(member.value()), {}}, [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
-      Result<bool> result = r.ok() ? Result<bool>(*r == kAdmittedAlready) : Result<bool>(r.error());
+      Result<bool> result = r.ok() ? Result<bool>(*r == kWasSo) : Result<bool>(r.error());
       context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
     });
+  });
+}
+
+void Member::alarm(NodeId member, bool raised, Executor& reply, Function<void(Result<bool>)> done) {
+  post_task([this, change = AlarmChange{member, raised}, &reply, done = std::move(done)]() mutable {
+    call({0, CallKind::kAlarm, static_cast<std::int64_t>(change.member.value()), encode(change)},
+         [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
+           Result<bool> result = r.ok() ? Result<bool>(*r == kWasSo) : Result<bool>(r.error());
+           context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+         });
   });
 }
 
@@ -187,8 +197,8 @@ void Member::drive_calls() {
     return Result<std::int64_t>(
         Error{Code::kUnavailable, "etcdserver: request timed out, leader transfer took too long"});
   });
-  end(admissions_, [&](Waiter& w) -> std::optional<Result<std::int64_t>> {
-    if (context_.applied() >= w.index) return Result<std::int64_t>(kAdmittedNow);
+  end(until_applied_, [&](Waiter& w) -> std::optional<Result<std::int64_t>> {
+    if (context_.applied() >= w.index) return Result<std::int64_t>(kDoneNow);
     if (w.gives_up > now) return std::nullopt;
     return Result<std::int64_t>(Error{Code::kUnknown, text::kTimeout});
   });
@@ -205,6 +215,7 @@ void Member::serve(Call call, CallDone done) {
     case CallKind::kWarrant: return tell(Result<std::int64_t>(0), std::move(done));
     case CallKind::kTransfer: return serve_transfer(id, std::move(done));
     case CallKind::kAdmit: return serve_admit(id, std::move(done));
+    case CallKind::kAlarm: return serve_alarm(call.body, std::move(done));
   }
 }
 
@@ -264,7 +275,7 @@ void Member::serve_admit(NodeId id, CallDone done) {
   if (!lives || (filled && known->second == lives && id != self() && !speaks(id, kSpokeLately)))
     return done(Error{Code::kUnavailable, name + " has not been heard since the life of it that the group has admitted: if its disk was "
                                                  "emptied, start it and see what its /readyz waits for (peer addresses, TLS), then admit it"});
-  if (filled && known->second == lives && membership().is_voter(id)) return done(kAdmittedAlready);
+  if (filled && known->second == lives && membership().is_voter(id)) return done(kWasSo);
   if (membership().joint()) return done(Error{Code::kExists, "another membership change is under way: try again"});
   if (!membership().is_voter(id)) {
     for (const auto& peer : context_.core->status().peers)
@@ -284,13 +295,29 @@ void Member::serve_admit(NodeId id, CallDone done) {
       {EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}},
       {EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(with)), {}, {}},
   };
-  auto index = context_.core->propose(context_.now(), both);
+  propose_and_wait(both, std::move(done));
+}
+
+// Answered when all of it is applied here.
+void Member::propose_and_wait(std::span<const raft::Proposal> proposals, CallDone done) {
+  const auto index = context_.core->propose(context_.now(), proposals);
   if (!index.ok()) return done(index.error());
   Waiter waiter;
   waiter.gives_up = context_.now() + context_.patience();
-  waiter.index = *index + 1;
+  waiter.index = *index + (proposals.size() - 1);
   waiter.done = std::move(done);
-  admissions_.push_back(std::move(waiter));
+  until_applied_.push_back(std::move(waiter));
+}
+
+void Member::serve_alarm(const std::string& body, CallDone done) {
+  const auto change = decode_alarm_change(body);
+  if (!change.ok()) return done(change.error());
+  const auto& group = context_.group;
+  if (change->raised && !group.membership.contains(change->member))
+    return done(Error{Code::kNotFound, "member " + std::to_string(change->member.value()) + " is not one of this group"});
+  if (group.over_quota.contains(change->member) == change->raised) return done(kWasSo);
+  const raft::Proposal proposal{EntryKind::kAlarm, Epoch(), 0, Bytes(body), {}, {}};
+  propose_and_wait({&proposal, 1}, std::move(done));
 }
 
 void Member::expire_leases() {

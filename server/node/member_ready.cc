@@ -214,6 +214,10 @@ void Member::apply_control(std::span<const Entry> entries) {
     auto result = apply_to_group(e, context_.group);
     if (!result.ok()) return fail(result.error());
     changed |= *result;
+    if (e.kind == EntryKind::kAlarm && *result) {
+      alarms_changed_at_ = context_.now();
+      if (is_leader()) watch_quota();
+    }
     if (e.kind == EntryKind::kBootstrap && *result) region_log_->begin(context_.group.control);
   }
   if (region_log_->applied().live_epoch() != epoch_before || !before) publish_seen();

@@ -153,6 +153,7 @@ void Member::publish_status() {
   s.log_bytes = context_.log->bytes();
   s.disk_stall = wal_->stalled(now);
   s.disk_full = disk_full();
+  s.over_quota.assign(context_.group.over_quota.begin(), context_.group.over_quota.end());
   const auto* checkpoint = snapshots_->newest();
   s.checkpoint_writes = s.applied.point.position.writes - (checkpoint ? checkpoint->state.point.position.writes : 0);
   s.topology_differs = context_.group.started() && list_hash("", context_.group.topology) != list_hash("", context_.options.nodes);

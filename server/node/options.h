@@ -48,6 +48,7 @@ struct StorageOptions {
   std::size_t checkpoint_retention = 3;
   std::uint64_t retain_log_bytes = 1_GiB;      // for slow followers, checkpoints and retain() holders
   std::size_t chunk_bytes = 1_MiB;             // of a snapshot transfer
+  std::uint64_t quota = 0;                     // of a member's state, in bytes; 0: none
   std::uint64_t reserve_bytes = 0;             // kept aside for the state where four times as much is free
 };
 

@@ -19,6 +19,7 @@ constexpr auto kUnlimited = std::numeric_limits<std::size_t>::max();
 void Proposals::arrive(std::vector<WaitingWrite> writes, const std::optional<Error>& refusal) {
   const auto now = context_.now();
   const auto gate = gate_refusal();
+  const bool no_room = context_.is_leader() && context_.no_room();
   for (auto& w : writes) {
     if (w.deadline && *w.deadline <= now) {
       refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
@@ -27,6 +28,8 @@ void Proposals::arrive(std::vector<WaitingWrite> writes, const std::optional<Err
     } else if (w.ungated) {
       waiting_bytes_ += w.bytes();
       ungated_.push_back(std::move(w));
+    } else if (no_room && context_.state->grows(w.command.op, w.command.request.view())) {
+      refuse(w, {Code::kNoSpace, text::kNoSpace});
     } else if (gate) {
       context_.probe.gate_refused.add();
       refuse(w, *gate);
@@ -439,7 +442,7 @@ void Proposals::refuse_waiting(const Error& error) {
 
 void Proposals::refuse(WaitingWrite& w, const Error& error) {
   if (w.via) {
-    auto& refusal = refusals_[{w.via, w.command.origin.process}];
+    auto& refusal = refusals_[{w.via, w.command.origin.process, error.code}];
     refusal.process = w.command.origin.process;
     refusal.error = error;
     refusal.sequences.push_back(w.command.origin.sequence);
@@ -453,7 +456,7 @@ void Proposals::refuse(WaitingWrite& w, const Error& error) {
 
 void Proposals::flush_refusals() {
   for (auto& [to, refusal] : refusals_)
-    context_.send(to.first, Lane::kConsensus, FrameType::kForwardRefused, encode(refusal));
+    context_.send(std::get<NodeId>(to), Lane::kConsensus, FrameType::kForwardRefused, encode(refusal));
   refusals_.clear();
 }
 

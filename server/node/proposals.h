@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <tuple>
 #include <vector>
 
 #include "node/context.h"
@@ -133,7 +134,7 @@ class Proposals {
   std::optional<Instant> held_since_;
   std::map<std::uint64_t, Pending> pending_;  // by sequence of the origin
   std::vector<std::vector<std::uint64_t>> applying_;  // sequences of ours, by entry and command; 0: not ours
-  std::map<std::pair<NodeId, std::uint64_t>, ForwardRefused> refusals_;  // by follower and its process
+  std::map<std::tuple<NodeId, std::uint64_t, Code>, ForwardRefused> refusals_;  // by follower, its process, and why
   Term applied_term_;
   std::optional<Instant> leader_lost_;
   struct Fence {

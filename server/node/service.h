@@ -69,6 +69,11 @@ class Service : public StatusSource {
   // member. True: it was admitted already, and nothing was changed.
   virtual void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) = 0;
 
+  // Raises or lowers the NOSPACE alarm of a member of this group: while one is
+  // raised, nothing is taken that makes the state larger. True: it was so already.
+  // Errors: kNotFound (no member), kUnavailable, kUnknown.
+  virtual void alarm(NodeId member, bool raised, Executor& reply, Function<void(Result<bool>)> done) = 0;
+
   // Of this member. Done when it is durable and leadership is handed over; a
   // rejoin when its verification has begun, whose end status() tells. Errors:
   // kRefused (the message names the rule), kInvalid, kUnavailable.

@@ -44,6 +44,7 @@ class StateHandle : public StateMachine {
   std::optional<LeaseInfo> lease(std::int64_t id) const override { return current()->lease(id); }
   std::vector<std::string> lease_keys(std::int64_t id) const override { return current()->lease_keys(id); }
   Result<std::unique_ptr<Watcher>> watch(const WatchRequest& request, std::function<void()> ready) override;
+  bool grows(Op op, std::string_view request) const override { return current()->grows(op, request); }
   std::uint64_t db_bytes() const override { return current()->db_bytes(); }
   std::uint64_t db_bytes_in_use() const override { return current()->db_bytes_in_use(); }
   std::uint64_t key_count() const override { return current()->key_count(); }

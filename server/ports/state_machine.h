@@ -177,6 +177,9 @@ class StateMachine {
   // `request` is an encoded RangeRequest. Errors carry etcd's text in message
   // and kCompacted, kInvalid (future revision) or kDeadline as code.
   virtual Result<std::unique_ptr<RangeReply>> range(std::string_view request) = 0;
+  // Whether the command may make the state larger: puts, transactions with a
+  // put in them, new leases. What cannot be read may not.
+  virtual bool grows(Op op, std::string_view request) const = 0;
   // A transaction that writes nothing, on a snapshot. Encoded TxnRequest in,
   // encoded TxnResponse out.
   virtual Result<CommandResult> read_only_txn(std::string_view request) = 0;

@@ -182,6 +182,7 @@ struct NodeStatus {
   std::uint64_t proposals_pending = 0; // writes taken here whose end is not known yet
   std::optional<Duration> disk_stall;  // the running sync is older than this
   bool disk_full = false;
+  std::vector<NodeId> over_quota;  // for whom the group keeps a NOSPACE alarm: their state is, or was, larger than its quota
   std::string fault;                   // what is known to be corrupt here; empty: nothing
   std::uint64_t checkpoint_writes = 0; // applied since the newest checkpoint
   bool topology_differs = false;       // the configuration's member lists are not the group's

@@ -148,6 +148,7 @@ def causes_hide_their_effects_and_pages_their_tickets():
              ({"alertname": "LeewardRegionFenced"}, {"alertname": "LeewardErrorBudgetBurn", "severity": "critical"}, {}),
              ({"alertname": "LeewardErrorBudgetBurn", "severity": "critical"}, {"alertname": "LeewardErrorBudgetBurn", "severity": "warning"}, {"objective": "streams"}),
              ({"alertname": "LeewardDiskAlmostFull"}, {"alertname": "LeewardDiskFilling"}, {"instance": "a1", "volume": "wal"}),
+             ({"alertname": "LeewardQuotaExceeded"}, {"alertname": "LeewardQuotaNear"}, {}),
              ({"alertname": "LeewardCertificateExpiresIn7Days"}, {"alertname": "LeewardCertificateExpiresIn30Days"}, {"instance": "a1", "use": "peer"})]
     with running() as (manager, _):
         for i, (cause, effect, same) in enumerate(pairs):

@@ -241,6 +241,14 @@ class FakeNode : public node::Service {
     auto held = std::make_shared<Function<void(Result<bool>)>>(std::move(done));
     reply.post([held, already] { (*held)(already); });
   }
+  void alarm(NodeId member, bool raised, Executor& reply, Function<void(Result<bool>)> done) override {
+    const auto known = std::find(info.over_quota.begin(), info.over_quota.end(), member);
+    const bool was = known != info.over_quota.end();
+    if (raised && !was) info.over_quota.push_back(member);
+    if (!raised && was) info.over_quota.erase(known);
+    auto held = std::make_shared<Function<void(Result<bool>)>>(std::move(done));
+    reply.post([held, same = was == raised] { (*held)(same); });
+  }
   void change_members(node::MemberChange change, Executor& reply, Function<void(Result<Index>)> done) override {
     changes.push_back(std::move(change));
     auto held = std::make_shared<Function<void(Result<Index>)>>(std::move(done));

@@ -89,6 +89,7 @@ class ScriptedState final : public StateMachine {
     watches.push_back(made);
     return std::unique_ptr<Watcher>(std::make_unique<ScriptedWatcher>(made));
   }
+  bool grows(Op, std::string_view) const override { return false; }
   std::uint64_t db_bytes() const override { return 4096; }
   std::uint64_t db_bytes_in_use() const override { return 1024; }
   std::uint64_t key_count() const override { return 3; }

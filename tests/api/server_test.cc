@@ -226,6 +226,11 @@ TEST_F(Server, EtcdctlShowsStatusMembersHashAndAlarms) {
     EXPECT_NE(etcdctl({"endpoint", command, "--cluster"}).find("http://" + address), std::string::npos) << command;
   EXPECT_EQ(etcdctl({"alarm", "list"}), "");
   EXPECT_EQ(etcdctl({"alarm", "disarm"}), "");
+  node->info.over_quota = {NodeId(7), NodeId(9)};
+  EXPECT_EQ(etcdctl({"alarm", "list"}), "memberID:7 alarm:NOSPACE \nmemberID:9 alarm:NOSPACE \n");
+  EXPECT_NE(etcdctl({"endpoint", "status", "-w", "json"}).find("memberID:9 alarm:NOSPACE"), std::string::npos);
+  EXPECT_EQ(etcdctl({"alarm", "disarm"}), "memberID:7 alarm:NOSPACE \nmemberID:9 alarm:NOSPACE \n");
+  EXPECT_EQ(etcdctl({"alarm", "list"}), "");
   EXPECT_NE(etcdctl({"endpoint", "health"}).find("is healthy"), std::string::npos);
 }
 

@@ -497,6 +497,37 @@ TEST(Checkpoint, FilesThatGoMissingInItAreNoDamageOfTheState) {
   }
 }
 
+TEST_P(MvccTest, WhatIsCompactedMakesRoomThoughNothingIsWrittenAfterIt) {
+  std::mt19937_64 dice(1);
+  std::string value(100'000, 0);
+  for (int i = 0; i < 40; ++i) {
+    for (char& c : value) c = static_cast<char>(dice());
+    m_.put("key", value);
+  }
+  const auto full = m_->db_bytes();
+  EXPECT_GT(full, 3'500'000u);
+  ASSERT_EQ(m_.compact(m_->applied().revision.value()).etcd_error, "");
+  while (*m_->compact_step(1000)) {
+  }
+  ASSERT_TRUE(m_->defragment().ok());
+  EXPECT_LT(m_->db_bytes(), full / 4);
+}
+
+TEST_P(MvccTest, WhatMakesTheStateLargerIsKnownBeforehand) {
+  const auto txn = [](auto&& fill) {
+    pb::TxnRequest inner, outer;
+    fill(*inner.add_failure());
+    *outer.add_success()->mutable_request_txn() = inner;
+    return outer.SerializeAsString();
+  };
+  EXPECT_TRUE(m_->grows(Op::kPut, ""));
+  EXPECT_TRUE(m_->grows(Op::kLeaseGrant, ""));
+  EXPECT_TRUE(m_->grows(Op::kTxn, txn([](pb::RequestOp& op) { op.mutable_request_put()->set_key("k"); })));
+  EXPECT_FALSE(m_->grows(Op::kTxn, txn([](pb::RequestOp& op) { op.mutable_request_delete_range()->set_key("k"); })));
+  EXPECT_FALSE(m_->grows(Op::kTxn, "\xff"));
+  for (const Op op : {Op::kDeleteRange, Op::kCompact, Op::kLeaseRevoke}) EXPECT_FALSE(m_->grows(op, ""));
+}
+
 TEST_P(MvccTest, ACheckpointMadeWhileEntriesAreAppliedKnowsWhatItHolds) {
   for (int i = 0; i < 50; ++i) m_.put("key" + std::to_string(i), "first");
   constexpr int kMost = 4000;

@@ -136,14 +136,16 @@ TEST(Frames, WhatAGroupKnowsOfItsMembersComesBackAsItWas) {
   state.removed[NodeId(2)] = {Incarnation(8), Index(30), "h2:2380"};
   state.listed = Index(30);
   state.others_listed[GroupId(6)] = Index(12);
+  state.over_quota = {NodeId(1), NodeId(4)};
   const auto back = decode_group_state(encode(state));
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(encode(*back), encode(state));
   EXPECT_EQ(back->removed, state.removed);
   EXPECT_EQ(back->named, state.named);
+  EXPECT_EQ(back->over_quota, state.over_quota);
 }
 
-// Of format 3, before groups changed their members: all up to `leapt`.
+// Of format 4, before there were alarms; of 3, before groups changed their members: all up to `leapt`.
 TEST(Frames, WhatAnOlderVersionKnewOfItsGroupIsReadOrRefusedByItsFormat) {
   GroupState state;
   state.lineage.bytes[0] = 1;
@@ -152,12 +154,17 @@ TEST(Frames, WhatAnOlderVersionKnewOfItsGroupIsReadOrRefusedByItsFormat) {
   state.topology = {some_node(1)};
   state.leapt = Index(3);
   const auto now = encode(state);
-  auto older = now.substr(0, now.size() - 4);  // named, removed, listed and others_listed, all empty
-  older[0] = 3;
-  const auto back = decode_group_state(older);
+  auto older = now.substr(0, now.size() - 1);  // no alarms
+  older[0] = 4;
+  auto back = decode_group_state(older);
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(encode(*back), now);
-  for (const char format : {1, 2, 5}) {
+  older.resize(older.size() - 4);  // named, removed, listed and others_listed, all empty
+  older[0] = 3;
+  back = decode_group_state(older);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(encode(*back), now);
+  for (const char format : {1, 2, 6}) {
     older[0] = format;
     const auto refused = decode_group_state(older);
     ASSERT_FALSE(refused.ok());
@@ -196,6 +203,7 @@ TEST(Frames, AnyBytesAreTaken) {
     (void)decode_member_status(bytes);
     (void)decode_group_state(text);
     (void)decode_admission(text);
+    (void)decode_alarm_change(text);
     (void)decode_member_change(text);
     (void)decode_group_list(text);
     (void)decode_membership_note(text);

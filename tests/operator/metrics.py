@@ -40,7 +40,7 @@ CONTRACT = {
     "disk_total_bytes": ("gauge", {"volume": {"data", "wal", "snapshot"}}),
     "compaction_duration_seconds": ("histogram", {}),
     "corruption_detected_total": ("counter", {"kind": {"state_hash", "stream", "log"}}),
-    "alarm": ("gauge", {"alarm": {"nospace", "corrupt"}}),
+    "alarm": ("gauge", {"alarm": {"nospace", "quota", "corrupt"}}),
     "revision_in_epoch": ("gauge", {}), "compacted_revision_in_epoch": ("gauge", {}), "keys": ("gauge", {}),
     "watchers": ("gauge", {}), "watch_lag_events": ("gauge", {}), "watch_events_total": ("counter", {}), "leases": ("gauge", {}),
     "lease_expired_total": ("counter", {}),

@@ -107,6 +107,7 @@ class FakeState final : public StateMachine {
   Result<std::unique_ptr<Watcher>> watch(const WatchRequest&, std::function<void()>) override {
     return Error{Code::kUnimplemented, ""};
   }
+  bool grows(Op, std::string_view) const override { return false; }
   std::uint64_t db_bytes() const override { return 0; }
   std::uint64_t db_bytes_in_use() const override { return 0; }
   std::uint64_t key_count() const override { return 0; }

@@ -182,6 +182,7 @@ node::MemberOptions World::member_options(NodeId id) const {
   o.wal_dir = kWal;
   o.snapshot_dir = kSnapshots;
   o.storage.checkpoint_interval = options_.checkpoint_interval;
+  o.storage.quota = options_.quota;
   o.storage.retain_log_bytes = options_.retain_log_bytes;
   o.storage.chunk_bytes = 4_KiB;
   o.raft.cache_bytes = 16_KiB;

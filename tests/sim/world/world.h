@@ -42,6 +42,7 @@ struct WorldOptions {
   int primaries = 3;
   int standbys = 0;
   int clients = 4;
+  std::uint64_t quota = 0;  // of each state, in bytes; 0: none
   std::uint64_t checkpoint_interval = 200;  // writes; small, so that snapshots happen
   std::uint64_t retain_log_bytes = 64_KiB;
   std::uint64_t flush_every = 20;             // batches, of the state; each flush writes all of it
