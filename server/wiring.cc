@@ -77,6 +77,19 @@ GroupRole role_at(config::Place place) {
   return GroupRole::kUnknown;
 }
 
+// As validate.cc has let it pass.
+node::CompactionOptions compaction_options(const config::Config::Compaction& c) {
+  node::CompactionOptions o;
+  if (c.mode == "revision") {
+    o.mode = node::CompactionOptions::Mode::kRevision;
+    o.revisions = std::stoull(c.retention);
+  } else if (c.mode == "periodic") {
+    o.mode = node::CompactionOptions::Mode::kPeriodic;
+    o.period = parse_duration(c.retention).value();
+  }
+  return o;
+}
+
 node::MemberOptions member_options(const config::Config& c) {
   node::MemberOptions o;
   o.self = NodeId(c.node.id);
@@ -98,6 +111,7 @@ node::MemberOptions member_options(const config::Config& c) {
   o.storage.checkpoint_retention = c.storage.checkpoint_retention;
   o.storage.retain_log_bytes = c.dr.retain_log;
   o.storage.quota = c.storage.quota;
+  o.compaction = compaction_options(c.compaction);
   o.limits.start_wait = c.dr.start_wait;
   o.storage.reserve_bytes = 4 * c.storage.rocksdb.write_buffer;  // what a flush of all families takes, about
   o.data_dir = c.node.data_dir;

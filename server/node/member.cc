@@ -172,6 +172,7 @@ void Member::housekeep() {
     checkpoint_when_due();
     keep_reserve();
     sweep();
+    compact_when_due();
     if (failed_) return;
   }
   snapshots_->drive();

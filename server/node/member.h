@@ -231,6 +231,8 @@ class Member final : public Service, public Group {
   void serve_alarm(const std::string& body, CallDone done);
   void propose_and_wait(std::span<const raft::Proposal> proposals, CallDone done);
   void drive_calls();
+  bool may_write() const;
+  WaitingWrite own_write(Op op, std::uint64_t argument) const;
   void expire_leases();
 
   // member_fence.cc
@@ -312,6 +314,7 @@ class Member final : public Service, public Group {
   void checkpoint_when_due();
   bool has_other_regions() const;
   void release_log();
+  void compact_when_due();
   Index within_budget(std::uint64_t excess, Index upto) const;
   void remove_old_states();
   void sweep();
@@ -364,6 +367,7 @@ class Member final : public Service, public Group {
   std::unique_ptr<Rewind> rewind_;
   std::unique_ptr<LedgerPages> ledger_pages_;
   std::unique_ptr<LedgerFetch> ledger_fetch_;
+  std::unique_ptr<AutoCompaction> auto_compaction_;
   bool discarded_ = true;  // a ledger, since its files were looked for
 
   bool forking_ = false;

@@ -320,24 +320,33 @@ void Member::serve_alarm(const std::string& body, CallDone done) {
   propose_and_wait({&proposal, 1}, std::move(done));
 }
 
+// What a leader writes into the history by itself.
+bool Member::may_write() const { return lessor_->leading() && is_leader() && !stopping_ && !sealed() && context_.serves; }
+
+// Of a request whose first field is all that it says: LeaseRevokeRequest.ID,
+// CompactionRequest.revision. The next leader finds for itself what is to be
+// done, and begins every lease anew: it is void for it.
+WaitingWrite Member::own_write(Op op, std::uint64_t argument) const {
+  std::string request;
+  codec::put_u8(request, 0x08);
+  codec::put_varint(request, argument);
+  WaitingWrite w;
+  w.command.op = op;
+  w.command.request = Bytes(std::move(request));
+  w.arrived = context_.now();
+  w.ungated = true;
+  w.term = context_.core->term();
+  return w;
+}
+
 void Member::expire_leases() {
-  if (!lessor_->leading() || !is_leader() || stopping_ || sealed() || !context_.serves) return;
+  if (!may_write()) return;
   const auto now = context_.now();
   if (const auto waited = reads_->waited(now); waited > kHeardInTime && !expiry_waits_) expiry_waits_ = std::max(now - waited, extended_at_);
   if (expiry_waits_) return;
   std::vector<WaitingWrite> revokes;
   for (const auto id : lessor_->expired(now)) {
-    std::string request;  // LeaseRevokeRequest{ID = id}
-    codec::put_u8(request, 0x08);
-    codec::put_varint(request, static_cast<std::uint64_t>(id));
-    WaitingWrite w;
-    w.command.op = Op::kLeaseRevoke;
-    w.command.request = Bytes(std::move(request));
-    w.arrived = now;
-    w.ungated = true;
-    // The next leader begins every lease anew: this verdict is void for it.
-    w.term = context_.core->term();
-    revokes.push_back(std::move(w));
+    revokes.push_back(own_write(Op::kLeaseRevoke, static_cast<std::uint64_t>(id)));
     context_.probe.leases_expired.add();
   }
   if (!revokes.empty()) proposals_->arrive(std::move(revokes), std::nullopt);

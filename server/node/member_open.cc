@@ -134,6 +134,7 @@ Result<void> Member::open_storage() {
   rewind_ = std::make_unique<Rewind>(context_);
   ledger_pages_ = std::make_unique<LedgerPages>(context_);
   ledger_fetch_ = std::make_unique<LedgerFetch>(context_, *ledger_pages_);
+  auto_compaction_ = std::make_unique<AutoCompaction>(context_.options.compaction);
   snapshots_->serve_also([this](const std::string& id, std::uint32_t file) { return adoption_->file(id, file); });
   publish_status();
   return {};

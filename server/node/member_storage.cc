@@ -45,6 +45,16 @@ bool Member::has_other_regions() const {
   return own_list(nodes, self()).size() < nodes.size();
 }
 
+void Member::compact_when_due() {
+  const auto state = context_.state->applied();
+  const auto upto = auto_compaction_->due(context_.now(), state.revision);
+  if (!upto || *upto <= state.compacted || !may_write()) return;
+  context_.ports.log.info("compacts", {{"revision", upto->value()}});
+  std::vector<WaitingWrite> writes;
+  writes.push_back(own_write(Op::kCompact, static_cast<std::uint64_t>(upto->value())));
+  proposals_->arrive(std::move(writes), std::nullopt);
+}
+
 // On the apply loop: a revision that deleted a million keys is swept in one piece.
 void Member::sweep() {
   const auto compacted = context_.state->applied().compacted;

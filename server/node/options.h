@@ -20,6 +20,7 @@
 #include "ports/state_machine.h"
 #include "ports/superblock.h"
 #include "ports/trace.h"
+#include "node/auto_compaction.h"
 #include "raft/core.h"
 
 namespace leeward::node {
@@ -62,6 +63,7 @@ struct MemberOptions {
   raft::Options raft;  // id, seed and vote_wait are set by the member
   Limits limits;
   StorageOptions storage;
+  CompactionOptions compaction;
   Path data_dir, wal_dir, snapshot_dir;
   bool rehearsal = false;  // the directories are a fork (Group::fork); refused otherwise, and a fork without it
   std::string version = "0.1.0";
