@@ -707,6 +707,7 @@ bool Daemon::Impl::stop_ports(Instant until) {
     if (socket_) ended &= socket_->stop(0s, patience);
     return ended;
   };
+  if (services_) services_->core().stopping = true;
   if (all(2s, 1s)) return true;
   for (auto& reader : readers_) {
     reader.stop();

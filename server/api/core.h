@@ -94,6 +94,8 @@ class Core {
   Tracer* const tracer;
   const Options options;  // those of `limits` as they were at the start
   LiveLimits limits;
+  // The ports are about to go: what waits for its turn is refused instead of answered.
+  std::atomic<bool> stopping{false};
 
   // At most 100 ms old beyond the source's own age: a copy of the whole status
   // is too dear for each request.

@@ -162,9 +162,12 @@ void in_background(const CallPtr& call, std::function<T()> work, std::function<v
 template <class T>
 void in_reader(const CallPtr& call, std::size_t bytes, Function<Result<T>()> work, Function<void(Result<T>)> then) {
   const bool taken = call->core().readers.run(bytes, [call = call, work = std::move(work), then = std::move(then)]() mutable {
-    Result<T> result = call->ended() ? Result<T>(Error{Code::kDeadline, "its turn came too late"}) : work();
+    Result<T> result = call->ended()            ? Result<T>(Error{Code::kDeadline, "its turn came too late"})
+                       : call->core().stopping ? Result<T>(Error{Code::kUnavailable, std::string(error::kStopped.text)})
+                                               : work();
     Executor& loop = call->loop();
     loop.post([call = std::move(call), then = std::move(then), result = std::move(result)]() mutable {
+      if (call->core().stopping) result = Error{Code::kUnavailable, std::string(error::kStopped.text)};  // to write it may take long
       if (call->open()) then(std::move(result));
     });
   });

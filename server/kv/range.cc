@@ -10,6 +10,9 @@ namespace leeward::kv {
 namespace {
 
 constexpr int kKvsField = 2;
+// Keys that do not pass, between two that do: up to so many are stepped over
+// again by the second pass, which costs as much as one seek.
+constexpr std::size_t kSteppedOver = 8;
 
 const Error kBadRecord{Code::kCorrupt, "state store: a record cannot be read"};
 
@@ -55,7 +58,7 @@ Result<void> RangeRun::prepare_scan() {
   RangeScan scan(snapshot_, request_.range, at_);
   std::uint64_t bytes = 0;
   kept_ = true;
-  bool in_run = false;
+  std::size_t passed_over = kSteppedOver + 1;  // since the last that passes; the first begins a run
   while (scan.next()) {
     ++count_;
     if (request_.count_only) continue;
@@ -63,13 +66,15 @@ Result<void> RangeRun::prepare_scan() {
     if (full && more_) continue;
     Record parsed;
     if (request_.filtered() && !parse_record(scan.record(), parsed)) return kBadRecord;
-    const bool before = std::exchange(in_run, passes(parsed));
-    if (!in_run) continue;
+    if (!passes(parsed)) {
+      ++passed_over;
+      continue;
+    }
     if (full) {
       more_ = true;
       continue;
     }
-    if (!before) runs_.push_back({std::string(scan.key()), 0});
+    if (std::exchange(passed_over, 0) > kSteppedOver) runs_.push_back({std::string(scan.key()), 0});
     ++runs_.back().count;
     ++selected_;
     bytes += encoded_size(scan.key(), scan.record());
@@ -134,6 +139,18 @@ Result<void> RangeRun::prepare_sorted() {
   }
   selected_ = items_.size();
   finish_sizes(bytes);
+  return {};
+}
+
+// On the scan of a run, which begins with one and ends with one.
+Result<void> RangeRun::next_that_passes() {
+  while (scan_->next()) {
+    Record parsed;
+    if (request_.filtered() && !parse_record(scan_->record(), parsed)) return kBadRecord;
+    if (passes(parsed)) return {};
+  }
+  LEEWARD_TRY(scan_->status());
+  LEEWARD_CHECK(false, "a snapshot gave fewer keys the second time");
   return {};
 }
 
@@ -205,10 +222,7 @@ Result<void> RangeRun::next(std::size_t max, std::string& out) {
         scan_ = std::make_unique<RangeScan>(snapshot_, KeyRange{run.first, request_.range.end}, at_);
         left_in_run_ = run.count;
       }
-      if (!scan_->next()) {
-        LEEWARD_TRY(scan_->status());
-        LEEWARD_CHECK(false, "a snapshot gave fewer keys the second time");
-      }
+      LEEWARD_TRY(next_that_passes());
       encode(out, scan_->key(), scan_->record());
       --left_in_run_;
     }

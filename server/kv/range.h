@@ -42,6 +42,7 @@ class RangeRun {
   Result<void> prepare_single();
   Result<void> prepare_scan();
   Result<void> prepare_sorted();
+  Result<void> next_that_passes();
   bool passes(const Record& record) const;
   bool before(const Item& a, const Item& b) const;
   std::size_t encoded_size(std::string_view key, std::string_view record) const;
@@ -64,11 +65,11 @@ class RangeRun {
   bool kept_ = false;   // kvs_ holds all of them, encoded
   std::string kvs_;
   std::vector<Item> items_;  // sorted answers only
-  // Keys that follow one another and all pass: the second pass, on a loop that
-  // serves others too, does not look at what lies between.
+  // Keys that pass, with few between them that do not: the second pass, on a loop
+  // that serves others too, does not look at what lies between runs.
   struct Run {
     std::string first;
-    std::uint64_t count;
+    std::uint64_t count;  // that pass
   };
   std::vector<Run> runs_;    // answers in the order of keys only
   std::size_t run_ = 0;      // the next one
