@@ -32,11 +32,13 @@ struct Finding {
   std::uint64_t offset = 0;
   std::string what;
   enum class Cure {
-    kRefill,   // or what its kind of file allows
-    kStart,    // the next start puts it right
-    kFetch,    // the next start fetches it from another member, if one has it
-    kReunite,  // files of two directories: each is sound by itself
-    kPlace,    // they may well lie elsewhere
+    kRefill,      // or what its kind of file allows: cure_of()
+    kReunite,     // files of two directories: each is sound by itself
+    kLedger,      // other members have the same file
+    kCheckpoint,  // the node makes another
+    kPlace,       // they may well lie elsewhere
+    kFetch,       // the next start fetches it from another member, if one has it
+    kStart,       // the next start puts it right
   };
   Cure cure = Cure::kRefill;
 };
@@ -392,38 +394,45 @@ std::string json(const Report& report, bool full_scan) {
   return out.text();
 }
 
-// One line: how much, where first, and what to do about the worst of it.
+Finding::Cure cure_of(const Finding& f, const StoragePlace& place) {
+  if (f.cure != Finding::Cure::kRefill) return f.cure;
+  if (f.file.starts_with(region::ledgers_dir(place.data_dir) + "/")) return Finding::Cure::kLedger;
+  if (f.file.starts_with(place.snapshot_dir + "/" + std::string(kCheckpointPrefix))) return Finding::Cure::kCheckpoint;
+  return Finding::Cure::kRefill;
+}
+
+// One line: how much, where first, and what to do. Only what has no cure of its
+// own costs the directory: several harmless findings are still harmless.
 Error damage_error(const Report& report, const StoragePlace& place) {
+  using enum Finding::Cure;
   const std::size_t damaged = report.count(Finding::Kind::kDamage);
   const Finding* first = nullptr;
-  bool checkpoints_only = true, ledgers_only = true, mends = true, fetch = true, elsewhere = true, reunite = false;
+  std::set<Finding::Cure> cures;
   for (const Finding& f : report.findings) {
     if (f.kind != Finding::Kind::kDamage) continue;
     if (first == nullptr) first = &f;
-    const bool starts = f.cure == Finding::Cure::kStart;
-    mends = mends && starts;
-    reunite = reunite || f.cure == Finding::Cure::kReunite;
-    elsewhere = elsewhere && (starts || f.cure == Finding::Cure::kPlace);
-    fetch = fetch && (starts || f.cure == Finding::Cure::kFetch);
-    ledgers_only = ledgers_only && (starts || f.file.starts_with(region::ledgers_dir(place.data_dir) + "/"));
-    checkpoints_only = checkpoints_only && (starts || f.file.starts_with(place.snapshot_dir + "/"));
+    cures.insert(cure_of(f, place));
   }
   const std::string what = std::to_string(damaged) + " damaged " + (damaged == 1 ? "place" : "places") + " found, the first in " + first->file;
-  if (mends) return {Code::kCorrupt, what + "; nothing acknowledged depends on it and the next start mends it, but have the disk looked at"};
-  if (reunite)
+  if (cures.contains(kReunite))
     return {Code::kCorrupt, what + "; superblock and log are of two data directories: put those of one together again, or name the log's "
                                    "place (--wal-dir, node.wal_dir)"};
-  if (elsewhere)
-    return {Code::kCorrupt, what + "; state and log are sound: name the checkpoints' place (--snapshot-dir, node.snapshot_dir); if they are "
-                                   "lost, start the node, it will make another"};
-  if (fetch)
-    return {Code::kCorrupt, what + "; state and log are sound: start the node, which fetches a missing ledger from another member of the "
-                                   "group; keep the directories of members that have it"};
-  if (ledgers_only)
-    return {Code::kCorrupt, what + "; state and log are sound: take the file of that name from another member of the group, it has the same one"};
-  if (checkpoints_only)
-    return {Code::kCorrupt, what + "; state and log are sound: remove the damaged checkpoint's directory, the node will make another"};
-  return {Code::kCorrupt, what + "; do not start the node on this directory: empty it and let it be refilled by its peers"};
+  if (cures.contains(kRefill))
+    return {Code::kCorrupt, what + "; do not start the node on this directory: empty it and let it be refilled by its peers"};
+  const bool alone = cures.size() == 1;
+  if (alone && cures.contains(kStart))
+    return {Code::kCorrupt, what + "; nothing acknowledged depends on it and the next start mends it, but have the disk looked at"};
+  const std::pair<Finding::Cure, std::string> texts[] = {
+      {kLedger, std::string(alone ? "take the file of that name" : "take a damaged ledger's file") + " from another member of the group, it has the same one"},
+      {kCheckpoint, "remove the damaged checkpoint's directory, the node will make another"},
+      {kPlace, "name the checkpoints' place (--snapshot-dir, node.snapshot_dir); if they are lost, start the node, it will make another"},
+      {kFetch, "start the node, which fetches a missing ledger from another member of the group; keep the directories of members that have it"},
+      {kStart, "the next start mends the rest, but have the disk looked at"},
+  };
+  std::string cured;
+  for (const auto& [cure, text] : texts)
+    if (cures.contains(cure)) cured += (cured.empty() ? "" : "; ") + text;
+  return {Code::kCorrupt, what + "; state and log are sound: " + cured};
 }
 
 }  // namespace

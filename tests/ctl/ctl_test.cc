@@ -580,6 +580,26 @@ class StorageTest : public CtlTest {
     ASSERT_TRUE(superblock.ok()) << superblock.error().message;
   }
 
+  // The file of a ledger of one entry.
+  std::string write_ledger() {
+    const Position from{HistoryIndex(7), sha256("fork"), 7, 700};
+    Entry entry{.index = Index(9), .kind = EntryKind::kWrites, .epoch = Epoch(1), .writes = 1, .payload = Bytes(std::string("lost"))};
+    entry.position = extend(from, entry.epoch, entry.kind, entry.writes, entry.payload.view());
+    const region::Ledger ledger{Index(20), Epoch(1), Epoch(2), from, from, entry.position, {}};
+    auto writer = region::LedgerWriter::create(disk_, directory_, {}, GroupId(3), ledger);
+    EXPECT_TRUE(writer.ok() && writer->add({&entry, 1}).ok() && writer->finish().ok());
+    return region::ledger_path(directory_, ledger);
+  }
+  void name_in_state(const std::vector<region::Ledger>& ledgers) {
+    node::GroupState group;
+    group.control.ledgers = ledgers;
+    auto store = kv::open_rocksdb_store(directory_ + "/state-1");
+    ASSERT_TRUE(store.ok());
+    Batch rows;
+    rows.put(Family::kMeta, "group", encode(group));
+    ASSERT_TRUE((*store)->write(rows).ok() && (*store)->flush().ok());
+  }
+
   std::string segment() const {
     os::PosixDisk disk;
     const auto names = disk.list(directory_ + "/wal");
@@ -690,6 +710,9 @@ TEST_F(StorageTest, AFlippedBitInTheLogIsDamageExit1) {
   EXPECT_EQ(ran.code, 1) << ran.out;
   EXPECT_NE(ran.err.find("1 damaged place found"), std::string::npos) << ran.err << ran.out;
   EXPECT_NE(ran.out.find(segment()), std::string::npos);
+  // Not even where checkpoints are looked for beside it is it taken for one.
+  const Ran beside = run({"storage", "verify", "--full-scan", "--snapshot-dir", directory_, directory_});
+  EXPECT_NE(beside.err.find("empty it"), std::string::npos) << beside.err;
 }
 
 TEST_F(StorageTest, AFlippedBitInTheSuperblockIsDamageToo) {
@@ -804,16 +827,10 @@ TEST_F(StorageTest, AnIndexThatIsNoneIsAUsageErrorThatSaysWhich) {
 
 TEST_F(StorageTest, AFlippedBitAnywhereInALedgerIsFound) {
   fill(true);
-  const Position from{HistoryIndex(7), sha256("fork"), 7, 700};
-  Entry entry{.index = Index(9), .kind = EntryKind::kWrites, .epoch = Epoch(1), .writes = 1, .payload = Bytes(std::string("lost"))};
-  entry.position = extend(from, entry.epoch, entry.kind, entry.writes, entry.payload.view());
-  const region::Ledger ledger{Index(20), Epoch(1), Epoch(2), from, from, entry.position, {}};
-  auto writer = region::LedgerWriter::create(disk_, directory_, {}, GroupId(3), ledger);
-  ASSERT_TRUE(writer.ok() && writer->add({&entry, 1}).ok() && writer->finish().ok());
+  const std::string path = write_ledger();
   const Ran sound = run({"storage", "verify", "--full-scan", directory_});
   EXPECT_EQ(sound.code, 0) << sound.err;
   EXPECT_NE(sound.out.find("ledgers     1, 1 entries\n"), std::string::npos) << sound.out;
-  const auto path = region::ledger_path(directory_, ledger);
   const auto size = disk_.open(path, OpenMode::kRead).value()->size().value();
   for (std::uint64_t at = 0; at < size; ++at) {
     flip(path, static_cast<std::streamoff>(at));
@@ -827,15 +844,6 @@ TEST_F(StorageTest, AFlippedBitAnywhereInALedgerIsFound) {
 TEST_F(StorageTest, ALedgerThatTheStateNamesAndThatIsMissingIsFound) {
   fill(true, 1);
   const region::Ledger ledger{Index(20), Epoch(1), Epoch(2), {}, {}, {HistoryIndex(3), sha256("to"), 3, 300}, {}};
-  const auto name_in_state = [&](const std::vector<region::Ledger>& ledgers) {
-    node::GroupState group;
-    group.control.ledgers = ledgers;
-    auto store = kv::open_rocksdb_store(directory_ + "/state-1");
-    ASSERT_TRUE(store.ok());
-    Batch rows;
-    rows.put(Family::kMeta, "group", encode(group));
-    ASSERT_TRUE((*store)->write(rows).ok() && (*store)->flush().ok());
-  };
   name_in_state({});
   EXPECT_EQ(run({"storage", "verify", "--full-scan", directory_}).code, 0);
   name_in_state({ledger});
@@ -855,6 +863,37 @@ TEST_F(StorageTest, ALedgerThatTheStateNamesAndThatIsMissingIsFound) {
   log->reset();
   const Ran after = run({"storage", "verify", "--full-scan", directory_});
   EXPECT_EQ(after.code, 0) << after.out << after.err;
+}
+
+TEST_F(StorageTest, HarmlessFindingsOfSeveralKindsAreCuredEachByItsOwn) {
+  fill(true, 1);
+  const std::string ledger = "take a damaged ledger's file from another member of the group, it has the same one";
+  const std::string checkpoint = "remove the damaged checkpoint's directory, the node will make another";
+  const std::string place = "name the checkpoints' place (--snapshot-dir, node.snapshot_dir); if they are lost, start the node, it will make another";
+  const std::string fetch = "start the node, which fetches a missing ledger from another member of the group; keep the directories of members that have it";
+  const auto expect_cures = [&](const std::string& cures, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments{"storage", "verify", "--full-scan", directory_};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.code, 1) << ran.out;
+    EXPECT_TRUE(ran.err.ends_with("; state and log are sound: " + cures + "\n")) << ran.err << ran.out;
+  };
+  const std::vector<std::string> mistyped{"--snapshot-dir", directory_ + "/none"};
+  name_in_state({});
+  flip(write_ledger(), 40);
+  expect_cures(ledger + "; " + place, mistyped);
+  ASSERT_TRUE(disk_.make_dirs(directory_ + "/snapshots/checkpoint-1").ok());
+  std::ofstream(directory_ + "/snapshots/checkpoint-1/leeward-manifest") << "damaged";
+  expect_cures(ledger + "; " + checkpoint);
+  name_in_state({{Index(21), Epoch(1), Epoch(2), {}, {}, {HistoryIndex(3), sha256("to"), 3, 300}, {}}});
+  expect_cures(ledger + "; " + checkpoint + "; " + fetch);
+  expect_cures(ledger + "; " + place + "; " + fetch, mistyped);
+  flip(segment(), 900'000);
+  expect_cures(ledger + "; " + checkpoint + "; " + fetch + "; the next start mends the rest, but have the disk looked at");
+
+  flip(segment(), 700);
+  const Ran damaged = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_NE(damaged.err.find("empty it"), std::string::npos) << damaged.err;
 }
 
 TEST_F(StorageTest, ADirectoryInUseIsRefused) {
