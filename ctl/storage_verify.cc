@@ -403,7 +403,7 @@ Finding::Cure cure_of(const Finding& f, const StoragePlace& place) {
 
 // One line: how much, where first, and what to do. Only what has no cure of its
 // own costs the directory: several harmless findings are still harmless.
-Error damage_error(const Report& report, const StoragePlace& place) {
+Error damage_error(const Report& report, const StoragePlace& place, bool full_scan) {
   using enum Finding::Cure;
   const std::size_t damaged = report.count(Finding::Kind::kDamage);
   const Finding* first = nullptr;
@@ -422,6 +422,10 @@ Error damage_error(const Report& report, const StoragePlace& place) {
   const bool alone = cures.size() == 1;
   if (alone && cures.contains(kStart))
     return {Code::kCorrupt, what + "; nothing acknowledged depends on it and the next start mends it, but have the disk looked at"};
+  if (!full_scan)  // names and heads tell nothing of state and log: no start is advised on them
+    return {Code::kCorrupt, what + "; state and log were not read whole: " +
+                                (cures.contains(kPlace) ? "name the checkpoints' place (--snapshot-dir, node.snapshot_dir) and " : "") +
+                                "verify again with --full-scan before the node is started"};
   const std::pair<Finding::Cure, std::string> texts[] = {
       {kLedger, std::string(alone ? "take the file of that name" : "take a damaged ledger's file") + " from another member of the group, it has the same one"},
       {kCheckpoint, "remove the damaged checkpoint's directory, the node will make another"},
@@ -444,7 +448,7 @@ Result<void> storage_verify(Disk& disk, const StoragePlace& place, bool full_sca
   if (!report.ok()) return report.error();
   if (output.json) output.out << json(*report, full_scan) << "\n";
   else print(*report, place, full_scan, output.out);
-  if (!report->sound()) return damage_error(*report, place);
+  if (!report->sound()) return damage_error(*report, place, full_scan);
   if (output.json) return {};
   output.out << (report->findings.empty() ? "sound\n" : "sound; the node was not stopped cleanly, and its next start mends the above\n");
   return {};

@@ -896,6 +896,28 @@ TEST_F(StorageTest, HarmlessFindingsOfSeveralKindsAreCuredEachByItsOwn) {
   EXPECT_NE(damaged.err.find("empty it"), std::string::npos) << damaged.err;
 }
 
+TEST_F(StorageTest, OnlyAFullScanCallsStateAndLogSound) {
+  fill(true, 1);
+  name_in_state({});
+  const auto names = disk_.list(directory_ + "/state-1").value();
+  const auto table = std::find_if(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".sst"); });
+  ASSERT_NE(table, names.end());
+  flip(directory_ + "/state-1/" + *table, 10);
+  ASSERT_TRUE(disk_.make_dirs(directory_ + "/snapshots/checkpoint-1").ok());
+  std::ofstream(directory_ + "/snapshots/checkpoint-1/leeward-manifest") << "damaged";
+  const std::string unread = "; state and log were not read whole: ", again = "verify again with --full-scan before the node is started\n";
+  const std::string place = "name the checkpoints' place (--snapshot-dir, node.snapshot_dir) and ";
+  const auto error = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"storage", "verify", directory_};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments).err;
+  };
+  EXPECT_TRUE(error({}).ends_with(unread + again)) << error({});
+  const std::vector<std::string> mistyped{"--snapshot-dir", directory_ + "/none"};
+  EXPECT_TRUE(error(mistyped).ends_with(unread + place + again)) << error(mistyped);
+  EXPECT_NE(error({"--full-scan"}).find("empty it"), std::string::npos) << error({"--full-scan"});
+}
+
 TEST_F(StorageTest, ADirectoryInUseIsRefused) {
   fill(true);
   const auto held = disk_.lock(directory_);
