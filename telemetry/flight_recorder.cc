@@ -2,10 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+
+#include "base/json.h"
 
 namespace leeward::telemetry {
 namespace {
@@ -70,10 +73,14 @@ class Line {
   }
   void text(std::string_view value) {
     put("\"");
-    for (const char c : value) {
+    while (!value.empty()) {
+      const std::size_t length = utf8_length(value);  // 0: a peer's bytes, say, which no reader of JSON takes
+      const char c = value.front();
       if (c == '"' || c == '\\') put("\\");
-      if (static_cast<unsigned char>(c) < 0x20) put(" ");
-      else put({&c, 1});
+      if (length == 0) put("?");
+      else if (static_cast<unsigned char>(c) < 0x20) put(" ");
+      else put(value.substr(0, length));
+      value.remove_prefix(std::max<std::size_t>(length, 1));
     }
     put("\"");
   }

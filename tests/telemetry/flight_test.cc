@@ -53,6 +53,23 @@ TEST(FlightRecorder, EventsComeBackInOrderAsJson) {
   EXPECT_EQ(seen[1].at("ts").as_string(), "2026-09-21T15:13:20.001000Z");
 }
 
+TEST(FlightRecorder, BytesThatAreNoUtf8AreReplacedSoThatTheLineIsJson) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  // What a stranger may call its cluster: no lead byte, cut, overlong, a surrogate, beyond Unicode.
+  record(recorder, "stranger \xff", {{"cluster", "\xff\xfe"}, {"cut", "a\xc3"}, {"overlong", "\xc0\xaf"}, {"half", "\xed\xa0\x80"},
+                                    {"beyond", "\xf4\x90\x80\x80"}, {"well", "Zürich \xf0\x9f\x98\x80"}});
+  const auto seen = events(recorder.text());
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].at("msg").as_string(), "stranger ?");
+  EXPECT_EQ(seen[0].at("cluster").as_string(), "??");
+  EXPECT_EQ(seen[0].at("cut").as_string(), "a?");
+  EXPECT_EQ(seen[0].at("overlong").as_string(), "??");
+  EXPECT_EQ(seen[0].at("half").as_string(), "???");
+  EXPECT_EQ(seen[0].at("beyond").as_string(), "????");
+  EXPECT_EQ(seen[0].at("well").as_string(), "Zürich \xf0\x9f\x98\x80");
+}
+
 TEST(FlightRecorder, ItKeepsTheNewestAndLeavesOutWhatDoesNotFit) {
   FixedClock clock;
   FlightRecorder recorder(clock);
