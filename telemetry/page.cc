@@ -2,6 +2,7 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <sstream>
@@ -25,10 +26,16 @@ std::string_view cut(std::string_view& text, char separator) {
   return head;
 }
 
+// Types and names of parameters are compared so.
+bool same_without_case(std::string_view text, std::string_view lower_case) {
+  return std::equal(text.begin(), text.end(), lower_case.begin(), lower_case.end(),
+                    [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + ('a' - 'A') : a) == b; });
+}
+
 double quality(std::string_view parameters) {
   while (!parameters.empty()) {
     const std::string_view parameter = trimmed(cut(parameters, ';'));
-    if (!parameter.starts_with("q=")) continue;
+    if (!same_without_case(parameter.substr(0, 2), "q=")) continue;
     double value = 0;
     std::from_chars(parameter.data() + 2, parameter.data() + parameter.size(), value);
     return value;
@@ -52,8 +59,8 @@ bool wants_open_metrics(std::string_view accept) {
   while (!accept.empty()) {
     std::string_view range = cut(accept, ',');
     const std::string_view type = trimmed(cut(range, ';'));
-    if (type == "application/openmetrics-text") open = std::max(open, quality(range));
-    if (type == "text/plain") text = std::max(text, quality(range));
+    if (same_without_case(type, "application/openmetrics-text")) open = std::max(open, quality(range));
+    if (same_without_case(type, "text/plain")) text = std::max(text, quality(range));
   }
   return open > 0 && open >= text;
 }

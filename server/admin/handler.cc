@@ -216,7 +216,10 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
     return checks_page(request, "/livez", {{"loop", turns, turns ? "" : "the event loops do not turn"}});
   }
   if (path == "/metrics" && sources_.metrics) {
-    auto page = sources_.metrics(request.header("accept"));
+    std::string accept;  // of HTTP, several fields of that name are one list
+    for (const auto& [name, value] : request.headers)
+      if (name == "accept") accept.append(accept.empty() ? "" : ",").append(value);
+    auto page = sources_.metrics(accept);
     if (page.text.empty()) return plain(503, "the node is starting");  // half a page would read as a reset
     HttpResponse response = plain(200, "");
     response.content_type = page.content_type;

@@ -411,6 +411,15 @@ TEST_F(AdminTest, TheMetricsPageIsAsTheClientAcceptsIt) {
   EXPECT_EQ(response->body.view(), "# EOF\n");
 }
 
+TEST_F(AdminTest, SeveralAcceptHeadersAreOneList) {
+  sources_.metrics = [](std::string_view accept) -> AdminSources::Page { return {"text/plain", std::string(accept)}; };
+  HttpRequest asked = request("/metrics", loopback(), "GET");
+  asked.headers = {{"accept", "text/plain;q=0.5"}, {"host", "a"}, {"accept", "application/openmetrics-text"}};
+  const auto response = AdminHandler(sources_, Surface::kAdmin).answer(asked);
+  ASSERT_TRUE(response);
+  EXPECT_EQ(response->body.view(), "text/plain;q=0.5,application/openmetrics-text");
+}
+
 TEST_F(AdminTest, TheFlightRecorderIsLinesOfJson) {
   sources_.flight = [] { return std::string("{\"msg\":\"second\"}\n"); };
   EXPECT_EQ(body("/debug/flight"), "{\"msg\":\"second\"}\n");

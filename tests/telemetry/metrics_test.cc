@@ -382,6 +382,9 @@ TEST_F(MetricsTest, OpenMetricsIsForThoseWhoPreferIt) {
   EXPECT_EQ(type("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"), open);
   EXPECT_EQ(type("application/openmetrics-text; q=0.2, text/plain; q=0.3"), text);
   EXPECT_EQ(type("application/openmetrics-text;q=0"), text);
+  EXPECT_EQ(type("Application/OpenMetrics-Text; Version=1.0.0"), open);
+  EXPECT_EQ(type("application/openmetrics-text; Q=0.2, Text/Plain; Q=0.3"), text);
+  EXPECT_EQ(type("application/openmetrics-text; Q=0.3, text/plain; Q=0.2"), open);
   EXPECT_EQ(type("application/openmetrics-text;q=none, text/plain"), text);
 }
 
