@@ -213,6 +213,13 @@ void Member::hear_incarnation(NodeId from, Incarnation incarnation) {
   newest = incarnation;
 }
 
+// Who spoke last by this id is who the group has admitted, and did not come with empty storage.
+bool Member::is_admitted_life(NodeId id) const {
+  const auto heard = heard_incarnation_.find(id);
+  const auto admitted = context_.group.admitted.find(id);
+  return heard != heard_incarnation_.end() && admitted != context_.group.admitted.end() && heard->second == admitted->second;
+}
+
 // A member that speaks is there: who else calls itself by its id did not take
 // its place.
 bool Member::beside_admitted(NodeId id) const {
@@ -294,7 +301,7 @@ void Member::watch_disk() {
   if (const auto fault = context_.core->status().fault; fault && !std::exchange(fault_logged_, true))
     context_.ports.log.error("this member's log differs from its leader's and takes no more of it", {{"fault", *fault}});
   for (const auto& peer : context_.core->status().peers)
-    if (peer.had && std::exchange(loss_told_[peer.id], *peer.had) != *peer.had)
+    if (peer.had && is_admitted_life(peer.id) && std::exchange(loss_told_[peer.id], *peer.had) != *peer.had)
       context_.ports.log.error("a member holds less than it had acknowledged: was its directory put back to an older copy? then empty it and let it"
                                " be admitted (leewardctl member admit)", {{"node", peer.id}, {"had", *peer.had}});
   auto stalled = wal_->stalled(context_.now());

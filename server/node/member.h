@@ -174,6 +174,7 @@ class Member final : public Service, public Group {
   void try_bootstrap();
   void lead_duties();
   void hear_incarnation(NodeId from, Incarnation incarnation);
+  bool is_admitted_life(NodeId id) const;
   bool beside_admitted(NodeId id) const;
   void propose_first_entry();
   void watch_disk();
@@ -228,10 +229,12 @@ class Member final : public Service, public Group {
   void serve_lease_remaining(std::int64_t lease, CallDone done);
   void serve_transfer(NodeId to, CallDone done);
   void serve_admit(NodeId member, CallDone done);
+  Error two_lives(NodeId id) const;
   void serve_alarm(const std::string& body, CallDone done);
   void propose_and_wait(std::span<const raft::Proposal> proposals, CallDone done);
   void drive_calls();
   bool may_write() const;
+  bool may_be_read() const { return role() == GroupRole::kPrimary || role() == GroupRole::kUnknown; }
   WaitingWrite own_write(Op op, std::uint64_t argument) const;
   void expire_leases();
 

@@ -1,6 +1,7 @@
 #include "raft/progress.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -17,6 +18,8 @@ void Progress::sent(Index last, std::size_t bytes, std::uint64_t round) {
 }
 
 void Progress::acknowledged(Index index) {
+  if (index > most_) most_at_ = heard_;
+  most_ = std::max(most_, index);
   match_ = std::max(match_, index);
   next_ = std::max(next_, match_ + 1);
   while (!inflight_.empty() && inflight_.front().last <= match_) {
@@ -44,10 +47,14 @@ void Progress::become_snapshot() {
 }
 
 void Progress::lost_log(Index holds, std::uint64_t append_sequence) {
-  if (holds < match_) had_ = match_;
   match_ = std::min(match_, holds);
   told_commit_ = std::min(told_commit_, match_);
   become_probe(match_ + 1, append_sequence);
+}
+
+void Progress::holds(Index index, Instant asked) {
+  if (index >= most_ || asked <= most_at_) return;
+  had_ = std::exchange(most_, index);
 }
 
 bool Progress::stalled(std::uint64_t round, std::uint64_t interval) {

@@ -31,6 +31,9 @@ class Progress {
   Index match() const { return match_; }
   // What it had acknowledged when it was last found to hold less.
   std::optional<Index> had() const { return had_; }
+  // It holds the log up to `index`, as answered to a question of that time: what it
+  // acknowledged since then says more.
+  void holds(Index index, Instant asked);
   Index next() const { return next_; }
 
   bool can_send(std::size_t max_inflight_bytes) const {
@@ -81,6 +84,8 @@ class Progress {
 
   State state_ = State::kProbe;
   Index match_;
+  Index most_;  // that it acknowledged, and when
+  Instant most_at_{};
   std::optional<Index> had_;
   Index next_;
   bool paused_ = false;

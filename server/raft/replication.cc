@@ -153,6 +153,7 @@ void Core::Impl::on_heartbeat_reply(const Message& m) {
   const auto interval = static_cast<std::uint64_t>(options_.heartbeat_interval.count());
   progress->resume(m.context, interval);
   work_ = true;
+  progress->holds(m.index, Instant(Duration(static_cast<std::int64_t>(m.context))));
   if (m.index < progress->match()) {
     progress->lost_log(m.index, leading().append_sequence);
   } else {
