@@ -56,7 +56,8 @@ Result<void> Snapshots::check_ours(const Manifest& manifest, const Lineage& own,
   const auto lineage = lineage_of(manifest);
   const auto& log = *context_.log;
   const auto& point = manifest.state.point;
-  bool ours = !own.known() || !lineage.known() || lineage == own;
+  // One that has never had an entry made none of them.
+  bool ours = own.known() ? !lineage.known() || lineage == own : !lineage.known() || log.last().index > Index();
   if (ours && own.known() && point.index >= log.base().index && point.index <= log.last().index) {
     const auto here = log.point(point.index);
     if (!here.ok()) return here.error();
@@ -76,10 +77,15 @@ Result<void> Snapshots::load(const Lineage& own) {
   const auto& root = context_.options.snapshot_dir;
   auto names = disk.list(root);
   if (!names.ok()) return names.error();
+  std::erase_if(*names, [](const std::string& name) { return !name.starts_with(kCheckpointPrefix); });
+  std::vector<Result<Manifest>> manifests;  // of all, before any is removed
   for (const auto& name : *names) {
-    if (!name.starts_with(kCheckpointPrefix)) continue;
-    auto manifest = read_manifest(disk, root + "/" + name + "/" + std::string(kManifestName));
-    if (manifest.ok()) LEEWARD_TRY(check_ours(*manifest, own, root + "/" + name));
+    manifests.push_back(read_manifest(disk, root + "/" + name + "/" + std::string(kManifestName)));
+    if (manifests.back().ok()) LEEWARD_TRY(check_ours(*manifests.back(), own, root + "/" + name));
+  }
+  for (std::size_t i = 0; i < names->size(); ++i) {
+    const auto& name = (*names)[i];
+    auto& manifest = manifests[i];
     if (manifest.ok() && manifest->state.point.index <= context_.log->last().index && !superseded(*manifest) &&
         is_whole(disk, root + "/" + name, *manifest)) {
       checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt, std::nullopt});
