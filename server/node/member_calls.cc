@@ -62,6 +62,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
       Result<void> result;
       if (!index.ok()) result = index.error();
       // Asked after what was confirmed is applied: a Seal before it is seen.
+      else if (!may_be_read()) result = role_refusal();  // the state, come meanwhile, says who the group is
       else if (sealed()) result = Error{Code::kUnavailable, text::kSealed};
       else if (cold()) result = Error{Code::kUnavailable, text::kColdStart};  // elected meanwhile
       tell(result, [this, &reply, done = std::move(done)](Result<void> told) mutable {
@@ -69,8 +70,7 @@ void Member::read_barrier(std::optional<Instant> deadline, Executor& reply, Func
       });
     };
     if (context_.removed) return answer(Error{Code::kUnavailable, text::kRemoved});
-    if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown)
-      return answer(role_refusal());
+    if (!may_be_read()) return answer(role_refusal());
     if (stopping_) return answer(Error{Code::kUnavailable, text::kStopped});
     if (cold()) return answer(Error{Code::kUnavailable, text::kColdStart});
     reads_->arrive(deadline, std::move(answer));
@@ -261,6 +261,13 @@ void Member::serve_transfer(NodeId to, CallDone done) {
   transfers_.push_back(std::move(waiter));
 }
 
+// Its vote goes to no other process while the one that has it speaks.
+Error Member::two_lives(NodeId id) const {
+  return {Code::kUnavailable, "member " + std::to_string(id.value()) + ": the life of it that the group has admitted spoke a moment ago, and another"
+                              " one speaks too; if two processes run with this id, stop the one that came with empty storage, else try again in " +
+                              std::to_string(3 * context_.options.raft.election_timeout / 1s + 1) + " s"};
+}
+
 // One change of one member: its incarnation first, then its vote.
 void Member::serve_admit(NodeId id, CallDone done) {
   const auto known = context_.group.admitted.find(id);
@@ -275,9 +282,11 @@ void Member::serve_admit(NodeId id, CallDone done) {
   if (!lives || (filled && known->second == lives && id != self() && !speaks(id, kSpokeLately)))
     return done(Error{Code::kUnavailable, name + " has not been heard since the life of it that the group has admitted: if its disk was "
                                                  "emptied, start it and see what its /readyz waits for (peer addresses, TLS), then admit it"});
-  if (filled && known->second == lives && membership().is_voter(id)) return done(kWasSo);
+  const bool another = filled && known->second != lives;
+  if (another && beside_admitted(id)) return done(two_lives(id));
+  if (filled && !another && membership().is_voter(id)) return done(kWasSo);
   if (membership().joint()) return done(Error{Code::kExists, "another membership change is under way: try again"});
-  if (!membership().is_voter(id)) {
+  if (!membership().is_voter(id) || another) {
     for (const auto& peer : context_.core->status().peers)
       if (peer.id == id && peer.match + context_.options.limits.apply_backlog < context_.core->commit())
         return done(Error{Code::kUnavailable,

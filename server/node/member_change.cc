@@ -136,6 +136,8 @@ void Member::serve_change(std::string body, CallDone done) {
   for (const auto id : change->promote) {
     const auto admitted = context_.group.admitted.find(id);
     const auto lives = heard_incarnation_.at(id);  // else it is not in sync
+    if (admitted != context_.group.admitted.end() && admitted->second && admitted->second != lives && beside_admitted(id))
+      return done(two_lives(id));
     if (admitted == context_.group.admitted.end() || admitted->second != lives)
       proposals.push_back({EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}});
   }

@@ -91,8 +91,9 @@ void Member::on_consensus(NodeId from, const Frame& frame) {
         return;
       }
       if (is_counted(message->type) && !may_be_counted(from, frame.header)) return;
-      // A read is not confirmed by a leader that does not serve yet.
-      if (message->type == raft::MessageType::kReadIndexReply && !frame.header.serves && role() == GroupRole::kPrimary) return;
+      // A read is not confirmed by a leader that does not serve: not yet, or because its
+      // group is no primary, whatever this member still takes it for.
+      if (message->type == raft::MessageType::kReadIndexReply && !frame.header.serves) return;
       time_append(*message);
       context_.core->step(context_.now(), std::move(*message));
       break;

@@ -90,6 +90,7 @@ void Member::leapt(std::shared_ptr<StateMachine> state, SuperblockData data) {
   context_.ports.log.info(adopted ? "a state was adopted" : "the state is back at the common position",
                           {{"index", entry.index}, {"history_index", entry.position.index}});
   publish_gate();
+  if (!may_be_read()) reads_->end_asked(role_refusal());
   after_apply(entries);
   snapshots_->forget_superseded();
   snapshots_->make();  // the log is kept from the oldest one on, and there is none

@@ -282,6 +282,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   context_.probe.snapshots_received.add();
   context_.ports.log.info("a snapshot was installed", {{"index", committed_.index}, {"from", received.from}});
   publish_gate();
+  if (!may_be_read()) reads_->end_asked(role_refusal());
   reads_->applied();
   snapshots_->installed(received);
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();

@@ -303,6 +303,40 @@ TEST_F(Follow, AMemberWithoutALedgersFileTakesItFromAnother) {
   EXPECT_EQ(s.world.checkers.breach(), "");
 }
 
+// Its file still calls it a member of the primary; until the state is here it cannot
+// know better, and what waited so long for the state is not to be answered from it.
+TEST_F(Follow, AMemberOnAnEmptyDiskAnswersNoReadOfARegionThatHearsNoPrimary) {
+  Story s(options(22, 4_KiB, 60));
+  ASSERT_READY(s);
+  lose_writes(s, 5);
+  promote_and_heal(s);
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(rejoined(s, 60s)) << s.why();
+  s.puts(*s.leader(), 300);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 20s)) << s.why();
+  s.world.run_for(2s);
+  s.link(false);
+  s.puts(*s.leader(), 20);  // what no member of the other region has
+  const auto empty = kPrimaries[0] == s.world.leader() ? kPrimaries[1] : kPrimaries[0];
+  s.world.wipe(empty);
+  s.world.start(empty);
+  std::vector<std::shared_ptr<std::optional<Result<void>>>> reads;
+  const auto knows = [&] { return s.world.member(empty)->role() == GroupRole::kStandby; };
+  for (int i = 0; i < 200 && !knows(); ++i) {
+    reads.push_back(std::make_shared<std::optional<Result<void>>>());
+    s.world.member(empty)->read_barrier(std::nullopt, s.world.client_loop(), [read = reads.back()](Result<void> r) { *read = std::move(r); });
+    s.world.run_for(20ms);
+  }
+  ASSERT_TRUE(s.world.run_until(knows, 20s)) << s.why();
+  s.world.run_for(10s);
+  EXPECT_GT(reads.size(), 3u);
+  for (const auto& read : reads) {
+    ASSERT_TRUE(read->has_value());
+    EXPECT_FALSE((*read)->ok());
+  }
+  EXPECT_EQ(s.world.checkers.breach(), "");
+}
+
 TEST_F(Follow, TenPromotionsAndReturnsInARowLeaveOneHistory) {
   Story s(3);
   ASSERT_READY(s);
