@@ -27,13 +27,14 @@ void LedgerFetch::drive() {
   }
 }
 
+// Of those that were looked for: one that came meanwhile is being made here.
 void LedgerFetch::look() {
   if (context_.group.control.ledgers.empty()) return;
   looking_ = true;
-  pages_.held([this](const std::vector<Index>& held) {
+  pages_.held([this, wanted = context_.group.control.ledgers](const std::vector<Index>& held) {
     looking_ = false;
     const region::Ledger* next = nullptr;
-    for (const auto& ledger : context_.group.control.ledgers) {
+    for (const auto& ledger : wanted) {
       if (std::find(held.begin(), held.end(), ledger.follow) != held.end()) continue;
       if (next == nullptr || (next->follow <= tried_ && ledger.follow > tried_)) next = &ledger;
     }
