@@ -301,7 +301,7 @@ void Member::watch_disk() {
   if (const auto fault = context_.core->status().fault; fault && !std::exchange(fault_logged_, true))
     context_.ports.log.error("this member's log differs from its leader's and takes no more of it", {{"fault", *fault}});
   for (const auto& peer : context_.core->status().peers)
-    if (peer.had && is_admitted_life(peer.id) && std::exchange(loss_told_[peer.id], *peer.had) != *peer.had)
+    if (peer.had && std::exchange(loss_told_[peer.id], *peer.had) != *peer.had && is_admitted_life(peer.id))
       context_.ports.log.error("a member holds less than it had acknowledged: was its directory put back to an older copy? then empty it and let it"
                                " be admitted (leewardctl member admit)", {{"node", peer.id}, {"had", *peer.had}});
   auto stalled = wal_->stalled(context_.now());
