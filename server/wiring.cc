@@ -330,7 +330,7 @@ class Daemon::Impl {
   std::array<std::pair<Port*, const config::Tls*>, 4> ports();
   std::uint64_t most_connections(const Port& port) const { return &port == &client_ ? shares_.client : shares_.other; }
   Result<void> load_certificates();
-  void tell_expired(const Port& port) const;
+  void tell_fault(const Port& port) const;
   Result<void> open_link();
   Result<void> open_member();
   Result<void> open_admin_listeners();
@@ -397,14 +397,14 @@ Result<void> Daemon::Impl::load_certificates() {
     auto tls = net::Tls::server(tls_options(*options, config_.tls.min_version));
     if (!tls.ok()) return Error{tls.error().code, std::string("tls.") + port->name + ": " + tls.error().message};
     port->tls = *tls;
-    tell_expired(*port);
+    tell_fault(*port);
   }
   return {};
 }
 
-void Daemon::Impl::tell_expired(const Port& port) const {
-  if (const std::string found = port.tls->expired(); !found.empty())
-    log_->warn("a certificate has expired", {{"port", port.name}, {"detail", found}});
+void Daemon::Impl::tell_fault(const Port& port) const {
+  if (const std::string found = port.tls->fault_now(); !found.empty())
+    log_->warn("a certificate is not valid now", {{"port", port.name}, {"detail", found}});
 }
 
 Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path) {
@@ -793,7 +793,7 @@ void Daemon::Impl::reload(const config::Loaded& fresh) {
       log_->error("a certificate was not taken; the old one stays",
                   {{"port", port->name}, {"reason", done.error().message}});
     }
-    tell_expired(*port);
+    tell_fault(*port);
   }
   if (whole) log_->info("reloaded", {});
   else log_->warn("reloaded in part: what the lines before name stays as it was", {});
@@ -829,7 +829,7 @@ void Daemon::Impl::check_files() {
                   {{"port", port->name}, {"reason", changed.error().message}});
     else if (*changed) {
       log_->info("certificate reloaded", {{"port", port->name}});
-      tell_expired(*port);
+      tell_fault(*port);
     }
   }
   if (exits_) exits_->alive(clock_.wall());
@@ -898,7 +898,7 @@ void check_certificates(config::Loaded& loaded) {
   for (const auto& [use, tls] : {std::pair{"client", &all.client}, {"peer", &all.peer}, {"admin", &all.admin}, {"metrics", &all.metrics}}) {
     if (tls->cert.empty() || tls->key.empty()) continue;  // none, or said by the configuration's own checks
     const auto made = net::Tls::server(tls_options(*tls, all.min_version));
-    const std::string found = made.ok() ? (*made)->expired() : made.error().message;
+    const std::string found = made.ok() ? (*made)->fault_now() : made.error().message;
     if (found.empty()) continue;
     const std::string key = std::string("tls.") + use;
     const auto origin = loaded.origins.find(key + ".cert");

@@ -62,7 +62,7 @@ class Daemon {
 };
 
 // Adds to `loaded` what is wrong with the certificate files that it names, a
-// line each; one that has expired is a warning.
+// line each; one that is not valid now is a warning.
 void check_certificates(config::Loaded& loaded);
 
 // The version of this build, "0.1.0".

@@ -39,6 +39,8 @@ Result<void> void_result(ForwardReply reply) {
   return {};
 }
 
+bool names_next(const Error& error) { return error.message == kTryNextEndpoint || error.message == kLeaving; }
+
 // Certainly not done, because of a switchover: it may be begun again. Of those
 // that have waited, all that come at once need not be taken at once.
 bool waits(const ForwardReply& reply, bool held) {
@@ -46,7 +48,7 @@ bool waits(const ForwardReply& reply, bool held) {
   if (o.end != node::Outcome::End::kNotApplied) return false;
   if (o.error.code == Code::kOverloaded) return held;
   if (o.error.code != Code::kUnavailable) return false;
-  return o.error.message == kSealed || o.error.message == kTryNextEndpoint || o.error.message == kNotPrimary || o.error.message == kStandby;
+  return o.error.message == kSealed || names_next(o.error) || o.error.message == kNotPrimary || o.error.message == kStandby;
 }
 
 }  // namespace
@@ -139,9 +141,10 @@ void ForwardingService::begin_on_core(AskedPtr a) {
 void ForwardingService::ask_member(AskedPtr a) {
   // What comes back comes to the asker's own loop, when this may be gone.
   // A region that may not acknowledge sends its clients elsewhere: fenced, after a
-  // cold start, without a stamp. None of it ends with a switchover.
+  // cold start, without a stamp; and so does a member that is being removed. None of
+  // it ends with a switchover.
   auto back = [this, alive = std::weak_ptr<bool>(alive_), &core = group_.loop(), a](ForwardReply reply) {
-    const bool elsewhere = !a->held && reply.outcome.error.message == kTryNextEndpoint;
+    const bool elsewhere = !a->held && names_next(reply.outcome.error);
     if (elsewhere || !waits(reply, a->held)) return a->done(std::move(reply));
     core.post([this, alive, a, reply = std::move(reply)]() mutable {
       // It became a standby while the call was on its way to it: nothing is to be waited for.

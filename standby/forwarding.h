@@ -34,6 +34,7 @@ struct ForwardingOptions {
 using node::text::kNotPrimary;
 using node::text::kSealed;
 using node::text::kStandby;
+using node::kLeaving;
 using node::kTryNextEndpoint;
 
 class ForwardingService final : public node::Service, public ForwardHandler {

@@ -316,7 +316,7 @@ void add_integrity(Page& page, const MetricsSources& from) {
     page.sample(past.count, {{"reason", std::string(past.reason)}});
   }
   page.counter("assertion_failures_total", "Internal checks that failed; each ended its process.").sample(assertions);
-  page.gauge("tls_certificate_expiry_timestamp_seconds", "When the certificate ends; +Inf where none is used.");
+  page.gauge("tls_certificate_expiry_timestamp_seconds", "When the first certificate of the file ends; +Inf where none is used.");
   if (from.certificates)
     for (const auto& [use, expiry] : from.certificates()) page.sample(expiry.value_or(kInfinity), {{"use", std::string(use)}});
 }

@@ -43,12 +43,15 @@ std::string fenced_text(const NodeStatus& node) {
          "; this one answers serializable reads only";
 }
 
-// Why a node outside the primary group refuses: a word for programs, then a
-// sentence. The message itself may be a text that etcd's clients match.
+// Why a node outside the primary group refuses, or one of it sends a write on: a
+// word for programs, then a sentence. The message itself may be a text that
+// etcd's clients match.
 std::string refusal_reason(const StatusView& view, const std::string& message) {
   const NodeStatus& node = view.status;
   const MemberStatus* self = view.self();
   const std::string region = self ? "region " + self->region : "this region";
+  if (message == kLeaving)  // this member, or the leader that it passed the write to
+    return "leaving: the member that this write came to is being removed from its group; ask another one";
   if (node.role == GroupRole::kFenced) return "fenced: " + fenced_text(node);
   if (node.role == GroupRole::kPrimary && node.start_wait)
     return "start_wait: " + region + " has started anew and asks whether another one was promoted meanwhile";
@@ -60,11 +63,11 @@ std::string refusal_reason(const StatusView& view, const std::string& message) {
 }
 
 // A standby tells with each answer how old it may be, and with each refusal
-// why; so does a primary that sends its clients to another region.
+// why; so does a primary that sends its clients to another region or member.
 void add_trailers(const Core& core, const Call& call, RpcStatus& status) {
   const auto view = core.status();
   const NodeStatus& node = view->status;
-  const bool elsewhere = status.code == GrpcCode::kUnavailable && status.message == kTryNextEndpoint;
+  const bool elsewhere = status.code == GrpcCode::kUnavailable && names_next(status.message);
   if (node.role == GroupRole::kUnknown || (node.role == GroupRole::kPrimary && !elsewhere)) return;
   if (node.role != GroupRole::kPrimary) {
     const auto now = core.clock.now();

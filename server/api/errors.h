@@ -93,8 +93,11 @@ inline constexpr EtcdError kMemberRemoved{
 inline constexpr std::string_view kDuplicateWatchId = "mvcc: duplicate watch ID provided on the WatchStream";
 inline constexpr std::string_view kEmptyWatchRange = "mvcc: watcher range is empty";
 
-// On this text alone etcd's Go client repeats a write at its next endpoint.
+// On these two texts alone etcd's Go client repeats a write at its next endpoint:
+// where none may be acknowledged here, and at a member that is being removed.
 inline constexpr std::string_view kTryNextEndpoint = "there is no connection available";
+inline constexpr std::string_view kLeaving = "there is no address available";
+inline bool names_next(std::string_view text) { return text == kTryNextEndpoint || text == kLeaving; }
 
 RpcStatus status(const EtcdError& error);
 // For what the state machine says; a text outside the table is UNKNOWN, as in etcd.

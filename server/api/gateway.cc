@@ -143,10 +143,10 @@ std::optional<Duration> parse_grpc_timeout(std::string_view text) {
   }
 }
 
-// That text is for etcd's Go client, which repeats the call elsewhere on it
+// Those texts are for etcd's Go client, which repeats the call elsewhere on them
 // alone. Here is none, so the message is why: the trailer, without the word for programs.
 RpcStatus in_words(RpcStatus status) {
-  if (status.message != kTryNextEndpoint) return status;
+  if (!names_next(status.message)) return status;
   for (const auto& [name, value] : status.trailers)
     if (name == "leeward-reason") status.message = value.substr(value.find(": ") + 2);
   return status;

@@ -114,12 +114,59 @@ Result<std::shared_ptr<SSL_CTX>> make_context(const TlsOptions& options, bool ac
   return context;
 }
 
-WallTime expiry(SSL_CTX* context) {
-  const X509* certificate = SSL_CTX_get0_certificate(context);
+WallTime wall(const ASN1_TIME* time) {
   tm when{};
-  if (!certificate || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) != 1) return {};
-  return WallTime(std::chrono::seconds(timegm(&when)));
+  if (ASN1_TIME_to_tm(time, &when) != 1) return {};
+  const auto most = std::chrono::floor<std::chrono::seconds>(Duration::max());
+  return WallTime(std::clamp(std::chrono::seconds(timegm(&when)), 0s, most));  // "without end" is the year 9999
 }
+
+// When all certificates of the file are valid, since who checks the first
+// checks those above it; `starts_of` and `expires_of` are the certificates
+// whose bounds these are.
+struct Validity {
+  WallTime starts{}, expires{};
+  const X509 *starts_of = nullptr, *expires_of = nullptr;
+
+  bool covers(WallTime now) const { return starts <= now && now < expires; }
+};
+
+Validity validity(SSL_CTX* context) {
+  const X509* leaf = context ? SSL_CTX_get0_certificate(context) : nullptr;
+  if (!leaf) return {};
+  Validity whole{wall(X509_get0_notBefore(leaf)), wall(X509_get0_notAfter(leaf)), leaf, leaf};
+  STACK_OF(X509)* above = nullptr;
+  SSL_CTX_get0_chain_certs(context, &above);
+  for (int i = 0; i < sk_X509_num(above); ++i) {
+    const X509* each = sk_X509_value(above, i);
+    if (const auto starts = wall(X509_get0_notBefore(each)); starts > whole.starts) whole.starts = starts, whole.starts_of = each;
+    if (const auto expires = wall(X509_get0_notAfter(each)); expires < whole.expires) whole.expires = expires, whole.expires_of = each;
+  }
+  return whole;
+}
+
+// What is wrong with a file at `now`, and what to do; empty: nothing.
+std::string fault(const std::string& file, SSL_CTX* context, WallTime now) {
+  const Validity found = validity(context);
+  if (!found.expires_of || found.covers(now)) return {};
+  const bool late = found.expires <= now;
+  const X509* whose = late ? found.expires_of : found.starts_of;
+  std::string text = file;
+  if (whose != SSL_CTX_get0_certificate(context)) {  // tools show a file's first one alone
+    std::array<char, 256> subject{};
+    X509_NAME_oneline(X509_get_subject_name(whose), subject.data(), subject.size());
+    text += std::string(": the certificate of ") + subject.data() + " in it";
+  }
+  const time_t seconds = std::chrono::floor<std::chrono::seconds>(late ? found.expires : found.starts).time_since_epoch().count();
+  tm utc{};
+  gmtime_r(&seconds, &utc);
+  std::array<char, 32> date{};
+  strftime(date.data(), date.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text + (late ? " has expired, at " : " is not valid before ") + date.data() + ": who checks it refuses to connect; " +
+         (late ? "renew it" : "wait until then, and see that the clocks here and at its issuer are right");
+}
+
+WallTime wall_now() { return std::chrono::time_point_cast<WallTime::duration>(std::chrono::system_clock::now()); }
 
 Result<void> check_options(const TlsOptions& options, bool accepts) {
   if (options.min_version != "1.2" && options.min_version != "1.3")
@@ -154,7 +201,6 @@ Result<Tls::Loaded> Tls::load() const {
   auto dialing = make_context(options_, false);
   if (!dialing) return dialing.error();
   loaded.dialing = *dialing;
-  loaded.expires = expiry(loaded.dialing.get());
   return loaded;
 }
 
@@ -163,10 +209,13 @@ Result<void> Tls::reload() {
   auto loaded = load();
   std::lock_guard lock(mutex_);
   fingerprint_ = std::move(fingerprint);
+  again_ = WallTime::max();
   if (!loaded) return loaded.error();
-  const WallTime now = std::chrono::time_point_cast<WallTime::duration>(std::chrono::system_clock::now());
-  if (!options_.cert.empty() && loaded->expires <= now && loaded_.expires > now)
-    return Error{Code::kInvalid, options_.cert + " has expired already; renew it and say it again"};
+  const WallTime now = wall_now();
+  if (std::string why = fault(options_.cert, loaded->dialing.get(), now); !why.empty() && validity(loaded_.dialing.get()).covers(now)) {
+    if (const WallTime starts = validity(loaded->dialing.get()).starts; starts > now) again_ = starts;
+    return Error{Code::kInvalid, std::move(why)};
+  }
   loaded_ = std::move(*loaded);
   return {};
 }
@@ -175,7 +224,7 @@ Result<bool> Tls::reload_if_changed() {
   {
     const std::string present = fingerprint();
     std::lock_guard lock(mutex_);
-    if (present == fingerprint_) return false;
+    if (present == fingerprint_ && wall_now() < again_) return false;
   }
   LEEWARD_TRY(reload());
   return true;
@@ -205,18 +254,12 @@ std::shared_ptr<ssl_ctx_st> Tls::dialing() const {
 
 WallTime Tls::expires() const {
   std::lock_guard lock(mutex_);
-  return loaded_.expires;
+  return validity(loaded_.dialing.get()).expires;
 }
 
-std::string Tls::expired() const {
-  const WallTime end = expires();
-  if (options_.cert.empty() || end > std::chrono::system_clock::now()) return {};
-  const time_t seconds = std::chrono::floor<std::chrono::seconds>(end).time_since_epoch().count();
-  tm utc{};
-  gmtime_r(&seconds, &utc);
-  std::array<char, 32> text{};
-  strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return options_.cert + " has expired, at " + text.data() + ": who checks it refuses to connect; renew it";
+std::string Tls::fault_now() const {
+  std::lock_guard lock(mutex_);
+  return fault(options_.cert, loaded_.dialing.get(), wall_now());
 }
 
 bool TlsPeer::names(std::string_view host) const {

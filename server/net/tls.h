@@ -43,22 +43,23 @@ class Tls {
 
   // Reads the files again. On an error the old contexts stay.
   Result<void> reload();
-  // reload() when a file's time, size or inode has changed since the last try.
-  // The value says whether there was a change.
+  // reload() when a file's time, size or inode has changed since the last try,
+  // or a certificate is valid by now that was not then. The value says whether
+  // there was a change.
   Result<bool> reload_if_changed();
 
   std::shared_ptr<ssl_ctx_st> accepting() const;  // null when made by client()
   std::shared_ptr<ssl_ctx_st> dialing() const;
-  WallTime expires() const;  // of the certificate; the epoch when there is none
-  // What to tell when that is past, which is no reason not to start: the
-  // connections that are refused for it say why. Empty: it is not.
-  std::string expired() const;
+  WallTime expires() const;  // the first of the chain; the epoch when there is none
+  // What to tell when one of the chain has expired or is not valid yet, which is
+  // no reason not to start: the connections that are refused for it say why.
+  // Empty: all are valid.
+  std::string fault_now() const;
   const TlsOptions& options() const { return options_; }
 
  private:
   struct Loaded {
     std::shared_ptr<ssl_ctx_st> accepting, dialing;
-    WallTime expires{};
   };
   Tls(TlsOptions options, bool accepts) : options_(std::move(options)), accepts_(accepts) {}
   static Result<std::shared_ptr<Tls>> make(TlsOptions options, bool accepts);
@@ -70,6 +71,7 @@ class Tls {
   mutable std::mutex mutex_;
   Loaded loaded_;            // under mutex_
   std::string fingerprint_;  // of the files of the last try; under mutex_
+  WallTime again_ = WallTime::max();  // when what was not valid yet then will be; under mutex_
 };
 
 // What a verified certificate says of its owner.

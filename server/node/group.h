@@ -34,6 +34,9 @@ struct Node {
 // On these texts etcd's Go client repeats a write at its next endpoint; it does
 // so for no other (clientv3, isSafeRetryMutableRPC).
 inline constexpr const char* kTryNextEndpoint = "there is no connection available";
+// By a member that is being removed: not the text of one that may not acknowledge,
+// since the API tells clients which it is.
+inline constexpr const char* kLeaving = "there is no address available";
 // These end what was certainly not done, because roles were changing: whoever
 // passes calls on begins it again.
 namespace text {

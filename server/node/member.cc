@@ -395,7 +395,8 @@ std::optional<Error> Member::write_refusal() {
   // With both regions in its list a client is served elsewhere; the trailers say why.
   if (role() == GroupRole::kFenced) return Error{Code::kUnavailable, kTryNextEndpoint};
   if (role() != GroupRole::kPrimary && role() != GroupRole::kUnknown) return role_refusal();
-  if (cold() || leaves() || (context_.is_leader() && warrant_->starved())) return Error{Code::kUnavailable, kTryNextEndpoint};
+  if (leaves()) return Error{Code::kUnavailable, kLeaving};
+  if (cold() || (context_.is_leader() && warrant_->starved())) return Error{Code::kUnavailable, kTryNextEndpoint};
   // A follower whose state is full would never see the end of what it forwards.
   if (disk_full() && (context_.is_leader() || held_since_ || reserve_given_)) return Error{Code::kNoSpace, text::kNoSpace};
   return std::nullopt;

@@ -124,7 +124,7 @@ void Member::serve_change(std::string body, CallDone done) {
   if (holds(change->remove, self()) && successor(*change)) {
     context_.ports.log.info("hands leadership over: it is to be removed", {{"successor", successor(*change)}});
     handovers_.push_back({std::move(*change), context_.now() + context_.patience(), std::move(done)});
-    proposals_->refuse_waiting({Code::kUnavailable, kTryNextEndpoint});
+    proposals_->refuse_waiting({Code::kUnavailable, kLeaving});
     return;
   }
   const auto stands_aside = aside();

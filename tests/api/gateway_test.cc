@@ -74,6 +74,28 @@ TEST_F(JsonGateway, ARefusalOfAStandbySaysWhy) {
   EXPECT_REFUSED(*run(make("/etcdserverpb.KV/Put"), put.SerializeAsString())->status, GrpcCode::kUnavailable, std::string(kTryNextEndpoint));
 }
 
+// One that is being removed waits for no other region, and does not say so.
+TEST_F(JsonGateway, ARefusalOfAPrimarySaysWhy) {
+  MemberStatus self;
+  self.id = node->info.self;
+  self.region = "east";
+  node->info.members = {self};
+  PutRequest put;
+  put.set_key("foo");
+  for (const auto& [text, word, sentence] : {std::tuple{kTryNextEndpoint, "no_stamp: ", "region east acknowledges nothing until the armed region answers"},
+                                             {kLeaving, "leaving: ", "the member that this write came to is being removed from its group"}}) {
+    node->failure = Error{Code::kUnavailable, std::string(text)};
+    const auto answer = post("/v3/kv/put", R"({"key":"Zm9v"})");
+    EXPECT_EQ(answer->status, 503);
+    EXPECT_NE(answer->body.find("\"" + std::string(sentence)), std::string::npos) << answer->body;
+    const auto call = run(make("/etcdserverpb.KV/Put"), put.SerializeAsString());
+    EXPECT_REFUSED(*call->status, GrpcCode::kUnavailable, std::string(text));
+    const auto& reason = call->status->trailers.back();
+    EXPECT_EQ(reason.first, "leeward-reason");
+    EXPECT_TRUE(reason.second.starts_with(std::string(word) + sentence)) << reason.second;
+  }
+}
+
 // The last one would win, and a put write another key than was meant.
 TEST_F(JsonGateway, AFieldStandsOnce) {
   for (const auto& [path, body] : std::vector<std::pair<std::string, std::string>>{

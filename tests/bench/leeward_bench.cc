@@ -415,13 +415,14 @@ Report run_steady(const Options& o) {
   auto due = started;
   const auto ns = [](Clock::time_point t) { return t.time_since_epoch().count(); };
   Clock::time_point drain_until{};
-  // As etcd's client does: on this text, which says that nothing was done, and on
+  // As etcd's client does: on these texts, which say that nothing was done, and on
   // no other, a write goes to the next endpoint.
   const auto tries = 2 * o.endpoints.size();
   std::function<void(Connection*, std::string, std::function<void(const Reply&)>, std::size_t)> attempt =
       [&](Connection* at, std::string request, std::function<void(const Reply&)> done, std::size_t left) {
         at->call("/etcdserverpb.KV/Put", request, [&, at, request, done, left](const Reply& reply) {
-          Connection* other = !reply.ok() && left > 0 && reply.message == "there is no connection available" ? pool.after(at) : nullptr;
+          const bool elsewhere = reply.message == "there is no connection available" || reply.message == "there is no address available";
+          Connection* other = !reply.ok() && left > 0 && elsewhere ? pool.after(at) : nullptr;
           if (other == nullptr) return done(reply);
           ++r.moved;
           attempt(other, request, done, left - 1);

@@ -222,7 +222,7 @@ TEST(Tls, OneThatHasExpiredDoesNotTakeThePlaceOfOneThatHasNot) {
   own.make("live", "second", "IP:127.0.0.1", 0);
   const auto changed = (*tls)->reload_if_changed();
   ASSERT_FALSE(changed.ok());
-  EXPECT_NE(changed.error().message.find("live.pem has expired already"), std::string::npos) << changed.error().message;
+  EXPECT_NE(changed.error().message.find("live.pem has expired, at 20"), std::string::npos) << changed.error().message;
   EXPECT_EQ((*tls)->expires(), expires);
   own.make("live", "third", "IP:127.0.0.1");
   EXPECT_TRUE((*tls)->reload_if_changed().value());
@@ -233,31 +233,119 @@ TEST(Tls, OneThatHasExpiredIsUsedAndSaidToHave) {
   own.make("live", "first", "IP:127.0.0.1", 0);
   auto tls = Tls::server(own.options("live"));
   ASSERT_TRUE(tls.ok()) << tls.error().message;
-  EXPECT_NE((*tls)->expired().find("live.pem has expired, at 20"), std::string::npos) << (*tls)->expired();
+  EXPECT_NE((*tls)->fault_now().find("live.pem has expired, at 20"), std::string::npos) << (*tls)->fault_now();
   EXPECT_TRUE((*tls)->reload().ok()) << "there is no better one";
-  EXPECT_NE((*tls)->expired(), "");
+  EXPECT_NE((*tls)->fault_now(), "");
   own.make("live", "second", "IP:127.0.0.1");
   EXPECT_TRUE((*tls)->reload().ok());
-  EXPECT_EQ((*tls)->expired(), "");
+  EXPECT_EQ((*tls)->fault_now(), "");
   auto dials = Tls::client({.ca = own.ca()});
   ASSERT_TRUE(dials.ok());
-  EXPECT_EQ((*dials)->expired(), "") << "it has none";
+  EXPECT_EQ((*dials)->fault_now(), "") << "it has none";
+}
+
+std::unique_ptr<std::FILE, int (*)(std::FILE*)> opened(const std::string& path, const char* mode) {
+  std::FILE* file = std::fopen(path.c_str(), mode);
+  EXPECT_NE(file, nullptr) << path;
+  return {file, std::fclose};
+}
+
+std::unique_ptr<EVP_PKEY, void (*)(EVP_PKEY*)> key(const std::string& path) {
+  return {PEM_read_PrivateKey(opened(path, "r").get(), nullptr, nullptr, nullptr), EVP_PKEY_free};
+}
+
+std::unique_ptr<X509, void (*)(X509*)> certificate(const std::string& path) {
+  return {PEM_read_X509(opened(path, "r").get(), nullptr, nullptr, nullptr), X509_free};
+}
+
+// NAME.pem begins in so many seconds, which the openssl command cannot say of one.
+void begins(const Certificates& own, const std::string& name, long seconds) {
+  const auto ca_key = key(own.path("ca.key"));
+  const auto dated = certificate(own.path(name + ".pem"));
+  X509_gmtime_adj(X509_getm_notBefore(dated.get()), seconds);
+  ASSERT_GT(X509_sign(dated.get(), ca_key.get(), EVP_sha256()), 0);
+  PEM_write_X509(opened(own.path(name + ".pem"), "w").get(), dated.get());
+}
+
+TEST(Tls, OneThatIsNotValidYetTakesThePlaceOfOneThatIsWhenItIs) {
+  Certificates own;
+  own.make("live", "first", "IP:127.0.0.1");
+  auto tls = Tls::server(own.options("live"));
+  ASSERT_TRUE(tls.ok());
+  own.make("live", "second", "IP:127.0.0.1", 3);
+  begins(own, "live", 3600);
+  const auto expires = (*tls)->expires();
+  const auto changed = (*tls)->reload_if_changed();
+  ASSERT_FALSE(changed.ok()) << "every client would refuse it";
+  EXPECT_NE(changed.error().message.find("live.pem is not valid before 20"), std::string::npos) << changed.error().message;
+  EXPECT_EQ((*tls)->expires(), expires);
+  EXPECT_EQ((*tls)->fault_now(), "") << "the old one is in use";
+  EXPECT_FALSE((*tls)->reload_if_changed().value()) << "told once";
+
+  begins(own, "live", 3);
+  EXPECT_FALSE((*tls)->reload_if_changed().ok());
+  bool taken = false;
+  for (int i = 0; i < 100 && !taken; ++i) {
+    std::this_thread::sleep_for(100ms);
+    const auto again = (*tls)->reload_if_changed();
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    taken = *again;
+  }
+  EXPECT_TRUE(taken) << "nobody has to say it again";
+  EXPECT_GT((*tls)->expires(), expires);
+}
+
+TEST(Tls, OneThatIsNotValidYetIsUsedAtAStartAndSaidToBe) {
+  Certificates own;
+  own.make("live", "first", "IP:127.0.0.1");
+  begins(own, "live", 3600);
+  auto tls = Tls::server(own.options("live"));
+  ASSERT_TRUE(tls.ok()) << tls.error().message;
+  EXPECT_NE((*tls)->fault_now().find("live.pem is not valid before 20"), std::string::npos) << (*tls)->fault_now();
+  EXPECT_TRUE((*tls)->reload().ok()) << "there is no better one";
+}
+
+TEST(Tls, TheOnesAboveItInTheFileCountToo) {
+  Certificates own;
+  own.make("live", "first", "IP:127.0.0.1");
+  own.make("above", "above", "", 1);
+  const auto with_the_one_above = [&] {
+    const std::string chain = file(own.path("live.pem")) + file(own.path("above.pem"));
+    std::ofstream(own.path("live.pem")) << chain;
+  };
+  with_the_one_above();
+  auto tls = Tls::server(own.options("live"));
+  ASSERT_TRUE(tls.ok()) << tls.error().message;
+  const auto left = (*tls)->expires() - std::chrono::system_clock::now();
+  EXPECT_LT(left, std::chrono::hours(25)) << "the first that ends";
+  EXPECT_EQ((*tls)->fault_now(), "");
+
+  own.make("live", "second", "IP:127.0.0.1");
+  own.make("above", "above", "", 0);
+  with_the_one_above();
+  const auto changed = (*tls)->reload_if_changed();
+  ASSERT_FALSE(changed.ok());
+  EXPECT_NE(changed.error().message.find("live.pem: the certificate of /CN=above in it has expired, at 20"), std::string::npos)
+      << changed.error().message;
+  EXPECT_EQ((*tls)->fault_now(), "");
+  auto begun = Tls::server(own.options("live"));
+  ASSERT_TRUE(begun.ok()) << begun.error().message;
+  EXPECT_EQ((*begun)->fault_now(), changed.error().message);
+
+  own.make("above", "above", "");
+  begins(own, "above", 3600);
+  own.make("live", "third", "IP:127.0.0.1");
+  with_the_one_above();
+  const auto early = (*tls)->reload_if_changed();
+  ASSERT_FALSE(early.ok());
+  EXPECT_NE(early.error().message.find("/CN=above in it is not valid before 20"), std::string::npos) << early.error().message;
 }
 
 // NAME.pem with the client's key, signed by the CA, whose common name may hold any byte.
 void sign(const std::string& name, std::string_view common_name) {
-  const auto opened = [](const std::string& path, const char* mode) {
-    std::FILE* file = std::fopen(path.c_str(), mode);
-    EXPECT_NE(file, nullptr) << path;
-    return std::unique_ptr<std::FILE, int (*)(std::FILE*)>(file, std::fclose);
-  };
-  const auto key = [&](const char* file) {
-    return std::unique_ptr<EVP_PKEY, void (*)(EVP_PKEY*)>(
-        PEM_read_PrivateKey(opened(certificates().path(file), "r").get(), nullptr, nullptr, nullptr), EVP_PKEY_free);
-  };
-  const auto own = key("client.key"), ca_key = key("ca.key");
-  const std::unique_ptr<X509, void (*)(X509*)> ca(PEM_read_X509(opened(certificates().ca(), "r").get(), nullptr, nullptr, nullptr), X509_free),
-      made(X509_new(), X509_free);
+  const auto own = key(certificates().path("client.key")), ca_key = key(certificates().path("ca.key"));
+  const auto ca = certificate(certificates().ca());
+  const std::unique_ptr<X509, void (*)(X509*)> made(X509_new(), X509_free);
   X509_set_version(made.get(), 2);
   ASN1_INTEGER_set(X509_get_serialNumber(made.get()), 4711);
   X509_gmtime_adj(X509_getm_notBefore(made.get()), -60);

@@ -222,7 +222,7 @@ TEST_F(Members, NoWriteAtALeaderThatIsBeingRemovedWaitsOrEndsUnknown) {
     applied += put->outcome.end == Outcome::End::kApplied;
     if (put->outcome.end == Outcome::End::kApplied) continue;
     EXPECT_EQ(put->outcome.end, Outcome::End::kNotApplied) << put->outcome.error.message;
-    EXPECT_TRUE(put->outcome.error.message == kTryNextEndpoint || put->outcome.error.message == text::kRemoved) << put->outcome.error.message;
+    EXPECT_TRUE(put->outcome.error.message == kLeaving || put->outcome.error.message == text::kRemoved) << put->outcome.error.message;
   }
   EXPECT_GT(applied, 0);
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
