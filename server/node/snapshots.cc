@@ -39,6 +39,12 @@ bool is_whole(Disk& disk, const Path& directory, const Manifest& manifest) {
   });
 }
 
+// Its manifest first: what a crash leaves of it is known as that, not as damage.
+Result<void> remove_checkpoint(Disk& disk, const Path& directory) {
+  if (disk.remove(directory + "/" + std::string(kManifestName)).ok()) (void)disk.sync_dir(directory);
+  return disk.remove_all(directory);
+}
+
 }  // namespace
 
 Snapshots::Snapshots(Context& context, OnReceived received, OnSent sent, OnFailed failed)
@@ -91,7 +97,7 @@ Result<void> Snapshots::load(const Lineage& own) {
       checkpoints_.push_back({std::move(*manifest), root + "/" + name, std::nullopt, std::nullopt});
     } else {
       context_.ports.log.info("an incomplete or superseded checkpoint is removed", {{"dir", name}});
-      LEEWARD_TRY(disk.remove_all(root + "/" + name));
+      LEEWARD_TRY(remove_checkpoint(disk, root + "/" + name));
     }
   }
   std::sort(checkpoints_.begin(), checkpoints_.end(), [](const Checkpoint& a, const Checkpoint& b) {
@@ -123,7 +129,7 @@ bool Snapshots::make() {
 }
 
 Result<Manifest> Snapshots::write_checkpoint(Disk& disk, const Path& root, const Path& directory, StateMachine& state) {
-  LEEWARD_TRY(disk.remove_all(directory));
+  LEEWARD_TRY(remove_checkpoint(disk, directory));
   auto manifest = state.checkpoint(directory);
   if (!manifest.ok()) return manifest.error();
   LEEWARD_TRY(write_manifest(disk, directory, *manifest));
@@ -205,7 +211,7 @@ void Snapshots::forget_old() {
 
 void Snapshots::remove_on_files(const Path& directory) {
   context_.run_on_files([&disk = context_.ports.disk, directory]() -> Function<void()> {
-    (void)disk.remove_all(directory);  // what stays is removed at the next start
+    (void)remove_checkpoint(disk, directory);  // what stays is removed at the next start
     return {};
   });
 }
