@@ -45,7 +45,8 @@ def prometheus_keeps_the_exemplars_of_sampled_requests():
             expect(found[0]["seriesLabels"]["method"] == "Put", str(found))
             span = wait_for("its span", lambda: [s for s in collector.of(sampled[0]) if s.name == "etcdserverpb.KV/Put"], 20)[0]
             expect(labels[0]["span_id"] == span.id, f"{labels[0]} is not {span}")
-            up = ask("query", query="up")["result"]
+            # A scrape's exemplars can be asked for a moment before its samples.
+            up = wait_for("the scrape's own sample", lambda: (ask("query", query="up") or {}).get("result"), 20)
             expect([series["value"][1] for series in up] == ["1"], f"the page is not what Prometheus reads: {up}")
         finally:
             prometheus.terminate()
