@@ -1,3 +1,6 @@
+#include <cmath>
+
+#include "base/quantity.h"
 #include "ctl/commands.h"
 #include "ctl/figures.h"
 #include "ctl/table.h"
@@ -22,6 +25,24 @@ std::string state(const object& member) {
   return heard && !true_of(member, "admitted") ? text_of(member, "state") + ", not admitted" : text_of(member, "state");
 }
 
+constexpr double kClockWarnMs = 100;
+
+// What an operator should see though nobody asked: a few lines, or none.
+void print_warnings(const object& status, const std::vector<object>& members, std::ostream& out) {
+  for (const object& member : members)
+    if (true_of(member, "over_quota"))
+      out << "NOSPACE   node " << member_name(members, number_of(member, "id").value_or(0))
+          << " is beyond storage.quota: compact, defragment, then etcdctl alarm disarm\n";
+  if (true_of(status, "disk_full"))
+    out << "NOSPACE   the disk of node " << member_name(members, number_of(status, "node_id").value_or(0)) << " is full: make room\n";
+  for (const object& member : members)
+    if (const auto ahead = real_of(member, "clock_offset_ms"); ahead && std::abs(*ahead) > kClockWarnMs)
+      out << "clock     node " << member_name(members, number_of(member, "id").value_or(0)) << " is "
+          << human_duration(std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(std::abs(*ahead))))
+          << (*ahead > 0 ? " ahead of" : " behind") << " node " << member_name(members, number_of(status, "node_id").value_or(0))
+          << ": see that both keep time\n";
+}
+
 void print_status(const object& status, std::ostream& out) {
   const auto members = list_of(status, "members");
   const auto leader = number_of(status, "leader_id").value_or(0);
@@ -31,6 +52,7 @@ void print_status(const object& status, std::ostream& out) {
       << "epoch     " << figure(status, "epoch") << "   term " << figure(status, "term") << "   leader " << member_name(members, leader)
       << "   revision " << figure(status, "revision") << "\n";
   if (const std::string waiting = text_of(status, "waiting_for"); !waiting.empty()) out << "waiting   " << waiting << "\n";
+  print_warnings(status, members, out);
   out << "\n";
   Table table({{"ID", Table::Align::kRight}, {"NAME"}, {"REGION"}, {"ZONE"}, {"ROLE"}, {"STATE"}, {"VOTER"}, {"HEALTH"},
                {"APPLIED", Table::Align::kRight}, {"LAG (ENTRIES)", Table::Align::kRight}, {"STATE HASH"}, {"DATA", Table::Align::kRight}});

@@ -397,7 +397,8 @@ Result<KnockAnswer> decode_knock_answer(const Bytes& body) {
   return answer;
 }
 
-std::string encode(const MemberStatus& s) {
+std::string encode(const Report& report) {
+  const MemberStatus& s = report.status;
   std::string out;
   put_varint(out, s.id.value());
   for (const auto* text : {&s.name, &s.region, &s.zone, &s.peer_address, &s.client_url, &s.version})
@@ -429,12 +430,26 @@ std::string encode(const MemberStatus& s) {
   put_varint(out, s.drill.count);
   put_u64(out, static_cast<std::uint64_t>(s.drill.time_ms));
   put_varint(out, s.drill.rto_us);
+  put_u64(out, static_cast<std::uint64_t>(report.clock.sent_us));
+  put_varint(out, report.clock.ways.size());
+  for (const auto& way : report.clock.ways) {
+    put_varint(out, way.from.value());
+    put_u64(out, static_cast<std::uint64_t>(way.late_us));
+  }
   return out;
 }
 
-Result<MemberStatus> decode_member_status(const Bytes& body) {
+bool get_micros(std::string_view& in, std::int64_t& us) {
+  std::uint64_t bits;
+  if (!get_u64(in, bits)) return false;
+  us = static_cast<std::int64_t>(bits);
+  return us >= -kMostClockUs && us <= kMostClockUs;
+}
+
+Result<Report> decode_report(const Bytes& body) {
   std::string_view in = body.view();
-  MemberStatus s;
+  Report report;
+  MemberStatus& s = report.status;
   std::uint8_t role, state, flags;
   std::uint64_t checks;
   if (!get_ordinal(in, s.id) || !get_string(in, s.name) || !get_string(in, s.region) || !get_string(in, s.zone) ||
@@ -462,11 +477,17 @@ Result<MemberStatus> decode_member_status(const Bytes& body) {
   s.leaping = (flags & 64) != 0;
   s.lacks_state = (flags & 128) != 0;
   if (!get_string(in, s.standing_reason)) return malformed("report");
-  if (in.empty()) return s;  // of the version before
+  if (in.empty()) return report;  // of the version before drills
   std::uint64_t drilled;
   if (!get_varint(in, s.drill.count) || !get_u64(in, drilled) || !get_varint(in, s.drill.rto_us)) return malformed("report");
   s.drill.time_ms = static_cast<std::int64_t>(drilled);
-  return s;
+  if (in.empty()) return report;  // of the version before clocks
+  std::uint64_t ways;
+  if (!get_micros(in, report.clock.sent_us) || !get_varint(in, ways) || ways > kMostClockWays) return malformed("report");
+  report.clock.ways.resize(ways);
+  for (auto& way : report.clock.ways)
+    if (!get_ordinal(in, way.from) || !get_micros(in, way.late_us)) return malformed("report");
+  return report;
 }
 
 }  // namespace leeward::node

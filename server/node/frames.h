@@ -15,6 +15,7 @@
 #include "base/entry.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "node/clock_offsets.h"
 #include "node/records.h"
 #include "ports/manifest.h"
 #include "ports/status.h"
@@ -189,7 +190,11 @@ struct KnockAnswer {
 std::string encode(const KnockAnswer& answer);
 Result<KnockAnswer> decode_knock_answer(const Bytes& body);
 
-std::string encode(const MemberStatus& status);
-Result<MemberStatus> decode_member_status(const Bytes& body);
+struct Report {
+  MemberStatus status;
+  ClockReport clock;
+};
+std::string encode(const Report& report);
+Result<Report> decode_report(const Bytes& body);
 
 }  // namespace leeward::node

@@ -509,6 +509,7 @@ class Member final : public Service, public Group {
     Seen seen;  // as its frame said
   };
   std::map<NodeId, HeardReport> reports_;
+  ClockOffsets clocks_{self()};
   std::optional<Instant> reported_, published_, stored_, sweep_since_;
   std::optional<Instant> reserve_looked_at_, reserve_given_;
   Revision swept_;  // what logical compaction released up to here is gone

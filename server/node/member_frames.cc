@@ -165,10 +165,12 @@ void Member::on_control(NodeId from, const Frame& frame) {
 }
 
 void Member::on_report(NodeId from, const Frame& frame) {
-  auto status = decode_member_status(frame.body);
-  if (!status.ok() || status->id != from) return;
-  if (frame.header.lineage.known() && frame.header.lineage == lineage()) heed_drill(status->drill);
-  reports_[from] = {std::move(*status), context_.now(), group() && frame.header.group == group(), frame.header.seen};
+  auto report = decode_report(frame.body);
+  if (!report.ok() || report->status.id != from) return;
+  auto& status = report->status;
+  if (frame.header.lineage.known() && frame.header.lineage == lineage()) heed_drill(status.drill);
+  clocks_.heard(from, report->clock, context_.ports.clock.wall());
+  reports_[from] = {std::move(status), context_.now(), group() && frame.header.group == group(), frame.header.seen};
 }
 
 }  // namespace leeward::node

@@ -195,6 +195,7 @@ void Member::publish_status() {
       unheard(m);
     else
       age(m, role() == GroupRole::kPrimary && m.role != GroupRole::kPrimary ? &committed_.position : nullptr);
+    if (m.state != MemberState::kDown) m.clock_offset = clocks_.of(n.id);
   }
   members[self()] = std::move(own);
   for (auto& [id, m] : members) s.members.push_back(std::move(m));
@@ -223,7 +224,7 @@ void Member::send_reports() {
     NodeStatus node = status();
     extension_->extend(node, own);
   }
-  const auto body = encode(own);
+  const auto body = encode(Report{std::move(own), clocks_.report(context_.ports.clock.wall())});
   for (const auto& n : topology())
     if (n.id != self()) context_.send(n.id, Lane::kControl, FrameType::kReport, body);
 }

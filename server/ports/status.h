@@ -83,6 +83,9 @@ struct MemberStatus {
   bool lacks_state = false;      // and it cannot make that by itself
   std::string standing_reason;   // why it is isolated, and what its last verification found
   DrillRecord drill;             // the newest that it knows of
+  // Of its wall clock; positive: it is ahead of the answering node's. Half the
+  // difference between the two ways' delays is in it.
+  std::optional<Duration> clock_offset;
 };
 
 // What a region lacks of what the primary is known to have committed.

@@ -95,7 +95,7 @@ void node_frames(std::string_view bytes) {
     case node::FrameType::kSnapshotDone: return again(body, node::decode_snapshot_done);
     case node::FrameType::kKnock: return again(body, node::decode_knock);
     case node::FrameType::kKnockAnswer: return again(body, node::decode_knock_answer);
-    case node::FrameType::kReport: return again(body, node::decode_member_status);
+    case node::FrameType::kReport: return again(body, node::decode_report);
     case node::FrameType::kRemoved: return again(body, node::decode_removed_notice);
     case node::FrameType::kGroupList: return again(body, [](const Bytes& b) { return node::decode_group_list(b.view()); });
   }
@@ -165,9 +165,9 @@ std::vector<std::string> node_seeds() {
   answer.cluster_name = "test";
   answer.membership = "members";
   seeds.push_back(with_type(FrameType::kKnockAnswer, encode(answer)));
-  MemberStatus status;
-  status.id = NodeId(3);
-  seeds.push_back(with_type(FrameType::kReport, node::encode(status)));
+  node::Report report{{}, {1'700'000'000'000'000, {{NodeId(1), 500}}}};
+  report.status.id = NodeId(3);
+  seeds.push_back(with_type(FrameType::kReport, node::encode(report)));
   return seeds;
 }
 

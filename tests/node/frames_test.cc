@@ -65,12 +65,17 @@ TEST(Frames, ComeBackAsTheyWent) {
   status.lag.high = Duration(5ms);
   status.eligibility = {{"lag", true, "1 ms"}};
   status.drill = {7, 1'700'000'000'123, 345'678};
-  const auto again = decode_member_status(Bytes(encode(status)));
+  const auto again = decode_report(Bytes(encode(Report{status, {1'700'000'000'000'000, {{NodeId(4), -250'000}}}})));
   ASSERT_TRUE(again.ok());
-  EXPECT_EQ(again->drill, status.drill);
-  EXPECT_EQ(again->lag.high, Duration(5ms));
-  EXPECT_FALSE(again->lag.low.has_value());
-  EXPECT_EQ(again->eligibility[0].detail, "1 ms");
+  EXPECT_EQ(again->status.drill, status.drill);
+  EXPECT_EQ(again->status.lag.high, Duration(5ms));
+  EXPECT_FALSE(again->status.lag.low.has_value());
+  EXPECT_EQ(again->status.eligibility[0].detail, "1 ms");
+  EXPECT_EQ(again->clock.sent_us, 1'700'000'000'000'000);
+  ASSERT_EQ(again->clock.ways.size(), 1u);
+  EXPECT_EQ(again->clock.ways[0].from, NodeId(4));
+  EXPECT_EQ(again->clock.ways[0].late_us, -250'000);
+  EXPECT_FALSE(decode_report(Bytes(encode(Report{status, {kMostClockUs + 1, {}}}))).ok()) << "it could not be reckoned with";
 }
 
 TEST(Frames, AManifestThatWouldLeaveItsDirectoryIsRefused) {
@@ -178,7 +183,7 @@ TEST(Frames, AnyBytesAreTaken) {
   sim::Dice dice(42);
   std::vector<std::string> seeds = {encode(manifest()), encode(Call{1, CallKind::kAdmit, 3}),
                                     encode(Knock{"name", sha256("l"), true}), encode(KnockAnswer{"n", {}, {}, {}, true}),
-                                    encode(MemberStatus{}), encode(SnapshotFetch{"i", 1, 2, 3}),
+                                    encode(Report{}), encode(SnapshotFetch{"i", 1, 2, 3}),
                                     encode(GroupState{}), encode(MemberChange{.add = {some_node(4)}, .remove = {NodeId(3)}}),
                                     encode(GroupList{GroupId(5), Index(9), {some_node(4)}}), encode(ForwardRefused{1, {2}, {Code::kUnknown, "t"}})};
   for (int i = 0; i < 20000; ++i) {
@@ -200,7 +205,7 @@ TEST(Frames, AnyBytesAreTaken) {
     (void)decode_ledger_piece(bytes);
     (void)decode_knock(bytes);
     (void)decode_knock_answer(bytes);
-    (void)decode_member_status(bytes);
+    (void)decode_report(bytes);
     (void)decode_group_state(text);
     (void)decode_admission(text);
     (void)decode_alarm_change(text);

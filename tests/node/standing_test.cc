@@ -262,10 +262,10 @@ TEST_F(StandingStory, OneWhoseStateIsNotTheOthersDoesNotRejoin) {
     if (to != id || lane != Lane::kControl) return bytes;
     const auto frame = decode_frame(bytes);
     if (!frame.ok() || frame->header.type != FrameType::kReport) return bytes;
-    auto status = decode_member_status(frame->body);
-    if (!status.ok()) return bytes;
-    status->state_hash.bytes[0] ^= 1;
-    return Bytes(encode_header(frame->header) + encode(*status));
+    auto report = decode_report(frame->body);
+    if (!report.ok()) return bytes;
+    report->status.state_hash.bytes[0] ^= 1;
+    return Bytes(encode_header(frame->header) + encode(*report));
   };
   w().run_for(1s);
   ASSERT_TRUE(change(id, {Kind::kRejoin, "", false}).ok());

@@ -34,6 +34,7 @@ CONTRACT = {
     "commit_index": ("gauge", {}), "applied_index": ("gauge", {}), "durable_index": ("gauge", {}),
     "leader_changes_total": ("counter", {}), "elections_total": ("counter", {"result": {"started", "won", "lost"}}),
     "peer_rtt_seconds": ("histogram", {"peer": "peers"}), "peer_lag_entries": ("gauge", {"peer": "peers"}),
+    "clock_offset_seconds": ("gauge", {"peer": None}),  # nodes of both regions that were heard
     "wal_fsync_duration_seconds": ("histogram", {}), "wal_bytes_total": ("counter", {}), "wal_size_bytes": ("gauge", {}),
     "db_size_bytes": ("gauge", {}), "db_quota_bytes": ("gauge", {}), "checkpoint_age_writes": ("gauge", {}),
     "disk_free_bytes": ("gauge", {"volume": {"data", "wal", "snapshot"}}),

@@ -88,7 +88,7 @@ class MetricsTest : public ::testing::Test {
     source_.now.leader = NodeId(1);
     source_.now.leader_ready = true;
     source_.now.members = {{.id = NodeId(1), .region = "east", .role = GroupRole::kPrimary, .state = MemberState::kLeader, .report_age = 0ms},
-                           {.id = NodeId(2), .region = "east", .role = GroupRole::kPrimary, .state = MemberState::kFollower, .report_age = 0ms},
+                           {.id = NodeId(2), .region = "east", .role = GroupRole::kPrimary, .state = MemberState::kFollower, .report_age = 0ms, .clock_offset = -250ms},
                            {.id = NodeId(3), .region = "east", .role = GroupRole::kPrimary},
                            {.id = NodeId(4), .region = "west", .role = GroupRole::kStandby, .state = MemberState::kLeader, .report_age = 0ms}};
     sources_.status = &source_;
@@ -301,6 +301,8 @@ TEST_F(MetricsTest, PeersBehindAreCountedAndUnheardOnesAreInfinitelySo) {
   source_.now.commit = Index(95);
   source_.now.peers = {{.id = NodeId(2), .match = Index(90), .active = true}};
   const Parsed p = page();
+  EXPECT_EQ(p.at("leeward_clock_offset_seconds{peer=\"2\"}"), -0.25);
+  EXPECT_FALSE(p.samples.contains("leeward_clock_offset_seconds{peer=\"3\"}")) << "nobody heard it";
   EXPECT_EQ(p.at("leeward_peer_lag_entries{peer=\"2\"}"), 10);
   EXPECT_TRUE(std::isinf(p.at("leeward_peer_lag_entries{peer=\"3\"}")));
   EXPECT_TRUE(std::isnan(p.at("leeward_peer_lag_entries{peer=\"4\"}"))) << "of another group";
