@@ -16,7 +16,10 @@ STEPS = ["fork", "log", "state_files", "apply", "state", "promote", "write", "re
 
 
 def drill(node, *args):
-    done = ctl("--endpoints", node.client, "-o", "json", "dr", "drill", "--id", node.id, *args, check=False, timeout=120)
+    def asked():
+        done = ctl("--endpoints", node.client, "-o", "json", "dr", "drill", "--id", node.id, *args, check=False, timeout=120)
+        return done if "changing: " not in done.stderr else None
+    done = wait_for("the members to stay as they are", asked)
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else None, done.stderr
 
 
@@ -117,8 +120,9 @@ class Watch:
                         self.environment.add(handle.read())
                 except OSError:
                     pass
-            try:
-                self.members.add(tuple(sorted(int(m["id"]) for m in self.c.active[0].status()["members"])))
+            try:  # not for long: a rehearsal may take less
+                told = self.c.active[0].post("/v3/cluster/status", timeout=0.2)
+                self.members.add(tuple(sorted(int(m["id"]) for m in told["members"])))
             except (Failure, OSError):
                 pass  # it was busy
             time.sleep(0.02)
@@ -178,18 +182,19 @@ def a_drill_passes_while_the_standby_follows_under_load():
 
 
 def a_killed_node_removes_the_fork_at_its_next_start():
-    with Cluster(active=3, standby=3, settings={**SMALL, "dr": {"self_fence": "lease", "lease": "3s"}}) as c:
+    with Cluster(active=3, standby=3, settings={**SMALL, "dr": {"self_fence": "lease", "lease": "8s"}}) as c:
         c.start().wait_ready()
         node = standby_to_ask(c)
         c.leader().put("a", "1")
         in_step(c)
         asked = threading.Thread(target=drill, args=(node,))
         asked.start()
+        # Both are there for as long as the lease: longer than a machine stands still.
         pids = wait_for("the rehearsal", lambda: rehearsing(node))
         wait_for("both halves of the fork", lambda: len(forks(node)) == 2)
         node.kill(signal.SIGKILL)
         asked.join()
-        wait_for("its process to end with the node", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 5)
+        wait_for("its process to end with the node", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
         equal(len(forks(node)), 2, "directories that the killed node left")
         node.start()
         c.wait_ready([node])
@@ -198,7 +203,7 @@ def a_killed_node_removes_the_fork_at_its_next_start():
         wait_for("it to follow", lambda: node.value("a", serializable=True) == "2")
         code, report, error = drill(node)
         equal(code, 0, f"{error} {report}; exit code")
-        expect(report["rto_ms"] >= 3000, f"the lease is part of it: {report['rto_ms']}")
+        expect(report["rto_ms"] >= 8000, f"the lease is part of it: {report['rto_ms']}")
 
 
 def a_rehearsal_that_dies_is_a_failed_drill_and_nothing_else():
@@ -233,7 +238,7 @@ def a_flipped_bit_in_the_log_fails_the_drill_at_its_check():
         node = standby_to_ask(c)
         bench("put", "--endpoints", c.endpoints, "--inflight", 100, "--total", 10000, "--keys", 3000, "--value-size", 300)
         in_step(c)
-        name = sorted(wait_for("a sealed segment", lambda: sealed(node)))[0]
+        name = sorted(wait_for("a sealed segment", lambda: sealed(node)))[-1]  # the first ones may yet be released
         path = os.path.join(node.dir, "data", "wal", name)
         with open(path, "r+b") as handle:
             handle.seek(5000)

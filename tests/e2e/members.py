@@ -71,14 +71,18 @@ def a_primary_group_takes_members_in_and_lets_them_go():
             expect("member already" in (told := at(one, "member", "add", 4, "--peer-url", "h:1", code=1)), f"twice: {told}")
             four.start()
             expect("is in sync" in at(one, "member", "wait-sync", 4, "--timeout", "100s"), "wait-sync")
-            expect("votes now" in at(one, "member", "promote", 4), "promote")
+            wait_for("it to vote", lambda: "votes now" in at(one, "member", "promote", 4))  # refused while it is not heard
             c.wait_ready([four])
             wait_for("it to serve", lambda: four.value("a") == "1")
 
             # The leader goes: another takes over, and what was removed says so, now and when it is started again.
-            gone = c.leader()
+            def led():  # an election may have chosen the new one
+                if four.ok("/leader"):
+                    at(one, "member", "move-leader", one.id)
+                return next((n for n in c.active if n.ok("/leader")), None)
+            gone = wait_for("one of the first to lead", led)
             stays = [n for n in c.active if n is not gone]
-            at(stays[0], "member", "remove", gone.id)
+            wait_for("it to be removed", lambda: at(stays[0], "member", "remove", gone.id))  # refused while others are not heard
             says_it_was_removed(gone)
             gone.kill()
             gone.start()
@@ -95,7 +99,7 @@ def a_primary_group_takes_members_in_and_lets_them_go():
             at(living, "member", "wait-sync", 5)
             refused = at(living, "member", "remove", 4, code=3)
             expect("quorum" in refused and "--force" in refused, refused)
-            at(living, "member", "replace", dead.id, 5)
+            wait_for("the dead one to be replaced", lambda: at(living, "member", "replace", dead.id, 5))
             wait_for("the list", lambda: ids(living) == {living.id: False, 4: False, 5: False})
             c.wait_ready([five])
             living.put("a", "3")
@@ -122,7 +126,7 @@ def etcdctl_promotes_removes_and_lists_and_is_told_how_to_add():
             expect("etcdserver: can only promote a learner member which is in sync with leader" in early.stderr, early.stderr)
             four.start()
             at(one, "member", "wait-sync", 4)
-            expect("4 promoted" in etcdctl(e, "member", "promote", "4").stdout, "promote")
+            wait_for("it to be promoted", lambda: "4 promoted" in etcdctl(e, "member", "promote", "4").stdout)  # refused while it is not heard
             again = etcdctl(e, "member", "promote", "4", check=False, again=True)
             expect("etcdserver: can only promote a learner member" in again.stderr, again.stderr)
             lists = lambda what: wait_for(f"{what} in the list", lambda: what in etcdctl(e, "member", "list").stdout)
@@ -131,7 +135,7 @@ def etcdctl_promotes_removes_and_lists_and_is_told_how_to_add():
             expect("etcdserver: member not found" in unknown.stderr, unknown.stderr)
             etcdctl(e, "member", "update", "4", f"--peer-urls=http://localhost:{four.peer.split(':')[1]}")
             lists("4, started, east-4, http://localhost:2380")
-            expect("removed" in etcdctl(e, "member", "remove", "4").stdout, "remove")
+            wait_for("it to be removed", lambda: "removed" in etcdctl(e, "member", "remove", "4").stdout)  # refused while others are not heard
             wait_for("the list to be shorter", lambda: len(etcdctl(e, "member", "list").stdout.splitlines()) == 3)
         finally:
             four.kill()
@@ -147,10 +151,10 @@ def a_standby_group_changes_its_members_and_both_regions_know():
             add(first, second)
             second.start()
             at(first, "member", "wait-sync", 12)
-            at(first, "member", "promote", 12)
+            wait_for("it to vote", lambda: at(first, "member", "promote", 12))  # refused while it is not heard
             wait_for("the primary to know it", lambda: "12" in {m["id"] for m in primary.status()["members"]})
             wait_for("it to serve the data", lambda: second.value("a", serializable=True) == "1")
-            at(second, "member", "remove", first.id)
+            wait_for("it to be removed", lambda: at(second, "member", "remove", first.id))
             says_it_was_removed(first)
             c.wait_ready([second], timeout=30)
             primary.put("a", "2")

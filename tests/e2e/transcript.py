@@ -48,8 +48,8 @@ class Regions(Cluster):
         self.eligible(self.active)
         for i in range(20):
             self.active[0].put(f"k{i}", str(i))
-        index = int(self.active[0].status()["position_index"])
-        wait_for("west to have it all", lambda: all(int(n.status()["position_index"]) >= index for n in self.standby))
+        # By the last write: a status is that of a moment ago.
+        wait_for("west to have it all", lambda: all(n.value("k19", serializable=True) == "19" for n in self.standby))
         self.relay.tell("* cut both")
         for i in range(25):
             self.active[0].put(f"only/{i}", str(i))

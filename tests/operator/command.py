@@ -29,7 +29,7 @@ def json_has_the_fields_of_the_contract():
         expect(all(isinstance(m[f], str) for f in ("id", "applied_index", "lag_entries", "state_hash_index")), str(m))
         expect(re.fullmatch("[0-9a-f]{64}", m["state_hash"]), m["state_hash"])
         expect(m["client_url"].startswith("http://"), m["client_url"])
-    standbys = wait_for("no figure of a standby to be unknown", lambda: (lambda all_of: all_of if all("lag_writes" in s for s in all_of) else None)(
+    standbys = wait_for("no figure of a standby to be unknown", lambda: (lambda all_of: all_of if all({"lag_writes", "lag_low_ms", "lag_high_ms"} <= set(s) for s in all_of) else None)(
         ctl_json(c, "standby", "status")["standbys"]))
     equal([s["id"] for s in standbys], ["11", "12", "13"])
     for s in standbys:

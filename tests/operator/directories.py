@@ -52,7 +52,10 @@ def log_and_checkpoints_may_stand_on_volumes_of_their_own():
             c.wait_ready(timeout=60)
             c.leader().put("last", "before")
             wait_for("it to catch up", lambda: late.value("last", serializable=True) == "before", 30)
-            expect("a snapshot was installed" in late.log_text(), "it caught up by the log: nothing crossed the volumes")
+            wait_for("it to log a snapshot; else it caught up by the log and nothing crossed the volumes",
+                     lambda: "a snapshot was installed" in late.log_text())
+            for n in c.active:  # who came by a snapshot makes its own a moment later
+                wait_for(f"a checkpoint of {n.name}", lambda n=n: glob.glob(places[n][1] + "/*/leeward-manifest"))
             said = page(late)
             for name, path in (("wal", places[late][0]), ("snapshot", places[late][1]), ("data", late.dir)):
                 stat = os.statvfs(path)

@@ -19,7 +19,8 @@ def wiped(c, among):
         mine = {m["id"]: m for m in leader.status()["members"]}[str(leader.id)]
         return not m["voter"] and m["applied_index"] == mine["applied_index"] and m["admitted"] is False
     wait_for("it to catch up without a vote", learner, 30)
-    ctl("--endpoints", f"unix://{leader.dir}/admin.sock", "member", "admit", victim.id)
+    # Refused while the leader does not hear it.
+    wait_for("it to be admitted", lambda: ctl("--endpoints", f"unix://{leader.dir}/admin.sock", "member", "admit", victim.id))
     c.wait_ready([victim], timeout=30)
     wait_for("its vote", lambda: {m["id"]: m for m in leader.status()["members"]}[str(victim.id)]["voter"], 30)
     wait_for("the metric", lambda: page(victim)("member_admitted") == 1)

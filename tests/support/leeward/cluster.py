@@ -31,7 +31,9 @@ PATIENCE = 3  # limits of waits are those of an idle machine; a busy or slow one
 # What an asked node may answer while it starts, ends or hands over, and a list that does not have yet what is looked for in it.
 NOT_YET = (OSError, Failure, ValueError, LookupError, StopIteration, http.client.HTTPException, subprocess.SubprocessError)
 
-ELECTION = re.compile("etcdserver: (no leader|leader changed|request timed out)|this group has no leader|leads [a-z ]+: ask it at")
+# Of a group that elects, that has not heard of its own promotion yet, or whose primary was not heard for a moment.
+ELECTION = re.compile("etcdserver: (no leader|leader changed|request timed out)|this group has no leader|the cluster has no leader|"
+                      "the leader changed meanwhile|leads [a-z ]+: ask it at|there is no connection available|hears no primary")
 
 
 def wait_for(what, condition, timeout=20.0, every=0.02):
@@ -153,11 +155,11 @@ class Node:
 
     def sent_again(self, path, body):
         """A call that an election ends is sent again, as a client would: a leader may change whenever the machine stands still for a second."""
-        for attempt in range(PATIENCE):
+        for attempt in range(1 + 2 * PATIENCE):
             try:
                 return self.post(path, body)
             except Failure as failure:
-                if attempt == PATIENCE - 1 or not ELECTION.search(str(failure)):
+                if attempt == 2 * PATIENCE or not ELECTION.search(str(failure)):
                     raise
                 time.sleep(0.5)
 
