@@ -19,6 +19,7 @@ import (
 	"go.etcd.io/etcd/client/v3/namespace"
 	"go.etcd.io/etcd/client/v3/ordering"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -26,12 +27,27 @@ import (
 func endpoints(t testing.TB, name string) []string { return strings.Split(need(t, name), ",") }
 
 func newClient(t testing.TB, at ...string) *clientv3.Client {
-	c, err := clientv3.New(clientv3.Config{Endpoints: at, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+	c, err := clientv3.New(clientv3.Config{Endpoints: at, DialTimeout: 5 * time.Second, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(again)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// A call that an election ends is sent again, as a user would: a leader may change whenever the machine stands still for a while.
+func again(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	for attempt := 0; ; attempt++ {
+		err := invoke(ctx, method, request, reply, conn, options...)
+		text := status.Convert(err).Message()
+		elects := strings.HasPrefix(text, "etcdserver: no leader") || strings.HasPrefix(text, "etcdserver: leader changed") ||
+			strings.HasPrefix(text, "etcdserver: request timed out")
+		if err == nil || !elects || attempt == 5 || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
 }
 
 // A client of all members of the primary region, and time for the test.
@@ -188,7 +204,7 @@ func TestClientSessionsMutexesAndElections(t *testing.T) {
 	c, ctx := primary(t)
 	sessions := make([]*concurrency.Session, 3)
 	for i := range sessions {
-		sessions[i] = must(concurrency.NewSession(c, concurrency.WithTTL(5)))(t)
+		sessions[i] = must(concurrency.NewSession(c, concurrency.WithTTL(20)))(t)
 	}
 	// Only one holds it: a counter without any other protection adds up.
 	var group sync.WaitGroup

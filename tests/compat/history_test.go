@@ -261,7 +261,7 @@ func (h *history) linearizable() (faults []string) {
 				}
 				ops = append(ops, this)
 			}
-			if got := porcupine.CheckOperationsTimeout(register, ops, 30*time.Second); got != porcupine.Ok {
+			if got := porcupine.CheckOperationsTimeout(register, ops, 120*time.Second); got != porcupine.Ok {
 				faults = append(faults, fmt.Sprintf("epoch %d: the %d operations of %s are not linearizable: %v", epoch, len(ops), key, got))
 			}
 		}

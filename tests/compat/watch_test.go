@@ -305,17 +305,25 @@ func TestPairALeaseEndsByItselfAndTakesItsKeys(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	for _, s := range p.both() {
-		grant := s.call(&pb.LeaseGrantRequest{ID: 77, TTL: 1})
-		if grant.err != nil || grant.message.(*pb.LeaseGrantResponse).TTL != 2 {
-			t.Errorf("%s: least time to live: %v", s.name, grant)
-		}
-		s.call(&pb.PutRequest{Key: []byte("mortal"), Lease: 77})
+		// Watched before it is there: the lease may end as soon as the key is.
 		w := s.openStream(t, ctx)
 		w.send(t, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("mortal")}}})
-		if !w.until(60*time.Second, func(r *pb.WatchResponse) bool { return len(r.Events) > 0 }) {
+		if !w.until(60*time.Second, func(r *pb.WatchResponse) bool { return r.Created }) {
+			t.Fatalf("%s: no watch", s.name)
+		}
+		for ctx.Err() == nil {
+			grant := s.call(&pb.LeaseGrantRequest{ID: 77, TTL: 1})
+			if grant.err != nil || grant.message.(*pb.LeaseGrantResponse).TTL != 2 {
+				t.Errorf("%s: least time to live: %v", s.name, grant)
+			}
+			if put := s.call(&pb.PutRequest{Key: []byte("mortal"), Lease: 77}); put.err == nil {
+				break // else it has ended already
+			}
+		}
+		if !w.until(60*time.Second, func(r *pb.WatchResponse) bool { return len(w.watches[0].events) >= 2 }) {
 			t.Fatalf("%s: the key outlives its lease", s.name)
 		}
-		if got := w.watches[0].events[0]; !strings.HasPrefix(got, "type:DELETE") {
+		if got := w.watches[0].events[1]; !strings.HasPrefix(got, "type:DELETE") {
 			t.Errorf("%s: %s", s.name, got)
 		}
 	}

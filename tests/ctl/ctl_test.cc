@@ -535,7 +535,7 @@ TEST_F(CtlTest, TlsToAPlainPortIsSaidSo) {
   };
   for (const auto& [answer, cause] : answers) {
     RawServer server(answer);
-    const Ran ran = run({"--endpoints", "https://" + server.endpoint, "--timeout", "5s", "cluster", "status"}, nullptr);
+    const Ran ran = run({"--endpoints", "https://" + server.endpoint, "--timeout", "60s", "cluster", "status"}, nullptr);
     EXPECT_EQ(ran.code, 4);
     EXPECT_NE(ran.err.find(cause), std::string::npos) << ran.err;
     EXPECT_NE(ran.err.find("the port may speak no TLS: then use http://" + server.endpoint), std::string::npos) << ran.err;

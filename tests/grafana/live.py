@@ -98,12 +98,21 @@ class Run:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def phase(self, name, body, seconds=0.0):
-        """Does it, and keeps when that was: at least so long, and until the scrapes of what it left are in."""
+        """Does it, and keeps when that was: at least so long, and until the scrapes of what it left are in: of each node that runs, and none missed at the end."""
         began = time.time()
         body()
         time.sleep(max(2.5, began + seconds - time.time()))
+        up = 'sum(up{job="leeward-etcd"})[2s:500ms]'
+        self.seen(f"the scrapes of {name}", f"min_over_time({up}) == {self.running()} and max_over_time({up}) == {self.running()}")
         self.phases[name] = (began, time.time())
         print(f"   {name}: {time.time() - began:.1f} s", flush=True)
+
+    def running(self):
+        """How many nodes run, and are not stopped."""
+        def state(node):
+            with open(f"/proc/{node.process.pid}/stat", encoding="utf-8") as handle:
+                return handle.read().rsplit(")", 1)[1].split()[0]
+        return sum(state(node) != "T" for node in self.cluster.nodes if node.alive)
 
     def seen(self, what, expr, timeout=30):
         return wait_for(what, lambda: self.monitoring.value(expr), timeout, 0.2)

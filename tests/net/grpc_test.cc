@@ -44,7 +44,7 @@ struct Client {
   };
   Answer unary(const std::string& method, const std::string& request, grpc::ClientContext& context) {
     if (context.deadline() == std::chrono::system_clock::time_point::max())
-      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
     grpc::CompletionQueue queue;
     const grpc::ByteBuffer body = buffer(request);
     auto call = stub->PrepareUnaryCall(&context, method, body, &queue);
@@ -70,7 +70,7 @@ struct Client {
 // One bidirectional call, driven step by step.
 struct Stream {
   Stream(Client& client, const std::string& method) {
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
     call = client.stub->PrepareCall(&context, method, &queue);
     call->StartCall(nullptr);
     next();
@@ -201,7 +201,7 @@ TEST(Grpc, AThousandCallsInFlightAllComeBack) {
   std::vector<Call> calls(1000);
   grpc::CompletionQueue queue;
   for (std::size_t i = 0; i < calls.size(); ++i) {
-    calls[i].context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    calls[i].context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
     calls[i].call = client.stub->PrepareUnaryCall(&calls[i].context, "/test/Unary", buffer(std::to_string(i)), &queue);
     calls[i].call->StartCall();
     calls[i].call->Finish(&calls[i].reply, &calls[i].status, &calls[i]);
@@ -324,7 +324,7 @@ TEST(Grpc, AGracefulStopLetsRunningCallsEnd) {
   Stream stream(client, "/test/Echo");
   ASSERT_TRUE(stream.write("one"));
   ASSERT_EQ(stream.read(), "one");
-  std::thread stopping([&] { server.listener->stop(10s); });
+  std::thread stopping([&] { server.listener->stop(60s); });
   ASSERT_TRUE(stream.write("two"));
   EXPECT_EQ(stream.read(), "two");
   stream.half_close();

@@ -15,7 +15,7 @@
 namespace leeward::net::test {
 
 bool eventually(const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -177,8 +177,8 @@ void RawClient::half_close() { shutdown(fd_, SHUT_WR); }
 
 std::string RawClient::read(std::size_t size) {
   pollfd wait{fd_, POLLIN, 0};
-  if (poll(&wait, 1, 10'000) <= 0) {
-    ADD_FAILURE() << "nothing to read for 10 s";
+  if (poll(&wait, 1, 60'000) <= 0) {
+    ADD_FAILURE() << "nothing to read for a minute";
     return {};
   }
   std::string out(size, '\0');
@@ -200,7 +200,7 @@ std::string RawClient::read_until(std::string_view mark) {
 bool RawClient::closed() {
   for (;;) {
     pollfd wait{fd_, POLLIN, 0};
-    if (poll(&wait, 1, 10'000) <= 0) return false;
+    if (poll(&wait, 1, 60'000) <= 0) return false;
     char buffer[4096];
     if (recv(fd_, buffer, sizeof buffer, 0) <= 0) return true;
   }

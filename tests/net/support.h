@@ -25,10 +25,10 @@ class MemoryLog final : public Log {
     lines_.push_back(std::move(line));
     changed_.notify_all();
   }
-  // True as soon as a line with `text` has been written; false after 10 s.
+  // True as soon as a line with `text` has been written; false after a minute.
   bool wait_for(const std::string& text) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return contains(text); });
+    return changed_.wait_for(lock, std::chrono::seconds(60), [&] { return contains(text); });
   }
   std::size_t count(const std::string& text) {
     std::lock_guard lock(mutex_);
@@ -54,7 +54,7 @@ class MemoryLog final : public Log {
   std::vector<std::string> lines_;
 };
 
-// Waits for a condition; false after 10 s.
+// Waits for a condition; false after a minute.
 bool eventually(const std::function<bool()>& condition);
 
 // Echoes each message. Further methods, by their last word:
@@ -104,10 +104,10 @@ class RawClient {
   void send(std::string_view data);
   bool try_send(std::string_view data);
   void half_close();
-  std::string read(std::size_t size);                    // up to size; "" at the end or after 10 s
+  std::string read(std::size_t size);                    // up to size; "" at the end or after a minute
   std::string read_until(std::string_view mark);         // also at the end
   std::string read_all() { return read_until(std::string_view()); }
-  bool closed();                                          // reads to the end within 10 s
+  bool closed();                                          // reads to the end within a minute
 
  private:
   int fd_;

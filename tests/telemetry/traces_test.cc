@@ -52,7 +52,7 @@ class Collector {
   }
   bool wait_calls(int n) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, 10s, [&] { return calls_ >= n; });
+    return changed_.wait_for(lock, 60s, [&] { return calls_ >= n; });
   }
   int calls() {
     std::lock_guard lock(mutex_);
@@ -78,7 +78,7 @@ class Collector {
 
 template <class Condition>
 bool eventually(Condition condition) {
-  for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;) {
+  for (const auto end = std::chrono::steady_clock::now() + 60s; std::chrono::steady_clock::now() < end;) {
     if (condition()) return true;
     std::this_thread::sleep_for(1ms);
   }

@@ -124,6 +124,8 @@ def headers_and_tls():
             path, headers = collector.requests[0]
             expect(path == "/base/v1/traces" and headers.get("api-key") == "a secret" and headers.get("tenant") == "b", (path, headers))
             # A certificate of nobody's: nothing is sent, and the node goes on.
+            wait_for("all of them", lambda: set(ONE_NODE) <= set(names(collector.of(trace))) and
+                     figures(cluster.active[0])["sent"] == collector.count())
             cluster.stop()
             cluster.settings = telemetry(cluster.net, otlp_endpoint=f"https://{address}:4318")
             before = len(collector.requests)
@@ -227,6 +229,7 @@ def an_absurd_variable_is_one_warning():
                            "OTEL_EXPORTER_OTLP_TIMEOUT": "soon", "OTEL_EXPORTER_OTLP_HEADERS": "a\tb"}
     with cluster:
         cluster.start().wait_ready()
+        wait_for("the warnings", lambda: all(name in cluster.active[0].log_text() for name in cluster.environment))
         text = cluster.active[0].log_text()
         for name in cluster.environment:
             expect(text.count(name) == 1, f"{name}: {text[:2000]}")
