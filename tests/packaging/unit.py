@@ -158,7 +158,7 @@ def a_drill_runs_within_the_units_bounds():
         m = fresh()
         install()
         m.write(CONFIGURATION, standby.config().replace(f"{standby.dir}/data", "/var/lib/leeward"))
-        drop_in("[Service]\nExecStartPre=/bin/sh -c '[ $(nice -n 10 nice) = 10 ]'\n")
+        drop_in("[Service]\nExecStartPre=/bin/sh -c '[ $$(nice -n 1 nice) -gt $$(nice) ]'\n")
         c.active[0].start()
         m.run("systemctl", "start", "leeward")
         try:
