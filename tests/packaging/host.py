@@ -57,9 +57,9 @@ def node():
 
 
 def configure():
-    """The example for development, on addresses of its own."""
+    """The example for development, on addresses of its own and with the log where production has it."""
     m, host = machine(), node().host
-    text = m.read(f"{EXAMPLES}/development.toml").replace("127.0.0.1", host)
+    text = m.read(f"{EXAMPLES}/development.toml").replace("127.0.0.1", host).replace("[node]\n", f'[node]\nwal_dir = "{DATA[1]}"\n')
     listen = "".join(f'{name} = "{host}:{port}"\n' for name, port in (("client", 2379), ("peer", 2380), ("admin", 8080), ("metrics", 9090)))
     m.write(CONFIGURATION, f"{text}\n[listen]\n{listen}")
 

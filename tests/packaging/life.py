@@ -39,9 +39,11 @@ def an_upgrade_does_not_restart_the_daemon():
 
 
 def an_upgrade_starts_no_member_that_is_down():
-    member()[0].run("systemctl", "stop", "leeward")
+    m, _ = member()
+    m.run("systemctl", "enable", "leeward")
+    m.run("systemctl", "stop", "leeward")
     said = install(package.newer())
-    equal(state(), ("inactive", "disabled"), "the unit")
+    equal(state(), ("inactive", "enabled"), "the unit")
     expect("restart" not in said, said)
 
 

@@ -3,6 +3,7 @@
 One tree of Debian's smallest base and of what the package depends on is made once and kept under build/; each machine
 is an overlay over it, mounted where only its own processes see it, and shares the network of the tests.
 """
+import glob
 import hashlib
 import os
 import shutil
@@ -14,7 +15,7 @@ from leeward.claims import expect
 from leeward.cluster import PATIENCE, ROOT, Failure, wait_for
 
 KEPT = os.path.join(ROOT, "build", "packaging")
-HIERARCHIES = [path for path in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified") if os.path.isdir(path)]
+HIERARCHIES = [path for path in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified") if os.path.isdir(path)] or ["/sys/fs/cgroup"]
 
 # In the first process of the machine's mount namespace: a control group of its own, for systemd stops by control group.
 BOOT = """set -e
@@ -43,13 +44,23 @@ def base(dependencies):
     path = os.path.join(KEPT, "base-" + hashlib.sha256(include.encode()).hexdigest()[:12])
     if not os.path.isdir(path):
         os.makedirs(KEPT, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="base-new-", dir=KEPT) as new:
+        with tempfile.TemporaryDirectory(prefix="new-", dir=KEPT) as new:
             uri, release = archive()
-            done = subprocess.run(["debootstrap", "--variant=minbase", f"--include={include}", release, os.path.join(new, "tree"), uri],
+            done = subprocess.run(["unshare", "--mount", "--propagation", "private",  # what it mounts goes with it
+                                   "debootstrap", "--variant=minbase", f"--include={include}", release, os.path.join(new, "tree"), uri],
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200, check=False)
             expect(done.returncode == 0, f"debootstrap: {done.stdout[-1500:]}")
+            for older in glob.glob(os.path.join(KEPT, "base-*")):
+                shutil.rmtree(older)
             os.rename(os.path.join(new, "tree"), path)
     return path
+
+
+def remove_group(path):
+    """A control group with all below it, once nothing runs there."""
+    for folder, _, _ in os.walk(path, topdown=False):
+        os.rmdir(folder)
+    return not os.path.exists(path)
 
 
 class Machine:
@@ -65,12 +76,13 @@ class Machine:
             os.mkdir(os.path.join(self.place, folder))
         self.console = open(os.path.join(self.place, "console"), "w+b")
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "bash", "-c", BOOT], stdin=subprocess.DEVNULL, stdout=self.console,
+            ["setpriv", "--pdeathsig", "TERM",  # it ends with the run, however that ends
+             "unshare", "--mount", "--propagation", "private", "bash", "-c", BOOT], stdin=subprocess.DEVNULL, stdout=self.console,
             stderr=self.console, start_new_session=True,
             env={**os.environ, "HIERARCHIES": " ".join(HIERARCHIES), "NAME": self.name, "BASE": self.base, "PLACE": self.place})
         try:
             self.leader = wait_for("the machine's first process", self.find_leader)
-            wait_for("the machine to be up", lambda: self.run("systemctl", "is-system-running", check=False).stdout.strip() == "running", 60)
+            wait_for("the machine to be up", lambda: self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded"), 60)
         except BaseException:
             self.__exit__()
             raise
@@ -86,8 +98,7 @@ class Machine:
                 self.process.wait()
         self.console.close()
         for hierarchy in HIERARCHIES:
-            for path, _, _ in os.walk(os.path.join(hierarchy, self.name), topdown=False):
-                os.rmdir(path)
+            wait_for("the machine's last process", lambda path=os.path.join(hierarchy, self.name): remove_group(path))
         shutil.rmtree(self.place)
 
     def find_leader(self):
