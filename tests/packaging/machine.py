@@ -19,7 +19,7 @@ HIERARCHIES = [path for path in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unifi
 
 # In the first process of the machine's mount namespace: a control group of its own, for systemd stops by control group.
 BOOT = """set -e
-for hierarchy in $HIERARCHIES; do mkdir $hierarchy/$NAME; echo $$ >$hierarchy/$NAME/cgroup.procs; done
+for hierarchy in $HIERARCHIES; do mkdir -p $hierarchy/$NAME; echo $$ >$hierarchy/$NAME/cgroup.procs; done
 mount -t overlay overlay -o lowerdir=$BASE,upperdir=$PLACE/upper,workdir=$PLACE/work $PLACE/root
 exec systemd-nspawn --quiet --register=no --keep-unit --boot --directory=$PLACE/root --machine=$NAME --console=pipe
 """
@@ -71,7 +71,7 @@ class Machine:
 
     def __enter__(self):
         self.place = tempfile.mkdtemp(prefix="leeward-machine-")
-        self.name = os.path.basename(self.place).replace("_", "-")
+        self.name = f"leeward-{os.getpid()}"
         for folder in ("upper", "work", "root"):
             os.mkdir(os.path.join(self.place, folder))
         self.console = open(os.path.join(self.place, "console"), "w+b")
