@@ -17,7 +17,9 @@ def built():
     """Path of the package."""
     if not BUILT:
         BUILT["folder"] = tempfile.mkdtemp(prefix="leeward-package-")
-        done = subprocess.run([BUILD, "--bin", BIN, "--out", BUILT["folder"]], capture_output=True, text=True, timeout=600, check=False)
+        # By paths from where it is typed, as people give them.
+        done = subprocess.run([BUILD, "--bin", os.path.relpath(BIN, BUILT["folder"]), "--out", "out"], cwd=BUILT["folder"],
+                              capture_output=True, text=True, timeout=600, check=False)
         equal((done.returncode, done.stderr), (0, ""), "packaging/deb/build")
         BUILT["path"] = done.stdout.strip()
     return BUILT["path"]
@@ -60,7 +62,7 @@ def clean_up():
 def one_command_builds_a_package_of_the_daemons_version():
     version = subprocess.run([os.path.join(BIN, "leewardd"), "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     architecture = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
-    equal(os.path.basename(built()), f"leeward_{version}_{architecture}.deb")
+    equal(built(), os.path.join(BUILT["folder"], "out", f"leeward_{version}_{architecture}.deb"))
     equal((field("Version"), field("Architecture")), (version, architecture))
 
 
