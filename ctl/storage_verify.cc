@@ -198,13 +198,12 @@ class Verification {
       if (point.index > log.base.index) at_a_place_of_the_log(directory, point);
       if (!newest || point.index > newest->index) newest = &point;
     }
-    if (newest && newest->index < log.base.index)
-      damage(place_.wal_dir, 0, "the log begins after entry " + std::to_string(log.base.index.value()) +
-                                    ", behind the newest checkpoint: segments are missing at its beginning");
-    if (report_.checkpoints == 0 && log.base.index.value() > 0 && superblock_ && superblock_->state_dir == kFirstState &&
+    // The log leads on from the state all the same.
+    const bool led_to = newest && newest->index >= log.base.index;
+    if (!led_to && log.base.index.value() > 0 && superblock_ && superblock_->state_dir == kFirstState &&
         superblock_->pending_state_dir.empty() && report_.sound())
-      elsewhere("no checkpoint lies here, and the log begins after entry " + std::to_string(log.base.index.value()) +
-                ": it is shortened below a checkpoint only");
+      elsewhere((newest ? "the newest checkpoint here ends at entry " + std::to_string(newest->index.value()) : "no checkpoint lies here") +
+                ", and the log begins after entry " + std::to_string(log.base.index.value()) + ": it is shortened below a checkpoint only");
   }
 
   void at_a_place_of_the_log(const Path& what, const LogPoint& point) {

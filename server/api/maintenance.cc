@@ -22,14 +22,14 @@ void add_alarm(etcdserverpb::AlarmResponse& response, NodeId member) {
   alarm->set_alarm(etcdserverpb::NOSPACE);
 }
 
-// As etcd's: the answer holds the alarm if it has changed.
+// As etcd's: the answer holds the alarm if it is raised, by this call or before, or if this call has lowered it.
 void change_alarm(const CallPtr& call, const etcdserverpb::AlarmRequest& request, const NodeStatus& status) {
   const bool raise = request.action() == etcdserverpb::AlarmRequest::ACTIVATE;
   const NodeId member(request.memberid());
   const bool kept = std::find(status.over_quota.begin(), status.over_quota.end(), member) != status.over_quota.end();
-  if (request.alarm() != etcdserverpb::NOSPACE && raise)
+  if (request.alarm() == etcdserverpb::CORRUPT && raise)
     return call->finish(unimplemented("leeward: only the NOSPACE alarm may be raised by hand"));
-  if (request.alarm() != etcdserverpb::NOSPACE) {  // nobody has raised it
+  if (request.alarm() != etcdserverpb::NOSPACE) {  // none, or one that nobody has raised
     etcdserverpb::AlarmResponse response;
     fill(response.mutable_header(), call->core());
     return call->reply_message(response);
@@ -37,11 +37,11 @@ void change_alarm(const CallPtr& call, const etcdserverpb::AlarmRequest& request
   if (!raise && !kept && status.disk_full && member == status.self)
     return call->finish({GrpcCode::kFailedPrecondition, "leeward: the disk of this member is full; NOSPACE ends by itself once it has room", {}});
   call->core().log.info(raise ? "an alarm is raised by hand" : "an alarm is lowered", {{"member", member}, {"peer", call->rpc().peer().address}});
-  call->core().node.alarm(member, raise, call->loop(), [call, member](Result<bool> done) {
+  call->core().node.alarm(member, raise, call->loop(), [call, member, raise](Result<bool> done) {
     if (!done.ok()) return call->fail(done.error());
     etcdserverpb::AlarmResponse response;
     fill(response.mutable_header(), call->core());
-    if (!*done) add_alarm(response, member);
+    if (raise || !*done) add_alarm(response, member);
     call->reply_message(response);
   });
 }
@@ -56,9 +56,9 @@ void alarm(CallPtr call, Bytes bytes) {
   if (request.action() != Request::GET) return change_alarm(call, request, status);
   etcdserverpb::AlarmResponse response;
   fill(response.mutable_header(), call->core());
-  if (request.alarm() == etcdserverpb::NONE || request.alarm() == etcdserverpb::NOSPACE)
-    for (const NodeId member : without_space(status))
-      if (request.memberid() == 0 || request.memberid() == member.value()) add_alarm(response, member);
+  // Of all members, whichever is named: etcd does not look at the id here.
+  if (request.alarm() != etcdserverpb::CORRUPT)
+    for (const NodeId member : without_space(status)) add_alarm(response, member);
   call->reply_message(response);
 }
 

@@ -319,11 +319,12 @@ Result<bool> MvccStateMachine::compact_step(std::size_t max) {
   }
   LEEWARD_TRY(rows->status());
   const bool more = rows->valid() && parse_rev_key(rows->key()).main <= compacted;
-  swept_ = more ? done : compacted;
+  const std::int64_t swept = more ? done : compacted;
   std::string row;
-  codec::put_u64(row, static_cast<std::uint64_t>(swept_));
+  codec::put_u64(row, static_cast<std::uint64_t>(swept));
   batch.put(Family::kMeta, kSweptRow, std::move(row));
   LEEWARD_TRY(store_->write(batch));
+  swept_ = swept;  // now only: what a full disk refused is swept at the next try
   publish();  // the snapshot of the last one holds what was swept, and no defragmenting would free it
   return more;
 }

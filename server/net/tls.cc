@@ -212,8 +212,10 @@ Result<void> Tls::reload() {
   again_ = WallTime::max();
   if (!loaded) return loaded.error();
   const WallTime now = wall_now();
-  if (std::string why = fault(options_.cert, loaded->dialing.get(), now); !why.empty() && validity(loaded_.dialing.get()).covers(now)) {
-    if (const WallTime starts = validity(loaded->dialing.get()).starts; starts > now) again_ = starts;
+  const Validity old = validity(loaded_.dialing.get());
+  if (std::string why = fault(options_.cert, loaded->dialing.get(), now); !why.empty() && old.covers(now)) {
+    again_ = old.expires;  // no better from then on
+    if (const WallTime starts = validity(loaded->dialing.get()).starts; starts > now) again_ = std::min(again_, starts);
     return Error{Code::kInvalid, std::move(why)};
   }
   loaded_ = std::move(*loaded);

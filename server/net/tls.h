@@ -44,8 +44,8 @@ class Tls {
   // Reads the files again. On an error the old contexts stay.
   Result<void> reload();
   // reload() when a file's time, size or inode has changed since the last try,
-  // or a certificate is valid by now that was not then. The value says whether
-  // there was a change.
+  // or a certificate is valid by now that was not then, or the loaded one, for
+  // which another was refused, no longer. The value says whether there was a change.
   Result<bool> reload_if_changed();
 
   std::shared_ptr<ssl_ctx_st> accepting() const;  // null when made by client()
@@ -71,7 +71,7 @@ class Tls {
   mutable std::mutex mutex_;
   Loaded loaded_;            // under mutex_
   std::string fingerprint_;  // of the files of the last try; under mutex_
-  WallTime again_ = WallTime::max();  // when what was not valid yet then will be; under mutex_
+  WallTime again_ = WallTime::max();  // when what was refused then may be taken; under mutex_
 };
 
 // What a verified certificate says of its owner.

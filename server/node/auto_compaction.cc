@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "region/entries.h"
+
 namespace leeward::node {
 namespace {
 
@@ -36,8 +38,12 @@ std::optional<Revision> AutoCompaction::by_count(Instant now, Revision current) 
   if (now < *next_) return std::nullopt;
   next_ = now + kCountEach;
   const auto count = static_cast<std::int64_t>(options_.revisions);
-  if (current.value() <= count) return std::nullopt;
-  return Revision(current.value() - count);
+  const auto upto = current.value() - count;
+  // A promotion skips revisions. Behind it there is nothing to count in what it skipped, and
+  // what came before stays until so many have come after it.
+  const auto epoch_began = current.value() / region::kRevisionsOfAnEpoch * region::kRevisionsOfAnEpoch;
+  if (upto <= 0 || upto < epoch_began) return std::nullopt;
+  return Revision(upto);
 }
 
 }  // namespace leeward::node

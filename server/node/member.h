@@ -410,6 +410,7 @@ class Member final : public Service, public Group {
   bool sweeping_ = false;     // the apply loop does
   bool sweep_waits_ = false;  // for what the apply loop does
   bool sweep_due_ = true;     // there is, or may be, something to sweep
+  std::optional<Instant> sweep_again_;   // a full disk refused it; not before then
   std::optional<Instant> expiry_waits_;  // for the state: since then keep-alives are not heard
   Instant extended_at_{};                // until then the leases have been given back what they lost so
   // A full disk refused the first of to_apply_. They are tried again until there is space.

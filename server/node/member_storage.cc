@@ -11,6 +11,7 @@ constexpr Duration kStorageInterval = 1s;
 constexpr Duration kReserveInterval = 30s;
 constexpr const char* kReserveName = "reserve";
 constexpr std::size_t kSweptRows = 2000;  // of logical compaction, each time
+constexpr Duration kSweepRetry = 1s;      // on a full disk
 
 }  // namespace
 
@@ -60,6 +61,7 @@ void Member::sweep() {
   const auto compacted = context_.state->applied().compacted;
   if (compacted != swept_ && !sweep_since_) sweep_since_ = context_.now();
   if (compacted == swept_ && !sweep_due_) return;
+  if (sweep_again_ && context_.now() < *sweep_again_) return;
   sweep_waits_ = state_busy();
   if (sweep_waits_) return;
   sweeping_ = sweep_due_ = true;
@@ -75,9 +77,13 @@ void Member::sweep() {
 
 void Member::swept(const Result<bool>& more, Revision compacted) {
   if (!more.ok()) {
-    if (more.error().code != Code::kNoSpace) fail(more.error());  // else again when there is space
+    if (more.error().code != Code::kNoSpace) return fail(more.error());
+    if (!sweep_again_)
+      context_.ports.log.warn("no space to sweep what was compacted; it goes on once there is some", {{"error", more.error().message}});
+    sweep_again_ = context_.now() + kSweepRetry;
     return;
   }
+  sweep_again_.reset();
   if (*more) return;
   sweep_due_ = false;
   swept_ = compacted;

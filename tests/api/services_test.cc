@@ -491,6 +491,35 @@ TEST_F(Service, AFullDiskIsAnAlarm) {
   EXPECT_EQ(response.alarms(0).alarm(), NOSPACE);
 }
 
+// Each answer is what etcd 3.5 gives.
+TEST_F(Service, AlarmsRaisedLoweredAndListedByHandAnswerAsEtcd) {
+  const auto alarms = [&](AlarmRequest::AlarmAction action, AlarmType type, std::uint64_t member) {
+    AlarmRequest request;
+    request.set_action(action);
+    request.set_alarm(type);
+    request.set_memberid(member);
+    std::vector<std::uint64_t> members;
+    const auto response = ask<AlarmResponse>("/etcdserverpb.Maintenance/Alarm", request);
+    for (const auto& alarm : response.alarms()) {
+      EXPECT_EQ(alarm.alarm(), NOSPACE);
+      members.push_back(alarm.memberid());
+    }
+    return members;
+  };
+  using Members = std::vector<std::uint64_t>;
+  EXPECT_EQ(alarms(AlarmRequest::ACTIVATE, NONE, 9), Members());
+  EXPECT_EQ(alarms(AlarmRequest::GET, NONE, 0), Members());
+  EXPECT_EQ(alarms(AlarmRequest::ACTIVATE, NOSPACE, 9), Members{9});
+  EXPECT_EQ(alarms(AlarmRequest::ACTIVATE, NOSPACE, 9), Members{9}) << "though it was raised";
+  EXPECT_EQ(alarms(AlarmRequest::ACTIVATE, NOSPACE, 8), Members{8});
+  EXPECT_EQ(alarms(AlarmRequest::GET, NONE, 777), (Members{9, 8})) << "whichever member is named";
+  EXPECT_EQ(alarms(AlarmRequest::GET, CORRUPT, 9), Members());
+  EXPECT_EQ(alarms(AlarmRequest::DEACTIVATE, NONE, 9), Members());
+  EXPECT_EQ(alarms(AlarmRequest::DEACTIVATE, NOSPACE, 9), Members{9});
+  EXPECT_EQ(alarms(AlarmRequest::DEACTIVATE, NOSPACE, 9), Members());
+  EXPECT_EQ(alarms(AlarmRequest::GET, NOSPACE, 0), Members{8});
+}
+
 TEST_F(Service, HashKvAnswersWithTheRevisionItWasCompactedAt) {
   HashKVRequest request;
   request.set_revision(8);

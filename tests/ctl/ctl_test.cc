@@ -19,10 +19,13 @@
 
 #include "base/quantity.h"
 #include "ctl/table.h"
+#include "kv/state_machine.h"
 #include "kv/stores.h"
 #include "node/group_state.h"
+#include "os/clock.h"
 #include "os/posix_disk.h"
 #include "os/random.h"
+#include "ports/manifest.h"
 #include "region/ledger.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
@@ -580,6 +583,40 @@ class StorageTest : public CtlTest {
     ASSERT_TRUE(superblock.ok()) << superblock.error().message;
   }
 
+  // A state at entry 20, checkpoints of it at 5 and 15, and the log from `base` to 30.
+  void fill_with_checkpoints(std::uint64_t base) {
+    os::SeededRandom random(1);
+    const Incarnation incarnation(77);
+    ASSERT_TRUE(disk_.make_dirs(directory_ + "/wal").ok());
+    auto log = wal::SegmentedLog::open(disk_, random, directory_ + "/wal", {.owner = incarnation, .segment_bytes = 1_MiB, .create = true});
+    ASSERT_TRUE(log.ok()) << log.error().message;
+    std::vector<Entry> entries;
+    for (std::uint64_t i = 1; i <= 30; ++i) entries.push_back({.term = Term(1), .index = Index(i), .kind = EntryKind::kNoop});
+    ASSERT_TRUE((*log)->reset({Index(base), Term(1), Position()}).ok());
+    ASSERT_TRUE((*log)->append(std::span(entries).subspan(base)).ok());
+    ASSERT_TRUE((*log)->set_hard_state({Term(1), NodeId(1), Index(30)}).ok());
+    ASSERT_TRUE((*log)->sync().ok());
+
+    os::SystemClock clock;
+    NullLog silent;
+    auto store = kv::open_rocksdb_store(directory_ + "/state-1");
+    ASSERT_TRUE(store.ok()) << store.error().message;
+    auto state = kv::MvccStateMachine::open(std::move(*store), disk_, clock, silent);
+    ASSERT_TRUE(state.ok()) << state.error().message;
+    ASSERT_TRUE(disk_.make_dirs(directory_ + "/snapshots").ok());
+    for (std::uint64_t i = 0; i < 20; ++i) {
+      ASSERT_TRUE((*state)->apply({&entries[i], 1}, nullptr, nullptr).ok());
+      if (i + 1 != 5 && i + 1 != 15) continue;
+      const auto manifest = (*state)->checkpoint(checkpoint(i + 1));
+      ASSERT_TRUE(manifest.ok()) << manifest.error().message;
+      std::ofstream(checkpoint(i + 1) + "/" + std::string(kManifestFile), std::ios::binary) << encode_manifest_file(*manifest);
+    }
+    ASSERT_TRUE((*state)->flush().ok());
+    ASSERT_TRUE(wal::SuperblockFile::create(disk_, directory_, {.cluster_name = "orders", .node = NodeId(1), .incarnation = incarnation,
+                                                                .state_dir = "state-1", .starts = 1, .clean_shutdown = true}).ok());
+  }
+  std::string checkpoint(std::uint64_t index) const { return directory_ + "/snapshots/checkpoint-" + std::to_string(index); }
+
   // The file of a ledger of one entry.
   std::string write_ledger() {
     const Position from{HistoryIndex(7), sha256("fork"), 7, 700};
@@ -761,6 +798,34 @@ TEST_F(StorageTest, ABitFlippedInTheZerosBehindTheLogIsFoundAlsoAfterACrash) {
     TearDown();
     SetUp();
   }
+}
+
+// The log is cut to the newest checkpoint; the others always lie before it.
+TEST_F(StorageTest, WithoutItsNewestCheckpointTheLogIsSound) {
+  fill_with_checkpoints(10);
+  const auto verify = [&] { return run({"storage", "verify", "--full-scan", directory_}); };
+  const Ran sound = verify();
+  EXPECT_EQ(sound.code, 0) << sound.err << sound.out;
+
+  flip(checkpoint(15) + "/" + std::string(kManifestFile), 30);
+  const Ran damaged = verify();
+  EXPECT_EQ(damaged.code, 1) << damaged.out;
+  EXPECT_NE(damaged.err.find("1 damaged place found, the first in " + checkpoint(15)), std::string::npos) << damaged.err << damaged.out;
+  EXPECT_NE(damaged.err.find("state and log are sound: remove the damaged checkpoint's directory"), std::string::npos) << damaged.err;
+
+  ASSERT_EQ(std::system(("rm -r " + checkpoint(15)).c_str()), 0);
+  const Ran removed = verify();
+  EXPECT_EQ(removed.code, 1) << removed.out;
+  EXPECT_NE(removed.out.find("the newest checkpoint here ends at entry 5, and the log begins after entry 10"), std::string::npos) << removed.out;
+  EXPECT_NE(removed.err.find("state and log are sound: name the checkpoints' place"), std::string::npos) << removed.err;
+}
+
+TEST_F(StorageTest, AStateBeforeTheLogIsToBeRefilled) {
+  fill_with_checkpoints(25);
+  const Ran ran = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(ran.code, 1) << ran.out;
+  EXPECT_NE(ran.out.find("state-1: it ends at entry 20, the log begins after 25"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.err.find("empty it"), std::string::npos) << ran.err;
 }
 
 TEST_F(StorageTest, ADirectoryThatIsNoneIsSaidSo) {

@@ -382,6 +382,35 @@ class RefusingStore : public Store {
   const bool& full_;
 };
 
+TEST_P(MvccTest, ASweepThatTheStoreRefusedIsDoneAtTheNextTry) {
+  bool full = false;
+  Machine refusing(GetParam());
+  refusing.stop();
+  refusing.adopt(std::make_unique<RefusingStore>(refusing.home().open(), full));
+  for (int i = 0; i < 20; ++i) refusing.put("key", std::to_string(i));
+  ASSERT_EQ(refusing.compact(refusing->applied().revision.value()).etcd_error, "");
+  full = true;
+  for (int i = 0; i < 3; ++i) {
+    const auto refused = refusing->compact_step(4);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Code::kNoSpace);
+  }
+  full = false;
+  while (*refusing->compact_step(4)) {
+  }
+  ASSERT_TRUE(refusing->flush().ok());
+  refusing.stop();
+  const auto store = refusing.home().open();
+  const auto rows = [&](Family family) {
+    int count = 0;
+    const auto each = store->iterate(family);
+    for (each->seek(""); each->valid(); each->next()) ++count;
+    return count;
+  };
+  EXPECT_EQ(rows(Family::kHist), 0) << "all were superseded but the one that lives, which stands with its key";
+  EXPECT_EQ(rows(Family::kRev), 1);
+}
+
 TEST_P(MvccTest, AnApplyThatTheStoreRefusedHasChangedNothing) {
   bool full = false;
   Machine refusing(GetParam()), plain(GetParam());

@@ -258,14 +258,16 @@ std::unique_ptr<X509, void (*)(X509*)> certificate(const std::string& path) {
   return {PEM_read_X509(opened(path, "r").get(), nullptr, nullptr, nullptr), X509_free};
 }
 
-// NAME.pem begins in so many seconds, which the openssl command cannot say of one.
-void begins(const Certificates& own, const std::string& name, long seconds) {
+// NAME.pem begins, or ends, in so many seconds, which the openssl command cannot say of one.
+void date(const Certificates& own, const std::string& name, ASN1_TIME* (*bound)(const X509*), long seconds) {
   const auto ca_key = key(own.path("ca.key"));
   const auto dated = certificate(own.path(name + ".pem"));
-  X509_gmtime_adj(X509_getm_notBefore(dated.get()), seconds);
+  X509_gmtime_adj(bound(dated.get()), seconds);
   ASSERT_GT(X509_sign(dated.get(), ca_key.get(), EVP_sha256()), 0);
   PEM_write_X509(opened(own.path(name + ".pem"), "w").get(), dated.get());
 }
+void begins(const Certificates& own, const std::string& name, long seconds) { date(own, name, X509_getm_notBefore, seconds); }
+void ends(const Certificates& own, const std::string& name, long seconds) { date(own, name, X509_getm_notAfter, seconds); }
 
 TEST(Tls, OneThatIsNotValidYetTakesThePlaceOfOneThatIsWhenItIs) {
   Certificates own;
@@ -295,6 +297,34 @@ TEST(Tls, OneThatIsNotValidYetTakesThePlaceOfOneThatIsWhenItIs) {
   }
   EXPECT_TRUE(taken) << "nobody has to say it again";
   EXPECT_GT((*tls)->expires(), expires);
+}
+
+// A new certificate with an old one above it in its file, a cross-signed root say: better than none.
+TEST(Tls, OneThatWasRefusedAsExpiredTakesThePlaceOfOneThatHasExpiredSince) {
+  Certificates own;
+  own.make("next", "next", "IP:127.0.0.1");
+  own.make("above", "above", "", 0);
+  own.make("live", "first", "IP:127.0.0.1");
+  ends(own, "live", 5);
+  auto tls = Tls::server(own.options("live"));
+  ASSERT_TRUE(tls.ok()) << tls.error().message;
+  std::ofstream(own.path("live.pem")) << file(own.path("next.pem")) << file(own.path("above.pem"));
+  std::ofstream(own.path("live.key")) << file(own.path("next.key"));
+  const auto changed = (*tls)->reload_if_changed();
+  ASSERT_FALSE(changed.ok());
+  EXPECT_EQ((*tls)->fault_now(), "") << "the old one is in use";
+  EXPECT_FALSE((*tls)->reload_if_changed().value()) << "told once";
+
+  bool taken = false;
+  for (int i = 0; i < 100 && !taken; ++i) {
+    std::this_thread::sleep_for(100ms);
+    const auto again = (*tls)->reload_if_changed();
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    taken = *again;
+  }
+  EXPECT_TRUE(taken) << "nobody has to say it again";
+  EXPECT_EQ((*tls)->fault_now(), changed.error().message);
+  EXPECT_FALSE((*tls)->reload_if_changed().value());
 }
 
 TEST(Tls, OneThatIsNotValidYetIsUsedAtAStartAndSaidToBe) {

@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "region/entries.h"
+
 namespace leeward::node {
 namespace {
 
@@ -29,6 +31,16 @@ TEST(AutoCompaction, WhatIsOlderThanALongPeriodGoesOnceAnHour) {
 
 TEST(AutoCompaction, WhatLiesFurtherBackGoesEachFiveMinutes) {
   EXPECT_EQ(over(16min, {.mode = Mode::kRevision, .revisions = 400}), (Compacted{{10min, 201}, {15min, 501}}));
+}
+
+TEST(AutoCompaction, WhatAPromotionSkippedIsNotCounted) {
+  constexpr std::int64_t kFirst = 2 * region::kRevisionsOfAnEpoch;
+  AutoCompaction compaction({.mode = Mode::kRevision, .revisions = 400});
+  EXPECT_FALSE(compaction.due(Instant(0s), Revision(1000)));
+  EXPECT_EQ(compaction.due(Instant(5min), Revision(1000)), Revision(600));
+  EXPECT_FALSE(compaction.due(Instant(10min), Revision(kFirst)));
+  EXPECT_FALSE(compaction.due(Instant(15min), Revision(kFirst + 399)));
+  EXPECT_EQ(compaction.due(Instant(20min), Revision(kFirst + 450)), Revision(kFirst + 50));
 }
 
 TEST(AutoCompaction, NothingIsDoneUnasked) { EXPECT_EQ(over(3h, {}, 1s), Compacted{}); }
