@@ -239,6 +239,8 @@ void Member::lead_duties() {
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);
     if (it == context_.group.admitted.end() || it->second == incarnation || beside_admitted(id)) continue;
+    // Added anew, and nobody has come yet: what was heard is the life that was removed.
+    if (const auto gone = context_.group.removed.find(id); gone != context_.group.removed.end() && gone->second.incarnation == incarnation) continue;
     auto& proposed = admission_proposed_[id];
     if (proposed != Instant{} && now - proposed < kAdmissionRetry) continue;
     proposed = now;
@@ -357,7 +359,10 @@ void Member::watch_connections() {
     if (n.id == self() || !membership().contains(n.id)) continue;
     const bool now = context_.ports.link.connected(n.id);
     bool& before = connected_[n.id];
-    if (before && !now) context_.core->unreachable(n.id);
+    if (before && !now) {
+      context_.core->unreachable(n.id);
+      lost_[n.id] = context_.now();
+    }
     before = now;
   }
 }

@@ -286,7 +286,7 @@ class Member final : public Service, public Group {
   bool leaves() const;
   bool removes_self(const Call& call) const;
   void drive_changes();
-  bool tell_if_removed(NodeId from, Incarnation incarnation, bool took_part);
+  bool tell_if_removed(NodeId from, const FrameHeader& header, bool took_part);
   void tell_removed();
   void hear_removed(NodeId from, const Frame& frame);
   void retire(Index removed_by);
@@ -448,6 +448,8 @@ class Member final : public Service, public Group {
     Instant gives_up{};
     NodeId from, to;  // a transfer: who led, who is to lead
     Index index;      // a proposal: applied up to here
+    Term term;        // and it is that term's entry
+    std::optional<Term> there;  // of what was applied at `index`
     CallDone done;
   };
   std::vector<Waiter> transfers_, until_applied_;
@@ -511,6 +513,7 @@ class Member final : public Service, public Group {
   };
   std::map<NodeId, HeardReport> reports_;
   ClockOffsets clocks_{self()};
+  std::map<NodeId, Instant> lost_;  // when a connection ended last: who comes next by that id may be another
   std::optional<Instant> reported_, published_, stored_, sweep_since_;
   std::optional<Instant> reserve_looked_at_, reserve_given_;
   Revision swept_;  // what logical compaction released up to here is gone

@@ -198,7 +198,10 @@ void Member::drive_calls() {
         Error{Code::kUnavailable, "etcdserver: request timed out, leader transfer took too long"});
   });
   end(until_applied_, [&](Waiter& w) -> std::optional<Result<std::int64_t>> {
-    if (context_.applied() >= w.index) return Result<std::int64_t>(kDoneNow);
+    // Another leader's entry may stand there; behind a snapshot nobody knows.
+    if (w.there == w.term) return Result<std::int64_t>(kDoneNow);
+    if (w.there) return Result<std::int64_t>(Error{Code::kUnavailable, text::kLeaderChanged});
+    if (context_.applied() >= w.index) return Result<std::int64_t>(Error{Code::kUnknown, text::kTimeout});
     if (w.gives_up > now) return std::nullopt;
     return Result<std::int64_t>(Error{Code::kUnknown, text::kTimeout});
   });
@@ -268,7 +271,8 @@ Error Member::two_lives(NodeId id) const {
                               std::to_string(3 * context_.options.raft.election_timeout / 1s + 1) + " s"};
 }
 
-// One change of one member: its incarnation first, then its vote.
+// Its incarnation first, and when that is applied its vote: nobody counts what a
+// life says that is not admitted yet, and the group may need it from then on.
 void Member::serve_admit(NodeId id, CallDone done) {
   const auto known = context_.group.admitted.find(id);
   const auto heard = heard_incarnation_.find(id);
@@ -286,7 +290,11 @@ void Member::serve_admit(NodeId id, CallDone done) {
   if (another && beside_admitted(id)) return done(two_lives(id));
   if (filled && !another && membership().is_voter(id)) return done(kWasSo);
   if (membership().joint()) return done(Error{Code::kExists, "another membership change is under way: try again"});
+  auto with = membership();
+  with.learners.erase(id);
+  with.voters.insert(id);
   if (!membership().is_voter(id) || another) {
+    if (!answers(id)) return done(Error{Code::kUnavailable, name + " does not answer the leader: start it, and see its /readyz"});
     for (const auto& peer : context_.core->status().peers)
       if (peer.id == id && peer.match + context_.options.limits.apply_backlog < context_.core->commit())
         return done(Error{Code::kUnavailable,
@@ -297,14 +305,16 @@ void Member::serve_admit(NodeId id, CallDone done) {
     if (report == reports_.end() || report->second.status.applied.index < context_.group.leapt)
       return done(Error{Code::kUnavailable, name + " still waits for a copy of state: wait until it has it"});
   }
-  auto with = membership();
-  with.learners.erase(id);
-  with.voters.insert(id);
-  const raft::Proposal both[] = {
-      {EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}},
-      {EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(with)), {}, {}},
-  };
-  propose_and_wait(both, std::move(done));
+  if (known == context_.group.admitted.end() || known->second != lives) {
+    const raft::Proposal admit{EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}};
+    return propose_and_wait({&admit, 1}, [this, id, done = std::move(done)](Result<std::int64_t> admitted) mutable {
+      if (!admitted.ok()) return done(admitted.error());
+      serve({0, CallKind::kAdmit, static_cast<std::int64_t>(id.value()), {}}, std::move(done));
+    });
+  }
+  if (membership().is_voter(id)) return done(kDoneNow);
+  const raft::Proposal vote{EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(with)), {}, {}};
+  propose_and_wait({&vote, 1}, std::move(done));
 }
 
 // Answered when all of it is applied here.
@@ -314,6 +324,7 @@ void Member::propose_and_wait(std::span<const raft::Proposal> proposals, CallDon
   Waiter waiter;
   waiter.gives_up = context_.now() + context_.patience();
   waiter.index = *index + (proposals.size() - 1);
+  waiter.term = context_.core->term();
   waiter.done = std::move(done);
   until_applied_.push_back(std::move(waiter));
 }

@@ -132,25 +132,30 @@ void Member::serve_change(std::string body, CallDone done) {
     if (holds(change->remove, self()) && !change->force && stands_aside.contains(id))
       return done(Error{Code::kUnavailable, "leeward: no voter that stays can take the leadership over, and member " + std::to_string(id.value()) +
                                                 " is paused or isolated: resume it first (leewardctl replica resume), or --force"});
-  std::vector<raft::Proposal> proposals;
+  std::vector<raft::Proposal> admissions;
   for (const auto id : change->promote) {
     const auto admitted = context_.group.admitted.find(id);
     const auto lives = heard_incarnation_.at(id);  // else it is not in sync
     if (admitted != context_.group.admitted.end() && admitted->second && admitted->second != lives && beside_admitted(id))
       return done(two_lives(id));
     if (admitted == context_.group.admitted.end() || admitted->second != lives)
-      proposals.push_back({EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}});
+      admissions.push_back({EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}});
   }
+  // First, and applied, before their votes count: as serve_admit().
+  if (!admissions.empty())
+    return propose_and_wait(admissions, [this, body = std::move(body), done = std::move(done)](Result<std::int64_t> admitted) mutable {
+      if (!admitted.ok()) return done(admitted.error());
+      serve({0, CallKind::kChange, 0, std::move(body)}, std::move(done));
+    });
   const auto note = planned->nodes.empty() ? std::string() : encode(MembershipNote{planned->nodes});
-  proposals.push_back({EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(planned->first, note)), {}, {}});
-  const auto first = context_.core->propose(context_.now(), proposals);
-  if (!first.ok())
-    return done(first.error().code == Code::kExists ? refusal(rule::kChangeUnderWay, first.error().message) : first.error());
-  const auto index = *first + (proposals.size() - 1);
-  context_.ports.log.info("changes the group's members", {{"index", index}, {"voters", planned->last.voters.size()},
+  const raft::Proposal sets{EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(planned->first, note)), {}, {}};
+  const auto index = context_.core->propose(context_.now(), {&sets, 1});
+  if (!index.ok())
+    return done(index.error().code == Code::kExists ? refusal(rule::kChangeUnderWay, index.error().message) : index.error());
+  context_.ports.log.info("changes the group's members", {{"index", *index}, {"voters", planned->last.voters.size()},
                                                           {"learners", planned->last.learners.size()},
                                                           {"joint", planned->first.joint()}, {"forced", change->force}});
-  changes_.push_back({planned->last, index, context_.now() + context_.patience(), std::move(done)});
+  changes_.push_back({planned->last, *index, context_.now() + context_.patience(), std::move(done)});
   wake();
 }
 
@@ -228,18 +233,20 @@ bool Member::removes_self(const Call& call) const {
 
 // True when that life of `from` was a member and is none any more: it is told,
 // and nothing that it says counts.
-bool Member::tell_if_removed(NodeId from, Incarnation incarnation, bool took_part) {
+bool Member::tell_if_removed(NodeId from, const FrameHeader& header, bool took_part) {
   const auto it = context_.group.removed.find(from);
   if (it == context_.group.removed.end()) return false;
   const auto& removed = it->second;
-  const bool that = removed.incarnation ? removed.incarnation == incarnation
-                                        : took_part && !context_.group.membership.contains(from);
+  // A life that was never admitted may have been a member too: it speaks of this group.
+  const bool ours = (group() && header.group == group()) || (!removed.incarnation && took_part);
+  const bool that = (removed.incarnation && removed.incarnation == header.incarnation) ||
+                    (ours && !context_.group.membership.contains(from));
   if (!that) return false;
   auto& told = told_removed_[from];
   if (told != Instant{} && context_.now() - told < kTellAgain) return true;
   told = context_.now();
   refresh_peers();
-  context_.send(from, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{incarnation, removed.index}));
+  context_.send(from, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{header.incarnation, removed.index}));
   return true;
 }
 
@@ -324,8 +331,9 @@ void Member::refresh_peers() {
 // As a member of this group, by what it reports of itself.
 bool Member::speaks(NodeId id, Duration within) const {
   const auto report = reports_.find(id);
+  const auto lost = lost_.find(id);
   return context_.ports.link.connected(id) && report != reports_.end() && report->second.same_group &&
-         context_.now() - report->second.at < within;
+         context_.now() - report->second.at < within && (lost == lost_.end() || lost->second < report->second.at);
 }
 
 // A node on an empty disk may know nobody who still is a member, for its file is

@@ -207,6 +207,9 @@ void Member::apply_control(std::span<const Entry> entries) {
   for (const auto& e : entries) {
     if (auto judged = region_log_->apply(e); !judged.ok()) return fail(judged.error());
     if (const auto& control = region_log_->applied().control(); context_.group.started() && control != context_.group.control) {
+      // An alarm is of the primary that raised it: what stands when the region serves
+      // again was not looked at since. Its leader raises it again where it is true.
+      if (control.role != context_.group.control.role) context_.group.over_quota.clear();
       context_.group.control = control;
       changed = true;
     }
@@ -226,6 +229,8 @@ void Member::apply_control(std::span<const Entry> entries) {
   if (before && role() != role_before)
     context_.ports.log.warn("the group's role has changed", {{"before", name(role_before)}, {"role", name(role())},
                                                              {"epoch", region_log_->applied().group_epoch()}});
+  // Who waits for a confirmation that none will give any more asks anew, where that leads.
+  if (role() != role_before && !may_be_read()) reads_->end_asked(role_refusal());
   context_.state->set_group_state(encode(context_.group));
   update_may_vote();
   heed_regroup();
@@ -260,6 +265,9 @@ void Member::after_apply(std::span<const Entry> entries) {
     if (e.kind == EntryKind::kEpochChange && role() == GroupRole::kPrimary && !superseded()) proposals_->resume();
   }
   if (!leads) lessor_->follow();
+  for (auto& w : until_applied_)
+    for (const auto& e : entries)
+      if (e.index == w.index) w.there = e.term;
   reads_->applied();
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->applied(entries);
   // A new epoch is told at once: who served the last one lets its clients go by it.

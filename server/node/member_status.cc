@@ -190,6 +190,8 @@ void Member::publish_status() {
     for (const auto text : {&MemberStatus::name, &MemberStatus::region, &MemberStatus::zone, &MemberStatus::peer_address,
                             &MemberStatus::client_url})
       if ((m.*text).empty()) m.*text = listed.*text;
+    // Where it is looked for is what the group committed, whatever it last said of itself.
+    if (!listed.peer_address.empty()) m.peer_address = listed.peer_address;
     m.report_age = now - it->second.at;
     if (*m.report_age > kHealthyAge)
       unheard(m);

@@ -131,6 +131,17 @@ void Proposals::cut_entries() {
       refuse(w, *why);
     }
   }
+  // Taken while nobody led, or before the alarm.
+  if (context_.no_room()) {
+    for (auto& w : std::exchange(waiting_, {})) {
+      if (!context_.state->grows(w.command.op, w.command.request.view())) {
+        waiting_.push_back(std::move(w));
+        continue;
+      }
+      waiting_bytes_ -= w.bytes();
+      refuse(w, {Code::kNoSpace, text::kNoSpace});
+    }
+  }
   std::size_t cut = 0;
   while (!nothing_waits() && wal_.batches_in_flight() + cut < context_.options.limits.syncs_in_flight) {
     if (!cut_one()) return;

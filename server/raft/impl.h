@@ -133,6 +133,7 @@ class Core::Impl {
   Result<void> check_proposals(const Leader& leader, std::span<const Proposal> proposals) const;
   void append_own(Entry entry);
   void note_uncommitted(Index index, std::size_t bytes);
+  void forget_demoted(const Membership& to);
   void reconcile_peers();
   void on_append_reply(const Message& m);
   void back_up(Progress& progress, const Message& m);

@@ -97,6 +97,7 @@ void Core::Impl::append_own(Entry entry) {
   note_uncommitted(index, weight(entry));
   log_.append(std::move(entry));
   if (change) {
+    forget_demoted(*change);
     members_.append(index, std::move(*change));
     reconcile_peers();
   }
@@ -107,6 +108,19 @@ void Core::Impl::note_uncommitted(Index index, std::size_t bytes) {
   Leader& leader = leading();
   leader.uncommitted.push_back({index, bytes});
   leader.uncommitted_bytes += bytes;
+}
+
+// A voter becomes a learner at once, not by a joint step, when its storage is gone:
+// what its former life had acknowledged says nothing of it, and is not believed.
+void Core::Impl::forget_demoted(const Membership& to) {
+  Leader& leader = leading();
+  if (membership().joint()) return;
+  for (auto& [id, progress] : leader.peers) {
+    if (!membership().is_voter(id) || to.is_voter(id)) continue;
+    const Index next = progress.next();
+    progress = Progress(next, now_);
+    progress.become_probe(next, leader.append_sequence);
+  }
 }
 
 // Keeps what is known of those that stay.

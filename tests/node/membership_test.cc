@@ -462,6 +462,35 @@ TEST_F(Members, ARemovedIdComesBackOnAnEmptyDiskOnlyWhenItIsAddedAgain) {
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+// It is of no life that the group has ever admitted, and has the group's state.
+TEST_F(Members, OneThatIsRemovedBeforeItWasAdmittedIsToldToo) {
+  const auto gone = follower();
+  w().wipe(gone);
+  w().start(gone);
+  ASSERT_TRUE(w().run_until([&] {
+    return w().member(gone)->state().applied().point.index == w().member(*w().leader())->state().applied().point.index;
+  })) << w().checkers.breach();
+  w().run_for(1s);
+  const auto removed = remove(gone);
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  EXPECT_TRUE(told_removed(gone));
+}
+
+TEST_F(Members, WhoIsAddedAgainIsNotTakenForTheLifeThatWasRemoved) {
+  const auto gone = follower();
+  w().run_for(1s);
+  w().crash(gone);
+  ASSERT_TRUE(remove(gone).ok());
+  Node again;
+  again.id = gone;
+  again.peer_address = "10.0.0." + std::to_string(gone.value()) + ":2380";
+  ASSERT_TRUE(change({.add = {again}}).ok());
+  w().run_for(3s);  // its first life is admitted when it knocks
+  w().wipe(gone);
+  w().start(gone);
+  ASSERT_TRUE(w().run_until([&] { return admitted(gone); })) << w().checkers.breach();
+}
+
 TEST_F(Members, ANewMemberFindsALeaderThatItsFileDoesNotName) {
   const auto fourth = voter();
   auto removed = remove(*w().leader());

@@ -111,6 +111,39 @@ TEST_F(Quota, TheAlarmOutlivesItsLeaderAndEveryRestart) {
   EXPECT_EQ(put(*w().leader(), "k", "v").error.code, Code::kNoSpace);
 }
 
+// In an election too: what waits for a leader is looked at when there is one.
+TEST_F(Quota, WhatWaitedForALeaderIsRefusedToo) {
+  make({.seed = 35});
+  start_all();
+  ASSERT_TRUE(alarm(follower(), kTwo, true).ok());
+  ASSERT_TRUE(alarmed_everywhere(true));
+  w().crash(*w().leader());
+  std::vector<std::shared_ptr<World::Put>> puts;
+  ASSERT_TRUE(w().run_until([&] {
+    for (const auto id : w().ids())
+      if (w().member(id) && puts.size() < 2000) puts.push_back(w().put(id, "k", "v"));
+    return w().leader().has_value();
+  })) << w().checkers.breach();
+  ASSERT_TRUE(w().run_until([&] { return std::all_of(puts.begin(), puts.end(), [](const auto& p) { return p->ended; }); })) << w().checkers.breach();
+  for (const auto& put : puts) EXPECT_NE(put->outcome.end, Outcome::End::kApplied) << put->outcome.error.message;
+}
+
+// Another leader's entry may stand where this one had put it.
+TEST_F(Quota, AnAlarmThatIsInNoLogIsNotSaidToBeRaised) {
+  make({.seed = 36});
+  start_all();
+  const auto old = *w().leader();
+  w().network.isolate(old, w().ids());
+  auto answer = std::make_shared<Answer<bool>>();
+  w().member(old)->alarm(kTwo, true, w().client_loop(), [answer](Result<bool> r) { answer->result = r; });
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != old; })) << w().checkers.breach();
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(put(*w().leader(), "k", "v").end, Outcome::End::kApplied);
+  w().network.heal();
+  ASSERT_TRUE(w().run_until([&] { return answer->result.has_value(); })) << w().checkers.breach();
+  EXPECT_FALSE(answer->result->ok());
+  EXPECT_TRUE(alarmed_everywhere(false));
+}
+
 TEST_F(Quota, AnAlarmMayBeRaisedByHandForAMemberOfTheGroup) {
   make({.seed = 34});
   start_all();

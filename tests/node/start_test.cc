@@ -63,6 +63,90 @@ TEST_F(Start, AWipedMemberFollowsWithoutAVoteUntilItIsAdmitted) {
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+// A vote that nobody casts may leave a group that still worked without a quorum.
+TEST_F(Start, AWipedMemberThatIsDownAgainIsNotAdmitted) {
+  make();
+  start_all();
+  puts(5);
+  w().run_for(1s);
+  const auto wiped = follower();
+  w().wipe(wiped);
+  w().start(wiped);
+  ASSERT_TRUE(w().run_until([&] { return !w().member(*w().leader())->membership().is_voter(wiped); })) << w().checkers.breach();
+  w().run_for(3s);
+  w().crash(wiped);
+  for (const auto after : {100ms, 3000ms, 10000ms}) {
+    w().run_for(after);
+    const auto result = admit(*w().leader(), wiped);
+    ASSERT_FALSE(result.ok()) << after.count();
+    EXPECT_NE(result.error().message.find("does not answer"), std::string::npos) << result.error().message;
+  }
+  EXPECT_FALSE(w().member(*w().leader())->membership().is_voter(wiped));
+}
+
+// With one voter down the new one's own answers are needed for its vote to be there.
+TEST_F(Start, AWipedMemberIsAdmittedWhereTheGroupNeedsItForAMajority) {
+  make({.primaries = 5});
+  start_all();
+  puts(5);
+  w().run_for(1s);
+  std::vector<NodeId> others;
+  for (const auto id : w().ids())
+    if (id != *w().leader()) others.push_back(id);
+  for (const auto wiped : {others[0], others[1]}) {
+    w().wipe(wiped);
+    w().start(wiped);
+    ASSERT_TRUE(w().run_until([&] { return !w().member(*w().leader())->membership().is_voter(wiped); })) << w().checkers.breach();
+  }
+  w().run_for(1s);
+  w().crash(others[2]);  // two of three voters are left; of four, three are needed
+  w().run_for(3s);
+  const auto result = admit(*w().leader(), others[0]);
+  EXPECT_TRUE(result.ok()) << result.error().message;
+  puts(3);
+}
+
+// What its former life had acknowledged is no measure of what it holds.
+TEST_F(Start, AWipedMemberIsAdmittedOnlyByWhatItHoldsItself) {
+  for (std::uint64_t seed = 50; seed < 54; ++seed) {
+    SCOPED_TRACE(seed);
+    make({.seed = seed});
+    start_all();
+    puts(30);
+    w().run_for(1s);
+    const auto leader = *w().leader();
+    const auto wiped = follower();
+    w().wipe(wiped);
+    w().start(wiped);
+    // In the very moment of the demotion.
+    ASSERT_TRUE(w().run_until([&] { return !w().member(leader)->membership().is_voter(wiped); })) << w().checkers.breach();
+    EXPECT_FALSE(admit(leader, wiped).ok()) << "nothing of it is known yet";
+    ASSERT_TRUE(w().run_until([&] { return admit(*w().leader(), wiped).ok(); })) << w().checkers.breach();
+    ASSERT_TRUE(w().run_until([&] { return admitted(wiped); })) << w().checkers.breach();
+    EXPECT_TRUE(w().settle()) << w().checkers.breach();
+  }
+}
+
+TEST_F(Start, ALifeThatEndedIsNotTakenForTheOneThatComesNext) {
+  make();
+  start_all();
+  puts(5);
+  w().run_for(2s);
+  const auto wiped = follower();
+  w().wipe(wiped);
+  w().run_for(100ms);
+  w().start(wiped);
+  for (int i = 0; i < 20; ++i) {
+    const auto result = admit(*w().leader(), wiped);
+    if (!result.ok()) {
+      w().run_for(50ms);
+      continue;
+    }
+    if (*result) ADD_FAILURE() << "admitted already, said of a member with empty storage";
+    break;
+  }
+}
+
 TEST_F(Start, TheLeaderWipedComesBackAsALearner) {
   make();
   start_all();

@@ -194,6 +194,53 @@ TEST(Switchover, NoWriteIsRefusedAndNoneIsLost) {
   }
 }
 
+// Its leader raises it again, should it still be so.
+TEST(Switchover, AnAlarmEndsWithTheEpochThatRaisedIt) {
+  Story s(7);
+  ASSERT_TRUE(ready(s)) << s.why();
+  auto raised = std::make_shared<std::optional<Result<bool>>>();
+  s.world.member(*s.world.leader())->alarm(NodeId(1), true, s.world.client_loop(), [raised](Result<bool> r) { *raised = std::move(r); });
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.member(NodeId(2))->status().over_quota.size() == 1; })) << s.why();
+  const auto there = switch_over(s, *s.world.leader());
+  ASSERT_TRUE(s.world.run_until([&] { return there->answer.has_value(); }, 10s)) << s.why();
+  ASSERT_TRUE(there->answer->ok()) << there->answer->error().message;
+  ASSERT_TRUE(s.world.run_until([&] {
+    return std::all_of(kPrimaries.begin(), kPrimaries.end(), [&](NodeId id) {
+      return s.world.member(id)->role() == GroupRole::kStandby && s.world.member(id)->status().over_quota.empty();
+    });
+  }, 30s)) << s.why();
+}
+
+// It turns from primary to standby while its log is applied again, and nobody
+// confirms to a standby what was asked of a primary.
+TEST(Switchover, AReadAtAMemberThatWasAwayEndsWhenItsLogSaysThatItFollows) {
+  Story s(8);
+  ASSERT_TRUE(ready(s)) << s.why();
+  const auto away = kPrimaries[0] == *s.world.leader() ? kPrimaries[1] : kPrimaries[0];
+  s.world.kill(away);
+  s.world.run_for(1s);
+  const auto there = switch_over(s, *s.world.leader());
+  ASSERT_TRUE(s.world.run_until([&] { return there->answer.has_value(); }, 10s)) << s.why();
+  ASSERT_TRUE(there->answer->ok()) << there->answer->error().message;
+  s.puts(*s.leader(), 50);
+  s.world.start(away);
+  struct Read {
+    Instant begun{};
+    std::optional<Duration> took;
+  };
+  std::vector<std::shared_ptr<Read>> reads;
+  for (int i = 0; i < 200; ++i) {
+    auto read = std::make_shared<Read>();
+    read->begun = s.world.scheduler.now();
+    reads.push_back(read);
+    s.world.member(away)->read_barrier(std::nullopt, s.world.client_loop(),
+                                       [read, &s](Result<void>) { read->took = s.world.scheduler.now() - read->begun; });
+    s.world.run_for(10ms);
+  }
+  ASSERT_TRUE(s.world.run_until([&] { return std::all_of(reads.begin(), reads.end(), [](const auto& r) { return r->took.has_value(); }); }, 30s));
+  for (const auto& read : reads) EXPECT_LT(*read->took, 4s);
+}
+
 TEST(Switchover, ReadsAndKeepAlivesWaitToo) {
   Story s(11);
   ASSERT_TRUE(ready(s)) << s.why();
