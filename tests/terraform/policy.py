@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 
+from leeward import venv
 from leeward.claims import equal, expect
 import workspace
 
@@ -11,7 +12,7 @@ PACKAGE = "checkov==3.3.30"
 
 
 def checkov_finds_nothing_and_each_exception_has_its_reason():
-    interpreter = workspace.python("checkov", [PACKAGE])
+    interpreter = venv.python("checkov", [PACKAGE])
     done = subprocess.run([interpreter, "-m", "checkov.main", "-d", os.path.join(workspace.ROOT, "terraform"), "--framework", "terraform",
                            "--skip-download", "--output", "json"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=1200)
     expect(done.stdout.strip(), f"checkov said nothing: {done.stderr[-1500:]}")

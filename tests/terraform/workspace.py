@@ -8,7 +8,8 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
+
+from leeward.venv import Missing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -19,10 +20,6 @@ PROVIDER = "registry.terraform.io/hashicorp/aws"
 # Where Terraform itself looks for providers, and where images of machines tend to keep them.
 PLUGIN_PLACES = ("~/.terraform.d", "~/.local/share/terraform", "/usr/local/share/terraform", "/usr/share/terraform",
                  "/usr/local/lib/terraform", "/usr/lib/terraform", "/opt")
-
-
-class Missing(Exception):
-    """Something that the suite needs and that scripts/deps cannot install."""
 
 
 def find_mirror():
@@ -97,20 +94,3 @@ def init(folder, *words, env=None):
             raise Missing("the provider hashicorp/aws 5.100 cannot be had: put it into a plugin directory of Terraform "
                           "(terraform providers mirror DIRECTORY), or let Terraform reach its registry") from failure
         raise
-
-
-def python(name, packages):
-    """The interpreter of a virtual environment under build/ with these packages from the package index."""
-    place = os.path.join(ROOT, "build", f"venv-{name}")
-    stamp, wanted = os.path.join(place, "packages"), "\n".join(packages)
-    interpreter = os.path.join(place, "bin", "python3")
-    if not os.path.exists(stamp) or open(stamp, encoding="utf-8").read() != wanted:
-        shutil.rmtree(place, ignore_errors=True)
-        for command in ([sys.executable, "-m", "venv", place], [interpreter, "-m", "pip", "install", "-q", *packages]):
-            done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            if done.returncode:
-                raise Missing(f"{' '.join(packages)} cannot be installed into {place}; python3-venv and a Python package "
-                              f"index are needed:\n{done.stdout[-1500:]}")
-        with open(stamp, "w", encoding="utf-8") as file:
-            file.write(wanted)
-    return interpreter
