@@ -38,7 +38,7 @@ void print_warnings(const object& status, const std::vector<object>& members, st
   for (const object& member : members)
     if (const auto ahead = real_of(member, "clock_offset_ms"); ahead && std::abs(*ahead) > kClockWarnMs)
       out << "clock     node " << member_name(members, number_of(member, "id").value_or(0)) << " is "
-          << human_duration(std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(std::abs(*ahead))))
+          << human_duration(from_ms(std::abs(*ahead)))
           << (*ahead > 0 ? " ahead of" : " behind") << " node " << member_name(members, number_of(status, "node_id").value_or(0))
           << ": see that both keep time\n";
 }

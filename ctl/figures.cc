@@ -7,8 +7,6 @@ namespace {
 
 constexpr const char* kUnknown = "unknown";
 
-Duration from_ms(double ms) { return Duration(static_cast<std::int64_t>(ms * 1e6)); }
-
 }  // namespace
 
 std::string figure(const boost::json::object& object, std::string_view name) {

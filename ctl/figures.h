@@ -4,11 +4,13 @@
 #include <optional>
 #include <string>
 
+#include "base/units.h"
 #include "ctl/server.h"
 
 namespace leeward::ctl {
 
 inline const char* yes_no(bool b) { return b ? "yes" : "no"; }
+inline Duration from_ms(double ms) { return Duration(static_cast<std::int64_t>(ms * 1e6)); }
 std::string figure(const boost::json::object& object, std::string_view name);      // "12,345"; "unknown" when absent
 std::string size_figure(const boost::json::object& object, std::string_view name); // "1.5 MiB"
 std::string time_figure(const boost::json::object& object, std::string_view name); // "80 ms", from a field in ms

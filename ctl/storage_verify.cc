@@ -1,6 +1,7 @@
 // `storage verify`: superblock and log by wal's tools, state and checkpoints by
 // kv's, ledgers by region's, and what must hold between them.
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <set>
 
@@ -18,8 +19,14 @@ namespace leeward::ctl {
 namespace {
 
 constexpr std::string_view kStatePrefix = "state-", kCheckpointPrefix = "checkpoint-";
-// A node's own first state; one that was received or made at a leap has another name.
-constexpr std::string_view kFirstState = "state-1";
+// "state-1" is a node's own first state, "state-INDEX-N" one that was received
+// or made at a leap: the log need not lead to it from below. The index; 0: none.
+Index exchanged_at(std::string_view name) {
+  const auto second = name.find('-', kStatePrefix.size());
+  std::uint64_t index = 0;
+  if (name.starts_with(kStatePrefix) && second != name.npos) std::from_chars(name.data() + kStatePrefix.size(), name.data() + second, index);
+  return Index(index);
+}
 
 struct Finding {
   enum class Kind {
@@ -200,7 +207,7 @@ class Verification {
     }
     // The log leads on from the state all the same.
     const bool led_to = newest && newest->index >= log.base.index;
-    if (!led_to && log.base.index.value() > 0 && superblock_ && superblock_->state_dir == kFirstState &&
+    if (!led_to && superblock_ && log.base.index > exchanged_at(superblock_->state_dir) &&
         superblock_->pending_state_dir.empty() && report_.sound())
       elsewhere((newest ? "the newest checkpoint here ends at entry " + std::to_string(newest->index.value()) : "no checkpoint lies here") +
                 ", and the log begins after entry " + std::to_string(log.base.index.value()) + ": it is shortened below a checkpoint only");

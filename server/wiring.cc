@@ -139,6 +139,8 @@ api::Options api_options(const config::Config& c) {
   o.max_request_bytes = c.limits.request_bytes;
   o.request_timeout = c.limits.request_timeout;
   o.slow_request = c.limits.slow_request;
+  o.rate = c.limits.rate;
+  o.burst = c.limits.burst;
   o.product_version = version();
   o.operators.insert(c.admin.operators.begin(), c.admin.operators.end());
   o.insecure = c.admin.insecure;
@@ -510,6 +512,7 @@ void Daemon::Impl::make_metrics() {
   m.rpc[static_cast<std::size_t>(api::Method::kRangeSerializable)].path = m.rpc[static_cast<std::size_t>(api::Method::kRange)].path;
   m.rpc_in_flight = &api_probe_.in_flight;
   m.slow_requests = &api_probe_.slow_requests;
+  m.rejected.push_back({"rate", &api_probe_.over_rate});
   m.watch_events = &api_probe_.watch_events;
   m.stage_watch = &api_probe_.stage_watch;
   for (const Port* port : {&client_, &admin_, &metrics_port_}) {

@@ -147,7 +147,7 @@ void add_consensus(Page& page, const MetricsSources& from, const NodeStatus& s, 
   for (const MemberStatus& member : s.members)
     if (self && member.id != s.self && member.region == self->region && member.role == self->role)
       page.sample(member.report_age ? static_cast<double>(entries_behind(s, member)) : kInfinity, {{"peer", decimal(member.id)}});
-  page.gauge("clock_offset_seconds", "How far a node's clock is ahead of this one's; nodes of both regions.");
+  page.gauge("clock_offset_seconds", "How far a node's clock is ahead of this one's, at least; nodes of both regions.");
   for (const MemberStatus& member : s.members)
     if (member.clock_offset) page.sample(to_s(*member.clock_offset), {{"peer", decimal(member.id)}});
   page.histogram("peer_rtt_seconds", "Round trip to a member of the same group.");

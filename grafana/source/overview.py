@@ -7,6 +7,8 @@ BOARD = board("leeward-overview", "Leeward / Cluster overview", "Members, reques
         graph("Members by status", "As the region's leader sees its own and the other group.",
               query("max by (role, status) (leeward_cluster_members{@} and on (instance) leeward_is_leader{@} == 1) > 0", "{{role}} {{status}}"), "short", runbook="LeewardMemberDown"),
         graph("Has a leader", "Whether a region's members know a leader.", query("min by (region) (leeward_has_leader{@})"), "short", [(None, RED), (1, GREEN)], "LeewardNoLeader"),
+        graph("Clocks", "How far a node's clock differs from the others' (median). No write or read depends on it; certificates, logs and traces do.",
+              query("quantile by (instance) (0.5, abs(leeward_clock_offset_seconds{@}))", "{{instance}}"), "s", [(None, GREEN), (0.1, YELLOW)], "LeewardClockOffset"),
     ]),
     ("Requests", [
         graph("Calls by method", "Calls that ended, a second.", query("sum by (method) (rate(leeward_rpc_requests_total{@}[$__rate_interval])) > 0", "{{method}}"), "reqps"),

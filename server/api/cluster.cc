@@ -1,4 +1,6 @@
 // Cluster: the members of this node's own group, as etcd shows them.
+#include <algorithm>
+
 #include "api/handlers.h"
 #include "proto/rpc.pb.h"
 
@@ -10,15 +12,15 @@ std::string with_scheme(const std::string& address, bool tls) {
   return (tls ? "https://" : "http://") + address;
 }
 
-// The members of this node's group.
+// The members of this node's group, but for those who have just been removed.
 template <class Response>
-void fill_members(Response& response, const Core& core) {
-  const NodeStatus status = core.node.status();
+void fill_members(Response& response, const Core& core, const NodeStatus& status, const std::vector<NodeId>& without) {
   std::string region;
   for (const auto& member : status.members)
     if (member.id == status.self) region = member.region;
   for (const auto& member : status.members) {
     if (member.region != region) continue;  // a region is a group
+    if (std::find(without.begin(), without.end(), member.id) != without.end()) continue;
     auto* out = response.add_members();
     out->set_id(member.id.value());
     out->set_name(member.name);
@@ -30,10 +32,10 @@ void fill_members(Response& response, const Core& core) {
 }
 
 template <class Response>
-void answer_with_members(const CallPtr& call) {
+void answer_with_members(const CallPtr& call, const NodeStatus& status, const std::vector<NodeId>& without = {}) {
   Response response;
   fill(response.mutable_header(), call->core());
-  fill_members(response, call->core());
+  fill_members(response, call->core(), status, without);
   call->reply_message(response);
 }
 
@@ -53,9 +55,16 @@ template <class Response>
 void change(const CallPtr& call, node::MemberChange change) {
   if (!by_operator(call)) return;
   if (!call->core().status()->status.leader) return call->fail(error::kNoLeader);
-  call->core().node.change_members(std::move(change), call->loop(), [call](Result<Index> done) {
+  auto& node = call->core().node;
+  auto gone = change.remove;
+  node.change_members(std::move(change), call->loop(), [call, gone, before = node.status()](Result<Index> done) {
     if (!done.ok()) return fail_as_etcd(call, done.error());
-    answer_with_members<Response>(call);
+    // Done, whatever comes now; a follower may have yet to apply it, and who is
+    // removed itself knows of nobody any more.
+    call->core().node.read_barrier(call->deadline(), call->loop(), [call, gone, before](Result<void>) {
+      const NodeStatus now = call->core().node.status();
+      if (call->open()) answer_with_members<Response>(call, now.state == MemberState::kRemoved ? before : now, gone);
+    });
   });
 }
 
@@ -64,8 +73,9 @@ void change(const CallPtr& call, node::MemberChange change) {
 void member_list(CallPtr call, Bytes request) {
   etcdserverpb::MemberListRequest parsed;
   if (!parse(call, request, parsed)) return;
-  if (!parsed.linearizable()) return answer_with_members<etcdserverpb::MemberListResponse>(call);
-  when_linearizable(call, [call] { answer_with_members<etcdserverpb::MemberListResponse>(call); });
+  const auto answer = [call] { answer_with_members<etcdserverpb::MemberListResponse>(call, call->core().node.status()); };
+  if (!parsed.linearizable()) return answer();
+  when_linearizable(call, answer);
 }
 
 // etcd makes the new member's id up; here its own configuration names it.

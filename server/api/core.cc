@@ -40,6 +40,7 @@ void Core::set_limits(const Options& fresh) {
   limits.max_request_bytes = fresh.max_request_bytes;
   limits.request_timeout = fresh.request_timeout;
   limits.slow_request = fresh.slow_request;
+  limits.rate.set(fresh.rate, fresh.burst);
 }
 
 std::shared_ptr<const StatusView> Core::status() const {

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "api/probe.h"
+#include "api/rate_limit.h"
 #include "api/readers.h"
 #include "base/units.h"
 #include "node/service.h"
@@ -34,6 +35,7 @@ struct Options {
   Duration request_timeout = std::chrono::seconds(7);  // when the client gives none: etcd's 5 s and an election
   Duration progress_interval = std::chrono::minutes(10);
   Duration slow_request = std::chrono::milliseconds(100);
+  std::uint64_t rate = 0, burst = 0;                // requests a second and at once: RateLimit::set
   Duration no_leader_grace = std::chrono::seconds(3);  // streams that demand a leader end after so long without
   std::size_t watch_high_water = 256_KiB;              // bytes queued on a call above which its watches are not polled
   std::size_t max_watches_per_stream = 100'000;
@@ -75,6 +77,7 @@ struct StatusView {
 struct LiveLimits {
   std::atomic<std::size_t> max_txn_ops, max_request_bytes;
   std::atomic<Duration> request_timeout, slow_request;
+  RateLimit rate;
 };
 
 class Core {

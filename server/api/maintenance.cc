@@ -46,6 +46,15 @@ void change_alarm(const CallPtr& call, const etcdserverpb::AlarmRequest& request
   });
 }
 
+// Of all members, whichever is named: etcd does not look at the id here.
+void list_alarms(const CallPtr& call, bool nospace) {
+  etcdserverpb::AlarmResponse response;
+  fill(response.mutable_header(), call->core());
+  if (nospace)
+    for (const NodeId member : without_space(call->core().node.status())) add_alarm(response, member);
+  call->reply_message(response);
+}
+
 }  // namespace
 
 void alarm(CallPtr call, Bytes bytes) {
@@ -54,12 +63,10 @@ void alarm(CallPtr call, Bytes bytes) {
   using Request = etcdserverpb::AlarmRequest;
   const NodeStatus status = call->core().node.status();
   if (request.action() != Request::GET) return change_alarm(call, request, status);
-  etcdserverpb::AlarmResponse response;
-  fill(response.mutable_header(), call->core());
-  // Of all members, whichever is named: etcd does not look at the id here.
-  if (request.alarm() != etcdserverpb::CORRUPT)
-    for (const NodeId member : without_space(status)) add_alarm(response, member);
-  call->reply_message(response);
+  const bool nospace = request.alarm() != etcdserverpb::CORRUPT;
+  // Read like a key, as in etcd; but who asks why nobody leads is told what is known.
+  if (status.role != GroupRole::kPrimary || !status.leader) return list_alarms(call, nospace);
+  when_linearizable(call, [call, nospace] { list_alarms(call, nospace); });
 }
 
 void status(CallPtr call, Bytes bytes) {
@@ -133,6 +140,7 @@ void move_leader(CallPtr call, Bytes bytes) {
   Core& core = call->core();
   // As etcd; but the operator at the machine has no other way to the leader.
   if (core.node.status().leader != core.self() && !call->rpc().peer().unix_socket) return call->fail(error::kNotLeader);
+  if (request.targetid() == 0) return call->fail(error::kBadLeaderTransferee);
   core.node.transfer_leadership(NodeId(request.targetid()), call->loop(), [call](Result<void> done) {
     if (!done.ok()) {
       const Code code = done.error().code;

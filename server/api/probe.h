@@ -61,6 +61,7 @@ struct ApiProbe {
   Gauge in_flight;  // unary calls
   Gauge streams;
   Counter slow_requests;
+  Counter over_rate;  // refused by limits.rate
   Counter watch_events;
   Histogram stage_watch;  // from applied until handed to the connection
 

@@ -124,6 +124,13 @@ bool answers_when_removed(std::string_view path) {
   return path.starts_with("/leeward.v1.") || path.starts_with("/grpc.") || path == "/etcdserverpb.Maintenance/Status";
 }
 
+// A request of a client for the store, which `limits.rate` counts. Not counted are
+// streams, for a keep-alive that is refused costs its lease, and what clients and
+// operators find out by where to go.
+bool is_counted(const MethodEntry& entry) {
+  return entry.unary != nullptr && (entry.path.starts_with("/etcdserverpb.KV/") || entry.path.starts_with("/etcdserverpb.Lease/"));
+}
+
 // What must hold before any method of etcd's runs.
 const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entry) {
   const bool needs_leader = rpc.metadata("hasleader") == "true";
@@ -131,6 +138,10 @@ const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entr
   if (view->status.state == MemberState::kRemoved && !answers_when_removed(entry.path)) return &kMemberRemoved;
   if (needs_leader && !view->status.leader) return &error::kNoLeader;
   if (view->status.state == MemberState::kLearner && !entry.learner) return &error::kNotSupportedForLearner;
+  if (is_counted(entry) && !core.limits.rate.take(core.clock.now())) {
+    core.probe.over_rate.add();
+    return &error::kTooManyRequests;
+  }
   return nullptr;
 }
 

@@ -133,8 +133,8 @@ struct Config {
     std::uint64_t request_bytes = 3_MiB / 2;
     std::uint64_t txn_ops = 128;
     std::uint64_t concurrent_streams = 1'000;  // of one connection
-    std::uint64_t rate = 0;                    // requests a second; 0: no limit
-    std::uint64_t burst = 0;
+    std::uint64_t rate = 0;                    // requests a second of KV and Lease; 0: no limit
+    std::uint64_t burst = 0;                   // at once; 0: as many as rate
     Duration request_timeout = 7s;
     Duration slow_request = 100ms;
     bool operator==(const Limits&) const = default;

@@ -209,7 +209,8 @@ namespace {
 // The files behind tls.* are read again as well, but under their old names.
 constexpr std::string_view kReloadable[] = {"log.level",           "limits.connections",        "limits.request_bytes",
                                             "limits.txn_ops",      "limits.concurrent_streams", "limits.request_timeout",
-                                            "limits.slow_request", "dr.rpo_policy",             "dr.rpo_budget"};
+                                            "limits.slow_request", "limits.rate",               "limits.burst",
+                                            "dr.rpo_policy",       "dr.rpo_budget"};
 
 bool equal(const Target& a, const Target& b) {
   const auto same = [&b](auto mine) {

@@ -322,8 +322,6 @@ void check_unbuilt(Findings& f) {
       {"storage.fsync", c.storage.fsync != kDefaults.storage.fsync},
       {"storage.scrub_rate", c.storage.scrub_rate != kDefaults.storage.scrub_rate},
       {"storage.rocksdb.max_open_files", c.storage.rocksdb.max_open_files != kDefaults.storage.rocksdb.max_open_files},
-      {"limits.rate", c.limits.rate != kDefaults.limits.rate},
-      {"limits.burst", c.limits.burst != kDefaults.limits.burst},
       {"auth.token", c.auth.token != kDefaults.auth.token},
   };
   for (const auto& [key, differs] : unbuilt)

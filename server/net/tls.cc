@@ -210,9 +210,12 @@ Result<void> Tls::reload() {
   std::lock_guard lock(mutex_);
   fingerprint_ = std::move(fingerprint);
   again_ = WallTime::max();
-  if (!loaded) return loaded.error();
   const WallTime now = wall_now();
   const Validity old = validity(loaded_.dialing.get());
+  if (!loaded) {
+    if (old.covers(now)) again_ = old.expires;
+    return loaded.error();
+  }
   if (std::string why = fault(options_.cert, loaded->dialing.get(), now); !why.empty() && old.covers(now)) {
     again_ = old.expires;  // no better from then on
     if (const WallTime starts = validity(loaded->dialing.get()).starts; starts > now) again_ = std::min(again_, starts);
@@ -238,6 +241,7 @@ std::string Tls::fingerprint() const {
     struct stat info {};
     if (!file->empty() && stat(file->c_str(), &info) != 0) info = {};
     for (const auto part : {static_cast<long>(info.st_mtim.tv_sec), static_cast<long>(info.st_mtim.tv_nsec),
+                            static_cast<long>(info.st_ctim.tv_sec), static_cast<long>(info.st_ctim.tv_nsec),  // who may read it
                             static_cast<long>(info.st_size), static_cast<long>(info.st_ino)})
       text += std::to_string(part) + ",";
   }

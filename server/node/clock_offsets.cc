@@ -35,7 +35,9 @@ ClockReport ClockOffsets::report(WallTime now) const {
 std::optional<Duration> ClockOffsets::of(NodeId node) const {
   const auto found = peers_.find(node);
   if (found == peers_.end() || !found->second.out_us) return std::nullopt;
-  return std::chrono::microseconds((*found->second.out_us - found->second.quickest()) / 2);
+  const auto out = *found->second.out_us, in = found->second.quickest();
+  const auto apart = (out - in) / 2, doubt = std::max<std::int64_t>(out + in, 0) / 2;  // a clock that was set: the sum may be anything
+  return std::chrono::microseconds(apart > 0 ? std::max<std::int64_t>(apart - doubt, 0) : std::min<std::int64_t>(apart + doubt, 0));
 }
 
 }  // namespace leeward::node

@@ -4,9 +4,10 @@
 // As NTP's symmetric mode (RFC 5905, 8): each report says when it was sent and,
 // for each node it goes to, how much later than sent that node's own reports came
 // in, by the two clocks: the delay and the offset in one. Half of what the two
-// ways differ by is the offset, wrong by at most half of what their delays differ
-// by. Each way counts its quickest report of the last few, for a busy process is
-// late and never early. The core's thread.
+// ways differ by is the offset, wrong by at most half of what both take together.
+// Each way counts its quickest report of the last few, for a busy process is late
+// and never early; a full link delays all of them, one way alone. So what is told
+// is how far the clocks are apart at least. The core's thread.
 #pragma once
 
 #include <array>
@@ -40,7 +41,8 @@ class ClockOffsets {
   void heard(NodeId from, const ClockReport& theirs, WallTime now);
   // What the next report says of this clock, to all.
   ClockReport report(WallTime now) const;
-  // Positive: theirs is ahead. nullopt: not both ways have been heard of.
+  // At least so far; positive: theirs is ahead. nullopt: not both ways have been
+  // heard of.
   std::optional<Duration> of(NodeId node) const;
 
  private:

@@ -443,8 +443,10 @@ bool get_micros(std::string_view& in, std::int64_t& us) {
   std::uint64_t bits;
   if (!get_u64(in, bits)) return false;
   us = static_cast<std::int64_t>(bits);
-  return us >= -kMostClockUs && us <= kMostClockUs;
+  return true;
 }
+
+bool within_reach(std::int64_t us) { return us >= -kMostClockUs && us <= kMostClockUs; }
 
 Result<Report> decode_report(const Bytes& body) {
   std::string_view in = body.view();
@@ -487,6 +489,9 @@ Result<Report> decode_report(const Bytes& body) {
   report.clock.ways.resize(ways);
   for (auto& way : report.clock.ways)
     if (!get_ordinal(in, way.from) || !get_micros(in, way.late_us)) return malformed("report");
+  // Of a clock that is centuries off; all else in the report counts.
+  if (!within_reach(report.clock.sent_us)) report.clock = {};
+  std::erase_if(report.clock.ways, [](const ClockReport::Way& way) { return !within_reach(way.late_us); });
   return report;
 }
 

@@ -106,7 +106,7 @@ Result<CallAnswer> decode_call_answer(const Bytes& body);
 
 // "This life of yours was removed by the entry at `index`."
 struct RemovedNotice {
-  Incarnation incarnation;  // 0: whichever
+  Incarnation incarnation;  // the life that was; no other heeds it
   Index index;
 };
 std::string encode(const RemovedNotice& notice);

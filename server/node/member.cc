@@ -213,6 +213,13 @@ void Member::hear_incarnation(NodeId from, Incarnation incarnation) {
   newest = incarnation;
 }
 
+void Member::forget_lives(NodeId id) {
+  heard_incarnation_.erase(id);
+  admitted_heard_.erase(id);
+  admission_proposed_.erase(id);
+  told_removed_.erase(id);
+}
+
 // Who spoke last by this id is who the group has admitted, and did not come with empty storage.
 bool Member::is_admitted_life(NodeId id) const {
   const auto heard = heard_incarnation_.find(id);
@@ -239,8 +246,6 @@ void Member::lead_duties() {
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);
     if (it == context_.group.admitted.end() || it->second == incarnation || beside_admitted(id)) continue;
-    // Added anew, and nobody has come yet: what was heard is the life that was removed.
-    if (const auto gone = context_.group.removed.find(id); gone != context_.group.removed.end() && gone->second.incarnation == incarnation) continue;
     auto& proposed = admission_proposed_[id];
     if (proposed != Instant{} && now - proposed < kAdmissionRetry) continue;
     proposed = now;

@@ -174,6 +174,7 @@ class Member final : public Service, public Group {
   void try_bootstrap();
   void lead_duties();
   void hear_incarnation(NodeId from, Incarnation incarnation);
+  void forget_lives(NodeId id);
   bool is_admitted_life(NodeId id) const;
   bool beside_admitted(NodeId id) const;
   void propose_first_entry();
@@ -287,6 +288,7 @@ class Member final : public Service, public Group {
   bool removes_self(const Call& call) const;
   void drive_changes();
   bool tell_if_removed(NodeId from, const FrameHeader& header, bool took_part);
+  void say_removed(NodeId id, Incarnation incarnation);
   void tell_removed();
   void hear_removed(NodeId from, const Frame& frame);
   void retire(Index removed_by);

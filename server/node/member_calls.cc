@@ -288,11 +288,9 @@ void Member::serve_admit(NodeId id, CallDone done) {
                                                  "emptied, start it and see what its /readyz waits for (peer addresses, TLS), then admit it"});
   const bool another = filled && known->second != lives;
   if (another && beside_admitted(id)) return done(two_lives(id));
-  if (filled && !another && membership().is_voter(id)) return done(kWasSo);
-  if (membership().joint()) return done(Error{Code::kExists, "another membership change is under way: try again"});
-  auto with = membership();
-  with.learners.erase(id);
-  with.voters.insert(id);
+  if (filled && !another && context_.group.membership.is_voter(id)) return done(kWasSo);
+  const bool under_way = membership().joint() || (membership().is_voter(id) && !context_.group.membership.is_voter(id));
+  if (under_way) return done(Error{Code::kExists, "another membership change is under way: try again"});
   if (!membership().is_voter(id) || another) {
     if (!answers(id)) return done(Error{Code::kUnavailable, name + " does not answer the leader: start it, and see its /readyz"});
     for (const auto& peer : context_.core->status().peers)
@@ -309,10 +307,16 @@ void Member::serve_admit(NodeId id, CallDone done) {
     const raft::Proposal admit{EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{id, lives})), {}, {}};
     return propose_and_wait({&admit, 1}, [this, id, done = std::move(done)](Result<std::int64_t> admitted) mutable {
       if (!admitted.ok()) return done(admitted.error());
-      serve({0, CallKind::kAdmit, static_cast<std::int64_t>(id.value()), {}}, std::move(done));
+      if (context_.group.membership.is_voter(id)) return done(kDoneNow);
+      serve({0, CallKind::kAdmit, static_cast<std::int64_t>(id.value()), {}}, [done = std::move(done)](Result<std::int64_t> voted) mutable {
+        if (voted.ok()) return done(std::move(voted));
+        done(Error{voted.error().code, voted.error().message + " (it is admitted and has no vote yet: run the same command again)"});
+      });
     });
   }
-  if (membership().is_voter(id)) return done(kDoneNow);
+  auto with = membership();
+  with.learners.erase(id);
+  with.voters.insert(id);
   const raft::Proposal vote{EntryKind::kMembership, Epoch(), 0, Bytes(raft::encode(with)), {}, {}};
   propose_and_wait({&vote, 1}, std::move(done));
 }

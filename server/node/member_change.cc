@@ -236,28 +236,41 @@ bool Member::removes_self(const Call& call) const {
 bool Member::tell_if_removed(NodeId from, const FrameHeader& header, bool took_part) {
   const auto it = context_.group.removed.find(from);
   if (it == context_.group.removed.end()) return false;
-  const auto& removed = it->second;
-  // A life that was never admitted may have been a member too: it speaks of this group.
-  const bool ours = (group() && header.group == group()) || (!removed.incarnation && took_part);
-  const bool that = (removed.incarnation && removed.incarnation == header.incarnation) ||
-                    (ours && !context_.group.membership.contains(from));
-  if (!that) return false;
+  const bool that = it->second.incarnation && it->second.incarnation == header.incarnation;
+  // One that was never admitted may have been a member too: it speaks of this
+  // group, or takes part and has no state yet that names one.
+  const bool ours = group() && (header.group == group() || (!header.group && took_part));
+  const bool perhaps = ours && !context_.group.membership.contains(from);
+  if (!that && !perhaps) return false;
   auto& told = told_removed_[from];
-  if (told != Instant{} && context_.now() - told < kTellAgain) return true;
+  if (told != Instant{} && context_.now() - told < kTellAgain) return that;
   told = context_.now();
+  if (that) {
+    say_removed(from, header.incarnation);
+    return true;
+  }
+  // Or it was added again, and this member does not know it yet: it looks once
+  // it has applied all that is committed.
+  reads_->arrive(std::nullopt, [this, from, incarnation = header.incarnation](Result<Index> read) {
+    if (read.ok() && !context_.group.membership.contains(from)) say_removed(from, incarnation);
+  });
+  return false;
+}
+
+void Member::say_removed(NodeId id, Incarnation incarnation) {
+  const auto it = context_.group.removed.find(id);
+  if (it == context_.group.removed.end()) return;
   refresh_peers();
-  context_.send(from, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{header.incarnation, removed.index}));
-  return true;
+  context_.send(id, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{incarnation, it->second.index}));
 }
 
 void Member::tell_removed() {
   for (const auto& [id, removed] : context_.group.removed) {
-    if (told_removed_.contains(id) || id == self()) continue;
+    if (!removed.incarnation || told_removed_.contains(id) || id == self()) continue;
     if (const auto it = peers_.find(id); it == peers_.end()) continue;  // it will speak up
     told_removed_[id] = context_.now();
-    refresh_peers();
     if (removed.index > opened_at_) context_.ports.log.info("a member was removed", {{"node", id}, {"index", removed.index}});
-    context_.send(id, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{removed.incarnation, removed.index}));
+    say_removed(id, removed.incarnation);
   }
   // One that has come back in another life may be told again when that ends.
   std::erase_if(told_removed_, [&](const auto& told) { return !context_.group.removed.contains(told.first); });
@@ -271,7 +284,9 @@ void Member::hear_removed(NodeId from, const Frame& frame) {
   // epoch of theirs has begun, so never by halves.
   const bool survivors = bootstrap_->in_own_list(from) && region_log_->applied().superseded_by(frame.header.seen.epoch, frame.header.seen.promotion);
   if (group() && frame.header.group != group() && !survivors) return;
-  if (notice->incarnation && notice->incarnation != context_.incarnation) return;
+  if (notice->incarnation != context_.incarnation) return;
+  // It was added again since, as its own log says.
+  if (frame.header.group == group() && context_.group.membership.contains(self()) && context_.applied() > notice->index) return;
   context_.ports.log.error("this member was removed from its group and serves no more: empty its directories and let it be "
                            "added again (leewardctl member add), or stop it", {{"told_by", from}, {"index", notice->index}});
   change_superblock([index = notice->index](SuperblockData& data) { set_removed(data.extra, index); },

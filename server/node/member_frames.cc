@@ -151,7 +151,7 @@ void Member::on_control(NodeId from, const Frame& frame) {
       return;
     }
     case FrameType::kReport:
-      if (tell_if_removed(from, frame.header, true)) return;
+      if (tell_if_removed(from, frame.header, false)) return;
       return on_report(from, frame);
     case FrameType::kRemoved:
       return hear_removed(from, frame);

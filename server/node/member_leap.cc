@@ -89,6 +89,7 @@ void Member::leapt(std::shared_ptr<StateMachine> state, SuperblockData data) {
   if (adopted) context_.probe.snapshots_received.add();
   context_.ports.log.info(adopted ? "a state was adopted" : "the state is back at the common position",
                           {{"index", entry.index}, {"history_index", entry.position.index}});
+  published_.reset();
   publish_gate();
   if (!may_be_read()) reads_->end_asked(role_refusal());
   after_apply(entries);

@@ -214,9 +214,14 @@ void Member::apply_control(std::span<const Entry> entries) {
       changed = true;
     }
     if (is_history(e.kind)) continue;
+    const auto members = e.kind == EntryKind::kMembership ? context_.group.admitted : std::map<NodeId, Incarnation>();
     auto result = apply_to_group(e, context_.group);
     if (!result.ok()) return fail(result.error());
     changed |= *result;
+    // Whoever was heard by an id that is added now was another life of it.
+    if (e.kind == EntryKind::kMembership)
+      for (const auto& [id, incarnation] : context_.group.admitted)
+        if (!members.contains(id)) forget_lives(id);
     if (e.kind == EntryKind::kAlarm && *result) {
       alarms_changed_at_ = context_.now();
       if (is_leader()) watch_quota();
@@ -226,6 +231,7 @@ void Member::apply_control(std::span<const Entry> entries) {
   if (region_log_->applied().live_epoch() != epoch_before || !before) publish_seen();
   if (region_log_->applied().live_epoch() != epoch_before) reported_.reset();
   if (!changed) return;
+  published_.reset();
   if (before && role() != role_before)
     context_.ports.log.warn("the group's role has changed", {{"before", name(role_before)}, {"role", name(role())},
                                                              {"epoch", region_log_->applied().group_epoch()}});
@@ -309,6 +315,7 @@ void Member::role_changed() {
   }
   if (leader_now && !was_leader_) context_.probe.elections_won.add();
   if (!leader_now) lessor_->follow();
+  if (!leader_now) context_.over_quota = false;  // whoever leads looks
   if (context_.core->role() == raft::Role::kCandidate) {
     context_.probe.elections_started.add();
     log.info("stands for election", {{"term", term}});
@@ -349,6 +356,9 @@ void Member::publish_cluster_id() {
 
 void Member::publish_gate() {
   if (!context_.core) return;  // a frame that ends serving may come before there is one
+  // Who is a member and what alarms stand is read like any key: what is confirmed
+  // by this gate, or behind it, is not older than what it says is applied.
+  if (!published_) publish_status();
   ReadGate gate;
   gate.applied = context_.applied().value();
   gate.commit = context_.core->commit().value();

@@ -187,8 +187,7 @@ void Member::publish_status() {
     m = it->second.status;
     // Of its own group each member has applied who votes, and of all where they are.
     if (own) m.voter = context_.group.membership.is_voter(n.id);
-    for (const auto text : {&MemberStatus::name, &MemberStatus::region, &MemberStatus::zone, &MemberStatus::peer_address,
-                            &MemberStatus::client_url})
+    for (const auto text : {&MemberStatus::name, &MemberStatus::region, &MemberStatus::zone, &MemberStatus::client_url})
       if ((m.*text).empty()) m.*text = listed.*text;
     // Where it is looked for is what the group committed, whatever it last said of itself.
     if (!listed.peer_address.empty()) m.peer_address = listed.peer_address;

@@ -284,9 +284,11 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   installing_.reset();
   install_submitted_ = false;
   context_.core->restored(context_.now(), manifest.state.point, context_.group.membership);
+  for (const auto& [id, incarnation] : context_.group.admitted) forget_lives(id);  // they speak soon again
   update_may_vote();
   context_.probe.snapshots_received.add();
   context_.ports.log.info("a snapshot was installed", {{"index", committed_.index}, {"from", received.from}});
+  published_.reset();
   publish_gate();
   if (!may_be_read()) reads_->end_asked(role_refusal());
   reads_->applied();

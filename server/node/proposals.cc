@@ -19,7 +19,6 @@ constexpr auto kUnlimited = std::numeric_limits<std::size_t>::max();
 void Proposals::arrive(std::vector<WaitingWrite> writes, const std::optional<Error>& refusal) {
   const auto now = context_.now();
   const auto gate = gate_refusal();
-  const bool no_room = context_.is_leader() && context_.no_room();
   for (auto& w : writes) {
     if (w.deadline && *w.deadline <= now) {
       refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
@@ -28,7 +27,7 @@ void Proposals::arrive(std::vector<WaitingWrite> writes, const std::optional<Err
     } else if (w.ungated) {
       waiting_bytes_ += w.bytes();
       ungated_.push_back(std::move(w));
-    } else if (no_room && context_.state->grows(w.command.op, w.command.request.view())) {
+    } else if (context_.is_leader() && lacks_room(w)) {
       refuse(w, {Code::kNoSpace, text::kNoSpace});
     } else if (gate) {
       context_.probe.gate_refused.add();
@@ -44,6 +43,10 @@ void Proposals::arrive(std::vector<WaitingWrite> writes, const std::optional<Err
 
 std::optional<Error> Proposals::gate_refusal() {
   return gate_ && context_.is_leader() ? gate_->refusal() : std::nullopt;
+}
+
+bool Proposals::lacks_room(const WaitingWrite& write) const {
+  return context_.no_room() && context_.state->grows(write.command.op, write.command.request.view());
 }
 
 // Behind a gate a queue is a time: who would wait for most of the time that a
@@ -132,16 +135,12 @@ void Proposals::cut_entries() {
     }
   }
   // Taken while nobody led, or before the alarm.
-  if (context_.no_room()) {
-    for (auto& w : std::exchange(waiting_, {})) {
-      if (!context_.state->grows(w.command.op, w.command.request.view())) {
-        waiting_.push_back(std::move(w));
-        continue;
-      }
-      waiting_bytes_ -= w.bytes();
-      refuse(w, {Code::kNoSpace, text::kNoSpace});
-    }
-  }
+  std::erase_if(waiting_, [this](WaitingWrite& w) {
+    if (!lacks_room(w)) return false;
+    waiting_bytes_ -= w.bytes();
+    refuse(w, {Code::kNoSpace, text::kNoSpace});
+    return true;
+  });
   std::size_t cut = 0;
   while (!nothing_waits() && wal_.batches_in_flight() + cut < context_.options.limits.syncs_in_flight) {
     if (!cut_one()) return;

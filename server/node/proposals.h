@@ -105,6 +105,7 @@ class Proposals {
   std::optional<WriteGate::Allowance> allowance();
   std::optional<Error> gate_refusal();
   bool waits_too_long() const;
+  bool lacks_room(const WaitingWrite& write) const;
   void note_held(bool held);
   void refuse(WaitingWrite& write, const Error& error);
   void answer(Executor* reply, Function<void(Outcome)> done, Outcome outcome);

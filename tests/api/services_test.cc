@@ -328,6 +328,53 @@ TEST_F(Service, AStreamThatDemandsALeaderEndsWhenThereIsNone) {
   EXPECT_REFUSED(*call->status, GrpcCode::kUnavailable, "etcdserver: no leader");
 }
 
+TEST_F(Service, MoreRequestsThanTheRateAreRefusedAtOnceAndKeepAlivesAreNot) {
+  state->range_response = with_revision(RangeResponse(), 11);
+  Options fresh = options_;
+  fresh.rate = 100;
+  fresh.burst = 3;
+  services->core().set_limits(fresh);
+  auto taken = [&](int of) {
+    int n = 0;
+    for (int i = 0; i < of; ++i) n += run("/etcdserverpb.KV/Range", range("k"))->status->ok();
+    return n;
+  };
+  EXPECT_EQ(taken(10), 3);
+  EXPECT_REFUSED(refusal("/etcdserverpb.KV/Put", put("k")), GrpcCode::kResourceExhausted, "etcdserver: too many requests");
+  EXPECT_EQ(post("/v3/kv/range", R"({"key":"aw=="})")->status, 429);
+  EXPECT_EQ(probe.over_rate.get(), 9u);
+  EXPECT_TRUE(run("/etcdserverpb.Maintenance/Status", StatusRequest())->status->ok());
+  const auto stream = make("/etcdserverpb.Lease/LeaseKeepAlive");
+  services->start(stream);
+  EXPECT_FALSE(stream->status) << stream->status->message;
+  stream->cancel();
+  clock.time += std::chrono::milliseconds(20);
+  EXPECT_EQ(taken(10), 2) << "a hundred a second";
+  clock.time += std::chrono::hours(1);
+  EXPECT_EQ(taken(10), 3) << "what was not asked for is not saved up beyond the burst";
+  fresh.rate = 0;
+  services->core().set_limits(fresh);
+  EXPECT_EQ(taken(1'000), 1'000);
+  fresh.rate = 50;
+  fresh.burst = 0;
+  services->core().set_limits(fresh);
+  clock.time += std::chrono::hours(1);
+  EXPECT_EQ(taken(1'000), 50) << "without a burst, what a second has";
+  fresh.rate = 10;
+  fresh.burst = 3'000;
+  services->core().set_limits(fresh);
+  EXPECT_EQ(taken(4'000), 3'000);
+  fresh.rate = fresh.burst = 1'000;
+  services->core().set_limits(fresh);
+  EXPECT_EQ(taken(2'000), 1'000) << "who is given more has it at once";
+  services->core().set_limits(fresh);
+  EXPECT_EQ(taken(10), 0) << "and no more for being given the same";
+  fresh.rate = std::numeric_limits<std::uint64_t>::max();
+  fresh.burst = fresh.rate;
+  services->core().set_limits(fresh);
+  EXPECT_EQ(taken(1'000), 1'000);
+}
+
 TEST_F(Service, ALearnerServesStatusAndStaleReadsOnly) {
   node->info.state = MemberState::kLearner;
   state->range_response = with_revision(RangeResponse(), 11);
@@ -472,6 +519,11 @@ TEST_F(Service, OnlyTheLeaderMovesLeadershipAndOnlyToAMember) {
   EXPECT_EQ(node->info.leader, NodeId(9));
   EXPECT_REFUSED(refusal("/etcdserverpb.Maintenance/MoveLeader", request), GrpcCode::kFailedPrecondition,
                  "etcdserver: not leader");
+  request.set_targetid(0);
+  node->info.leader = node->info.self;
+  EXPECT_REFUSED(refusal("/etcdserverpb.Maintenance/MoveLeader", request), GrpcCode::kFailedPrecondition,
+                 "etcdserver: bad leader transferee");
+  node->info.leader = NodeId(9);
   // Who sits at the machine is served by any member.
   other.id = NodeId(8);
   node->info.members.push_back(other);

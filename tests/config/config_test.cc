@@ -493,9 +493,9 @@ TEST(Reload, TakesTheRpoPolicyAndItsBudget) {
 }
 
 TEST(Warnings, APolicyThatNothingKeepsIsSaid) {
-  const Loaded loaded = with("[limits]\nrate = 100\n");
+  const Loaded loaded = with("[storage]\nscrub_rate = \"2MiB\"\n");
   EXPECT_TRUE(loaded.ok()) << joined(loaded.problems);
-  EXPECT_NE(joined(loaded.warnings).find("limits.rate: this version reads this key and does not act on it yet"), std::string::npos)
+  EXPECT_NE(joined(loaded.warnings).find("storage.scrub_rate: this version reads this key and does not act on it yet"), std::string::npos)
       << joined(loaded.warnings);
   EXPECT_EQ(joined(with("").warnings).find("does not act"), std::string::npos);
 }

@@ -5,7 +5,7 @@ idle, load, calm, leader, frozen, aside, tail, lost, promoted, fenced.
 """
 import math
 
-from live import CERTIFICATE_DAYS
+from live import CERTIFICATE_DAYS, CLOCK_AHEAD
 
 INF = math.inf
 
@@ -84,6 +84,8 @@ CLAIMS = {
         "Leases": lambda p, n: p.last("idle", **EAST) == 0 and p.last("calm", **EAST) == p.last("calm", **WEST) == n["leases"],
         "Free disk": lambda p, n: near(p.last("idle", volume="wal"), n["disk_free"], 0.05),
         "Memory": lambda p, n: 1e7 < p.min("idle") and p.max("load") > p.max("idle"),
+        "Clocks": lambda p, n: 0 <= p.max("calm", instance=n["wrong_clock"]) < 0.1 and near(p.last("frozen", instance=n["wrong_clock"]), CLOCK_AHEAD, 0.1) and
+        0 <= p.last("fenced", instance=n["wrong_clock"]) < 0.1,
         "Connections": lambda p, n: p.max("load", listener="client") >= p.max("idle", listener="client") + 3 and p.last("idle", listener="metrics") >= 6 and
         p.last("lost", listener="peer") < p.last("idle", listener="peer"),
         "Restart pending": lambda p, n: p.max("idle") == 0 and p.last("aside", **WEST) == 0,

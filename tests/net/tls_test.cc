@@ -327,6 +327,35 @@ TEST(Tls, OneThatWasRefusedAsExpiredTakesThePlaceOfOneThatHasExpiredSince) {
   EXPECT_FALSE((*tls)->reload_if_changed().value());
 }
 
+// It could not be read: who may is no change of its contents, nor of its time.
+TEST(Tls, AFileWhoseOwnerOrModeIsSetIsReadAgain) {
+  Certificates own;
+  own.make("live", "first", "IP:127.0.0.1");
+  auto tls = Tls::server(own.options("live"));
+  ASSERT_TRUE(tls.ok()) << tls.error().message;
+  EXPECT_FALSE((*tls)->reload_if_changed().value());
+  ASSERT_EQ(chmod(own.path("live.key").c_str(), 0440), 0);
+  EXPECT_TRUE((*tls)->reload_if_changed().value());
+  EXPECT_FALSE((*tls)->reload_if_changed().value());
+}
+
+TEST(Tls, WhatCannotBeReadIsTriedAgainWhenTheOneInUseHasExpired) {
+  Certificates own;
+  own.make("live", "first", "IP:127.0.0.1");
+  ends(own, "live", 5);
+  auto tls = Tls::server(own.options("live"));
+  ASSERT_TRUE(tls.ok()) << tls.error().message;
+  std::ofstream(own.path("live.pem")) << "no certificate";
+  ASSERT_FALSE((*tls)->reload_if_changed().ok());
+  EXPECT_FALSE((*tls)->reload_if_changed().value()) << "told once";
+  bool again = false;
+  for (int i = 0; i < 200 && !again; ++i) {
+    std::this_thread::sleep_for(100ms);
+    again = !(*tls)->reload_if_changed().ok();
+  }
+  EXPECT_TRUE(again);
+}
+
 TEST(Tls, OneThatIsNotValidYetIsUsedAtAStartAndSaidToBe) {
   Certificates own;
   own.make("live", "first", "IP:127.0.0.1");

@@ -476,6 +476,100 @@ TEST_F(Members, OneThatIsRemovedBeforeItWasAdmittedIsToldToo) {
   EXPECT_TRUE(told_removed(gone));
 }
 
+// Who has applied a removal and not yet what came after knows nothing of the next life.
+TEST_F(Members, OneThatIsBehindRetiresNobodyWhoWasAddedAgain) {
+  const auto fourth = voter(), fifth = voter();
+  const auto behind = follower();
+  ASSERT_NE(behind, fifth);
+  w().run_for(1s);
+  ASSERT_TRUE(remove(fourth).ok());
+  ASSERT_TRUE(told_removed(fourth));
+  ASSERT_TRUE(w().run_until([&] { return !w().member(behind)->membership().contains(fourth); }));
+  w().run_for(1s);
+  w().crash(behind);
+  w().wipe(fourth);
+  Node again;
+  again.id = fourth;
+  again.peer_address = "10.0.0." + std::to_string(fourth.value()) + ":2380";
+  ASSERT_TRUE(change({.add = {again}}).ok());
+  w().start(fourth);
+  ASSERT_TRUE(in_sync(fourth)) << sync(fourth).error().message;
+  ASSERT_TRUE(promote(fourth).ok());
+  ASSERT_TRUE(leads_next(fourth));
+  for (const auto id : w().ids())
+    if (id != fourth && id != behind) {  // nobody else brings it up to date
+      w().network.cut(id, behind);
+      w().network.cut(behind, id);
+    }
+  w().network.cut(fourth, behind);
+  w().start(behind);
+  w().run_for(5s);
+  w().network.heal();
+  w().run_for(5s);
+  EXPECT_NE(state(fourth), MemberState::kRemoved);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+TEST_F(Members, AnIdThatWasRemovedBeforeItCameAndAddedAgainOutlivesEverybodysRestart) {
+  const auto node = w().join();
+  ASSERT_TRUE(change({.add = {node}}).ok());
+  ASSERT_TRUE(remove(node.id).ok());
+  ASSERT_TRUE(change({.add = {node}}).ok());
+  w().start(node.id);
+  ASSERT_TRUE(in_sync(node.id)) << sync(node.id).error().message;
+  ASSERT_TRUE(promote(node.id).ok());
+  for (const auto id : {kOne, kTwo, kThree}) {
+    w().stop(id);
+    w().start(id);
+    ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); }));
+    w().run_for(2s);
+    ASSERT_NE(state(node.id), MemberState::kRemoved) << "told by " << id.value();
+  }
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// A life without a vote that was removed is not the one that comes when its id is added again.
+TEST_F(Members, AnIdThatIsAddedAgainWaitsForALifeThatSpeaksFromThenOn) {
+  const auto id = follower();
+  w().wipe(id);
+  w().start(id);
+  w().run_for(3s);
+  ASSERT_FALSE(admitted(id));
+  ASSERT_TRUE(remove(id).ok());
+  w().crash(id);
+  Node again;
+  again.id = id;
+  again.peer_address = "10.0.0." + std::to_string(id.value()) + ":2380";
+  ASSERT_TRUE(change({.add = {again}}).ok());
+  w().run_for(3s);
+  w().wipe(id);
+  w().start(id);
+  ASSERT_TRUE(w().run_until([&] { return admitted(id); })) << w().checkers.breach();
+}
+
+// What stands in the answer to a change, or behind a read, is the list as it is then.
+TEST_F(Members, WhoIsShownIsNotOlderThanWhatIsDone) {
+  const auto fourth = voter();
+  for (int i = 0; i < 5; ++i) {
+    const auto leader = *w().leader();
+    ASSERT_TRUE(remove(fourth).ok());
+    EXPECT_FALSE(knows(leader, fourth)) << i;
+    const auto other = follower();
+    const auto read = std::make_shared<Answer<void>>();
+    w().member(other)->read_barrier(std::nullopt, w().client_loop(), [this, read, other, fourth](Result<void> r) {
+      EXPECT_FALSE(knows(other, fourth));
+      read->result = r;
+    });
+    ASSERT_TRUE(w().run_until([&] { return read->result.has_value(); }));
+    ASSERT_TRUE(read->result->ok());
+    Node again;
+    again.id = fourth;
+    again.peer_address = "10.0.0." + std::to_string(fourth.value()) + ":2380";
+    ASSERT_TRUE(change({.add = {again}}).ok());
+    EXPECT_TRUE(knows(*w().leader(), fourth)) << i;
+  }
+}
+
 TEST_F(Members, WhoIsAddedAgainIsNotTakenForTheLifeThatWasRemoved) {
   const auto gone = follower();
   w().run_for(1s);

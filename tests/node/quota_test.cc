@@ -75,7 +75,7 @@ TEST_F(Quota, WhatNeedsRoomIsRefusedUntilThereIsSomeAndAnOperatorSaysSo) {
     EXPECT_EQ(txn(id, false).end, Outcome::End::kApplied);
   }
   EXPECT_EQ(remove_all(through).end, Outcome::End::kApplied) << "this makes room";
-  const auto revision = w().member(*w().leader())->state().applied().revision;
+  const auto revision = w().member(through)->state().applied().revision;
   EXPECT_EQ(compact(through, revision).end, Outcome::End::kApplied);
   for (const auto id : w().ids()) ASSERT_TRUE(w().run_until([&] { return w().member(id)->state().db_bytes() < kQuota; }, 20s));
   EXPECT_EQ(put(through, "k", "v").error.code, Code::kNoSpace) << "nobody has said that it is well";
@@ -97,6 +97,39 @@ TEST_F(Quota, AnAlarmThatIsLoweredWithoutRoomIsRaisedAgain) {
   EXPECT_EQ(put(*w().leader(), "k", "v").error.code, Code::kNoSpace);
   w().run_for(3s);
   EXPECT_TRUE(alarmed_everywhere(true));
+}
+
+// What it saw as a leader, it looks at anew when it leads again.
+TEST_F(Quota, ALeaderThatComesBackGoesByTheStateAsItIsNow) {
+  make({.seed = 36, .quota = kQuota});
+  start_all();
+  const auto first = *w().leader(), second = follower();
+  const auto leads = [&](NodeId id) {
+    for (int i = 0; i < 5 && w().leader() != id; ++i) {
+      w().member(*w().leader())->transfer_leadership(id);
+      (void)w().run_until([&] { return w().leader() == id; }, 5s);
+    }
+    return w().leader() == id;
+  };
+  ASSERT_TRUE(fill(first));
+  ASSERT_TRUE(alarmed_everywhere(true));
+  ASSERT_TRUE(leads(second));
+  ASSERT_EQ(remove_all(second).end, Outcome::End::kApplied);
+  ASSERT_EQ(compact(second, w().member(second)->state().applied().revision).end, Outcome::End::kApplied);
+  for (const auto id : w().ids()) ASSERT_TRUE(w().run_until([&] { return w().member(id)->state().db_bytes() < kQuota; }, 20s));
+  w().run_for(1s);  // its leader has heard of it
+  for (const auto id : w().member(second)->status().over_quota) ASSERT_TRUE(alarm(second, id, false).ok());
+  ASSERT_TRUE(alarmed_everywhere(false));
+  w().run_for(1s);
+  const auto gives_up = w().scheduler.now() + 20s;
+  w().member(second)->transfer_leadership(first);
+  while (w().leader() != first && w().scheduler.now() < gives_up) {  // what comes while it is elected too
+    const auto put = w().put(first, "k", "v");
+    ASSERT_TRUE(w().run_until([&] { return put->ended; }));
+    EXPECT_NE(put->outcome.error.code, Code::kNoSpace) << put->outcome.error.message;
+  }
+  EXPECT_EQ(w().leader(), first);
+  EXPECT_EQ(put(first, "k", "v").end, Outcome::End::kApplied);
 }
 
 TEST_F(Quota, TheAlarmOutlivesItsLeaderAndEveryRestart) {

@@ -179,6 +179,32 @@ TEST_F(Start, AdmittingWhoIsAdmittedSucceedsSaysSoAndChangesNothing) {
   EXPECT_EQ(w().member(*w().leader())->log().last().index, end);
 }
 
+// What stands in a log alone may never be committed.
+TEST_F(Start, AVoteThatIsNotCommittedIsNotCalledGiven) {
+  make();
+  start_all();
+  puts(3);
+  const auto wiped = follower();
+  w().wipe(wiped);
+  w().start(wiped);
+  const auto leader = *w().leader();
+  ASSERT_TRUE(w().run_until([&] { return w().member(leader)->membership().learners.contains(wiped); })) << w().checkers.breach();
+  ASSERT_TRUE(w().run_until([&] { return w().member(wiped)->state().applied().point.index == w().member(leader)->state().applied().point.index; }));
+  w().run_for(1s);
+  for (const auto id : w().ids())
+    if (id != leader && id != wiped) w().crash(id);
+  std::vector<std::shared_ptr<Answer<bool>>> answers;
+  for (int i = 0; i < 4; ++i) {
+    answers.push_back(std::make_shared<Answer<bool>>());
+    w().member(leader)->admit(wiped, w().client_loop(), [answer = answers.back()](Result<bool> r) { answer->result = r; });
+    w().run_for(150ms);
+  }
+  for (const auto& answer : answers)
+    if (answer->result) { EXPECT_FALSE(answer->result->ok()) << "nothing can be committed"; }
+  EXPECT_TRUE(w().run_until([&] { return std::all_of(answers.begin(), answers.end(), [](const auto& a) { return a->result.has_value(); }); }));
+  for (const auto& answer : answers) EXPECT_FALSE(answer->result->ok());
+}
+
 TEST_F(Start, OneThatIsNotHeardIsNotCalledAdmittedAndIsToBeStartedFirst) {
   make();
   start({kOne, kTwo});

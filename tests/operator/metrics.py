@@ -26,7 +26,7 @@ CONTRACT = {
     "rpc_duration_seconds": ("histogram", {"method": None}), "rpc_in_flight": ("gauge", {}),
     "rpc_server_faults_total": ("counter", {"method": None}), "slow_requests_total": ("counter", {}),
     "connections": ("gauge", {"listener": {"client", "peer", "admin", "metrics"}}),
-    "rejected_total": ("counter", {"reason": {"overloaded", "connections"}}),
+    "rejected_total": ("counter", {"reason": {"overloaded", "connections", "rate"}}),
     "proposals_total": ("counter", {"result": {"committed", "refused", "unknown", "overloaded"}}),
     "commit_duration_seconds": ("histogram", {}),
     "stage_duration_seconds": ("histogram", {"stage": {"queue", "forward", "fsync", "append", "quorum", "apply", "watch",

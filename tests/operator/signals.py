@@ -16,7 +16,7 @@ from common import ask, page
 def sighup_takes_limits_and_log_level_and_names_the_rest():
     with Cluster(active=1, settings={"limits": {"txn_ops": 5}, "log": {"level": "info"}}) as c:
         node = c.start().wait_ready().active[0]
-        c.settings = {"limits": {"txn_ops": 2, "connections": 77, "request_bytes": "1KiB"}, "log": {"level": "warn"},
+        c.settings = {"limits": {"txn_ops": 2, "connections": 77, "request_bytes": "1KiB", "rate": 1000}, "log": {"level": "warn"},
                       "raft": {"heartbeat_interval": "150ms"}}
         path = os.path.join(node.dir, "leeward.toml")
         def reload(text):
@@ -42,6 +42,18 @@ def sighup_takes_limits_and_log_level_and_names_the_rest():
                 raise AssertionError(f"{path_} was taken")
             except Failure as error:
                 expect(word in str(error), str(error))
+        c.settings["limits"]["rate"] = 1
+        reload(node.config())
+        def refused():
+            try:
+                node.put("many", "times")
+            except Failure as error:
+                return "too many requests" in str(error)
+        wait_for("requests beyond the rate to be refused", refused)
+        expect(page(node)("rejected_total", reason="rate") > 0, "nobody counted them")
+        c.settings["limits"]["rate"] = 0
+        reload(node.config())
+        wait_for("requests to be taken again", lambda: not refused())
         reload("[node]\nid = nonsense\n")
         wait_for("the problem", lambda: "the running configuration stays" in node.log_text())
         expect("txn_ops = 2" in shown(), "a broken file changed something")

@@ -72,6 +72,14 @@ class Node:
     metrics = property(lambda self: f"{self.host}:9090")
     alive = property(lambda self: self.process is not None and self.process.poll() is None)
 
+    @property
+    def running(self):
+        """Alive, and not stopped by a signal."""
+        if not self.alive:
+            return False
+        with open(f"/proc/{self.process.pid}/stat", encoding="utf-8") as handle:
+            return handle.read().rsplit(")", 1)[1].split()[0] != "T"
+
     def config(self):
         c = self.cluster
         member = lambda n: (f'{{ id = {n.id}, name = "{n.name}", peer = "{n.peer}", client = "{n.client}", '
