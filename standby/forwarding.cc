@@ -48,7 +48,7 @@ bool waits(const ForwardReply& reply, bool held) {
   if (o.end != node::Outcome::End::kNotApplied) return false;
   if (o.error.code == Code::kOverloaded) return held;
   if (o.error.code != Code::kUnavailable) return false;
-  return o.error.message == kSealed || names_next(o.error) || o.error.message == kNotPrimary || o.error.message == kStandby;
+  return o.error.message == kSealed || o.error.message == kTryNextEndpoint || o.error.message == kNotPrimary || o.error.message == kStandby;
 }
 
 }  // namespace
@@ -72,6 +72,11 @@ std::string ForwardingService::silent_text() const {
     return "leeward: this region has not begun yet and serves nothing; leewardctl cluster status tells what it waits for";
   return "leeward: region " + replication_.regions().own + " is a standby and hears no primary (epoch " +
          std::to_string(group_.epoch().value()) + "); only serializable reads are served here";
+}
+
+std::string ForwardingService::diverged_text() const {
+  return "leeward: region " + replication_.regions().own +
+         " holds another history than the primary; only serializable reads are served here (leewardctl standby status says more)";
 }
 
 // --- what clients ask here ---
@@ -341,9 +346,13 @@ void ForwardingService::wait_here(std::optional<Instant> deadline, Function<void
                                             done = std::move(done)](Result<Position> commit) mutable {
     if (!commit.ok()) return done(commit.error());
     if (alive.expired()) return done(Error{Code::kUnavailable, "this node is stopping"});
-    replication_.when_applied(commit->index, until, [this, alive, done = std::move(done)](Result<void> applied) mutable {
+    replication_.when_applied(commit->index, until, [this, alive, commit = *commit, done = std::move(done)](Result<void> applied) mutable {
+      if (!applied.ok() || alive.expired()) return done(std::move(applied));
       // What the primary confirmed behind its Seal may be less than what its successor serves.
-      if (applied.ok() && !alive.expired() && group_.sealed()) return done(Error{Code::kUnavailable, kSealed});
+      if (group_.sealed()) return done(Error{Code::kUnavailable, kSealed});
+      // As far as that, and of another history: it is not what the primary's clients wrote.
+      const auto own = point_at(group_, commit.index);
+      if (own.ok() && own->position.index == commit.index && own->position != commit) return done(Error{Code::kUnavailable, diverged_text()});
       done(std::move(applied));
     });
   });

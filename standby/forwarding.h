@@ -123,6 +123,7 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   void watch_time();
   void answer(NodeId to, ForwardReply reply);
   std::string silent_text() const;
+  std::string diverged_text() const;
 
   node::Service& member_;
   node::Group& group_;

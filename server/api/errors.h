@@ -94,7 +94,7 @@ inline constexpr std::string_view kDuplicateWatchId = "mvcc: duplicate watch ID 
 inline constexpr std::string_view kEmptyWatchRange = "mvcc: watcher range is empty";
 
 // On these two texts alone etcd's Go client repeats a write at its next endpoint:
-// where none may be acknowledged here, and at a member that is being removed.
+// where none may be acknowledged here, and at a member that stops or is being removed.
 inline constexpr std::string_view kTryNextEndpoint = "there is no connection available";
 inline constexpr std::string_view kLeaving = "there is no address available";
 inline bool names_next(std::string_view text) { return text == kTryNextEndpoint || text == kLeaving; }

@@ -34,8 +34,8 @@ struct Node {
 // On these texts etcd's Go client repeats a write at its next endpoint; it does
 // so for no other (clientv3, isSafeRetryMutableRPC).
 inline constexpr const char* kTryNextEndpoint = "there is no connection available";
-// By a member that is being removed: not the text of one that may not acknowledge,
-// since the API tells clients which it is.
+// By a member that stops or is being removed, of a write that was not begun: not the text
+// of one that may not acknowledge, since the API tells clients which it is.
 inline constexpr const char* kLeaving = "there is no address available";
 // These end what was certainly not done, because roles were changing: whoever
 // passes calls on begins it again.

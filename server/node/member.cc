@@ -301,9 +301,9 @@ void Member::propose_first_entry() {
   if (context_.core->propose(context_.now(), {&first, 1}).ok()) first_entry_term_ = context_.core->term();
 }
 
-// A leader whose disk hangs holds everybody up: another one may have a disk
-// that answers. A full disk is a disk that hangs, unless all are full: then
-// nobody could do better, and reads go on here.
+// A leader whose disk hangs, or is full, holds everybody up where the others' disks
+// answer. Where theirs do not, nobody could even make a vote durable: it stays, and
+// reads go on here.
 void Member::watch_disk() {
   if (const auto fault = context_.core->status().fault; fault && !std::exchange(fault_logged_, true))
     context_.ports.log.error("this member's log differs from its leader's and takes no more of it", {{"fault", *fault}});
@@ -312,8 +312,10 @@ void Member::watch_disk() {
       context_.ports.log.error("a member holds less than it had acknowledged: was its directory put back to an older copy? then empty it and let it"
                                " be admitted (leewardctl member admit)", {{"node", peer.id}, {"had", *peer.had}});
   auto stalled = wal_->stalled(context_.now());
+  bool log = stalled.has_value();
   if (const auto since = held_since_ ? held_since_ : reserve_given_) {
     const auto full = context_.now() - *since;
+    log = stalled && *stalled >= full;
     stalled = std::max(stalled.value_or(full), full);
     // What is committed may not be left out of a linearizable read, and waits.
     if (held_since_ && full >= context_.options.raft.election_timeout)
@@ -325,7 +327,7 @@ void Member::watch_disk() {
     context_.ports.log.warn("hands leadership over: the state is behind that of another member", {{"to", better}});
   if (!stalled || *stalled < context_.options.raft.election_timeout) return;
   if (context_.core->role() != raft::Role::kLeader || membership().voters.size() < 2) return;
-  if (disk_full() && !another_has_space()) return;
+  if (!others_go_on(context_.now() - *stalled, log)) return;
   context_.ports.log.warn("gives up leadership: the disk does not answer",
                           {{"stall_ms", to_ms(*stalled)}, {"disk_full", disk_full()}});
   context_.core->step_down(context_.now());
@@ -352,11 +354,13 @@ NodeId Member::outpaced_by() {
   return now - *outpaced_since_ >= context_.options.raft.election_timeout ? done->first : NodeId();
 }
 
-bool Member::another_has_space() const {
-  return std::any_of(reports_.begin(), reports_.end(), [&](const auto& report) {
-    const MemberStatus& s = report.second.status;
-    return report.first != self() && membership().is_voter(report.first) && s.healthy && !s.paused;
-  });
+// Since this member's log, or else its state, takes no more. What is committed beyond
+// its own disk the others have made durable without it. Where nothing tells, what they
+// say themselves counts, but not what they may have said before they tried.
+bool Member::others_go_on(Instant since, bool log) const {
+  const auto durable = context_.core->durable();
+  if (log && context_.core->last().index > durable) return context_.core->commit() > durable;
+  return majority_without_this(since + context_.options.raft.election_timeout / 2).ok();
 }
 
 void Member::watch_connections() {
@@ -400,7 +404,7 @@ void Member::watch_quota() {
 }
 
 std::optional<Error> Member::write_refusal() {
-  if (stopping_) return Error{Code::kUnavailable, text::kStopped};
+  if (stopping_) return Error{Code::kUnavailable, kLeaving};
   if (context_.removed) return Error{Code::kUnavailable, text::kRemoved};
   // With both regions in its list a client is served elsewhere; the trailers say why.
   if (role() == GroupRole::kFenced) return Error{Code::kUnavailable, kTryNextEndpoint};
@@ -429,7 +433,7 @@ void Member::stop(Function<void()> done) {
     stopping_ = true;
     stopped_callback_ = std::move(done);
     stop_deadline_ = context_.now() + kStopDrain + 2 * context_.options.raft.election_timeout;
-    proposals_->refuse_waiting({Code::kUnavailable, text::kStopped});
+    proposals_->refuse_waiting({Code::kUnavailable, kLeaving});
     for (auto* o : std::vector<GroupObserver*>(observers_)) o->stopping();
     if (is_leader() && membership().voters.size() > 1)
       (void)context_.core->transfer_leadership(context_.now(), NodeId());  // refused: nobody to take it

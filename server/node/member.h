@@ -181,7 +181,7 @@ class Member final : public Service, public Group {
   void watch_disk();
   void keep_reserve();
   void give_reserve();
-  bool another_has_space() const;
+  bool others_go_on(Instant since, bool log) const;
   NodeId outpaced_by();
   void watch_connections();
   NodeId over_quota() const;
@@ -271,7 +271,7 @@ class Member final : public Service, public Group {
   void begin_rejoin(StandingDone done);
   void end_rejoin(Result<void> verified);
   Result<void> differs_from_others() const;
-  Result<void> majority_without_this() const;
+  Result<void> majority_without_this(Instant heard_since) const;
   std::set<NodeId> aside() const;
   void heed_standings();
   std::string standing_reason() const;

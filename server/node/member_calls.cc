@@ -26,7 +26,7 @@ Origin Member::next_origin() {
 void Member::propose(Command command, std::optional<Instant> deadline, Executor& reply, Function<void(Outcome)> done) {
   const auto& limits = context_.options.limits;
   std::optional<Error> refused;
-  if (stopping_.load(std::memory_order_relaxed)) refused = Error{Code::kUnavailable, text::kStopped};
+  if (stopping_.load(std::memory_order_relaxed)) refused = Error{Code::kUnavailable, kLeaving};
   if (inbox_.bytes() + waiting_bytes_.load(std::memory_order_relaxed) + command.request.size() > limits.waiting_bytes) {
     context_.probe.proposals_overloaded.add();
     refused = Error{Code::kOverloaded, text::kTooManyRequests};

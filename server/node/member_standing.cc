@@ -64,7 +64,7 @@ void Member::begin_standing(const StandingChange& change, StandingDone done) {
       if (now == Standing::Kind::kIsolated)
         return done(Error{Code::kRefused, "leeward: this member is isolated, which is more than paused; rejoin ends it"});
       if (!change.force)
-        if (const auto left = majority_without_this(); !left.ok()) return done(left.error());
+        if (const auto left = majority_without_this(context_.now() - kReportFresh); !left.ok()) return done(left.error());
       return take_standing({Standing::Kind::kPaused, ""}, std::move(done));
     case Kind::kResume:
       if (now == Standing::Kind::kNone) return done({});
@@ -75,7 +75,7 @@ void Member::begin_standing(const StandingChange& change, StandingDone done) {
     case Kind::kIsolate: {
       if (const auto told = check_reason(change.reason); !told.ok()) return done(told.error());
       if (now == Standing::Kind::kNone && !change.force)
-        if (const auto left = majority_without_this(); !left.ok()) return done(left.error());
+        if (const auto left = majority_without_this(context_.now() - kReportFresh); !left.ok()) return done(left.error());
       verification_failure_.clear();
       return take_standing({Standing::Kind::kIsolated, change.reason}, std::move(done));
     }
@@ -89,13 +89,12 @@ void Member::begin_standing(const StandingChange& change, StandingDone done) {
 
 // What is committed lies on some majority; so where those that may lead are one
 // themselves, one of them has all of it and can be elected.
-Result<void> Member::majority_without_this() const {
-  const auto now = context_.now();
+Result<void> Member::majority_without_this(Instant heard_since) const {
   const auto& m = membership();
   const auto can_lead = [&](NodeId id) {
     if (id == self()) return false;
     const auto it = reports_.find(id);
-    if (it == reports_.end() || now - it->second.at > kReportFresh) return false;
+    if (it == reports_.end() || it->second.at < heard_since) return false;
     const MemberStatus& s = it->second.status;
     return s.healthy && !s.paused && s.state != MemberState::kIsolated;
   };

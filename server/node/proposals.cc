@@ -135,12 +135,13 @@ void Proposals::cut_entries() {
     }
   }
   // Taken while nobody led, or before the alarm.
-  std::erase_if(waiting_, [this](WaitingWrite& w) {
-    if (!lacks_room(w)) return false;
-    waiting_bytes_ -= w.bytes();
-    refuse(w, {Code::kNoSpace, text::kNoSpace});
-    return true;
-  });
+  if (context_.no_room())
+    std::erase_if(waiting_, [this](WaitingWrite& w) {
+      if (!lacks_room(w)) return false;
+      waiting_bytes_ -= w.bytes();
+      refuse(w, {Code::kNoSpace, text::kNoSpace});
+      return true;
+    });
   std::size_t cut = 0;
   while (!nothing_waits() && wal_.batches_in_flight() + cut < context_.options.limits.syncs_in_flight) {
     if (!cut_one()) return;

@@ -302,6 +302,7 @@ LogPoint Core::last() const { return impl_->last(); }
 Result<std::vector<Entry>> Core::read(Index from, Index to, std::size_t max_bytes) const {
   return impl_->read(from, to, max_bytes);
 }
+Index Core::durable() const { return impl_->durable(); }
 Index Core::commit() const { return impl_->commit(); }
 
 }  // namespace leeward::raft

@@ -206,6 +206,7 @@ class Core {
   const Membership& membership() const;
   // Log end including what is not persisted yet.
   LogPoint last() const;
+  Index durable() const;  // log end that persisted() has told of
   Index commit() const;
   // As LogView::read, including what is not persisted yet.
   Result<std::vector<Entry>> read(Index from, Index to, std::size_t max_bytes) const;

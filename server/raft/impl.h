@@ -58,6 +58,7 @@ class Core::Impl {
   const Membership& membership() const { return members_.current(); }
   LogPoint last() const { return log_.last(); }
   Result<std::vector<Entry>> read(Index from, Index to, std::size_t max_bytes) const { return log_.read(from, to, max_bytes); }
+  Index durable() const { return log_.stable(); }
   Index commit() const { return commit_; }
   void set_may_vote(bool may) { may_vote_ = may; }
   void set_may_lead(bool may) { may_lead_ = may; }

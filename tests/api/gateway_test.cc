@@ -83,7 +83,7 @@ TEST_F(JsonGateway, ARefusalOfAPrimarySaysWhy) {
   PutRequest put;
   put.set_key("foo");
   for (const auto& [text, word, sentence] : {std::tuple{kTryNextEndpoint, "no_stamp: ", "region east acknowledges nothing until the armed region answers"},
-                                             {kLeaving, "leaving: ", "this member, or the leader that it passed the write to, is being removed from its group"}}) {
+                                             {kLeaving, "leaving: ", "this member, or the leader that it passed the write to, stops or is being removed from its group"}}) {
     node->failure = Error{Code::kUnavailable, std::string(text)};
     const auto answer = post("/v3/kv/put", R"({"key":"Zm9v"})");
     EXPECT_EQ(answer->status, 503);

@@ -93,6 +93,49 @@ TEST_F(Writes, ALeaderWhoseDiskHangsStepsDown) {
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+// A vote that nobody can make durable ends in no leader at all.
+TEST_F(Writes, ALeaderWhoseDiskHangsLikeAllOthersStaysAndServesReads) {
+  make();
+  start_all();
+  puts(3);
+  const auto leader = *w().leader();
+  const auto term = w().member(leader)->term();
+  for (const auto id : w().ids()) w().hang_disk(id, true);
+  auto pending = w().put(leader, "a", "b");
+  w().run_for(10s);
+  EXPECT_EQ(w().leader(), leader);
+  EXPECT_EQ(w().member(leader)->term(), term);
+  auto read = w().read(leader, "key1");
+  ASSERT_TRUE(w().run_until([&] { return read->ended; }, 2s));
+  EXPECT_TRUE(read->confirmed.ok());
+  for (const auto id : w().ids()) w().hang_disk(id, false);
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// What the others said before they tried to write says nothing.
+TEST_F(Writes, ALeaderWhoseDiskIsFullLikeAllOthersStaysAndServesReads) {
+  make();
+  start_all();
+  puts(3);
+  const auto leader = *w().leader();
+  const auto term = w().member(leader)->term();
+  for (const auto id : w().ids()) w().disk(id).refuse_writes("/wal");
+  w().network.tamper = [](NodeId, NodeId, Lane, Bytes bytes) {
+    const auto frame = decode_frame(bytes);
+    return frame.ok() && frame->header.type == FrameType::kReport ? Bytes() : bytes;
+  };
+  auto pending = w().put(leader, "a", "b");
+  w().run_for(10s);
+  EXPECT_EQ(w().leader(), leader);
+  EXPECT_EQ(w().member(leader)->term(), term);
+  EXPECT_TRUE(w().member(leader)->status().disk_full);
+  auto read = w().read(leader, "key1");
+  ASSERT_TRUE(w().run_until([&] { return read->ended; }, 2s));
+  EXPECT_TRUE(read->confirmed.ok());
+  for (const auto id : w().ids()) w().disk(id).refuse_writes("");
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
 // A DeleteRange over a million keys is one write.
 TEST_F(Writes, OneThatTakesLongToApplyHoldsUpNoHeartbeatVoteOrEntry) {
   make();

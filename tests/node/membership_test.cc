@@ -78,13 +78,12 @@ struct Members : Fixture {
     EXPECT_TRUE(promoted.ok()) << promoted.error().message;
     return id;
   }
-  bool leads_next(NodeId id) {
-    for (int i = 0; i < 5 && w().leader() != id; ++i) {
-      w().member(*w().leader())->transfer_leadership(id);
-      (void)w().run_until([&] { return w().leader() == id; }, 5s);
-    }
-    w().run_for(1s);  // it knows who answers it
-    return w().leader() == id;
+  // Where it was before it was removed.
+  Result<Index> add_again(NodeId id) {
+    Node again;
+    again.id = id;
+    again.peer_address = "10.0.0." + std::to_string(id.value()) + ":2380";
+    return change({.add = {again}});
   }
   // Of the first three one goes on, with two new ones; the others are down.
   NodeId replace_all_but_one() {
@@ -448,10 +447,7 @@ TEST_F(Members, ARemovedIdComesBackOnAnEmptyDiskOnlyWhenItIsAddedAgain) {
   w().crash(gone);
   w().run_for(3s);
   ASSERT_TRUE(remove(gone).ok());
-  Node again;
-  again.id = gone;
-  again.peer_address = "10.0.0." + std::to_string(gone.value()) + ":2380";
-  ASSERT_TRUE(change({.add = {again}}).ok());
+  ASSERT_TRUE(add_again(gone).ok());
   w().start(gone);
   ASSERT_TRUE(told_removed(gone)) << "with its old disk it is the one that was removed";
   w().wipe(gone);
@@ -488,10 +484,7 @@ TEST_F(Members, OneThatIsBehindRetiresNobodyWhoWasAddedAgain) {
   w().run_for(1s);
   w().crash(behind);
   w().wipe(fourth);
-  Node again;
-  again.id = fourth;
-  again.peer_address = "10.0.0." + std::to_string(fourth.value()) + ":2380";
-  ASSERT_TRUE(change({.add = {again}}).ok());
+  ASSERT_TRUE(add_again(fourth).ok());
   w().start(fourth);
   ASSERT_TRUE(in_sync(fourth)) << sync(fourth).error().message;
   ASSERT_TRUE(promote(fourth).ok());
@@ -537,10 +530,7 @@ TEST_F(Members, AnIdThatIsAddedAgainWaitsForALifeThatSpeaksFromThenOn) {
   ASSERT_FALSE(admitted(id));
   ASSERT_TRUE(remove(id).ok());
   w().crash(id);
-  Node again;
-  again.id = id;
-  again.peer_address = "10.0.0." + std::to_string(id.value()) + ":2380";
-  ASSERT_TRUE(change({.add = {again}}).ok());
+  ASSERT_TRUE(add_again(id).ok());
   w().run_for(3s);
   w().wipe(id);
   w().start(id);
@@ -562,10 +552,7 @@ TEST_F(Members, WhoIsShownIsNotOlderThanWhatIsDone) {
     });
     ASSERT_TRUE(w().run_until([&] { return read->result.has_value(); }));
     ASSERT_TRUE(read->result->ok());
-    Node again;
-    again.id = fourth;
-    again.peer_address = "10.0.0." + std::to_string(fourth.value()) + ":2380";
-    ASSERT_TRUE(change({.add = {again}}).ok());
+    ASSERT_TRUE(add_again(fourth).ok());
     EXPECT_TRUE(knows(*w().leader(), fourth)) << i;
   }
 }
@@ -575,10 +562,7 @@ TEST_F(Members, WhoIsAddedAgainIsNotTakenForTheLifeThatWasRemoved) {
   w().run_for(1s);
   w().crash(gone);
   ASSERT_TRUE(remove(gone).ok());
-  Node again;
-  again.id = gone;
-  again.peer_address = "10.0.0." + std::to_string(gone.value()) + ":2380";
-  ASSERT_TRUE(change({.add = {again}}).ok());
+  ASSERT_TRUE(add_again(gone).ok());
   w().run_for(3s);  // its first life is admitted when it knocks
   w().wipe(gone);
   w().start(gone);

@@ -104,16 +104,9 @@ TEST_F(Quota, ALeaderThatComesBackGoesByTheStateAsItIsNow) {
   make({.seed = 36, .quota = kQuota});
   start_all();
   const auto first = *w().leader(), second = follower();
-  const auto leads = [&](NodeId id) {
-    for (int i = 0; i < 5 && w().leader() != id; ++i) {
-      w().member(*w().leader())->transfer_leadership(id);
-      (void)w().run_until([&] { return w().leader() == id; }, 5s);
-    }
-    return w().leader() == id;
-  };
   ASSERT_TRUE(fill(first));
   ASSERT_TRUE(alarmed_everywhere(true));
-  ASSERT_TRUE(leads(second));
+  ASSERT_TRUE(leads_next(second));
   ASSERT_EQ(remove_all(second).end, Outcome::End::kApplied);
   ASSERT_EQ(compact(second, w().member(second)->state().applied().revision).end, Outcome::End::kApplied);
   for (const auto id : w().ids()) ASSERT_TRUE(w().run_until([&] { return w().member(id)->state().db_bytes() < kQuota; }, 20s));

@@ -37,6 +37,14 @@ struct Fixture : testing::Test {
       ASSERT_EQ(put(*w().leader(), "key" + std::to_string(i % 10), std::string(100, 'v')).end, Outcome::End::kApplied);
     }
   }
+  bool leads_next(NodeId id) {
+    for (int i = 0; i < 5 && w().leader() != id; ++i) {
+      w().member(*w().leader())->transfer_leadership(id);
+      (void)w().run_until([&] { return w().leader() == id; }, 5s);
+    }
+    w().run_for(1s);  // it knows who answers it
+    return w().leader() == id;
+  }
   NodeId follower() {
     for (const auto id : w().ids())
       if (id != *w().leader() && w().member(id)) return id;

@@ -148,6 +148,19 @@ TEST_F(Forwarding, ALinearizableReadAtAStandbySeesWhatWasCommittedBefore) {
   }
 }
 
+// As far as the primary, and of other entries: what it holds was never written there.
+TEST_F(Forwarding, ALinearizableReadIsRefusedByAStandbyOfAnotherHistory) {
+  begin();
+  ASSERT_EQ(put(1, "v")->end, node::Outcome::End::kApplied);
+  ASSERT_TRUE(w.run_until([&] { return w.caught_up(); }, 1s));
+  ASSERT_TRUE(w.west.write("not from the stream"));
+  ASSERT_TRUE(barrier(6)->ok()) << "what the primary has confirmed is the same so far";
+  ASSERT_EQ(put(1, "v")->end, node::Outcome::End::kApplied);
+  const auto got = barrier(6);
+  ASSERT_FALSE(got->ok());
+  EXPECT_NE(got->error().message.find("another history"), std::string::npos) << got->error().message;
+}
+
 TEST_F(Forwarding, ALinearizableReadWaitsForAStandbyThatIsBehind) {
   begin();
   for (auto& [id, m] : w.west.members) m->busy = true;

@@ -292,6 +292,18 @@ class Cluster:
         return wait_for("a leader", find, timeout)
 
 
+def fill_beyond_quota(c, mib=100):
+    """Writes what can't be compressed, until it is refused for want of room."""
+    for i in range(4 * mib):
+        try:
+            c.leader().sent_again("/v3/kv/put", {"key": b64(f"fill{i % 20}"), "value": base64.b64encode(os.urandom(256 << 10)).decode()})
+        except Failure as refused:
+            if "space exceeded" in str(refused):
+                return
+            raise
+    raise Failure(f"{mib} MiB went in, and nothing was refused")
+
+
 def etcdctl(endpoints, *args, check=True, stdin=None, timeout=30, binary="etcdctl", again=None):
     """What an election refuses is asked again where it must not fail, or `again`. Its own limit of 5 s ends a call before the node does; a later --command-timeout among the arguments counts."""
     for _ in range(1 + 2 * PATIENCE):
