@@ -33,7 +33,7 @@ std::string failing_reasons(const object& standby) {
 
 void print_standbys(const std::vector<object>& standbys, std::ostream& out) {
   if (standbys.empty()) {
-    out << "no standby is configured\n";
+    out << "no standby is known here: none is configured, or none has been heard since the roles changed\n";
     return;
   }
   Table table({{"ID", Table::Align::kRight}, {"REGION"}, {"STREAM"}, {"LAG (WRITES)", Table::Align::kRight},
