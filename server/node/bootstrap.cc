@@ -22,12 +22,12 @@ Bootstrap::Bootstrap(Context& context)
     if (n.role == GroupRole::kPrimary) active_.insert(n.id);
 }
 
-void Bootstrap::knock(bool started) {
+void Bootstrap::knock() {
   const auto now = context_.now();
   if (knocked_ && now - *knocked_ < kInterval) return;
   knocked_ = now;
   if (!listens_since_) listens_since_ = now;
-  const auto body = encode(Knock{context_.options.cluster_name, list_hash_, started});
+  const auto body = encode(Knock{context_.options.cluster_name, list_hash_});
   for (const auto& n : context_.group.topology.empty() ? nodes() : context_.group.topology)
     if (n.id != context_.options.self) context_.send(n.id, Lane::kControl, FrameType::kKnock, body);
 }
@@ -39,6 +39,7 @@ void Bootstrap::answer(NodeId from, const FrameHeader&, const Knock&) {
   answer.role = context_.group.control.role;
   answer.lineage = context_.group.lineage;
   answer.same_group = own_.contains(from) || context_.group.membership.contains(from) || context_.group.removed.contains(from);
+  answer.applied = context_.applied();
   const auto it = context_.group.admitted.find(from);
   if (it != context_.group.admitted.end()) answer.admitted = it->second;
   if (context_.group.started())
@@ -55,7 +56,7 @@ void Bootstrap::hear(NodeId from, const FrameHeader& header, const KnockAnswer& 
   } else {
     differing_.erase(from);
   }
-  heard_[from] = {answer, header.incarnation, context_.now()};
+  heard_[from] = {answer, header.group, header.incarnation, context_.now()};
   std::string_view carried;
   if (answer.membership.empty() || !raft::decode_membership(answer.membership, &carried).ok()) return;
   if (auto note = decode_membership_note(carried); note.ok()) (answer.same_group ? told_ : told_afar_) = std::move(note->nodes);
@@ -114,14 +115,22 @@ std::optional<Lineage> Bootstrap::lineage_elsewhere() const {
   return std::nullopt;
 }
 
+// Of this node's own group, and lately.
+bool Bootstrap::tells(const Heard& heard) const {
+  return heard.answer.same_group && !heard.answer.membership.empty() && context_.now() - heard.at < kFresh;
+}
+
 Bootstrap::Verdict Bootstrap::verdict() const {
   const auto self = context_.options.self;
   const auto own = std::to_string(self.value());
   // The group runs. Who counts votes of this id must know this incarnation. One
-  // that has missed the newest changes may say less than another.
+  // that has missed the newest changes may name as a member who is none, and the reverse.
+  std::map<GroupId, Index> newest;
+  for (const auto& [id, heard] : heard_)
+    if (tells(heard)) newest[heard.group] = std::max(newest[heard.group], heard.answer.applied);
   std::optional<Verdict> waits;
   for (const auto& [id, heard] : heard_) {
-    if (!heard.answer.same_group || heard.answer.membership.empty()) continue;
+    if (!tells(heard) || heard.answer.applied < newest[heard.group]) continue;
     auto membership = raft::decode_membership(heard.answer.membership);
     if (!membership.ok()) continue;
     const bool member = membership->contains(self);

@@ -31,7 +31,7 @@ class Bootstrap {
   explicit Bootstrap(Context& context);
 
   // Sends a knock to all that are known, at most every `kInterval`.
-  void knock(bool started);
+  void knock();
   void answer(NodeId from, const FrameHeader& header, const Knock& knock);
   void hear(NodeId from, const FrameHeader& header, const KnockAnswer& answer);
   Verdict verdict() const;
@@ -56,9 +56,11 @@ class Bootstrap {
  private:
   struct Heard {
     KnockAnswer answer;
+    GroupId group;
     Incarnation incarnation;
     Instant at{};
   };
+  bool tells(const Heard& heard) const;
   bool majority(const std::set<NodeId>& list, std::string& missing) const;
   Verdict new_group() const;
   // "node 4 at http://...", the latter as far as it was told.

@@ -359,14 +359,13 @@ std::string encode(const Knock& knock) {
   std::string out;
   put_bytes(out, knock.cluster_name);
   put_array(out, knock.list_hash.bytes);
-  put_u8(out, knock.started ? 1 : 0);
   return out;
 }
 
 Result<Knock> decode_knock(const Bytes& body) {
   std::string_view in = body.view();
   Knock knock;
-  if (!get_string(in, knock.cluster_name) || !get_fixed(in, knock.list_hash.bytes) || !get_bool(in, knock.started))
+  if (!get_string(in, knock.cluster_name) || !get_fixed(in, knock.list_hash.bytes))
     return malformed("knock");
   return knock;
 }
@@ -380,6 +379,7 @@ std::string encode(const KnockAnswer& answer) {
   put_u8(out, answer.same_group ? 1 : 0);
   put_u64(out, answer.admitted.value());
   put_bytes(out, answer.membership);
+  put_varint(out, answer.applied.value());
   return out;
 }
 
@@ -387,13 +387,15 @@ Result<KnockAnswer> decode_knock_answer(const Bytes& body) {
   std::string_view in = body.view();
   KnockAnswer answer;
   std::uint8_t role;
-  std::uint64_t admitted;
+  std::uint64_t admitted, applied;
   if (!get_string(in, answer.cluster_name) || !get_fixed(in, answer.list_hash.bytes) || !get_u8(in, role) ||
       role > static_cast<std::uint8_t>(GroupRole::kFenced) || !get_fixed(in, answer.lineage.bytes) ||
-      !get_bool(in, answer.same_group) || !get_u64(in, admitted) || !get_string(in, answer.membership))
+      !get_bool(in, answer.same_group) || !get_u64(in, admitted) || !get_string(in, answer.membership) ||
+      !get_varint(in, applied))
     return malformed("knock answer");
   answer.role = static_cast<GroupRole>(role);
   answer.admitted = Incarnation(admitted);
+  answer.applied = Index(applied);
   return answer;
 }
 

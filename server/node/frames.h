@@ -173,7 +173,6 @@ Result<LedgerPiece> decode_ledger_piece(const Bytes& body);
 struct Knock {
   std::string cluster_name;
   Hash list_hash;
-  bool started = false;  // the sender already runs in its group
 };
 std::string encode(const Knock& knock);
 Result<Knock> decode_knock(const Bytes& body);
@@ -186,6 +185,7 @@ struct KnockAnswer {
   bool same_group = false;          // asker and answerer stand in one list
   Incarnation admitted;             // of the asker, as the group has it; 0: still open
   std::string membership;           // raft::encode with a MembershipNote of all nodes; empty before the group's first entry
+  Index applied;                    // what the answerer knows stands up to here in its group's log
 };
 std::string encode(const KnockAnswer& answer);
 Result<KnockAnswer> decode_knock_answer(const Bytes& body);

@@ -8,7 +8,7 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint8_t kGroupStateVersion = 5;  // 4: without alarms
+constexpr std::uint8_t kGroupStateVersion = 6;  // 5: without retired lives; 4: and without alarms
 constexpr std::uint8_t kOldestGroupState = 3;  // without changes of members
 const Error kMalformed{Code::kCorrupt, "the group's state is malformed"};
 
@@ -74,6 +74,22 @@ bool get_alarms(std::string_view& in, GroupState& state) {
   return true;
 }
 
+bool get_retired(std::string_view& in, GroupState& state) {
+  std::uint64_t count, incarnation, index;
+  if (!codec::get_varint(in, count)) return false;
+  for (; count > 0; --count) {
+    if (!codec::get_u64(in, incarnation) || !codec::get_varint(in, index)) return false;
+    state.retired[Incarnation(incarnation)] = Index(index);
+  }
+  return true;
+}
+
+// Older versions kept the last life of each removed id.
+void retire_removed(GroupState& state) {
+  for (const auto& [id, removed] : state.removed)
+    if (removed.incarnation) state.retired[removed.incarnation] = removed.index;
+}
+
 void put_nodes(std::string& out, const std::vector<Node>& nodes) {
   codec::put_varint(out, nodes.size());
   for (const auto& n : nodes) put_node(out, n);
@@ -103,12 +119,21 @@ void name_node(GroupState& state, const Node& node) {
   state.named.insert(node.id);
 }
 
+void retire_life(GroupState& state, Incarnation life, Index index) {
+  state.retired.try_emplace(life, index);
+  if (state.retired.size() <= GroupState::kMostRetired) return;
+  state.retired.erase(std::min_element(state.retired.begin(), state.retired.end(), [](const auto& a, const auto& b) { return a.second < b.second; }));
+}
+
 void remove_node(GroupState& state, NodeId id, Index index) {
   const auto known = std::find_if(state.topology.begin(), state.topology.end(), [&](const Node& n) { return n.id == id; });
   const auto admitted = state.admitted.find(id);
   state.removed[id] = {admitted == state.admitted.end() ? Incarnation() : admitted->second, index,
                        known == state.topology.end() ? std::string() : known->peer_address};
-  if (admitted != state.admitted.end()) state.admitted.erase(admitted);
+  if (admitted != state.admitted.end()) {
+    if (admitted->second) retire_life(state, admitted->second, index);
+    state.admitted.erase(admitted);
+  }
   if (known != state.topology.end()) state.topology.erase(known);
   state.named.erase(id);
   state.over_quota.erase(id);
@@ -150,6 +175,7 @@ Result<void> regroup_members(const Entry& entry, GroupState& state) {
   for (const auto& [id, incarnation] : *lives) {
     state.admitted[id] = incarnation;
     state.removed.erase(id);
+    state.retired.erase(incarnation);  // this group goes on from before that entry
   }
   for (const auto id : before)
     if (!state.membership.contains(id)) remove_node(state, id, entry.index);
@@ -250,6 +276,11 @@ std::string encode(const GroupState& state) {
   }
   codec::put_varint(out, state.over_quota.size());
   for (const auto id : state.over_quota) codec::put_varint(out, id.value());
+  codec::put_varint(out, state.retired.size());
+  for (const auto& [incarnation, index] : state.retired) {
+    codec::put_u64(out, incarnation.value());
+    codec::put_varint(out, index.value());
+  }
   return out;
 }
 
@@ -286,8 +317,9 @@ Result<GroupState> decode_group_state(std::string_view in) {
   }
   if (!get_nodes(in, state.topology)) return kMalformed;
   if (!codec::get_varint(in, leapt) || (version > 3 && !get_changes(in, state)) ||
-      (version > 4 && !get_alarms(in, state)) || !in.empty())
+      (version > 4 && !get_alarms(in, state)) || (version > 5 && !get_retired(in, state)) || !in.empty())
     return kMalformed;
+  if (version < 6) retire_removed(state);
   state.leapt = Index(leapt);
   return state;
 }
@@ -345,7 +377,9 @@ Result<bool> apply_to_group(const Entry& entry, GroupState& state) {
     case EntryKind::kAdmit: {
       auto admission = decode_admission(entry.payload.view());
       if (!admission) return admission.error();
-      state.admitted[admission->id] = admission->incarnation;
+      if (state.retired.contains(admission->incarnation)) return false;
+      if (state.membership.contains(admission->id)) state.admitted[admission->id] = admission->incarnation;
+      else retire_life(state, admission->incarnation, entry.index);
       return true;
     }
     case EntryKind::kAlarm: {

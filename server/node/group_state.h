@@ -35,7 +35,7 @@ std::string encode(const AlarmChange& change);
 Result<AlarmChange> decode_alarm_change(std::string_view bytes);
 
 struct GroupState {
-  static constexpr std::size_t kMostRemoved = 64;
+  static constexpr std::size_t kMostRemoved = 64, kMostRetired = 256;
 
   Lineage lineage;
   region::State::Control control;  // who the group is among the regions; its id and role
@@ -47,9 +47,12 @@ struct GroupState {
   // Nodes that the log has named since the first start: where they are reached
   // is the log's to say, not a file's.
   std::set<NodeId> named;
-  // Who was a member and is none: that incarnation never comes back. The newest
-  // kMostRemoved are kept.
+  // Ids that were members, as they went last. The newest kMostRemoved are kept.
   std::map<NodeId, Removed> removed;
+  // Lives that were members, or held this group's state, and are none: and by which
+  // entry. None of them is ever admitted again, so whoever knows of one may tell it,
+  // however far it lags behind. The newest kMostRetired are kept.
+  std::map<Incarnation, Index> retired;
   Index listed;  // where this group's own list changed last; 0: it is that of the first start
   std::map<GroupId, Index> others_listed;  // likewise of other groups, as far as known here
   // The newest kAdopt, or kFollow that put history aside: what lies before it
@@ -88,6 +91,8 @@ std::string encode(const GroupList& list);
 // Errors: kCorrupt, also for a list that is empty or of more than one group.
 Result<GroupList> decode_group_list(std::string_view bytes);
 
+// Of a life that is to vote as `id` from there on. Where the id is no member's it
+// comes too late, and says that this life is none any more.
 struct Admission {
   NodeId id;
   Incarnation incarnation;

@@ -191,7 +191,7 @@ void Member::heed_strangers() {
 
 void Member::try_bootstrap() {
   if (starting_core_) return;
-  bootstrap_->knock(false);
+  bootstrap_->knock();
   auto verdict = bootstrap_->verdict();
   if (verdict.waiting_for != waiting_for_ && !verdict.waiting_for.empty())
     context_.ports.log.info("waits before it takes part in a group", {{"waiting_for", verdict.waiting_for}});
@@ -220,6 +220,14 @@ void Member::forget_lives(NodeId id) {
   told_removed_.erase(id);
 }
 
+// What was heard of an id before another life of it was admitted says nothing of that one.
+void Member::forget_other_lives(const Entry& admission) {
+  const auto admitted = decode_admission(admission.payload.view());
+  if (!admitted.ok()) return;
+  const auto heard = heard_incarnation_.find(admitted->id);
+  if (heard != heard_incarnation_.end() && heard->second != admitted->incarnation) heard_incarnation_.erase(heard);
+}
+
 // Who spoke last by this id is who the group has admitted, and did not come with empty storage.
 bool Member::is_admitted_life(NodeId id) const {
   const auto heard = heard_incarnation_.find(id);
@@ -235,7 +243,7 @@ bool Member::beside_admitted(NodeId id) const {
 }
 
 void Member::lead_duties() {
-  if (!context_.group.started() || !admitted()) bootstrap_->knock(true);
+  if (!context_.group.started() || !admitted()) bootstrap_->knock();
   if (!is_leader()) return;
   if (!context_.group.started()) return propose_first_entry();
   propose_fenced();
@@ -245,7 +253,8 @@ void Member::lead_duties() {
   const auto now = context_.now();
   for (const auto& [id, incarnation] : heard_incarnation_) {
     const auto it = context_.group.admitted.find(id);
-    if (it == context_.group.admitted.end() || it->second == incarnation || beside_admitted(id)) continue;
+    if (it == context_.group.admitted.end() || it->second == incarnation || context_.group.retired.contains(incarnation) || beside_admitted(id))
+      continue;
     auto& proposed = admission_proposed_[id];
     if (proposed != Instant{} && now - proposed < kAdmissionRetry) continue;
     proposed = now;
@@ -284,7 +293,7 @@ void Member::propose_first_entry() {
     state.lineage = *elsewhere;
   } else if (state.control.role != GroupRole::kPrimary) {
     waiting_for_ = "the active members to make their lineage";
-    bootstrap_->knock(true);
+    bootstrap_->knock();
     return;
   } else {
     state.lineage = Lineage::make(random(), random(), context_.ports.clock.wall());

@@ -175,6 +175,7 @@ class Member final : public Service, public Group {
   void lead_duties();
   void hear_incarnation(NodeId from, Incarnation incarnation);
   void forget_lives(NodeId id);
+  void forget_other_lives(const Entry& admission);
   bool is_admitted_life(NodeId id) const;
   bool beside_admitted(NodeId id) const;
   void propose_first_entry();
@@ -287,8 +288,9 @@ class Member final : public Service, public Group {
   bool leaves() const;
   bool removes_self(const Call& call) const;
   void drive_changes();
-  bool tell_if_removed(NodeId from, const FrameHeader& header, bool took_part);
-  void say_removed(NodeId id, Incarnation incarnation);
+  bool tell_if_removed(NodeId from, const FrameHeader& header);
+  void retire_late_life(NodeId from, const FrameHeader& header);
+  void say_removed(NodeId id, Incarnation life);
   void tell_removed();
   void hear_removed(NodeId from, const Frame& frame);
   void retire(Index removed_by);

@@ -233,35 +233,37 @@ bool Member::removes_self(const Call& call) const {
 
 // True when that life of `from` was a member and is none any more: it is told,
 // and nothing that it says counts.
-bool Member::tell_if_removed(NodeId from, const FrameHeader& header, bool took_part) {
-  const auto it = context_.group.removed.find(from);
-  if (it == context_.group.removed.end()) return false;
-  const bool that = it->second.incarnation && it->second.incarnation == header.incarnation;
-  // One that was never admitted may have been a member too: it speaks of this
-  // group, or takes part and has no state yet that names one.
-  const bool ours = group() && (header.group == group() || (!header.group && took_part));
-  const bool perhaps = ours && !context_.group.membership.contains(from);
-  if (!that && !perhaps) return false;
-  auto& told = told_removed_[from];
-  if (told != Instant{} && context_.now() - told < kTellAgain) return that;
-  told = context_.now();
-  if (that) {
-    say_removed(from, header.incarnation);
-    return true;
+bool Member::tell_if_removed(NodeId from, const FrameHeader& header) {
+  if (!context_.group.retired.contains(header.incarnation)) {
+    retire_late_life(from, header);
+    return false;
   }
-  // Or it was added again, and this member does not know it yet: it looks once
-  // it has applied all that is committed.
-  reads_->arrive(std::nullopt, [this, from, incarnation = header.incarnation](Result<Index> read) {
-    if (read.ok() && !context_.group.membership.contains(from)) say_removed(from, incarnation);
-  });
-  return false;
+  auto& told = told_removed_[from];
+  if (told != Instant{} && context_.now() - told < kTellAgain) return true;
+  told = context_.now();
+  say_removed(from, header.incarnation);
+  return true;
 }
 
-void Member::say_removed(NodeId id, Incarnation incarnation) {
-  const auto it = context_.group.removed.find(id);
-  if (it == context_.group.removed.end()) return;
+// It holds this group's state and was never admitted, and its id was removed: the
+// log says that it is none any more, or that the id was added again meanwhile.
+void Member::retire_late_life(NodeId from, const FrameHeader& header) {
+  if (!is_leader() || !group() || header.group != group() || !header.incarnation) return;
+  if (context_.group.membership.contains(from) || membership().contains(from) || !context_.group.removed.contains(from)) return;
+  auto& proposed = admission_proposed_[from];
+  const auto now = context_.now();
+  if (proposed != Instant{} && now - proposed < kTellAgain) return;
+  proposed = now;
+  const raft::Proposal late{EntryKind::kAdmit, Epoch(), 0, Bytes(encode(Admission{from, header.incarnation})), {}, {}};
+  (void)context_.core->propose(now, {&late, 1});  // not now: it is heard again
+  wake();
+}
+
+void Member::say_removed(NodeId id, Incarnation life) {
+  const auto it = context_.group.retired.find(life);
+  if (it == context_.group.retired.end()) return;
   refresh_peers();
-  context_.send(id, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{incarnation, it->second.index}));
+  context_.send(id, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{life, it->second}));
 }
 
 void Member::tell_removed() {
@@ -285,8 +287,6 @@ void Member::hear_removed(NodeId from, const Frame& frame) {
   const bool survivors = bootstrap_->in_own_list(from) && region_log_->applied().superseded_by(frame.header.seen.epoch, frame.header.seen.promotion);
   if (group() && frame.header.group != group() && !survivors) return;
   if (notice->incarnation != context_.incarnation) return;
-  // It was added again since, as its own log says.
-  if (frame.header.group == group() && context_.group.membership.contains(self()) && context_.applied() > notice->index) return;
   context_.ports.log.error("this member was removed from its group and serves no more: empty its directories and let it be "
                            "added again (leewardctl member add), or stop it", {{"told_by", from}, {"index", notice->index}});
   change_superblock([index = notice->index](SuperblockData& data) { set_removed(data.extra, index); },
@@ -311,6 +311,10 @@ void Member::retire(Index removed_by) {
   }
   for (auto& change : std::exchange(changes_, {})) change.done(Error{Code::kUnknown, text::kTimeout});
   for (auto& handover : std::exchange(handovers_, {})) handover.done(gone);
+  for (auto& transfer : std::exchange(transfers_, {})) transfer.done(gone);
+  for (auto& waiter : std::exchange(until_applied_, {})) waiter.done(Error{Code::kUnknown, text::kTimeout});
+  if (auto aside = std::exchange(steps_aside_, std::nullopt))
+    for (auto& done : aside->done) done({});
   gate_.publish(ReadGate{});
   peers_.clear();
   context_.ports.link.set_peers({});

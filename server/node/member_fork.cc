@@ -219,6 +219,7 @@ void Member::become_alone() {
   std::erase_if(g.topology, [this](const Node& n) { return n.id != self(); });
   g.named.clear();
   g.removed.clear();
+  g.retired.clear();
   g.others_listed.clear();
   g.listed = g.leapt = Index();
   context_.state->set_group_state(encode(g));

@@ -40,7 +40,7 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
     if (lane == Lane::kBulk) on_foreign_bulk(from, *frame);
     return;
   }
-  if (tell_if_removed(from, header, true)) return;
+  if (tell_if_removed(from, header)) return;
   if (!of_own_group(from, header)) return;
   hear_incarnation(from, header.incarnation);
   hear_start(from, header);
@@ -138,7 +138,7 @@ void Member::on_control(NodeId from, const Frame& frame) {
   switch (frame.header.type) {
     case FrameType::kKnock: {
       const auto knock = decode_knock(frame.body);
-      if (!knock.ok() || tell_if_removed(from, frame.header, knock->started)) return;
+      if (!knock.ok() || tell_if_removed(from, frame.header)) return;
       if (knock->cluster_name != context_.options.cluster_name)
         context_.ports.log.warn("a node of another cluster knocks", {{"peer", from}, {"name", knock->cluster_name}});
       else if (bootstrap_->in_own_list(from) || context_.group.membership.contains(from))
@@ -151,7 +151,7 @@ void Member::on_control(NodeId from, const Frame& frame) {
       return;
     }
     case FrameType::kReport:
-      if (tell_if_removed(from, frame.header, false)) return;
+      if (tell_if_removed(from, frame.header)) return;
       return on_report(from, frame);
     case FrameType::kRemoved:
       return hear_removed(from, frame);

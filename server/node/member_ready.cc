@@ -222,6 +222,7 @@ void Member::apply_control(std::span<const Entry> entries) {
     if (e.kind == EntryKind::kMembership)
       for (const auto& [id, incarnation] : context_.group.admitted)
         if (!members.contains(id)) forget_lives(id);
+    if (e.kind == EntryKind::kAdmit) forget_other_lives(e);
     if (e.kind == EntryKind::kAlarm && *result) {
       alarms_changed_at_ = context_.now();
       if (is_leader()) watch_quota();

@@ -30,8 +30,7 @@ Result<void> check_region(const Node& node, const MemberFacts& facts) {
   for (const auto& other : facts.group.topology)
     if (other.region == node.region && !find(facts.own, other.id))
       return refusal(rule::kRegion, "region " + node.region + " is that of another group; ask one of its members");
-  const bool follows = !facts.own.empty() && facts.own.front().role != GroupRole::kPrimary;
-  if (follows && node.region != facts.own.front().region)
+  if (!facts.own.empty() && node.region != facts.own.front().region)
     return refusal(rule::kRegion, "this group is of region " + facts.own.front().region + ", not " + node.region);
   return {};
 }

@@ -160,7 +160,7 @@ std::vector<std::string> node_seeds() {
   seeds.push_back(with_type(FrameType::kSnapshotGone, encode(group)));
   seeds.push_back(with_type(FrameType::kSnapshotDone, encode(node::SnapshotDone{"abcd", true, Index(9)})));
   seeds.push_back(with_type(FrameType::kAdoptAsk, encode(node::AdoptAsk{HistoryIndex(9), "abcd"})));
-  seeds.push_back(with_type(FrameType::kKnock, encode(node::Knock{"test", some_hash(1), true})));
+  seeds.push_back(with_type(FrameType::kKnock, encode(node::Knock{"test", some_hash(1)})));
   node::KnockAnswer answer;
   answer.cluster_name = "test";
   answer.membership = "members";

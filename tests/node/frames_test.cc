@@ -146,12 +146,14 @@ TEST(Frames, WhatAGroupKnowsOfItsMembersComesBackAsItWas) {
   state.listed = Index(30);
   state.others_listed[GroupId(6)] = Index(12);
   state.over_quota = {NodeId(1), NodeId(4)};
+  state.retired = {{Incarnation(8), Index(30)}, {Incarnation(9), Index(12)}};
   const auto back = decode_group_state(encode(state));
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(encode(*back), encode(state));
   EXPECT_EQ(back->removed, state.removed);
   EXPECT_EQ(back->named, state.named);
   EXPECT_EQ(back->over_quota, state.over_quota);
+  EXPECT_EQ(back->retired, state.retired);
 }
 
 // Of format 4, before there were alarms; of 3, before groups changed their members: all up to `leapt`.
@@ -163,17 +165,21 @@ TEST(Frames, WhatAnOlderVersionKnewOfItsGroupIsReadOrRefusedByItsFormat) {
   state.topology = {some_node(1)};
   state.leapt = Index(3);
   const auto now = encode(state);
-  auto older = now.substr(0, now.size() - 1);  // no alarms
-  older[0] = 4;
-  auto back = decode_group_state(older);
-  ASSERT_TRUE(back.ok()) << back.error().message;
-  EXPECT_EQ(encode(*back), now);
+  auto older = now;
+  auto back = decode_group_state(now);
+  for (const char format : {5, 4}) {  // no retired lives; no alarms
+    older.pop_back();
+    older[0] = format;
+    back = decode_group_state(older);
+    ASSERT_TRUE(back.ok()) << back.error().message;
+    EXPECT_EQ(encode(*back), now);
+  }
   older.resize(older.size() - 4);  // named, removed, listed and others_listed, all empty
   older[0] = 3;
   back = decode_group_state(older);
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(encode(*back), now);
-  for (const char format : {1, 2, 6}) {
+  for (const char format : {1, 2, 7}) {
     older[0] = format;
     const auto refused = decode_group_state(older);
     ASSERT_FALSE(refused.ok());
@@ -186,7 +192,7 @@ TEST(Frames, WhatAnOlderVersionKnewOfItsGroupIsReadOrRefusedByItsFormat) {
 TEST(Frames, AnyBytesAreTaken) {
   sim::Dice dice(42);
   std::vector<std::string> seeds = {encode(manifest()), encode(Call{1, CallKind::kAdmit, 3}),
-                                    encode(Knock{"name", sha256("l"), true}), encode(KnockAnswer{"n", {}, {}, {}, true}),
+                                    encode(Knock{"name", sha256("l")}), encode(KnockAnswer{"n", {}, {}, {}, true}),
                                     encode(Report{}), encode(SnapshotFetch{"i", 1, 2, 3}),
                                     encode(GroupState{}), encode(MemberChange{.add = {some_node(4)}, .remove = {NodeId(3)}}),
                                     encode(GroupList{GroupId(5), Index(9), {some_node(4)}}), encode(ForwardRefused{1, {2}, {Code::kUnknown, "t"}})};

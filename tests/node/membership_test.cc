@@ -433,6 +433,9 @@ TEST_F(Members, AnIdAnAddressOrARegionThatIsTakenIsRefused) {
   wrong = node;
   wrong.peer_address = "10.0.0.2:2380";
   EXPECT_TRUE(refused(change({.add = {wrong}}), rule::kTaken));
+  wrong.region = "elsewhere";  // a list of members goes by it
+  wrong.peer_address = "10.0.0.99:2380";
+  EXPECT_TRUE(refused(change({.add = {wrong}}), rule::kRegion));
   for (const std::string address : {"", "nowhere", ":2380", "host:"}) {
     wrong.peer_address = address;
     EXPECT_EQ(change({.add = {wrong}}).error().code, Code::kInvalid) << address;
@@ -519,6 +522,99 @@ TEST_F(Members, AnIdThatWasRemovedBeforeItCameAndAddedAgainOutlivesEverybodysRes
     ASSERT_NE(state(node.id), MemberState::kRemoved) << "told by " << id.value();
   }
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// Removed, added, removed before anybody came, added: none of it lets the first life in again.
+TEST_F(Members, ALifeThatWasRemovedIsNoneHoweverOftenItsIdIsAddedAgain) {
+  const auto fourth = voter();
+  const auto leader = *w().leader();
+  NodeId behind;
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != leader) behind = id;
+  w().crash(fourth);
+  ASSERT_TRUE(remove(fourth).ok());
+  ASSERT_TRUE(add_again(fourth).ok());
+  w().run_for(1s);
+  w().crash(behind);
+  ASSERT_TRUE(remove(fourth).ok());
+  ASSERT_TRUE(add_again(fourth).ok());
+  w().start(fourth);
+  ASSERT_TRUE(told_removed(fourth));
+  w().wipe(fourth);
+  w().start(fourth);
+  ASSERT_TRUE(in_sync(fourth)) << sync(fourth).error().message;
+  ASSERT_TRUE(promote(fourth).ok());
+  ASSERT_TRUE(leads_next(fourth));
+  w().start(behind);  // it knows of the first removal alone
+  EXPECT_TRUE(w().run_until([&] { return w().member(behind)->status().leader == fourth; }, 20s)) << "it drops what its leader says";
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
+// One that was down at the removal answers a fresh disk that the id is a member.
+TEST_F(Members, AFreshLifeThatWaitsToBeAddedIsNotRetired) {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    make({.seed = seed});
+    w().expect_changes();
+    start_all();
+    puts(10);
+    const auto fourth = learner();
+    w().run_for(1s);
+    const auto behind = follower() == fourth ? kThree : follower();
+    w().crash(behind);
+    w().run_for(1s);
+    ASSERT_TRUE(remove(fourth).ok());
+    ASSERT_TRUE(told_removed(fourth));
+    w().wipe(fourth);
+    w().start(fourth);
+    w().run_for(2s + seed * 37ms);
+    w().start(behind);
+    w().run_for(5s);
+    ASSERT_NE(state(fourth), MemberState::kRemoved) << seed;
+    ASSERT_TRUE(add_again(fourth).ok());
+    ASSERT_TRUE(in_sync(fourth)) << seed << ": " << sync(fourth).error().message;
+    ASSERT_TRUE(w().run_until([&] { return admitted(fourth); })) << w().checkers.breach();
+  }
+}
+
+// It is sent the log past its removal and its being added again by a leader that has not applied the first.
+TEST_F(Members, ARemovedLifeThatHasFollowedPastItsRemovalIsToldToo) {
+  const auto fourth = voter();
+  w().run_for(1s);
+  NodeId next;
+  for (const auto id : {kOne, kTwo, kThree})
+    if (id != *w().leader()) next = id;
+  w().network.isolate(fourth, w().ids());
+  w().run_for(1s);
+  w().hold_apply(next, true);
+  auto busy = w().put(*w().leader(), "long", "write");
+  ASSERT_TRUE(w().run_until([&] { return busy->ended; }));
+  ASSERT_TRUE(remove(fourth).ok());
+  ASSERT_TRUE(add_again(fourth).ok());
+  w().member(*w().leader())->transfer_leadership(next);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() == next; }, 5s));
+  w().network.heal();
+  w().run_for(700ms);
+  w().hold_apply(next, false);
+  EXPECT_TRUE(told_removed(fourth));
+}
+
+// A former leader that could not hear it meanwhile remembers the life before.
+TEST_F(Members, AVoterIsNotTakenForTheLifeThatItsAdmissionHasReplaced) {
+  ASSERT_TRUE(leads_next(kTwo));
+  ASSERT_TRUE(leads_next(kOne));
+  w().network.cut(kTwo, kThree);
+  w().network.cut(kThree, kTwo);
+  w().wipe(kThree);
+  w().start(kThree);
+  w().run_for(5s);
+  ASSERT_TRUE(w().run_until([&] { return admit(kOne, kThree).ok(); }));
+  ASSERT_TRUE(w().run_until([&] { return w().member(kTwo)->membership().is_voter(kThree) && admitted(kThree); }));
+  w().crash(kThree);
+  w().network.heal();
+  w().run_for(2s);
+  ASSERT_TRUE(leads_next(kTwo));
+  w().run_for(3s);
+  EXPECT_TRUE(w().member(kTwo)->membership().is_voter(kThree));
 }
 
 // A life without a vote that was removed is not the one that comes when its id is added again.
