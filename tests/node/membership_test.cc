@@ -598,6 +598,21 @@ TEST_F(Members, ARemovedLifeThatHasFollowedPastItsRemovalIsToldToo) {
   EXPECT_TRUE(told_removed(fourth));
 }
 
+// Nobody else will ever tell it how that ended.
+TEST_F(Members, WhatWaitsAtALeaderThatIsRemovedEndsAtOnce) {
+  const auto old = *w().leader();
+  w().network.isolate(old, w().ids());
+  auto asked = std::make_shared<Answer<bool>>();
+  w().member(old)->alarm(old, true, w().client_loop(), [asked](Result<bool> r) { asked->result = r; });
+  w().run_for(100ms);
+  ASSERT_TRUE(w().run_until([&] { return w().leader() && *w().leader() != old; }, 10s));
+  ASSERT_TRUE(remove(old, true).ok());
+  w().network.heal();
+  ASSERT_TRUE(told_removed(old));
+  ASSERT_TRUE(w().run_until([&] { return asked->result.has_value(); }, 1s));
+  EXPECT_EQ(asked->result->error().code, Code::kUnknown);
+}
+
 // A former leader that could not hear it meanwhile remembers the life before.
 TEST_F(Members, AVoterIsNotTakenForTheLifeThatItsAdmissionHasReplaced) {
   ASSERT_TRUE(leads_next(kTwo));
