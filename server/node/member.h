@@ -312,6 +312,7 @@ class Member final : public Service, public Group {
   // member_status.cc
   void send_reports();
   void publish_status();
+  const raft::Membership& known_members() const;
   MemberStatus own_status() const;
   MemberState member_state() const;
   Lineage own_lineage() const;

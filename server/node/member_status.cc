@@ -62,6 +62,11 @@ MemberState Member::member_state() const {
   return MemberState::kFollower;
 }
 
+// As everybody else who has applied as much knows them: what the log's end says besides may be taken back.
+const raft::Membership& Member::known_members() const {
+  return context_.group.started() ? context_.group.membership : membership();
+}
+
 MemberStatus Member::own_status() const {
   MemberStatus s;
   for (const auto& n : topology()) {
@@ -76,7 +81,7 @@ MemberStatus Member::own_status() const {
   s.id = self();
   s.role = role();
   s.state = member_state();
-  s.voter = !context_.removed && membership().is_voter(self());
+  s.voter = !context_.removed && known_members().is_voter(self());
   s.admitted = admitted();
   s.healthy = !failed_ && !context_.removed && !standing_.is_isolated() && context_.core && context_.leader() && !disk_full() &&
               !context_.core->status().fault;
@@ -179,7 +184,7 @@ void Member::publish_status() {
     m.peer_address = n.peer_address;
     m.client_url = n.client_url;
     m.role = n.role;
-    m.voter = membership().is_voter(n.id);
+    m.voter = known_members().is_voter(n.id);
     const MemberStatus listed = m;
     const auto it = reports_.find(n.id);
     if (it == reports_.end()) continue;
