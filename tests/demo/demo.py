@@ -2,7 +2,8 @@
 """Two regions on loopback, a live workload, a killed leader, a lost region; every claim is
 checked, and the exit code is 0 only if all of them held.
 
-Active nodes are 127.N.1.1-3, standbys 127.N.2.1-3, each on the default ports; N is 0 or what --net says.
+Active nodes are 127.N.1.1-3, standbys 127.N.2.1-3, each on the default ports; N is 0 or what --net says. With --keep a
+Prometheus and an Alertmanager on 127.N.9.1 watch them, if those programs are installed.
 """
 import argparse
 import base64
@@ -18,6 +19,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import recovery  # noqa: E402
+from monitoring import Monitoring  # noqa: E402
 from leeward.cluster import BIN, Cluster, Failure, bench, ctl, etcdctl, wait_for  # noqa: E402
 
 CLAIMS = {
@@ -293,7 +295,7 @@ def address_in_use(cluster):
     return None
 
 
-def left_running(cluster):
+def left_running(cluster, monitoring):
     command = os.path.relpath(os.path.join(BIN, "leewardctl"))
     standby, key = cluster.standby[0].client, "dpkg/bash/Version"
     return "\n".join((
@@ -302,7 +304,8 @@ def left_running(cluster):
         f"  standby:  ETCDCTL_API=3 etcdctl --endpoints={standby} get --consistency=s {key}",
         f"  status:   {command} --endpoints {cluster.endpoints} standby status",
         f"  console:  http://{cluster.active[0].admin}/",
-        f"  stop it:  kill {' '.join(str(n.process.pid) for n in cluster.nodes if n.alive)}",
+        *monitoring.lines(),
+        f"  stop it:  kill {' '.join(str(p.pid) for p in [*(n.process for n in cluster.nodes if n.alive), *monitoring.processes])}",
         f"  then:     rm -r {cluster.dir}"))
 
 
@@ -320,6 +323,7 @@ def main():
     # Nodes take a hangup for a reload: who closes the terminal must not leave them behind.
     for stopping in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stopping, lambda number, _: sys.exit(f"stopped by {signal.Signals(number).name}"))
+    monitoring = Monitoring(cluster, f"127.{options.net}.9.1")
     error, keep = None, False
     print("Left: seconds since the start. ok or FALSE: a claim, and what was measured.", flush=True)
     try:
@@ -336,11 +340,12 @@ def main():
         whole = not error and held == len(CLAIMS)
         print(f"\n{held} of {len(CLAIMS)} claims held in {time.monotonic() - STARTED:.1f} s" +
               ("; stopped early, the line FAILED says why" if error else ""))
-        keep = options.keep and not error
-        if keep:
-            print(left_running(cluster))
+        if options.keep and not error:
+            print(left_running(cluster, monitoring.start()))
+            keep = True
     finally:
         if not keep:
+            monitoring.stop()
             cluster.stop()
             shutil.rmtree(directory, ignore_errors=True)
     return 0 if whole else 1
