@@ -349,7 +349,7 @@ class Daemon::Impl {
   config::Loaded shown_;  // under shown_mutex_: with what SIGHUP has changed
 
   os::SystemClock clock_;
-  os::PosixDisk disk_;
+  os::PosixDisk disk_{config_.storage.fsync ? os::PosixDisk::Syncs::kReal : os::PosixDisk::Syncs::kNever};
   os::SystemRandom core_random_, wal_random_;
   telemetry::FlightRecorder flight_{clock_};
   std::unique_ptr<telemetry::StageTimes> stage_times_;
@@ -383,7 +383,7 @@ class Daemon::Impl {
   bool stopped_ = false;
   bool quiet_ = true;  // stop() left no call under way
   const std::uint64_t open_files_ = os::raise_open_files();
-  const os::ConnectionShares shares_ = os::share_connections(open_files_);
+  const os::ConnectionShares shares_ = os::share_connections(open_files_, config_.storage.rocksdb.max_open_files);
 };
 
 std::array<std::pair<Daemon::Impl::Port*, const config::Tls*>, 4> Daemon::Impl::ports() {
@@ -414,6 +414,7 @@ Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path)
   options.write_buffer = config_.storage.rocksdb.write_buffer;
   options.block_cache = config_.storage.rocksdb.block_cache;
   options.background_jobs = static_cast<int>(config_.storage.rocksdb.background_jobs);
+  options.max_open_files = static_cast<int>(config_.storage.rocksdb.max_open_files);
   options.flush_duration = &state_flush_;
   if (disk_.exists(path + "/CURRENT")) LEEWARD_TRY(kv::check_files(disk_, path));
   auto store = kv::open_rocksdb_store(path, options);

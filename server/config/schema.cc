@@ -78,7 +78,7 @@ void add_engine(std::vector<Key>& out, Config& c) {
       size("storage.rocksdb.block_cache", &c.storage.rocksdb.block_cache, 1_MiB),
       size("storage.rocksdb.write_buffer", &c.storage.rocksdb.write_buffer, 1_MiB, 1_GiB),
       number("storage.rocksdb.background_jobs", &c.storage.rocksdb.background_jobs, 1, 64),
-      number("storage.rocksdb.max_open_files", &c.storage.rocksdb.max_open_files, 16),
+      number("storage.rocksdb.max_open_files", &c.storage.rocksdb.max_open_files, 16, 1'000'000),
       text("compaction.mode", &c.compaction.mode, {"periodic", "revision", "off"}),
       text("compaction.retention", &c.compaction.retention),
       duration("dr.max_lag", &c.dr.max_lag, 10ms),

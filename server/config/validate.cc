@@ -231,6 +231,8 @@ void check_storage(Findings& f) {
     f.problem("dr.retain_log", in_quotes(format_size(c.dr.retain_log)) + " is less than one segment of the log "
                                                                       "(storage.segment_size = " +
                                    in_quotes(format_size(c.storage.segment_size)) + ")");
+  if (!f.loaded.config.storage.fsync && f.readable({"storage.fsync"}))
+    f.warning("storage.fsync", "is false: a power loss takes acknowledged writes and may damage this node's data; for tests alone");
 }
 
 bool whole_number(const std::string& s) {
@@ -319,9 +321,7 @@ void check_unbuilt(Findings& f) {
   static const Config kDefaults;
   const Config& c = f.loaded.config;
   const std::pair<const char*, bool> unbuilt[] = {
-      {"storage.fsync", c.storage.fsync != kDefaults.storage.fsync},
       {"storage.scrub_rate", c.storage.scrub_rate != kDefaults.storage.scrub_rate},
-      {"storage.rocksdb.max_open_files", c.storage.rocksdb.max_open_files != kDefaults.storage.rocksdb.max_open_files},
       {"auth.token", c.auth.token != kDefaults.auth.token},
   };
   for (const auto& [key, differs] : unbuilt)

@@ -311,7 +311,7 @@ rocksdb::DBOptions database_options(const RocksDbOptions& options) {
   // Without it a crash could keep one family's rows and lose another's.
   out.atomic_flush = true;
   out.max_background_jobs = options.background_jobs;
-  out.max_open_files = 512;
+  out.max_open_files = options.max_open_files;
   out.allow_concurrent_memtable_write = false;  // one writer
   out.stats_dump_period_sec = 0;
   out.stats_persist_period_sec = 0;

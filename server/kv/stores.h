@@ -16,6 +16,7 @@ struct RocksDbOptions {
   std::size_t write_buffer = 16_MiB;  // a family; one full flushes all
   std::size_t block_cache = 32_MiB;   // shared by all families
   int background_jobs = 2;
+  int max_open_files = 512;  // of its tables; the others are opened as they are read
   Histogram* flush_duration = nullptr;  // takes how long each flush took, its own and ours; outlives the store
   bool create = true;      // false: kNotFound when there is none
   bool read_only = false;  // for tools on a stopped directory or a checkpoint

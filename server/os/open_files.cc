@@ -7,9 +7,9 @@
 namespace leeward::os {
 namespace {
 
-// The state's tables (RocksDB's max_open_files, 512), the log's segments, loops
-// and timers, what this node dials, a checkpoint or a state that is taken over.
-constexpr std::uint64_t kOwn = 704;
+// The log's segments, loops and timers, what this node dials, a checkpoint or a
+// state that is taken over.
+constexpr std::uint64_t kOwn = 192;
 constexpr std::uint64_t kLeast = 128;  // to share, whatever is left
 
 }  // namespace
@@ -22,8 +22,9 @@ std::uint64_t raise_open_files() noexcept {
   return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : before;
 }
 
-ConnectionShares share_connections(std::uint64_t open_files) noexcept {
-  const std::uint64_t spare = std::max(open_files > kOwn ? open_files - kOwn : 0, kLeast);
+ConnectionShares share_connections(std::uint64_t open_files, std::uint64_t tables) noexcept {
+  const std::uint64_t own = kOwn + std::min(tables, open_files);
+  const std::uint64_t spare = std::max(open_files > own ? open_files - own : 0, kLeast);
   return {spare / 2, spare / 4, spare / 16};
 }
 

@@ -14,7 +14,7 @@ struct ConnectionShares {
   std::uint64_t client, peer, other;  // other: each of the ports beside
 };
 
-// Of `open_files`, when all that the process opens for itself has its own.
-ConnectionShares share_connections(std::uint64_t open_files) noexcept;
+// Of `open_files`, when all that the process opens for itself has its own, `tables` of the state among them.
+ConnectionShares share_connections(std::uint64_t open_files, std::uint64_t tables) noexcept;
 
 }  // namespace leeward::os

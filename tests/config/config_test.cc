@@ -492,6 +492,11 @@ TEST(Reload, TakesTheRpoPolicyAndItsBudget) {
   EXPECT_EQ(running.config.dr.rpo_budget, 250ms);
 }
 
+TEST(Warnings, ANodeThatDoesNotSyncSaysSo) {
+  EXPECT_NE(joined(with("[storage]\nfsync = false\n").warnings).find("storage.fsync: is false: a power loss takes"), std::string::npos);
+  EXPECT_EQ(joined(with("[storage]\nfsync = true\n").warnings).find("storage.fsync"), std::string::npos);
+}
+
 TEST(Warnings, APolicyThatNothingKeepsIsSaid) {
   const Loaded loaded = with("[storage]\nscrub_rate = \"2MiB\"\n");
   EXPECT_TRUE(loaded.ok()) << joined(loaded.problems);
