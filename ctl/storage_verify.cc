@@ -44,6 +44,7 @@ struct Finding {
     kLedger,      // other members have the same file
     kCheckpoint,  // the node makes another
     kPlace,       // they may well lie elsewhere
+    kLogPlace,    // so may the log
     kFetch,       // the next start fetches it from another member, if one has it
     kStart,       // the next start puts it right
   };
@@ -91,6 +92,7 @@ class Verification {
     LEEWARD_TRY(state());
     LEEWARD_TRY(checkpoints());
     LEEWARD_TRY(log());
+    missing_state();
     if (full_) between();
     if (full_) LEEWARD_TRY(ledgers());
     LEEWARD_TRY(rest());
@@ -126,6 +128,7 @@ class Verification {
     if (!superblock_ || superblock_->starts == 0) return {};
     const Path directory = place_.data_dir + "/" + superblock_->state_dir;
     looks_at(directory);
+    if (!disk_.exists(directory)) return {};  // missing_state()
     auto checked = kv::verify_state(disk_, directory, full_, rows_seen());
     if (!checked.ok()) return checked.error();
     take(*checked);
@@ -183,10 +186,26 @@ class Verification {
       report_.findings.push_back({torn ? Finding::Kind::kTornTail : Finding::Kind::kDamage, fault.file, fault.offset, fault.what,
                                   fault.mends                    ? Finding::Cure::kStart
                                   : fault.code == Code::kLineage ? Finding::Cure::kReunite
+                                  : checked->segments == 0       ? Finding::Cure::kLogPlace
                                                                  : Finding::Cure::kRefill});
     }
     report_.log = std::move(*checked);
     return {};
+  }
+
+  // A start makes it anew from a checkpoint or from the log's beginning, and the log behind.
+  void missing_state() {
+    if (!superblock_ || superblock_->starts == 0) return;
+    const Path directory = place_.data_dir + "/" + superblock_->state_dir;
+    if (disk_.exists(directory)) return;
+    const auto& base = report_.log.base;
+    const bool led_to = report_.log.segments > 0 && (base.index == Index() || std::any_of(points_.begin(), points_.end(), [&](const auto& p) {
+                          return p.second.index >= base.index;
+                        }));
+    report_.findings.push_back({Finding::Kind::kDamage, directory, 0, "there is no such directory, and the superblock names it as the state",
+                                !full_   ? Finding::Cure::kCheckpoint  // where the log begins was not read
+                                : led_to ? Finding::Cure::kStart
+                                         : Finding::Cure::kRefill});
   }
 
   // The state stands at a place of the log, from which a restart replays; so
@@ -425,6 +444,9 @@ Error damage_error(const Report& report, const StoragePlace& place, bool full_sc
                                    "place (--wal-dir, node.wal_dir)"};
   if (cures.contains(kRefill))
     return {Code::kCorrupt, what + "; do not start the node on this directory: empty it and let it be refilled by its peers"};
+  if (cures.contains(kLogPlace))
+    return {Code::kCorrupt, what + ", where no log lies: name its place (--wal-dir, node.wal_dir); only if it is lost, empty the directory "
+                                   "and let it be refilled by its peers"};
   const bool alone = cures.size() == 1;
   if (alone && cures.contains(kStart))
     return {Code::kCorrupt, what + "; nothing acknowledged depends on it and the next start mends it, but have the disk looked at"};

@@ -125,6 +125,10 @@ Result<CheckQuery> check_query(const HttpRequest& request, const std::vector<Nam
   for (const auto& [name, value] : *query) {
     if (name == "verbose") {
       out.verbose = value != "false" && value != "0";
+    } else if (name == "exclude" && (value == "NOSPACE" || value == "CORRUPT")) {  // etcd's alarms, as its probes name them
+      if (value == "NOSPACE") out.excluded.push_back("storage");
+    } else if (name == "serializable") {
+      // Whatever it says: no check here asks the leader.
     } else if (name == "exclude") {
       const bool known = std::any_of(checks.begin(), checks.end(), [&](const NamedCheck& c) { return c.check == value; });
       if (!known && !contains(elsewhere, value)) return Error{Code::kInvalid, "there is no check \"" + value + "\" here; expected one of " + names_of(checks)};

@@ -17,6 +17,7 @@ namespace {
 // Messages within messages, two for each level of transactions: far more than
 // check() takes, so that it is check() that refuses; little enough for the stack.
 constexpr int kTxnNesting = 1000;
+constexpr std::uint64_t kLongestMessage = 2'147'483'647;
 constexpr std::size_t kJoinBytes = 16_KiB;  // below it one copy is cheaper than a source
 
 std::string milliseconds(Duration d) {
@@ -99,14 +100,22 @@ Call::~Call() {
   if (open()) account(GrpcCode::kUnavailable);
 }
 
+// As gRPC's own senders: a longer one has no place for its length.
+bool Call::fits(std::uint64_t bytes) {
+  if (bytes <= kLongestMessage) return true;
+  finish({GrpcCode::kResourceExhausted,
+          "trying to send message larger than max (" + std::to_string(bytes) + " vs. " + std::to_string(kLongestMessage) + ")", {}});
+  return false;
+}
+
 void Call::reply(Bytes message) {
-  if (!open()) return;
+  if (!open() || !fits(message.size())) return;
   rpc_->send(std::move(message));
   finish({});
 }
 
 void Call::reply(std::unique_ptr<MessageSource> message) {
-  if (!open()) return;
+  if (!open() || !fits(message->size())) return;
   rpc_->send(std::move(message));
   finish({});
 }

@@ -88,6 +88,7 @@ class Call {
   void note_stage(std::string_view name, Instant start);
 
  private:
+  bool fits(std::uint64_t bytes);
   void account(GrpcCode code);
   void record_span(GrpcCode code);
 

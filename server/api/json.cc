@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <set>
+#include <vector>
 
 namespace leeward::api::json {
 namespace {
@@ -24,6 +25,29 @@ std::unique_ptr<pb::Message> make(const void* type) {
 }
 
 bool blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
+
+// The converter drops a null of a list, and flattens a list within one: a transaction
+// would lose its guard. No message of etcd's has lists within lists.
+bool lists_hold_values_only(std::string_view text) {
+  std::vector<char> open;
+  bool in_string = false, begins = false;  // begins: a list's next element
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      else if (c == '"') in_string = false;
+      continue;
+    }
+    if (blank(text.substr(i, 1))) continue;
+    if (begins && (c == '[' || c == 'n')) return false;
+    begins = false;
+    if (c == '"') in_string = true;
+    else if (c == '{' || c == '[') open.push_back(c), begins = c == '[';
+    else if ((c == '}' || c == ']') && !open.empty()) open.pop_back();
+    else if (c == ',') begins = !open.empty() && open.back() == '[';
+  }
+  return true;
+}
 
 // The first field that stands twice in one message of `wire`, where it may
 // stand once; nullptr when there is none. By the descriptors, so that no
@@ -58,6 +82,7 @@ Result<Types> Types::of(std::string_view path) {
 
 Result<Bytes> Types::request(std::string_view document) const {
   if (blank(document)) return Bytes();
+  if (!lists_hold_values_only(document)) return Error{Code::kInvalid, "a list holds null or another list"};
   static auto* const types = pb::util::NewTypeResolverForDescriptorPool(kTypes, pb::DescriptorPool::generated_pool());
   const pb::Descriptor& type = *descriptor(request_);
   std::string wire;

@@ -81,7 +81,7 @@ void status(CallPtr call, Bytes bytes) {
   response.set_dbsize(static_cast<std::int64_t>(core.node.state().db_bytes()));
   response.set_dbsizeinuse(static_cast<std::int64_t>(core.node.state().db_bytes_in_use()));
   response.set_leader(status.leader.value());
-  response.set_raftindex(status.commit.value());
+  response.set_raftindex(std::max(status.commit, applied.point.index).value());  // the status is a little older than the state
   response.set_raftappliedindex(applied.point.index.value());
   response.set_raftterm(raft_term(applied.epoch, status.term));
   response.set_islearner(status.state == MemberState::kLearner);

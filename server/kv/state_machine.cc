@@ -26,8 +26,9 @@ Error not_of_the_state(const Error& error, const Path& checkpoint) {
 // Keeps the view, so the snapshot, as long as the answer is being written.
 class StreamedRange final : public RangeReply {
  public:
-  StreamedRange(std::shared_ptr<const View> view, std::string request, const Clock& clock, Duration limit)
-      : view_(std::move(view)), wire_(std::move(request)), clock_(clock), until_(clock.now() + limit) {}
+  StreamedRange(std::shared_ptr<const View> view, std::string request, const Clock& clock, Log& log, const StateMachineOptions& options)
+      : view_(std::move(view)), wire_(std::move(request)), clock_(clock), log_(log), idle_limit_(options.snapshot_idle_limit),
+        taken_(clock.now()), until_(taken_ + options.snapshot_limit) {}
 
   Result<void> prepare(std::size_t keep) {
     RangeRequest request;
@@ -56,13 +57,17 @@ class StreamedRange final : public RangeReply {
       given_ += piece.size();
       return piece;
     }
-    if (clock_.now() >= until_) {
+    const auto now = clock_.now();
+    if (now >= until_ || now - taken_ >= idle_limit_) {
+      log_.warn("the rest of a range is given up: its client takes too long", {{"bytes", size_}, {"bytes_taken", given_}});
       run_.reset();
       view_.reset();
       return Error{Code::kDeadline, "range: the answer was not taken in time"};
     }
     std::string piece;
     LEEWARD_TRY(run_->next(max, piece));
+    taken_ = now;
+    given_ += piece.size();
     return Bytes(std::move(piece));
   }
 
@@ -70,7 +75,9 @@ class StreamedRange final : public RangeReply {
   std::shared_ptr<const View> view_;
   std::string wire_;
   const Clock& clock_;
-  Instant until_;
+  Log& log_;
+  const Duration idle_limit_;
+  Instant taken_, until_;
   std::unique_ptr<RangeRun> run_;
   std::uint64_t size_ = 0;
   Revision revision_;
@@ -409,7 +416,7 @@ std::vector<RegionEntry> MvccStateMachine::region_entries() const {
 
 Result<std::unique_ptr<RangeReply>> MvccStateMachine::range(std::string_view request) {
   auto view = published_->get();
-  auto reply = std::make_unique<StreamedRange>(std::move(view), std::string(request), clock_, options_.snapshot_limit);
+  auto reply = std::make_unique<StreamedRange>(std::move(view), std::string(request), clock_, log_, options_);
   LEEWARD_TRY(reply->prepare(options_.keep_bytes));
   return std::unique_ptr<RangeReply>(std::move(reply));
 }

@@ -26,7 +26,8 @@ namespace leeward::kv {
 struct StateMachineOptions {
   WatchOptions watch;
   std::size_t keep_bytes = 256_KiB;     // a range answer up to this is kept from the first pass
-  Duration snapshot_limit = 30s;        // for how long a range may hold its snapshot
+  Duration snapshot_idle_limit = 30s;   // a range whose client takes nothing for so long gives its snapshot up,
+  Duration snapshot_limit = 10min;      // and one that is not taken whole by then
   std::size_t remembered_hashes = 65'536;
 };
 

@@ -321,6 +321,8 @@ TEST_F(AdminTest, VerboseListsEveryCheckAndExcludeLeavesSomeOut) {
   EXPECT_EQ(body("/readyz?verbose&exclude=raft&exclude=apply"),
             "[+]started ok\n[+]stopping ok\n[+]fenced ok\n[+]isolated ok\n[+]storage ok\n[+]integrity ok\n[+]raft excluded: ok\n[+]apply excluded: ok\n[+]loop ok\nreadyz check passed\n");
   EXPECT_EQ(code("/health?exclude=raft"), 200);
+  EXPECT_EQ(code("/health?exclude=raft&exclude=NOSPACE&serializable=true"), 200) << "as etcd's probes ask";
+  EXPECT_EQ(code("/livez?exclude=NOSPACE"), 200);
 }
 
 TEST_F(AdminTest, AProbeThatNamesAFollowersCheckOutlivesAPromotion) {

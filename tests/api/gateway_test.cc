@@ -113,6 +113,17 @@ TEST_F(JsonGateway, AFieldStandsOnce) {
   EXPECT_EQ(post("/v3/kv/txn", R"({"success":[{"request_put":{"key":"YQ=="}},{"request_put":{"key":"Yg=="}}]})")->status, 200);
 }
 
+// A guard that is dropped is none: the transaction would write unconditionally.
+TEST_F(JsonGateway, AListHoldsNoNullAndNoList) {
+  for (const std::string compare : {"[null]", "[ null]", "[[]]", "[{\"key\":\"YQ==\"},null]", "[{\"key\":\"YV0sW251bGw=\"} , []]", "[[{\"key\":\"YQ==\"}]]"}) {
+    const auto answer = post("/v3/kv/txn", R"({"compare":)" + compare + R"(,"success":[{"request_put":{"key":"YQ=="}}]})");
+    EXPECT_EQ(answer->status, 400) << compare << answer->body;
+  }
+  EXPECT_EQ(post("/v3/kv/txn", R"({"success":[null]})")->status, 400);
+  EXPECT_EQ(node->proposals, 0);
+  EXPECT_EQ(post("/v3/kv/txn", R"({"compare":null,"success":[{"request_put":{"key":"YQ==","value":null}}],"failure":[]})")->status, 200);
+}
+
 TEST_F(JsonGateway, ErrorsHaveGrpcGatewaysBodyAndStatus) {
   const auto empty = post("/v3/kv/put", "{}");
   EXPECT_EQ(empty->status, 400);

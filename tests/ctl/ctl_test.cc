@@ -853,6 +853,36 @@ TEST_F(StorageTest, ASnapshotDirThatIsGivenAndIsNotThereIsDamage) {
   EXPECT_NE(silent.out.find("checkpoints 0, 0 B; there is none in " + directory_ + "/snapshots (--snapshot-dir)\n"), std::string::npos) << silent.out;
 }
 
+// What lies elsewhere is not lost: emptied by that advice, a sound directory would be.
+TEST_F(StorageTest, ALogThatIsNotWhereItIsLookedForIsAskedForBeforeAnythingIsEmptied) {
+  fill(true);
+  ASSERT_TRUE(disk_.rename(directory_ + "/wal", directory_ + "/elsewhere").ok());
+  for (const auto& arguments : {std::vector<std::string>{"storage", "verify", "--full-scan", directory_},
+                                {"storage", "verify", "--full-scan", "--wal-dir", directory_ + "/none", directory_}}) {
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.code, 1) << ran.out;
+    EXPECT_NE(ran.err.find("where no log lies: name its place (--wal-dir, node.wal_dir)"), std::string::npos) << ran.err;
+    EXPECT_EQ(ran.err.find("do not start"), std::string::npos) << ran.err;
+  }
+  EXPECT_EQ(run({"storage", "verify", "--full-scan", "--wal-dir", directory_ + "/elsewhere", directory_}).code, 0);
+}
+
+TEST_F(StorageTest, AStateThatIsMissingIsMendedByTheNextStartWhereTheLogLeadsToIt) {
+  fill(true, 1);
+  const Ran mends = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(mends.code, 1) << mends.out;
+  EXPECT_NE(mends.out.find("state-1: there is no such directory"), std::string::npos) << mends.out;
+  EXPECT_NE(mends.err.find("the next start mends it"), std::string::npos) << mends.err;
+  os::SeededRandom random(2);
+  auto log = wal::SegmentedLog::open(disk_, random, directory_ + "/wal", {.owner = Incarnation(77), .segment_bytes = 1_MiB});
+  ASSERT_TRUE(log.ok());
+  ASSERT_TRUE((*log)->reset((*log)->last()).ok());
+  log->reset();
+  const Ran lost = run({"storage", "verify", "--full-scan", directory_});
+  EXPECT_EQ(lost.code, 1) << lost.out;
+  EXPECT_NE(lost.err.find("empty it"), std::string::npos) << lost.err;
+}
+
 TEST_F(StorageTest, ALogThatWasReleasedHasACheckpointSomewhereUnlessTheStateWasExchanged) {
   fill(true);
   {
