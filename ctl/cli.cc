@@ -34,6 +34,7 @@ struct Options {
   std::string file;
   bool dry_run = false, auth = false;
   std::string promotion_id;
+  bool discard = false;
   bool history = false;
   std::uint64_t from = 0, to = std::numeric_limits<std::uint64_t>::max();
 };
@@ -173,7 +174,10 @@ class CommandLine {
     promote.add_option("--digest", options_.promotion.digest, "of the plan, as leewardctl dr plan shows it")->required();
     promote.add_flag("--accept-data-loss", options_.promotion.accept_data_loss, "what the plan says is lost may be lost");
     promote.add_option("--reason", options_.promotion.reason, "kept in the history");
-    command(dr, "rejoin", "a fenced region puts what it alone holds into a ledger, and follows", online(dr_rejoin));
+    CLI::App& rejoin = command(dr, "rejoin", "a fenced region puts what it alone holds into a ledger, and follows",
+                               online([this](const Server& s, const Output& o) { return dr_rejoin(s, o, options_.discard, options_.accept_data_loss); }));
+    rejoin.add_flag("--discard", options_.discard, "a following region whose history has diverged from the primary's puts aside what lies beyond where they part");
+    rejoin.add_flag("--accept-data-loss", options_.accept_data_loss, "with --discard: what this region alone holds may be in a ledger only");
     promote.add_option("--force", options_.promotion.force, "RULE[,RULE]: promotes though these refuse; the plan names them")->delimiter(',');
     in_region(promote);
     CLI::App& reclaim = command(dr, "reclaim", "serves again in a region whose switchover can neither end nor be taken back",

@@ -60,7 +60,7 @@ Result<void> dr_promote(const Server& server, const Output& output, const Promot
 Result<void> dr_drill(const Server& server, const Output& output, std::uint64_t id, Duration limit);
 Result<void> dr_survivor(const Server& server, const Output& output, const std::string& promotion);
 Result<void> dr_status(const Server& server, const Output& output, bool history);
-Result<void> dr_rejoin(const Server& server, const Output& output);
+Result<void> dr_rejoin(const Server& server, const Output& output, bool discard, bool accept_data_loss);
 struct LedgerChoice;
 Result<void> dr_ledger_show(const Server& server, const Output& output, const LedgerChoice& choice);
 // Lines of JSON to `to`, called `name`.

@@ -287,17 +287,19 @@ Result<void> dr_reclaim(const Server& server, const Output& output, Promotion pr
 
 // Who leads the region of whoever is asked begins; asked at the one that serves,
 // a fenced one is meant.
-Result<void> dr_rejoin(const Server& server, const Output& output) {
+Result<void> dr_rejoin(const Server& server, const Output& output, bool discard, bool accept_data_loss) {
   const auto status = server.call("/v3/dr/status");
   if (!status.ok()) return status.error();
   const bool serves = text_of(status->json, "role") == "primary";
   const std::string own = text_of(status->json, "region");
+  if (serves && discard)
+    return Error{Code::kRefused, "primary: region " + own + " serves; name a member of the region that has diverged by --endpoints"};
   const auto order = leaders_first(server, [&](const object& m) { return serves ? text_of(m, "role") == "fenced" : text_of(m, "region") == own; });
   if (!order.ok()) return order.error();
   if (order->empty()) return Error{Code::kNotFound, "no fenced region is known at " + own + ", which serves; name one of its members by --endpoints"};
   Result<Answer> answer = Error{Code::kUnavailable, "no member of a fenced region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
-    answer = server.call_at(endpoint, "/v3/dr/rejoin", {}, kRejoinPatience);
+    answer = server.call_at(endpoint, "/v3/dr/rejoin", {{"discard", discard}, {"accept_data_loss", accept_data_loss}}, kRejoinPatience);
     if (answer.ok() || !goes_on(answer.error())) break;
   }
   if (!answer.ok()) return answer.error();

@@ -183,6 +183,11 @@ class Replay {
 
   // Where the history that serves went another way than the ledger's.
   Result<void> find_fork() {
+    const object& ledger = ledger_.described;
+    if (const auto epoch = text_of(ledger, "epoch"); !epoch.empty() && epoch == text_of(ledger, "followed_epoch"))
+      return Error{Code::kRefused, "same_epoch: ledger " + std::to_string(ledger_.id) + " was put aside within epoch " + epoch +
+                                       ", whose revisions name other writes in the history that serves: nothing tells what changed there since; "
+                                       "leewardctl dr ledger export gives its writes to be looked at"};
     const auto status = ask("/v3/dr/status", {});
     if (!status.ok()) return status.error();
     for (const object& epoch : list_of(status->json, "history"))

@@ -61,6 +61,8 @@ void StreamClient::stop() {
   damage_.clear();
   common_.reset();
   rejoin_ = takes_copy_ = false;
+  if (search_) unfound_ = Error{Code::kUnavailable, "leeward: leadership was lost during the search; say it again"};
+  search_.reset();
 }
 
 void StreamClient::end_session() {
@@ -110,7 +112,10 @@ void StreamClient::seek(Instant now, const Regions& regions) {
   if (regions.primary.empty()) return;
   // While an adopted state is waited for nobody knows its epochs.
   if (group_.regions() && !group_.regions_of_log()) return;
+  if (search_ && now >= search_->until)
+    return end_search({Code::kRefused, "no_answer: where the histories part was not found in time: " + search_->why + "; leewardctl dr status at the primary"});
   const auto to = choose(regions);
+  if (!to && search_) return search_round_over(now);
   if (!to) {
     behind_rounds_ = behind_ > 0 ? behind_rounds_ + 1 : 0;
     const bool all_behind = behind_ > 0 && (behind_ == tried_.size() || behind_rounds_ >= options_.behind_rounds);
@@ -142,8 +147,14 @@ void StreamClient::seek(Instant now, const Regions& regions) {
     hello.epoch = log->group_epoch();
     hello.epochs = log->history().epochs;
   }
-  hello.way_back = goes_back();
+  hello.way_back = goes_back() || search_;
   hello.end = received_;
+  if (search_) {  // as if this log ended there
+    const auto at = own_point(search_->asked);
+    if (!at.ok()) return end_search({Code::kUnavailable, "leeward: " + at.error().message});
+    hello.end = at->position;
+    std::erase_if(hello.epochs, [&](const region::EpochRecord& r) { return r.fork.index > HistoryIndex() && r.fork.index >= hello.end.index; });
+  }
   hello.committed = held();
   hello.granted = granted_;
   hello.compression = options_.compression;
@@ -172,7 +183,7 @@ bool StreamClient::from_source(NodeId from, std::uint64_t session) const {
 void StreamClient::decline(NodeId from, std::uint64_t session) { outbox_.send(from, Bye{session}); }
 
 void StreamClient::welcome(NodeId from, const Welcome& welcome) {
-  if (!from_source(from, welcome.session)) return decline(from, welcome.session);
+  if (!from_source(from, welcome.session) || search_) return decline(from, welcome.session);
   if (state_ == StreamState::kStreaming) return;
   heard_ = progressed_ = group_.clock().now();
   state_ = StreamState::kStreaming;
@@ -199,8 +210,10 @@ void StreamClient::refused(NodeId from, const Refused& refused) {
   // A source that is behind tells where it is: what is held at that place must
   // be the same, or the primary has lost what it had committed.
   const bool lost = refused.reason == Refusal::kNotYet && contradicts(refused.at);
-  if (refused.reason == Refusal::kDiverged || lost) return diverged(refused.at);
+  if (search_ && refused.reason == Refusal::kFork) return searched(refused);
+  if (!search_ && (refused.reason == Refusal::kDiverged || lost)) return diverged(refused.at);
   if (refused.reason == Refusal::kFork) return forked(refused);
+  if (search_) search_->why = std::string(name(refused.reason)) + ": " + refused.detail;
   if (refused.reason == Refusal::kBehind) ++behind_;
   const bool resync = state_ == StreamState::kResyncNeeded;
   fail_source(group_.clock().now(), name(refused.reason));
@@ -211,9 +224,15 @@ bool StreamClient::goes_back() const {
   return group_.role() == GroupRole::kFenced && group_.role_at_end() == GroupRole::kFenced;
 }
 
-Result<LogPoint> StreamClient::own_point(HistoryIndex index) const {
+Result<LogPoint> StreamClient::own_begin() const {
   const auto* regions = group_.regions_of_log();
-  return last_point_at(group_.log(), index, regions ? regions->control().followed_at : Index(), group_.last().index);
+  const auto leapt = std::max(regions ? regions->control().followed_at : Index(), group_.leapt());
+  return group_.log().point(std::max(group_.log().base().index, leapt));
+}
+
+Result<LogPoint> StreamClient::own_point(HistoryIndex index) const {
+  const auto begin = own_begin();
+  return begin.ok() ? last_point_at(group_.log(), index, begin->index, group_.last().index) : begin;
 }
 
 bool StreamClient::contradicts(const Position& theirs) const {
@@ -226,11 +245,11 @@ bool StreamClient::contradicts(const Position& theirs) const {
 // what a primary was lost for, before it comes back. A Seal says it was planned.
 void StreamClient::forked(const Refused& refused) {
   const bool told = refused.at.hash != Hash{};
-  const auto base = group_.log().base();
+  const auto begin = own_begin();
   auto own = own_point(refused.at.index);
   // Nothing here can say what stood there: the epochs do, which agree up to it.
-  const bool dropped = !own.ok() && told && base.position.index > refused.at.index;
-  if (dropped) own = LogPoint{base.index, base.term, refused.at};
+  const bool dropped = !own.ok() && told && begin.ok() && begin->position.index > refused.at.index;
+  if (dropped) own = LogPoint{begin->index, begin->term, refused.at};
   if (!own.ok()) {
     damage_ = "the log does not reach down to history index " + std::to_string(refused.at.index.value()) +
               ", where the primary's history and this group's part";
@@ -253,15 +272,141 @@ void StreamClient::forked(const Refused& refused) {
     next_attempt_ = group_.clock().now() + kAskForkAgain;
     return;
   }
-  raft::Proposal follow;
-  follow.kind = EntryKind::kFollow;
-  follow.payload = Bytes(region::encode(region::Follow{refused.epochs, own->position, dropped ? base.position : own->position}));
-  const auto proposed = group_.propose({&follow, 1});
+  (void)go_back({refused.epochs, own->position, dropped ? begin->position : own->position, false});  // found again where it failed
+}
+
+Result<void> StreamClient::go_back(const region::Follow& follow, const std::optional<region::Resigned>& resigned) {
+  std::vector<raft::Proposal> proposals;
+  const auto add = [&](EntryKind kind, std::string payload) {
+    proposals.emplace_back();
+    proposals.back().kind = kind;
+    proposals.back().payload = Bytes(std::move(payload));
+  };
+  if (resigned) add(EntryKind::kResigned, region::encode(*resigned));
+  add(EntryKind::kFollow, region::encode(follow));
+  const auto end = group_.last().position.index;
+  const auto proposed = group_.propose(proposals);
   group_.logger().warn("this group goes back to the common position, to follow",
-                       {{"common_history_index", own->position.index}, {"end_history_index", end.index},
-                        {"epoch", refused.epochs.empty() ? Epoch() : refused.epochs.back().epoch},
+                       {{"common_history_index", follow.common.index}, {"end_history_index", end},
+                        {"epoch", follow.history.empty() ? Epoch() : follow.history.back().epoch},
                         {"error", proposed.ok() ? std::string() : proposed.error().message}});
   retry(options_.backoff_min, "it forked");
+  since_ = group_.clock().now();  // what was heard of the primary counts no more: nobody else is better placed yet
+  return proposed.ok() ? Result<void>() : proposed.error();
+}
+
+void StreamClient::discard() {
+  if (state_ != StreamState::kDiverged || search_) return;
+  unfound_.reset();
+  // Which state the log's end leads to is not known before the last leap is over.
+  if (!group_.adoption().empty() || (group_.regions() && !group_.regions_of_log()))
+    return end_search({Code::kUnavailable, "leeward: this group waits for its state; say it again"});
+  begin_search();
+}
+
+// Not below what leads to this group's state: nobody could carry such a Follow out.
+void StreamClient::begin_search() {
+  const auto begin = own_begin();
+  if (!begin.ok()) return end_search({Code::kUnavailable, "leeward: " + begin.error().message});
+  auto& s = search_.emplace();
+  s.low = begin->position.index;
+  s.high = differs_at_;
+  s.until = group_.clock().now() + options_.search_limit;
+  s.why = "no source answers";
+  if (s.low == HistoryIndex()) s.best = begin->position, s.low = s.low + 1;  // all histories begin alike
+  backoff_ = options_.backoff_min;
+  group_.logger().warn("looks for where this group's history and the primary's part", {{"from", s.low}, {"upto", s.high}});
+  narrow();
+}
+
+void StreamClient::narrow() {
+  auto& s = *search_;
+  end_session();
+  tried_.clear();
+  s.hidden = 0;
+  s.rounds = 0;
+  if (s.low > s.high) return found();
+  s.asked = s.low + (s.high.value() - s.low.value()) / 2;
+  state_ = StreamState::kSeeking;
+  next_attempt_ = group_.clock().now();
+}
+
+// By halves: a source tells what its history holds at the place that the Hello
+// named as its end. One that is not so far tells of its own end: another is asked.
+void StreamClient::searched(const Refused& refused) {
+  auto& s = *search_;
+  const auto& theirs = refused.at;
+  const bool told = (theirs.hash != Hash{} || theirs.index == HistoryIndex()) && theirs.index <= s.asked;
+  const auto own = own_point(theirs.index);
+  s.epochs = refused.epochs;
+  if (told && contradicts(theirs)) {
+    s.high = theirs.index - 1;
+    return narrow();
+  }
+  if (told && own.ok() && own->position == theirs) {
+    if (!s.best || s.best->index < theirs.index) s.best = theirs;
+    s.low = std::max(s.low, theirs.index + 1);
+    if (theirs.index == s.asked) return narrow();
+  }
+  if (theirs.index == s.asked) ++s.hidden;
+  s.why = theirs.index == s.asked ? "a source's log begins above history index " + std::to_string(s.asked.value())
+                                  : "a source has committed no more than history index " + std::to_string(theirs.index.value());
+  fail_source(group_.clock().now(), "it cannot tell");
+}
+
+void StreamClient::search_round_over(Instant now) {
+  auto& s = *search_;
+  const bool all_hidden = s.hidden > 0 && (s.hidden == tried_.size() || ++s.rounds >= options_.search_rounds);
+  if (all_hidden) {  // whether they are the same there, and what is below, nobody can tell any more
+    s.low = std::max(s.low, s.asked + 1);
+    s.best.reset();
+    return narrow();
+  }
+  tried_.clear();
+  s.hidden = 0;
+  backoff_ = std::min(backoff_ * 2, options_.backoff_max);
+  next_attempt_ = now + jittered(backoff_);
+}
+
+void StreamClient::found() {
+  const auto search = std::move(*std::exchange(search_, std::nullopt));
+  if (!search.best)
+    return end_search({Code::kRefused, "no_common_position: where this region's history and the primary's part is not found: below history index " +
+                                           std::to_string(search.low.value()) + " they cannot be compared any more; stop all members of this "
+                                           "region, empty their directories and start them: it begins anew"});
+  if (search.best->index >= differs_at_) {  // the primary holds the same by now
+    start(group_.clock().now());
+    unfound_ = Error{Code::kRefused, "not_diverged: the primary holds what this region holds; it follows"};
+    return;
+  }
+  const auto resigned = to_resign(search.best->index);
+  if (!resigned.ok()) return end_search(resigned.error());
+  const auto done = go_back({search.epochs, *search.best, *search.best, true}, *resigned);
+  if (!done.ok()) unfound_ = Error{Code::kUnavailable, "leeward: " + done.error().message + "; say it again"};
+}
+
+// By lease a primary acknowledges nothing without the stamps of the group that it
+// has armed, and none are returned before the state is back: that may take long.
+// It gives the arming up first. One that this history alone holds nobody waits for.
+Result<std::optional<region::Resigned>> StreamClient::to_resign(HistoryIndex common) {
+  const auto* log = group_.regions_of_log();
+  const auto by = log ? log->armed() : std::nullopt;
+  if (!by || by->mode != region::FenceMode::kLease) return std::optional<region::Resigned>();
+  for (const auto& entry : group_.state().region_entries()) {
+    if (entry.kind != EntryKind::kArmed || entry.index <= common) continue;
+    const auto armed = region::decode_armed(entry.payload.view());
+    if (armed.ok() && armed->arming == by->arming) return std::optional(region::Resigned{by->arming, log->live_epoch()});
+  }
+  return Error{Code::kRefused, "lease: this region is armed by lease, and the primary would acknowledge nothing until it is back; "
+                               "leewardctl dr disarm at the primary, then say it again, then leewardctl dr arm"};
+}
+
+void StreamClient::end_search(Error why) {
+  search_.reset();
+  end_session();
+  state_ = StreamState::kDiverged;
+  group_.logger().warn("no way back was found", {{"why", why.message}});
+  unfound_ = std::move(why);
 }
 
 void StreamClient::rejoin() {
@@ -274,6 +419,7 @@ void StreamClient::diverged(const Position& theirs) {
   const auto held = own.ok() ? own->position : received_;
   probe_.divergences.add();
   state_ = StreamState::kDiverged;
+  differs_at_ = theirs.index;
   since_ = group_.clock().now();
   damage_ = "the primary holds other history at index " + std::to_string(theirs.index.value()) + " (" +
             theirs.hash.hex().substr(0, 16) + " there, " + held.hash.hex().substr(0, 16) + " here)";

@@ -33,6 +33,10 @@ struct ClientOptions {
   Duration behind_retry = 5s;
   // A source that does not answer may keep more log; it is waited for that often.
   int behind_rounds = 5;
+  // A search for the common position ends after that long. A source that does
+  // not answer may keep more log; it is waited for that often.
+  Duration search_limit = 30s;
+  int search_rounds = 3;
   bool compression = true;
   // A group that was primary goes back without being asked to, whatever it holds
   // that the new one lacks.
@@ -62,6 +66,14 @@ class StreamClient {
 
   // A fenced group goes back, whatever it holds alone: that will be in its ledger.
   void rejoin();
+  // An operator's word to a group that has diverged: it looks for the highest
+  // position at which both histories are the same, and goes back to there.
+  void discard();
+  bool searches() const { return search_.has_value(); }
+  // Neither streams nor knows yet why it cannot.
+  bool undecided() const { return !searches() && (state_ == StreamState::kSeeking || state_ == StreamState::kGreeting); }
+  // Why the last search led to no Follow.
+  const std::optional<Error>& unfound() const { return unfound_; }
   // Where it would go back to, while it waits for that word.
   const std::optional<Position>& common() const { return common_; }
 
@@ -89,6 +101,16 @@ class StreamClient {
   void hear_what_arrives(Instant now);
   void diverged(const Position& theirs);
   void forked(const Refused& refused);
+  void begin_search();
+  void searched(const Refused& refused);
+  void narrow();
+  void search_round_over(Instant now);
+  void found();
+  void end_search(Error why);
+  Result<std::optional<region::Resigned>> to_resign(HistoryIndex common);
+  Result<void> go_back(const region::Follow& follow, const std::optional<region::Resigned>& resigned = std::nullopt);
+  // Where what leads to this group's state begins.
+  Result<LogPoint> own_begin() const;
   // A fenced group's leader looks for its way back.
   bool goes_back() const;
   Result<LogPoint> own_point(HistoryIndex index) const;
@@ -126,6 +148,20 @@ class StreamClient {
   std::string damage_;
   std::optional<Position> common_;
   bool rejoin_ = false;
+  HistoryIndex differs_at_;   // where it is known that the primary holds other history
+  // The common position lies in [low, high] or is `best`, else nowhere in what both logs hold.
+  struct Search {
+    HistoryIndex low, high;
+    HistoryIndex asked;             // what the histories hold there is asked of one source after the other
+    std::optional<Position> best;   // the highest that is known to be common
+    std::vector<region::EpochRecord> epochs;  // of the history that is to be followed
+    std::size_t hidden = 0;         // of those asked, whose log begins above it
+    int rounds = 0;                 // in which some said so, and nobody could tell
+    Instant until{};
+    std::string why;                // of the last that did not tell
+  };
+  std::optional<Search> search_;
+  std::optional<Error> unfound_;
   HistoryIndex resync_from_;  // committed when no source's log reached down
   bool takes_copy_ = false;   // for a member that lacks a state
 

@@ -64,7 +64,7 @@ std::optional<Duration> LagMeter::lag_at_newest(const Position& held) const {
 
 void LagMeter::trim(HistoryIndex held) {
   // Of the answers at or below `held` only the latest sent can matter again,
-  // for a held position never goes back within an epoch.
+  // for a held position never goes back but where the meter restarts.
   std::optional<Answer> best;
   while (!answers_.empty() && answers_.front().committed.index <= held) {
     if (!best || answers_.front().sent >= best->sent) best = answers_.front();

@@ -7,9 +7,13 @@ namespace {
 constexpr int kReadAttempts = 100;
 }
 
-// Of another epoch nothing counts that was heard.
+// Of another epoch nothing counts that was heard, nor behind a Follow: what is
+// held went back.
 void Pinger::heed_epoch() {
-  if (meter_.epoch() == group_.epoch()) return;
+  const auto* regions = group_.regions();
+  const auto followed_at = regions ? regions->control().followed_at : followed_at_;
+  if (meter_.epoch() == group_.epoch() && followed_at == followed_at_) return;
+  followed_at_ = followed_at;
   meter_.restart(group_.epoch());
   verdict_ = HashVerdict::kNotCompared;
   compared_ = {};

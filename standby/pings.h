@@ -58,6 +58,7 @@ class Pinger {
   HashVerdict verdict_ = HashVerdict::kNotCompared;
   HistoryIndex compared_;
   Epoch newest_epoch_;
+  Index followed_at_;          // of the newest Follow when the meter began
   std::optional<Instant> newer_heard_;
 };
 

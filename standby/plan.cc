@@ -57,6 +57,7 @@ std::string digest_of(const PlanFacts& f, const PromotionPlan& plan, const Testi
   codec::put_u64(bytes, last ? last->stamp->term.value() : 0);
   codec::put_u64(bytes, last ? last->stamp->counter : 0);
   codec::put_u64(bytes, plan.known.value());
+  codec::put_u64(bytes, f.log->control().followed_at.value());  // behind a way back it is another history
   return sha256(bytes).hex().substr(0, kDigestDigits);
 }
 

@@ -254,6 +254,7 @@ void Promoter::surveyed(Result<PromotionPlan> plan) {
   for (const auto& rule : *idle) p.notes.push_back("--force " + rule + " was not needed: that rule does not refuse");
   p.plan = std::move(*plan);
   p.planned = group_.clock().now();
+  p.followed_at = group_.regions_of_log()->control().followed_at;
   const auto armed = group_.regions_of_log()->armed();
   // Forced or not: who is armed in lease mode can see to it that no stamp is out.
   const bool lease = !p.plan.sealed && armed && armed->mode == region::FenceMode::kLease && !armed->unguarded;
@@ -286,6 +287,9 @@ void Promoter::change() {
   auto& p = *promotion_;
   const auto* log = group_.regions_of_log();
   if (!log) return end(not_leader());
+  // What was announced as kept would be in a ledger.
+  if (log->end().index < p.plan.position.index || log->control().followed_at != p.followed_at)
+    return end(Error{Code::kRefused, "plan_changed: this group has gone back below what the accepted plan keeps; see leewardctl dr plan"});
   p.change = change_for(p.plan, *log, group_.random() | 1, group_.random());
   p.change.cut = p.cut;
   p.change.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(group_.clock().wall().time_since_epoch()).count();

@@ -72,6 +72,7 @@ class Promoter final : public Recovery {
     Instant begun, planned, step_begun, gives_up;
     Term term;                 // in which it was begun; over with it
     PromotionPlan plan;
+    Index followed_at;         // when it was planned: of the newest Follow in the log
     region::ArmingId arming = 0;
     Index cut;
     Instant lease_over;

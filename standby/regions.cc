@@ -48,7 +48,8 @@ Regions survey(node::Group& group) {
 
 Result<LogPoint> point_at(const node::Group& group, HistoryIndex index) {
   const auto* regions = group.regions();
-  return last_point_at(group.log(), index, regions ? regions->control().followed_at : Index(), group.committed().index);
+  const auto from = std::max(regions ? regions->control().followed_at : Index(), group.leapt());
+  return last_point_at(group.log(), index, from, group.committed().index);
 }
 
 std::string at_client_url(const node::Group& group, NodeId node) {

@@ -14,6 +14,7 @@ constexpr std::uint64_t kHearsNowMs = 1000;
 constexpr Duration kHandOverInterval = 10s;
 constexpr Duration kReportFresh = 3s;
 constexpr Duration kColdInterval = 100ms;
+constexpr Duration kAheadAfter = 3s;  // an answer of the primary has come since
 constexpr std::size_t kMaxWaitingCommits = 65536;
 
 }  // namespace
@@ -41,7 +42,7 @@ Replication::Replication(node::Group& group, ReplicationOptions options)
       switchover_(group, outbox_, probe_.promotions, followers_, options.switchover, [this] { return eligibility_; }),
       rearming_(group, outbox_, followers_, {options.arming}),
       desk_(group, switchover_, rearming_, regions_),
-      returner_(group, client_),
+      returner_(group, client_, [this] { return heard(group_.clock().now()); }),
       measuring_(group, outbox_) {
   group_.on_frames(Lane::kStream, [this](NodeId from, Lane, Bytes frame) { received(from, std::move(frame)); });
   group_.observe(this);
@@ -515,6 +516,12 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   if (const auto& newest = pinger_.meter().newest()) node.known_loss = loss_beyond(group_.committed().position, newest->committed);
   node.estimated_rto = promoter_.estimated_rto();
   node.stream_state = name(client_.state());
+  // No source has what follows: the primary itself has not.
+  const auto& newest = pinger_.meter().newest();
+  const auto held = group_.committed().position.index;
+  if (node.primary_heard && newest && newest->committed.index < held && client_.undecided() && client_.without_source(now) > kAheadAfter)
+    node.stream_state = "ahead of the primary, which lacks " + std::to_string(held.value() - newest->committed.index.value()) +
+                        " entries that are held here: it was restored from a backup, or has lost them";
   const auto* leader = group_.is_leader() ? nullptr : leader_presence(now);
   if (leader)
     node.stream_state = leader->streaming ? "streaming, through the group's leader" : "the group's leader has no stream";

@@ -1,11 +1,12 @@
-// Sends a fenced group on its way back when an operator says so, and tells when
-// it is there. The steps are the client's (client.h) and node's (node/rewind.h).
+// Sends a group that is fenced or has diverged on its way back when an operator
+// says so, and tells when it is there. The steps are the client's (client.h) and node's (node/rewind.h).
 //
 // Also shows what the group has put aside.
 //
 // Core loop; WayBack's from any thread. Bounded: a few who wait.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,10 +19,11 @@ namespace leeward::standby {
 
 class Returner final : public WayBack {
  public:
-  Returner(node::Group& group, StreamClient& client) : group_(group), client_(client) {}
+  Returner(node::Group& group, StreamClient& client, std::function<bool()> heard)
+      : group_(group), client_(client), heard_(std::move(heard)) {}
   ~Returner() override { *alive_ = false; }
 
-  void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) override;
+  void rejoin(RejoinRequest request, Executor& reply, Function<void(Result<RejoinRecord>)> done) override;
 
   void discard(Index ledger, bool accept_data_loss, std::string by, Executor& reply,
                Function<void(Result<std::vector<LedgerSummary>>)> done) override;
@@ -33,27 +35,37 @@ class Returner final : public WayBack {
 
  private:
   using Done = Function<void(Result<RejoinRecord>)>;
-  struct Discarding {
+  struct Dropping {
     Index ledger;
     Instant until{};
     Function<void(Result<std::vector<LedgerSummary>>)> done;
   };
-  void begin(Done done);
+  struct Waiting {
+    RejoinRequest request;
+    Done done;
+    Instant until{};
+    bool begun = false;  // there was no leader yet to begin, or it did not know enough
+    Index followed_at;   // when it began: of the newest Follow
+  };
+  void begin(Waiting asked);
+  void begin_rejoin(Waiting asked);
+  void begin_discard(Waiting asked);
+  // Answers it, or waits on.
+  void look_after(Waiting asked, Instant now);
+  bool diverged() const { return client_.state() == StreamState::kDiverged || client_.searches(); }
+  bool there() const { return follows(group_.role()) && group_.adoption().empty(); }
+  Index followed_at() const;
   RejoinRecord record(bool changed) const;
   std::vector<LedgerSummary> summaries() const;
   bool keeps(Index ledger) const;
-  void begin_discard(Discarding asked, bool accept_data_loss, std::string by);
+  void begin_drop(Dropping asked, bool accept_data_loss, std::string by);
   std::string others() const;
 
   node::Group& group_;
   StreamClient& client_;
-  struct Waiting {
-    Instant until{};
-    Done done;
-    bool begun = true;  // false: there was no leader yet to begin
-  };
+  std::function<bool()> heard_;  // whether the primary is
   std::vector<Waiting> waiting_;
-  std::vector<Discarding> discarding_;
+  std::vector<Dropping> dropping_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

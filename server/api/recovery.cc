@@ -198,6 +198,7 @@ const char* next_command(const NodeStatus& status) {
   if (state == "fenced") return "leewardctl dr rejoin";
   if (state == "no_quorum") return "leewardctl dr plan --members ID,...";
   if (state == "sealed") return "leewardctl dr abort";
+  if (state == "following" && status.stream_state == "diverged") return "leewardctl dr rejoin --discard";
   if (state == "following" && !status.primary_heard) return "leewardctl dr plan";
   return "";
 }

@@ -12,7 +12,7 @@ void dr_rejoin(CallPtr call, Bytes bytes) {
   WayBack* way_back = call->core().way_back;
   if (way_back == nullptr) return call->finish({GrpcCode::kUnimplemented, "leeward: this node knows no second region", {}});
   call->core().log.warn("a region is to follow again", {{"peer", call->rpc().peer().address}});
-  way_back->rejoin(call->loop(), [call](Result<RejoinRecord> done) {
+  way_back->rejoin({request.discard(), request.accept_data_loss(), asked_by(call)}, call->loop(), [call](Result<RejoinRecord> done) {
     if (!done.ok()) return fail(call, done.error());
     pb::DrRejoinResponse response;
     response.set_epoch(done->epoch.value());

@@ -137,6 +137,9 @@ class Group {
   virtual LogPoint committed() const = 0;
   // What is applied here says about regions; nullptr: nothing yet.
   virtual const region::State* regions() const { return nullptr; }
+  // The newest applied entry that leapt in the history and put another state in
+  // this one's place: what stands before it leads elsewhere. 0: none.
+  virtual Index leapt() const { return {}; }
   // What a leader's whole log says about regions, its uncommitted end included;
   // nullptr: no leader here, or its state is waited for.
   virtual const region::State* regions_of_log() { return nullptr; }

@@ -108,6 +108,7 @@ class Member final : public Service, public Group {
   LogPoint last() const override;
   LogPoint committed() const override { return committed_; }
   const region::State* regions() const override { return region_log_ ? &region_log_->applied() : nullptr; }
+  Index leapt() const override { return context_.group.leapt; }
   const region::State* regions_of_log() override { return installing_ || (leaping_ && leaping_->manifest) ? nullptr : region_log_->prefix(); }
   Result<Index> propose(std::span<const raft::Proposal> proposals) override;
   void confirm(Function<void(Result<Index>)> done) override;
@@ -338,6 +339,7 @@ class Member final : public Service, public Group {
   void state_made(Result<std::shared_ptr<StateMachine>> state, const std::string& name);
   void name_state(std::shared_ptr<StateMachine> state, const std::string& name);
   void leapt(std::shared_ptr<StateMachine> state, SuperblockData data);
+  std::optional<Revision> taken_back_to(const StateMachine& next, const GroupState& group) const;
   // member_rewind.cc: an older one of its own
   void meet_follow();
   void rewind();

@@ -65,12 +65,37 @@ void Member::name_state(std::shared_ptr<StateMachine> state, const std::string& 
   });
 }
 
+// Behind which revision the state here holds what that one's history does not,
+// without an epoch whose revisions begin above: watches cannot go on from there.
+// Of a copy nobody knows it: 0.
+std::optional<Revision> Member::taken_back_to(const StateMachine& next, const GroupState& group) const {
+  const auto old = context_.state->applied().point;
+  const auto& control = group.control;
+  if (control.followed_at <= old.index) return std::nullopt;
+  if (next.applied().point.index == control.followed_at && leaping_) {
+    const auto follow = region::decode_follow(to_apply_.front().payload.view());
+    return follow.ok() && follow->damaged ? std::optional(next.applied().revision) : std::nullopt;
+  }
+  const auto history = region::State::history_of(next.region_entries());
+  const auto begins = [&](HistoryIndex fork) {
+    return history.ok() && std::any_of(history->epochs.begin(), history->epochs.end(), [&](const auto& e) { return e.fork.index == fork; });
+  };
+  bool told = false, lost = false;
+  for (const auto& l : control.ledgers) {
+    if (l.follow <= old.index) continue;
+    told = true;
+    lost |= l.from.index < old.position.index && !begins(l.from.index);
+  }
+  return told && !lost ? std::nullopt : std::optional(Revision());  // untold: that ledger was discarded since
+}
+
 void Member::leapt(std::shared_ptr<StateMachine> state, SuperblockData data) {
   auto group = decode_group_state(state->group_state());
   if (!group.ok()) return fail(group.error());
   old_states_.emplace_back(context_.state->current(), context_.options.data_dir + "/" + superblock_data_.state_dir);
   superblock_data_ = std::move(data);
-  context_.state->exchange(std::move(state));
+  const auto back_to = taken_back_to(*state, *group);
+  context_.state->exchange(std::move(state), back_to);
   context_.finished = context_.state->applied().point;
   sweep_due_ = true;
   context_.group = std::move(*group);  // entries behind this one apply again, in order

@@ -41,7 +41,8 @@ void Member::rewind() {
       context_.ports.log.error("this member cannot go back to the common position by itself; it waits for a copy of state",
                                {{"why", why}});
   };
-  const auto at = [&](HistoryIndex index) { return last_point_at(*context_.log, index, leaping_->searched_from, front.index - 1); };
+  const auto from = std::max(leaping_->searched_from, leaping_->leapt_before);
+  const auto at = [&](HistoryIndex index) { return last_point_at(*context_.log, index, from, front.index - 1); };
   const auto kept = at(ledger.kept.index), cut = at(front.position.index);
   if (!kept.ok()) return lacks("its log begins above what is put aside");
   auto start = snapshots_->at_or_below(front.position.index);

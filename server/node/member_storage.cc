@@ -268,7 +268,8 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   superblock_data_ = std::move(data);
   auto group = decode_group_state(state->group_state());
   if (!group.ok()) return fail(group.error());
-  context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)));
+  const auto back_to = taken_back_to(*state, *group);
+  context_.state->exchange(std::shared_ptr<StateMachine>(std::move(state)), back_to);
   context_.finished = context_.state->applied().point;
   sweep_due_ = true;
   context_.group = std::move(*group);

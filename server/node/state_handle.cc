@@ -21,8 +21,9 @@ class StateHandle::RangeOnState final : public RangeReply {
 class StateHandle::WatchOnState final : public Watcher {
  public:
   WatchOnState(StateHandle& handle, WatchRequest request, std::shared_ptr<std::function<void()>> ready,
-               std::shared_ptr<StateMachine> state, std::unique_ptr<Watcher> watcher)
+               std::shared_ptr<StateMachine> state, std::size_t times_back, std::unique_ptr<Watcher> watcher)
       : handle_(handle),
+        times_back_(times_back),
         request_(std::move(request)),
         ready_(std::move(ready)),
         state_(std::move(state)),
@@ -45,6 +46,17 @@ class StateHandle::WatchOnState final : public Watcher {
     watcher_.reset();
     state_ = std::move(state);
     if (ended_) return std::nullopt;
+    // What its client was told of or had read before it began is no history any
+    // more, and those revisions name other events: it must read anew.
+    const auto back_to = handle_.back_to_since(times_back_);
+    times_back_ = handle_.times_back();
+    if (back_to && *back_to < synced_) {
+      ended_ = true;
+      WatchEvents end;
+      end.revision = state_->applied().revision;
+      end.compacted = *back_to + 1;
+      return end;
+    }
     request_.start = synced_ + 1;
     auto next = state_->watch(request_, [ready = ready_] { (*ready)(); });
     if (next.ok()) {
@@ -59,6 +71,7 @@ class StateHandle::WatchOnState final : public Watcher {
   }
 
   StateHandle& handle_;
+  std::size_t times_back_;
   WatchRequest request_;
   std::shared_ptr<std::function<void()>> ready_;
   std::shared_ptr<StateMachine> state_;
@@ -67,16 +80,28 @@ class StateHandle::WatchOnState final : public Watcher {
   bool ended_ = false;
 };
 
-void StateHandle::exchange(std::shared_ptr<StateMachine> state) {
+void StateHandle::exchange(std::shared_ptr<StateMachine> state, std::optional<Revision> taken_back_to) {
   std::vector<std::shared_ptr<std::function<void()>>> wake;
   std::shared_ptr<StateMachine> old;
   {
     std::lock_guard lock(mutex_);
     old = std::exchange(state_, std::move(state));
+    if (taken_back_to) back_to_.push_back(*taken_back_to);
     for (const auto& weak : wake_)
       if (auto ready = weak.lock()) wake.push_back(std::move(ready));
   }
   for (const auto& ready : wake) (*ready)();
+}
+
+std::size_t StateHandle::times_back() const {
+  std::lock_guard lock(mutex_);
+  return back_to_.size();
+}
+
+std::optional<Revision> StateHandle::back_to_since(std::size_t n) const {
+  std::lock_guard lock(mutex_);
+  const auto lowest = std::min_element(back_to_.begin() + static_cast<std::ptrdiff_t>(n), back_to_.end());
+  return lowest == back_to_.end() ? std::nullopt : std::optional(*lowest);
 }
 
 std::shared_ptr<StateMachine> StateHandle::current() const {
@@ -92,7 +117,13 @@ Result<std::unique_ptr<RangeReply>> StateHandle::range(std::string_view request)
 }
 
 Result<std::unique_ptr<Watcher>> StateHandle::watch(const WatchRequest& request, std::function<void()> ready) {
-  auto state = current();
+  std::shared_ptr<StateMachine> state;
+  std::size_t times_back = 0;
+  {
+    std::lock_guard lock(mutex_);
+    state = state_;
+    times_back = back_to_.size();
+  }
   auto shared = std::make_shared<std::function<void()>>(std::move(ready));
   auto watcher = state->watch(request, [shared] { (*shared)(); });
   if (!watcher.ok()) return watcher.error();
@@ -107,7 +138,7 @@ Result<std::unique_ptr<Watcher>> StateHandle::watch(const WatchRequest& request,
     wake_.push_back(shared);
   }
   return std::unique_ptr<Watcher>(
-      std::make_unique<WatchOnState>(*this, request, shared, std::move(state), std::move(*watcher)));
+      std::make_unique<WatchOnState>(*this, request, shared, std::move(state), times_back, std::move(*watcher)));
 }
 
 }  // namespace leeward::node

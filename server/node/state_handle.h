@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "ports/state_machine.h"
@@ -18,8 +19,10 @@ class StateHandle : public StateMachine {
  public:
   explicit StateHandle(std::shared_ptr<StateMachine> state) : state_(std::move(state)) {}
 
-  // Core loop. Wakes every watcher.
-  void exchange(std::shared_ptr<StateMachine> state);
+  // Core loop. Wakes every watcher. `taken_back_to`: what the old state holds
+  // above that revision is no history any more, and no gap of revisions says so:
+  // watches that are beyond it end as compacted.
+  void exchange(std::shared_ptr<StateMachine> state, std::optional<Revision> taken_back_to = std::nullopt);
   std::shared_ptr<StateMachine> current() const;
 
   Result<void> apply(std::span<const Entry> entries, const std::function<bool(std::size_t, std::size_t)>& wanted,
@@ -53,6 +56,10 @@ class StateHandle : public StateMachine {
   Result<void> defragment() override { return current()->defragment(); }
 
  private:
+  // How often something was taken back, and to the lowest revision since the n-th time.
+  std::size_t times_back() const;
+  std::optional<Revision> back_to_since(std::size_t n) const;
+
   class RangeOnState;
   class WatchOnState;
   static constexpr std::size_t kWakesKept = 64;
@@ -61,6 +68,7 @@ class StateHandle : public StateMachine {
   std::shared_ptr<StateMachine> state_;
   std::vector<std::weak_ptr<std::function<void()>>> wake_;  // of live watchers; some have ended
   std::size_t forget_at_ = kWakesKept;
+  std::vector<Revision> back_to_;  // each taken_back_to
 };
 
 }  // namespace leeward::node

@@ -46,13 +46,23 @@ struct RejoinRecord {
   std::vector<LedgerSummary> ledgers;  // all that the group keeps, oldest first
 };
 
+struct RejoinRequest {
+  // Of a region that follows and holds other history than the primary, below
+  // where their epochs part: what it alone holds goes into a ledger.
+  bool discard = false;
+  bool accept_data_loss = false;  // demanded by that
+  std::string by;
+};
+
 class WayBack {
  public:
   virtual ~WayBack() = default;
   // Errors: kRefused, "rule: why"; kUnavailable: another node leads this group
   // (the message names it), or the region that serves is not reached; kUnknown:
   // begun, and how it ends `dr status` tells.
-  virtual void rejoin(Executor& reply, Function<void(Result<RejoinRecord>)> done) = 0;
+  // With `discard` the rules are "primary", "primary_silent", "not_diverged",
+  // "accept_data_loss", "lease", "no_common_position", "no_answer": nothing was changed.
+  virtual void rejoin(RejoinRequest request, Executor& reply, Function<void(Result<RejoinRecord>)> done) = 0;
   // For good: the group keeps that ledger no more. Errors: kNotFound; kRefused
   // ("rule: why"); kUnavailable; kUnknown: say it again.
   virtual void discard(Index ledger, bool accept_data_loss, std::string by, Executor& reply,

@@ -8,7 +8,14 @@
 namespace leeward::region {
 namespace {
 
-constexpr std::uint8_t kFormat = 2;  // 1: a fork was told by index and hash alone, and what a Follow keeps not at all
+// 1: a fork was told by index and hash alone, and what a Follow keeps not at all.
+constexpr std::uint8_t kFormat = 2;
+// Of a Follow out of a damaged history alone: older versions read all else.
+constexpr std::uint8_t kDamagedFormat = 3;
+template <class T>
+constexpr std::uint8_t kNewestFormat = kFormat;
+template <>
+constexpr std::uint8_t kNewestFormat<Follow> = kDamagedFormat;
 constexpr std::uint64_t kMostMilliseconds = 86'400'000;
 constexpr std::size_t kMostEpochs = 65'536;
 
@@ -16,7 +23,7 @@ constexpr std::size_t kMostEpochs = 65'536;
 // either of these.
 class Writer {
  public:
-  explicit Writer(std::string& out) : out_(out) {}
+  Writer(std::string& out, std::uint8_t format) : out_(out), format_(format) {}
   void id(std::uint64_t& v) { codec::put_u64(out_, v); }
   void number(std::uint64_t& v) { codec::put_varint(out_, v); }
   void signed_number(std::int64_t& v) { codec::put_u64(out_, static_cast<std::uint64_t>(v)); }
@@ -29,8 +36,8 @@ class Writer {
   void hash(Hash& v) { out_.append(reinterpret_cast<const char*>(v.bytes.data()), v.bytes.size()); }
   void place(Position& v) { codec::put_position(out_, v); }
   template <class Each>
-  void later(Each each) {
-    each();
+  void since(std::uint8_t format, Each each) {
+    if (format_ >= format) each();
   }
   void flag(bool& v) { codec::put_u8(out_, v); }
   void milliseconds(Duration& v) { codec::put_varint(out_, static_cast<std::uint64_t>(v / 1ms)); }
@@ -51,6 +58,7 @@ class Writer {
 
  private:
   std::string& out_;
+  std::uint8_t format_;
 };
 
 class Reader {
@@ -86,10 +94,10 @@ class Reader {
     std::memcpy(v.bytes.data(), in_.data(), v.bytes.size());
     in_.remove_prefix(v.bytes.size());
   }
-  // What format 1 did not tell.
+  // What formats before that one did not tell.
   template <class Each>
-  void later(Each each) {
-    if (format_ > 1) each();
+  void since(std::uint8_t format, Each each) {
+    if (format_ >= format) each();
   }
   void place(Position& v) {
     if (format_ > 1) {
@@ -228,7 +236,8 @@ void fields(A& a, EpochRecord& v) {
 template <class A>
 void fields(A& a, Follow& v) {
   a.list(v.history, [&](EpochRecord& r) { fields(a, r); });  // `common`: see encode()
-  a.later([&] { a.place(v.kept); });
+  a.since(2, [&] { a.place(v.kept); });
+  a.since(kDamagedFormat, [&] { a.flag(v.damaged); });
 }
 
 template <class A>
@@ -254,10 +263,10 @@ void fields(A& a, Discarded& v) {
 }
 
 template <class T>
-std::string write(T value) {
+std::string write(T value, std::uint8_t format = kFormat) {
   std::string out;
-  codec::put_u8(out, kFormat);
-  Writer writer(out);
+  codec::put_u8(out, format);
+  Writer writer(out, format);
   fields(writer, value);
   return out;
 }
@@ -266,7 +275,7 @@ template <class T>
 Result<T> read(std::string_view in, const char* what) {
   std::uint8_t format = 0;
   if (!codec::get_u8(in, format) || format == 0) return Error{Code::kCorrupt, std::string(what) + " is malformed"};
-  if (format > kFormat) return Error{Code::kNewerFormat, std::string(what) + " was written by a newer version; upgrade"};
+  if (format > kNewestFormat<T>) return Error{Code::kNewerFormat, std::string(what) + " was written by a newer version; upgrade"};
   T value;
   Reader reader(in, format);
   fields(reader, value);
@@ -296,7 +305,7 @@ std::string encode(const Resigned& v) { return write(v); }
 std::string encode(const Cut& v) { return write(v); }
 std::string encode(const Reclaimed& v) { return write(v); }
 std::string encode(const Fenced& v) { return write(v); }
-std::string encode(const Follow& v) { return leap_payload(v.common, write(v)); }
+std::string encode(const Follow& v) { return leap_payload(v.common, write(v, v.damaged ? kDamagedFormat : kFormat)); }
 std::string encode(const Regrouped& v) { return write(v); }
 std::string encode(const Survivor& v) { return write(v); }
 std::string encode(const Discarded& v) { return write(v); }

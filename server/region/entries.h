@@ -156,6 +156,7 @@ struct Follow {  // leaps (base/entry.h)
   std::vector<EpochRecord> history;  // of the group followed, oldest first, not empty
   Position common;
   Position kept;                     // from which on the group has what it puts aside; common: all of it
+  bool damaged = false;              // the histories differ below where their epochs part: an operator gave the word
   bool operator==(const Follow&) const = default;
 };
 

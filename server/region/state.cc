@@ -137,7 +137,7 @@ void State::follow(const Follow& follow, Index index) {
   history_.disarmed.reset();
   history_.seal.reset();
   history_.unguarded = Epoch();
-  control_.followed = follow.history.empty() ? control_.followed : follow.history.back().epoch;
+  control_.followed = follow.history.empty() ? Epoch(1) : follow.history.back().epoch;
   control_.fenced.reset();
   control_.followed_at = index;
   if (end_ != common)
@@ -368,7 +368,12 @@ Result<void> State::judge(const EpochChange& change) const {
 }
 
 Result<void> State::judge(const Follow& follow) const {
-  if (follow.history.empty() || follow.history.back().epoch <= group_epoch()) return refused("that history is not of a newer epoch");
+  const Epoch newest = follow.history.empty() ? Epoch(1) : follow.history.back().epoch;
+  if (newest < group_epoch() || (newest == group_epoch() && !follow.damaged)) return refused("that history is not of a newer epoch");
+  if (follow.damaged && role() == GroupRole::kPrimary) return refused("a primary's history is the one that others go by");
+  // Its stamps are what a primary acknowledges by, and until the state is back nobody can tell what is armed.
+  if (const auto by = armed(); follow.damaged && newest == group_epoch() && by && by->mode == FenceMode::kLease)
+    return refused("armed by lease this group gives its arming up first");
   for (const auto& record : follow.history) {
     const bool decided = names(control_.decided, &Survivor::promotion, record.promotion);
     if (!decided && contested(history_.epochs, {record}))
@@ -376,9 +381,9 @@ Result<void> State::judge(const Follow& follow) const {
   }
   // Its last epoch is not in this history: where the common one ends there, it says itself.
   const HistoryIndex at = common_index(history_.epochs, end_.index, follow.history, end_.index + 1);
-  if (follow.common.index != at) return refused("that is not the common position");
-  if (at == end_.index && follow.common.hash != end_.hash) return refused("the common position has another hash here");
-  if (follow.kept.index > end_.index || (follow.kept.index == at && follow.kept != follow.common))
+  if (follow.damaged ? follow.common.index >= at : follow.common.index != at) return refused("that is not the common position");
+  if (at == end_.index && !follow.damaged && follow.common.hash != end_.hash) return refused("the common position has another hash here");
+  if (follow.kept.index > end_.index || (follow.kept.index == follow.common.index && follow.kept != follow.common))
     return refused("what is kept does not begin between the common position and the end");
   return {};
 }

@@ -236,6 +236,23 @@ TEST_F(CtlTest, ASwitchoverAsksThePrimarysLeaderAndPrintsThePause) {
   EXPECT_EQ(cluster_.asked.back(), R"(10.0.1.2:2379/v3/dr/disarm {"force":true})");
 }
 
+TEST_F(CtlTest, ADiscardIsAskedOfTheRegionThatDivergedAndSaysWhatIsAccepted) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  cluster_.answers["/v3/dr/status"] = {200, R"({"region":"east","role":"primary","state":"serving"})"};
+  const Ran serves = run({"dr", "rejoin", "--discard", "--accept-data-loss"});
+  EXPECT_EQ(serves.code, 3);
+  EXPECT_TRUE(serves.err.starts_with("leewardctl: primary: region east serves")) << serves.err;
+  cluster_.answers["/v3/dr/status"] = {200, R"({"region":"east","role":"standby","state":"following"})"};
+  cluster_.answers["10.0.1.2:2379/v3/dr/rejoin"] = {400, R"({"error":"x","code":9,"message":"accept_data_loss: say it"})"};
+  const Ran asked = run({"dr", "rejoin", "--discard"});
+  EXPECT_EQ(asked.code, 3);
+  EXPECT_EQ(asked.err, "leewardctl: accept_data_loss: say it\n");
+  EXPECT_EQ(cluster_.asked.back(), R"(10.0.1.2:2379/v3/dr/rejoin {"discard":true,"accept_data_loss":false})");
+  cluster_.answers["10.0.1.2:2379/v3/dr/rejoin"] = {200, R"({"epoch":"1","state":"following","changed":true,"position_index":"50"})"};
+  EXPECT_EQ(run({"dr", "rejoin", "--discard", "--accept-data-loss"}).code, 0);
+  EXPECT_EQ(cluster_.asked.back(), R"(10.0.1.2:2379/v3/dr/rejoin {"discard":true,"accept_data_loss":true})");
+}
+
 TEST_F(CtlTest, APlanOfMembersThatNobodyKnowsNamesThem) {
   cluster_.answers["/v3/cluster/status"] = {200, kStatus};
   for (const char* given : {"99", "0", "4294967296", "2,99"}) {

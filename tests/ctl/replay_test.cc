@@ -48,7 +48,7 @@ class Regions final : public Poster {
     if (path == "/v3/dr/ledgers" && endpoint.host == "west") return ok({{"ledgers", json::array()}});
     if (path == "/v3/dr/ledgers")
       return ok({{"group", "00000000000000aa"},
-                 {"ledgers", json::array{{{"ledger", "7"}, {"epoch", "1"}, {"from_index", "10"}, {"to_index", "99"}, {"writes", "3"}, {"bytes", "5"},
+                 {"ledgers", json::array{{{"ledger", "7"}, {"epoch", "1"}, {"followed_epoch", followed_epoch}, {"from_index", "10"}, {"to_index", "99"}, {"writes", "3"}, {"bytes", "5"},
                                           {"complete", true}, {"held", true}}}}});
     if (path == "/v3/dr/ledger/page") return page(std::stoull(std::string(request.at("after_index").as_string())));
     if (path == "/v3/dr/changes") return tell(request);
@@ -99,6 +99,7 @@ class Regions final : public Poster {
   std::int64_t compacted = 0;
   int writes = 0;
   int writes_until_cut = -1;                    // then nothing more is answered
+  std::string followed_epoch = "2";
   std::function<void()> before_write = [] {};
 
  private:
@@ -325,6 +326,26 @@ TEST_F(ReplayTest, CompactedHistoryIsAConflict) {
   regions_.put("other", "new");
   regions_.compacted = regions_.revision;
   EXPECT_EQ(counts(replay()), "0 0 0 1 0 ");
+}
+
+// In one epoch a revision names two writes, and no fork says from which on.
+TEST_F(ReplayTest, ALedgerPutAsideWithinOneEpochIsShownAndNotReplayed) {
+  regions_.lost_put("aaa", "1");
+  regions_.followed_epoch = "1";
+  for (const bool dry_run : {true, false}) {
+    std::ostringstream out, err;
+    std::vector<std::string> line{"--endpoints", "east:1", "dr", "ledger", "replay"};
+    if (dry_run) line.push_back("--dry-run");
+    EXPECT_EQ(run(line, out, err, disk_, &regions_), kRefused);
+    EXPECT_NE(err.str().find("same_epoch: ledger 7"), std::string::npos) << err.str();
+    EXPECT_NE(err.str().find("dr ledger export"), std::string::npos) << err.str();
+  }
+  EXPECT_EQ(regions_.writes, 0);
+  std::ostringstream out, err;
+  ASSERT_EQ(run(std::vector<std::string>{"--endpoints", "east:1", "dr", "ledger", "show"}, out, err, disk_, &regions_), 0) << err.str();
+  EXPECT_NE(out.str().find("not judged: same_epoch: "), std::string::npos) << out.str();
+  ASSERT_EQ(run(std::vector<std::string>{"--endpoints", "east:1", "dr", "ledger", "export", "-"}, out, err, disk_, &regions_), 0) << err.str();
+  EXPECT_NE(out.str().find("\"index\":\"11\""), std::string::npos) << out.str();
 }
 
 TEST_F(ReplayTest, ExportsALineForEachOriginalTransaction) {

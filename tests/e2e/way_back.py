@@ -1,13 +1,15 @@
 """The way back of a region that was primary: real nodes, leewardctl, and nothing else."""
+import base64
 import json
 import os
 import shutil
 import signal
+import subprocess
 
 from leeward.claims import equal, expect
 from leeward.cluster import Cluster, bench, ctl, etcdctl, wait_for
 
-from losses import SILENCE, begun, dr
+from losses import SILENCE, begun, by_the_book, dr
 
 
 def promoted_without(c, nodes, lose=None):
@@ -219,7 +221,126 @@ def what_an_old_primary_goes_back_by_outlives_a_start_that_nobody_answers():
         wait_for("all of east to be ready", lambda: all(n.ok("/readyz") for n in c.active), 30)
 
 
+def restored(c, kept):
+    """East's disks are those of an earlier day, and its clients go on without what came after."""
+    for n in c.active:
+        n.kill()
+    wait_for("west to miss its primary", lambda: not any(dr([n], "status").get("primary_heard") for n in c.standby), 15)
+    for n in c.active:
+        n.wipe()
+        shutil.copytree(os.path.join(kept, n.name), n.dir, dirs_exist_ok=True)
+        n.start()
+    c.wait_ready(c.active)
+
+
+def diverged(c, value="", others=20):
+    """West has 301 writes that its primary, restored, knows nothing of; the member of west that leads."""
+    begun(c, count=50)
+    kept = os.path.join(c.dir, "kept")
+    for n in c.active:
+        n.kill(signal.SIGTERM)
+        shutil.copytree(n.dir, os.path.join(kept, n.name))
+    for n in c.active:
+        n.start()
+    wait_for("the standbys to be eligible", lambda: all(n.ok("/standby/eligible") for n in c.standby), 30)
+    for i in range(300):
+        c.leader(c.active).put("gone", value + str(i))
+    etcdctl(c.active[0].client, "put", "k1", "gone too")
+    held = c.active[0].value("gone", serializable=False)
+    wait_for("west to have it", lambda: c.standby[1].value("gone", serializable=True) == held)
+    watch = subprocess.Popen(["etcdctl", f"--endpoints={c.standby[1].client}", "watch", "k", "--prefix", "--rev=1"], text=True,
+                             env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    restored(c, kept)
+    for i in range(others):
+        c.leader(c.active).put("other", str(i))
+    leader = wait_for("west to see it", lambda: next(
+        (n for n in c.standby if dr([n], "status")["next_command"] == "leewardctl dr rejoin --discard"), None), 30)
+    wait_for("none of them to be eligible", lambda: not any(n.ok("/standby/eligible") for n in c.standby), 3)
+    refused = ctl("--endpoints", leader.client, "dr", "rejoin", check=False)
+    expect(refused.returncode == 3 and "dr rejoin --discard" in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr)
+    equal(refusal(leader, "--discard"), "accept_data_loss")
+    equal(refusal(c.leader(c.active), *DISCARD), "primary")
+    equal(c.standby[1].value("gone", serializable=True), held, "what west holds until somebody says otherwise")
+    return leader, watch
+
+
+DISCARD = ("--discard", "--accept-data-loss")
+
+
+def refusal(node, *flags):
+    """The rule by which a rejoin is refused there."""
+    ran = ctl("--endpoints", node.client, "dr", "rejoin", *flags, check=False, timeout=70)
+    return ran.stderr.removeprefix("leewardctl: ").split(":")[0] if ran.returncode == 3 else f"{ran.returncode}: {ran.stdout}{ran.stderr}"
+
+
+def a_standby_of_a_primary_restored_from_a_backup_puts_aside_what_that_lacks():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        leader, watch = diverged(c)  # above what was lost, below what west holds
+        read = etcdctl(c.standby[1].client, "get", "k1", check=False)
+        expect(read.returncode != 0 and "holds another history than the primary" in read.stderr, f"a linearizable read: {read.stdout}{read.stderr}")
+        done = dr(c.standby, "rejoin", *DISCARD)
+        expect(done["changed"] and done["epoch"] == "1", str(done))
+        equal((len(done["ledgers"]), done["ledgers"][0]["writes"]), (1, "301"), str(done))
+        print(f"       put aside: {done['ledgers'][0]['writes']} writes, back to history index {done['position_index']}")
+        wait_for("the standbys to be eligible again", lambda: all(n.ok("/standby/eligible") for n in c.standby), 60)
+        for n in c.standby:
+            equal((n.value("gone", serializable=True), n.value("other", serializable=True), n.value("k1", serializable=True)), (None, "19", "1"), n.name)
+        expect("compacted" in watch.communicate(timeout=10)[0], "who watched was told of what is no history any more")
+        equal(c.standby[1].value("k1"), "1", "a linearizable read")
+        equal(refusal(leader, *DISCARD), "not_diverged", "said again")
+        shown = dr(c.standby, "ledger", "show")["ledgers"]
+        equal((len(shown), shown[0]["writes"], shown[0]["complete"]), (1, "301", True), str(shown))
+        expect(shown[0]["not_judged"].startswith("same_epoch: "), str(shown))
+        out = os.path.join(c.dir, "ledger.jsonl")
+        ctl("--endpoints", leader.client, "dr", "ledger", "export", out)
+        with open(out, encoding="utf-8") as lines:
+            values = [base64.b64decode(json.loads(line)["request"]["value"]).decode() for line in lines]
+        equal(values, [str(i) for i in range(300)] + ["gone too"], "what was exported")
+        replayed = ctl("--endpoints", leader.client, "dr", "ledger", "replay", check=False)
+        expect(replayed.returncode == 3 and "same_epoch: " in replayed.stderr and replayed.stderr.count("\n") == 1, replayed.stderr)
+        wait_for("six equal states", lambda: len({(m["state_hash_index"], m["state_hash"]) for n in c.nodes
+                                                  for m in n.status()["members"] if int(m["id"]) == n.id}) == 1)
+        # It is a standby like any other: it takes over.
+        for n in c.active:
+            n.kill()
+        plan = wait_for("a plan that is allowed", lambda: (lambda p: p if p["allowed"] and not p["silent"] else None)(dr(c.standby, "plan")), 30)
+        equal(dr(c.standby, "promote", "--digest", plan["digest"], "--accept-data-loss", "--reason", "east is dark")["epoch"], "2")
+
+
+def where_the_standby_was_right_it_is_promoted_and_the_restored_primary_puts_its_own_aside():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        _, watch = diverged(c)
+        watch.kill()
+        for n in c.active:
+            n.kill()
+        _, promoted = by_the_book(c.standby, rules="corruption")
+        for n in c.active:
+            n.start()
+        wait_for("east to be fenced", lambda: all(n.alive and n.status()["role"] == "fenced" for n in c.active), 30)
+        leader = wait_for("east to see that they part below the fork", lambda: next((n for n in c.active if refusal(n) == "diverged"), None), 30)
+        done = dr([leader], "rejoin", *DISCARD)
+        equal((done["epoch"], len(done["ledgers"]), done["ledgers"][0]["writes"]), (promoted["epoch"], 1, "20"), str(done))
+        wait_for("six equal states", lambda: len({(m["state_hash_index"], m["state_hash"]) for n in c.nodes
+                                                  for m in n.status()["members"] if int(m["id"]) == n.id}) == 1, 30)
+        for n in c.active:
+            equal((n.value("gone", serializable=True), n.value("other", serializable=True), n.value("k1", serializable=True)), ("299", None, "gone too"), n.name)
+
+
+def a_standby_whose_log_does_not_reach_to_where_it_diverged_says_so():
+    little = {"storage": {"segment_size": "2MiB", "checkpoint_interval": 100}, "dr": {**SILENCE["dr"], "retain_log": "2MiB"}}
+    with Cluster(active=3, standby=3, settings={**SILENCE, **little}) as c:
+        leader, watch = diverged(c, "x" * 40_000, 400)  # its end is passed: below it holds nothing that could be compared
+        watch.kill()
+        refused = ctl("--endpoints", leader.client, "dr", "rejoin", *DISCARD, check=False, timeout=70)
+        expect(refused.returncode == 3 and "no_common_position: " in refused.stderr and "begins anew" in refused.stderr
+               and refused.stderr.count("\n") == 1, f"{refused.returncode}: {refused.stderr}")
+        equal(c.standby[1].value("k49", serializable=True), "49", "what it holds")
+
+
 TESTS = [what_was_put_aside_is_shown_exported_and_replayed_once, an_old_primary_puts_aside_what_it_alone_holds_and_follows,
          an_old_primary_with_checkpoints_is_fenced_whenever_the_first_frame_comes,
          what_an_old_primary_goes_back_by_outlives_a_start_that_nobody_answers,
-         a_member_that_came_back_by_a_snapshot_goes_back_when_its_region_is_lost_again]
+         a_member_that_came_back_by_a_snapshot_goes_back_when_its_region_is_lost_again,
+         a_standby_of_a_primary_restored_from_a_backup_puts_aside_what_that_lacks,
+         where_the_standby_was_right_it_is_promoted_and_the_restored_primary_puts_its_own_aside,
+         a_standby_whose_log_does_not_reach_to_where_it_diverged_says_so]

@@ -508,6 +508,42 @@ TEST_F(Rule, WhatWasMeasuredBeforeTheCommonPositionStaysKnownBehindAFollow) {
   EXPECT_FALSE(north.state().measured(Epoch(4)));
 }
 
+TEST_F(Rule, AFollowOutOfADamagedHistoryLeadsBelowTheCommonPositionInTheSameEpoch) {
+  arm();
+  const Position same = west.state().end();
+  ASSERT_EQ(west.append(EntryKind::kWrites, std::string("of a day that is lost"), State::Origin::kReceived), "");
+  ASSERT_EQ(east.write("of another"), "");
+  const auto history = east.state().history().epochs;
+  EXPECT_EQ(west.append(EntryKind::kFollow, Follow{history, same, same}), "that history is not of a newer epoch");
+  EXPECT_EQ(west.append(EntryKind::kFollow, Follow{history, west.state().end(), west.state().end(), true}), "that is not the common position");
+  Position other = same;
+  ++other.writes;
+  EXPECT_EQ(west.append(EntryKind::kFollow, Follow{history, same, other, true}), "what is kept does not begin between the common position and the end");
+  EXPECT_NE(east.append(EntryKind::kFollow, Follow{history, same, same, true}), "") << "a primary";
+  const auto end = west.state().end();
+  ASSERT_EQ(west.append(EntryKind::kFollow, Follow{history, same, same, true}), "");
+  EXPECT_EQ(west.state().end(), same);
+  ASSERT_EQ(west.state().control().ledgers.size(), 1u);
+  EXPECT_EQ(west.state().control().ledgers[0].to, end);
+  EXPECT_EQ(west.state().control().ledgers[0].epoch, Epoch(1));
+  EXPECT_EQ(west.state().control().ledgers[0].followed, Epoch(1)) << "by which a ledger of one epoch is known";
+  EXPECT_TRUE(west.state().control().left_behind.empty()) << "no epoch has lost it";
+  EXPECT_NE(west.append(EntryKind::kEpochChange, west.change()), "") << "what was armed there the state tells, when it is back";
+  west.receive(east);
+  EXPECT_EQ(west.state().end(), east.state().end());
+}
+
+// By lease a primary waits for this group's stamps: none come before its state is back.
+TEST_F(Rule, ByLeaseAGroupGivesItsArmingUpBeforeItGoesBackInItsEpoch) {
+  arm(FenceMode::kLease);
+  const Position same = west.state().end();
+  ASSERT_EQ(west.append(EntryKind::kWrites, std::string("of a day that is lost"), State::Origin::kReceived), "");
+  const Follow follow{east.state().history().epochs, same, same, true};
+  EXPECT_EQ(west.append(EntryKind::kFollow, follow), "armed by lease this group gives its arming up first");
+  ASSERT_EQ(west.append(EntryKind::kResigned, Resigned{kArming, Epoch(1)}), "");
+  EXPECT_EQ(west.append(EntryKind::kFollow, follow), "");
+}
+
 // PROMOTES_BELOW_A_KNOWN_EPOCH
 TEST_F(Rule, AForcedEpochIsAboveAllThatAreKnown) {
   arm();
@@ -566,7 +602,7 @@ void expect_strict(const T& value, Result<T> (*decode)(std::string_view), std::s
   for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode(std::string_view(bytes).substr(0, size)).ok());
   EXPECT_FALSE(decode(bytes + "x").ok());
   std::string newer = bytes;
-  newer[format_at] = 3;
+  ++newer[format_at];
   EXPECT_EQ(decode(newer).error().code, Code::kNewerFormat);
   for (std::size_t at = 0; at < bytes.size(); ++at) {
     std::string flipped = bytes;
@@ -661,7 +697,7 @@ TEST(Entries, AreDecodedWholeOrRefused) {
   expect_strict(Cut{kArming}, decode_cut);
   expect_strict(Reclaimed{kSeal, Epoch(1)}, decode_reclaimed);
   expect_strict(Fenced{Epoch(2), 31, "west"}, decode_fenced);
-  expect_strict(Follow{{{Epoch(2), 31, {HistoryIndex(7), {}, 1, 2}}}, {HistoryIndex(7), {}, 1, 2}, {HistoryIndex(9), {}, 3, 4}}, decode_follow, 36);  // behind the position
+  expect_strict(Follow{{{Epoch(2), 31, {HistoryIndex(7), {}, 1, 2}}}, {HistoryIndex(7), {}, 1, 2}, {HistoryIndex(9), {}, 3, 4}, true}, decode_follow, 36);  // behind the position
 }
 
 }  // namespace

@@ -72,6 +72,15 @@ TEST_F(Plan, OfOneAnswerTheVoterThatAskedLastKnowsTheAge) {
   EXPECT_EQ(make_plan(facts_).unknown_for, 700ms);
 }
 
+// Behind it other history stands at the same indices, and less of it.
+TEST_F(Plan, AWayBackMakesAnotherPlan) {
+  const auto before = make_plan(facts_).digest;
+  auto control = log_.control();
+  control.followed_at = Index(7);
+  log_ = region::State(control, log_.history(), log_.end());
+  EXPECT_NE(make_plan(facts_).digest, before);
+}
+
 TEST_F(Plan, NamesEachRuleThatRefuses) {
   EXPECT_EQ(rules(), "");
   facts_.said[2].heard = true;

@@ -106,6 +106,10 @@ std::vector<node::Node> FakeMember::topology() const {
 Result<Index> FakeMember::propose(std::span<const raft::Proposal> proposals) {
   if (region_.leader_ != id_) return Error{Code::kUnavailable, "not leader"};
   if (busy) return Error{Code::kOverloaded, "busy"};
+  if (proposals.back().kind == EntryKind::kFollow) {
+    follows.push_back(region::decode_follow(proposals.back().payload.view()).value());
+    return log_.last().index + 1;
+  }
   std::vector<Entry> fresh;
   auto at = log_.last();
   for (const auto& p : proposals) {

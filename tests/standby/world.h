@@ -190,6 +190,10 @@ class FakeMember final : public node::Group {
   Result<Index> propose(std::span<const raft::Proposal> proposals) override;
   void confirm(Function<void(Result<Index>)> done) override;
   void transfer_leadership(NodeId to) override;
+  Index leapt() const override { return leapt_at; }
+  bool stands_aside() const override { return aside; }
+  const region::State* regions() const override { return told ? &*told : nullptr; }
+  const region::State* regions_of_log() override { return regions(); }
   void retain(std::string_view holder, Index index) override { retained[std::string(holder)] = index; }
 
   // The process: its stream parts live and die with it.
@@ -217,6 +221,10 @@ class FakeMember final : public node::Group {
   FakeLoop loop_;
   bool lan_cut = false;  // its own group does not reach it
   bool busy = false;  // refuses proposals, as a group whose disk hangs
+  bool aside = false;
+  Index leapt_at;
+  std::optional<region::State> told;  // what its log says about regions
+  std::vector<region::Follow> follows;  // proposed here; nobody goes back
   Lineage lineage_;
 
  private:

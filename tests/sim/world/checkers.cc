@@ -116,6 +116,7 @@ std::optional<std::pair<Index, HistoryIndex>> Checkers::unapplied_change(GroupRo
     if (!entries.ok() || entries->empty()) break;  // its end is checked when it is read
     for (const auto& e : *entries) {
       if (e.kind == EntryKind::kEpochChange) seen.forks[e.index] = HistoryIndex(e.position.index.value() - 1);
+      if (e.kind == EntryKind::kFollow) seen.forks[e.index] = e.position.index;
       if (e.kind != EntryKind::kAdopt || epoch_of_adopt(e) == branches_[tip(group, e.index)].epoch) continue;
       if (const auto before = log.point(Index(e.index.value() - 1)); before.ok()) seen.forks[e.index] = before->position.index;
     }
@@ -185,8 +186,23 @@ void Checkers::stands(GroupRole group, NodeId node, const LogPoint& committed, c
     report("I2: the log of node " + text(node) + " ends in another history at history index " + text(last.position.index));
 }
 
+void Checkers::diverges(GroupRole group, const LogPoint& behind) {
+  Branch planted;
+  planted.before = tip(group, behind.index);
+  planted.fork = planted.committed = behind.position.index;
+  planted.epoch = branches_[planted.before].epoch;
+  planted.forced = planted.planted = true;
+  planted.writer = group;
+  planted.in_force = branches_[planted.before].in_force;
+  const auto id = region::PromotionId(behind.index.value()) << 32 | 1;
+  branches_.emplace(id, std::move(planted));
+  groups_[group].branches[behind.index + 1] = id;
+}
+
 void Checkers::lag(GroupRole group, NodeId node, const LogPoint& held, const Lag& told, Instant now, double drift) {
-  const auto& committed_at = branch(tip(group, held.index), held.position.index).committed_at;
+  const auto& on = branch(tip(group, held.index), held.position.index);
+  if (on.planted) return;  // it cannot be compared with what the primary committed
+  const auto& committed_at = on.committed_at;
   const auto missing = committed_at.upper_bound(held.position.index);
   const double age = missing == committed_at.end() ? 0 : to_s(now - missing->second);
   constexpr double kRounding = 1e-6;

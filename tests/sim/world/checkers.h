@@ -49,6 +49,10 @@ class Checkers {
   // What a standby says of its lag, by a clock that may run off by `drift`: the
   // oldest write that it lacks was committed within that interval.
   void lag(GroupRole group, NodeId node, const LogPoint& held, const Lag& told, Instant now, double drift);
+  // A story plants it: behind that entry the group's log holds history that no
+  // primary made, as if its primary had been restored from a backup since. It is a
+  // branch of its own, until a Follow leads back.
+  void diverges(GroupRole group, const LogPoint& behind);
   // When nothing more is to be applied: the node's state says of the regions what
   // its group's log says.
   void regions_at_rest(GroupRole group, NodeId node, const StateMachine& state);
@@ -102,6 +106,7 @@ class Checkers {
     HistoryIndex fork;               // after this entry
     Epoch epoch{1};
     bool forced = false;
+    bool planted = false;
     GroupRole writer = GroupRole::kPrimary;  // by what it was when all began
     HistoryIndex committed;                  // by that group
     std::map<HistoryIndex, Instant> committed_at;  // by the world's time
