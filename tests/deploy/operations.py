@@ -77,7 +77,9 @@ def a_region_that_is_powered_off_is_replaced_by_plan_and_promote():
         expect(digest, f"no digest is printed:\n{plan.text[-3000:]}")
         words = ["-e", f"digest={digest[1]}", "-e", "accept_data_loss=true"]
         refused("another digest", "promote", "-e", "digest=12", *words[2:], by="digest=12 is not of the plan as it is now")
-        run, seconds = timed("promote", *words)
+        hold_by_file("west", "bob 2026-01-01T00:00:00Z promote")
+        refused("a second operator", "promote", *words, by="bob has been at it since 2026-01-01T00:00:00Z (playbook promote)")
+        run, seconds = timed("promote", *words, "-e", "break_lock=bob")
         print(f"   promote: {seconds:.1f} s", flush=True)
         equal(list(run.changed), ["localhost"], "hosts that were changed")
         wait_for("the load's client to write again", lambda: rising("west"))
@@ -86,6 +88,15 @@ def a_region_that_is_powered_off_is_replaced_by_plan_and_promote():
     down = control.playbook("rolling-restart", code=2)
     expect(down.said("does not answer by SSH at 10.101.0.10: start it, or leave it out by --limit"), f"hosts that are down are not named:\n{down.text[-3000:]}")
     equal(down.changed, {}, "hosts that were changed while others were down")
+
+
+def hold_by_file(region, text):
+    """The lock, as an operator holds it where nobody can write."""
+    status = control.ctl(region, "cluster", "status")
+    leader = next(member["name"] for member in status["members"] if member["id"] == status["leader_id"])
+    done = control.command("ansible", "-i", control.inventory(), leader, "-b", "-m", "ansible.builtin.copy", "-a",
+                           f"content='{text}' dest=/run/lock/leeward-operator mode=0644")
+    expect(done.returncode == 0, f"the lock cannot be written:\n{done.stdout}")
 
 
 def rising(region):
