@@ -43,18 +43,24 @@ def a_rolling_restart_under_load_loses_and_refuses_nothing():
     equal(control.etcdctl("east", "get", "leeward/operator"), "", "the lock afterwards")
 
 
+LOSS = ["-e", "accept_data_loss=true"]
+
+
 def operators_errors_stop_before_harm_with_one_sentence():
     refused("no digest", "promote", by="no digest is given: read playbooks/plan.yaml")
     refused("no word on lost data", "promote", "-e", "digest=12", by="accept_data_loss is not given")
-    refused("no such region", "promote", "-e", "digest=12", "-e", "accept_data_loss=true", "-e", "region=north", by="name one of east, west by -e region=")
+    refused("no such region", "promote", "-e", "digest=12", *LOSS, "-e", "region=north",
+            by="name one of east, west by -e region=")
     refused("no such region", "switchover", "-e", "to=north", by="name one of east, west by -e to=")
     refused("nothing was lost", "failback", by="no other region than east is primary")
-    refused("a primary that lives", "promote", "-e", "digest=12", "-e", "accept_data_loss=true", by="refused by primary_heard")
+    refused("a primary that lives", "promote", "-e", "digest=12", *LOSS, by="refused by primary_heard")
     lease = control.etcdctl("east", "lease", "grant", "600").split()[1]
     control.etcdctl("east", "put", f"--lease={lease}", "leeward/operator", "bob 2026-01-01T00:00:00Z failback")
     refused("a second operator", "switchover", "-e", "to=west", by="bob has been at it since 2026-01-01T00:00:00Z (playbook failback)")
-    refused("a second operator, another one's lock broken", "switchover", "-e", "to=west", "-e", "break_lock=alice", by="add -e break_lock=bob")
-    refused("a lock that was broken", "promote", "-e", "digest=12", "-e", "accept_data_loss=true", "-e", "break_lock=bob", by="refused by primary_heard")
+    refused("a second operator who breaks another one's", "switchover", "-e", "to=west", "-e", "break_lock=alice",
+            by="add -e break_lock=bob")
+    refused("a lock that was broken", "promote", "-e", "digest=12", *LOSS, "-e", "break_lock=bob",
+            by="refused by primary_heard")
     equal(control.etcdctl("east", "get", "leeward/operator"), "", "the lock afterwards")
 
 
@@ -75,18 +81,19 @@ def a_region_that_is_powered_off_is_replaced_by_plan_and_promote():
         expect(dead < healthy + 10, f"dead hosts cost {dead - healthy:.1f} s")
         digest = re.search(r"-e digest=([0-9a-f]+)", " ".join(plan.text.split()))
         expect(digest, f"no digest is printed:\n{plan.text[-3000:]}")
-        words = ["-e", f"digest={digest[1]}", "-e", "accept_data_loss=true"]
-        refused("another digest", "promote", "-e", "digest=12", *words[2:], by="digest=12 is not of the plan as it is now")
+        words = ["-e", f"digest={digest[1]}", *LOSS]
+        refused("another digest", "promote", "-e", "digest=12", *LOSS, by="digest=12 is not of the plan as it is now")
         hold_by_file("west", "bob 2026-01-01T00:00:00Z promote")
         refused("a second operator", "promote", *words, by="bob has been at it since 2026-01-01T00:00:00Z (playbook promote)")
         run, seconds = timed("promote", *words, "-e", "break_lock=bob")
         print(f"   promote: {seconds:.1f} s", flush=True)
         equal(list(run.changed), ["localhost"], "hosts that were changed")
         wait_for("the load's client to write again", lambda: rising("west"))
-    equal(load.told["watch_faults"][:3], [], "faults of the watch")
+    equal(load.faults[:3], [], "faults of the watch")
     equal(control.playbook("promote", *words).changed, {}, "hosts that a second promotion changed")
     down = control.playbook("rolling-restart", code=2)
-    expect(down.said("does not answer by SSH at 10.101.0.10: start it, or leave it out by --limit"), f"hosts that are down are not named:\n{down.text[-3000:]}")
+    expect(down.said("does not answer by SSH at 10.101.0.10: start it, or leave it out by --limit"),
+           f"hosts that are down are not named:\n{down.text[-3000:]}")
     equal(down.changed, {}, "hosts that were changed while others were down")
 
 
@@ -135,7 +142,8 @@ def serials():
     """Of the certificate that each member's client port shows."""
     found = {}
     for name, address in control.addresses().items():
-        shown = control.command("sh", "-c", f"openssl s_client -connect {address}:2379 </dev/null 2>/dev/null | openssl x509 -noout -serial")
+        shown = control.command("sh", "-c", f"openssl s_client -connect {address}:2379 </dev/null 2>/dev/null |"
+                                            " openssl x509 -noout -serial")
         found[name] = re.search(r"serial=(\w+)", shown.stdout)[1]
     return found
 
@@ -159,7 +167,8 @@ def diagnostics_come_from_each_host_that_answers():
     with Load("collect-diagnostics") as load:
         run, seconds = timed("collect-diagnostics", "-e", f"diagnostics={lab.HERE}/diagnostics")
     print(f"   collect-diagnostics: {seconds:.1f} s", flush=True)
-    expect(run.said("does not answer by SSH at 10.102.0.10: nothing is taken from it"), f"the host that is down is not named:\n{run.text[-3000:]}")
+    expect(run.said("does not answer by SSH at 10.102.0.10: nothing is taken from it"),
+           f"the host that is down is not named:\n{run.text[-3000:]}")
     files = control.command("sh", "-c", f"cd {lab.HERE}/diagnostics/*/ && wc -c *").stdout
     equal(len(re.findall(r"^ *[1-9]\d+ leeward", files, re.M)), 15, f"files with something in them\n{files}\n")
     load.lost_and_was_refused_nothing(PAUSE)

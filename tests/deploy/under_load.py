@@ -50,20 +50,21 @@ class Load:
             self.process.kill()
             raise
         self.told = json.loads(said)
-        self.told = {name: self.told[name] or [] if name in ("errors", "watch_faults") else self.told[name] for name in self.told}
-        print(f"   {self.what}: {len(self.errors)} errors in {self.told['puts']} writes, longest pause {self.pause} ms, {seconds:.0f} s", flush=True)
+        print(f"   {self.what}: {len(self.errors)} errors in {self.told['puts']} writes, longest pause {self.pause} ms, "
+              f"{seconds:.0f} s", flush=True)
 
     def connections(self):
         """Those of its client, by their own ports."""
         lines = lab.run("ss", "-Htnp", "state", "established").splitlines()
         return sorted(line.split()[2] for line in lines if f"pid={self.process.pid}," in line)
 
-    errors = property(lambda self: self.told["errors"])
+    errors = property(lambda self: self.told["errors"] or [])
+    faults = property(lambda self: self.told["watch_faults"] or [])
     pause = property(lambda self: self.told["longest_pause_ms"])
 
     def lost_and_was_refused_nothing(self, pause):
         """Every write was answered, none later than `pause` ms after the one before, and the watch told each in its order."""
         equal(self.errors[:3], [], f"errors of the client during {self.what}")
-        equal(self.told["watch_faults"][:3], [], f"faults of the watch during {self.what}")
+        equal(self.faults[:3], [], f"faults of the watch during {self.what}")
         equal(self.told["watched"], self.told["puts"], f"events of acknowledged writes during {self.what}")
         expect(self.pause < pause, f"during {self.what} a write came {self.pause} ms after the one before")
