@@ -20,7 +20,7 @@ def refused(what, name, *words, by):
     """The playbook stops with this sentence and changes nothing."""
     run = control.playbook(name, *words, code=2)
     expect(run.said(by), f"{what}: the playbook does not say {by!r}:\n{run.text[-3000:]}")
-    expect(run.text.count("fatal: ") + run.text.count("failed: ") == 1, f"{what}: more than one sentence:\n{run.text[-3000:]}")
+    expect(len(re.findall(r"^(fatal|failed): ", run.text, re.M)) == 1, f"{what}: more than one sentence:\n{run.text[-3000:]}")
     equal(run.changed, {}, f"{what}: hosts that were changed")
 
 
