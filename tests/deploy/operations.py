@@ -9,6 +9,8 @@ import hosts
 import lab
 from under_load import Load
 
+# What etcd's words are for a write that is not applied, as the leader that it was passed on to hands over.
+HANDED_OVER = "etcdserver: leader changed"
 PAUSE = 3000  # ms, of one client whose member restarts or hands over: it connects anew and asks again
 
 
@@ -31,7 +33,7 @@ def starts():
     return dict(re.findall(r"^(\S+) \| .*\(stdout\) (\d+)", done.stdout, re.M))
 
 
-def a_rolling_restart_under_load_loses_and_refuses_nothing():
+def a_rolling_restart_under_load_loses_nothing_and_refuses_only_what_a_leader_hands_over():
     before = starts()
     equal(len(before), 6, "hosts that answer")
     with Load("rolling-restart") as load:
@@ -39,7 +41,7 @@ def a_rolling_restart_under_load_loses_and_refuses_nothing():
     equal(len(run.changed), 6, "hosts that were changed")
     after = starts()
     equal([host for host in before if before[host] == after[host]], [], "members that were not restarted")
-    load.lost_and_was_refused_nothing(PAUSE)
+    load.lost_and_was_refused_nothing(PAUSE, but=HANDED_OVER)
     equal(control.etcdctl("east", "get", "leeward/operator"), "", "the lock afterwards")
 
 
@@ -163,10 +165,12 @@ def certificates_are_rotated_without_a_restart_or_a_dropped_client():
 
 
 def diagnostics_come_from_each_host_that_answers():
+    _, healthy = timed("collect-diagnostics", "-e", f"diagnostics={lab.HERE}/healthy")
     of("west")[0].power_off()
     with Load("collect-diagnostics") as load:
-        run, seconds = timed("collect-diagnostics", "-e", f"diagnostics={lab.HERE}/diagnostics")
-    print(f"   collect-diagnostics: {seconds:.1f} s", flush=True)
+        run, dead = timed("collect-diagnostics", "-e", f"diagnostics={lab.HERE}/diagnostics")
+    print(f"   collect-diagnostics: {dead:.1f} s, {healthy:.1f} s before", flush=True)
+    expect(dead < healthy + 10, f"a dead host costs {dead - healthy:.1f} s")
     expect(run.said("does not answer by SSH at 10.102.0.10: nothing is taken from it"),
            f"the host that is down is not named:\n{run.text[-3000:]}")
     files = control.command("sh", "-c", f"cd {lab.HERE}/diagnostics/*/ && wc -c *").stdout

@@ -12,6 +12,8 @@ import control
 import lab
 
 BINARY = os.path.join(lab.BUILD, "load")
+CERTIFICATES = ("root.pem", "app.pem", "app.key")
+A_FEW = 3
 PATIENCE = 60  # for its last words
 
 
@@ -33,9 +35,10 @@ class Load:
         self.what, self.told = what, {}
 
     def __enter__(self):
-        self.process = subprocess.Popen([BINARY, f"{control.endpoints('east')},{control.endpoints('west')}", f"{control.PKI}/root.pem",
-                                         f"{control.PKI}/app.pem", f"{control.PKI}/app.key"],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, preexec_fn=lab.die_with_parent)
+        words = [f"{control.endpoints('east')},{control.endpoints('west')}", *(f"{control.PKI}/{file}" for file in CERTIFICATES)]
+        with open(os.path.join(lab.HERE, "load.log"), "ab") as log:  # the library tells each attempt
+            self.process = subprocess.Popen([BINARY, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+                                            preexec_fn=lab.die_with_parent)
         if self.process.stdout.readline() != "ready\n":
             raise Failure(f"the load did not begin: it ended with {self.process.wait(PATIENCE)}")
         self.started = time.monotonic()
@@ -62,9 +65,11 @@ class Load:
     faults = property(lambda self: self.told["watch_faults"] or [])
     pause = property(lambda self: self.told["longest_pause_ms"])
 
-    def lost_and_was_refused_nothing(self, pause):
-        """Every write was answered, none later than `pause` ms after the one before, and the watch told each in its order."""
-        equal(self.errors[:3], [], f"errors of the client during {self.what}")
+    def lost_and_was_refused_nothing(self, pause, but=None):
+        """Every write was answered, none later than `pause` ms after the one before, and the watch told each in its order. `but`:
+        an error of a write that was not applied, which a few may have met."""
+        equal([error for error in self.errors if error != but][:3], [], f"errors of the client during {self.what}")
+        expect(len(self.errors) <= A_FEW, f"{len(self.errors)} times {but!r} during {self.what}")
         equal(self.faults[:3], [], f"faults of the watch during {self.what}")
         equal(self.told["watched"], self.told["puts"], f"events of acknowledged writes during {self.what}")
         expect(self.pause < pause, f"during {self.what} a write came {self.pause} ms after the one before")
