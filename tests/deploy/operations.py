@@ -164,6 +164,28 @@ def certificates_are_rotated_without_a_restart_or_a_dropped_client():
     load.lost_and_was_refused_nothing(PAUSE)
 
 
+def a_host_that_is_lost_in_the_middle_stops_a_rolling_restart_before_the_others():
+    before, lost = starts(), of("west")[1]
+    run = control.interrupted("rolling-restart", f"included: leeward for {lost.name}", lost.power_off)
+    expect(run.said("stopped at leeward-west-12, which does not answer by SSH any more: those behind it go on as they were"),
+           f"the host is not named:\n{run.text[-3000:]}")
+    expect(run.said("--limit leeward-west-12,leeward-west-13,leeward-east-1,leeward-east-2,leeward-east-3 goes on"),
+           f"it is not said how to go on:\n{run.text[-3000:]}")
+    after = starts()
+    equal([host for host in after if before[host] != after[host]], ["leeward-west-11"], "members that were restarted")
+    equal(control.etcdctl("east", "get", "leeward/operator"), "", "the lock afterwards")
+    lost.start()
+    hosts.all_hosts().wait()
+
+
+def trial_runs_change_nothing():
+    before = serials(), starts()
+    for name in ("rolling-restart", "rotate-certificates", "collect-diagnostics"):
+        control.playbook(name, "--check")
+    equal((serials(), starts()), before, "certificates, and when the members were started")
+    equal(control.etcdctl("east", "get", "leeward/operator"), "", "the lock afterwards")
+
+
 def diagnostics_come_from_each_host_that_answers():
     _, healthy = timed("collect-diagnostics", "-e", f"diagnostics={lab.HERE}/healthy")
     of("west")[0].power_off()
