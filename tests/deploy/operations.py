@@ -129,6 +129,12 @@ def the_lost_region_comes_back_by_failback():
 
 # Only with --all
 
+def a_drill_passes_in_the_region_that_follows():
+    run = control.playbook("drill", "-e", "region=east")
+    expect(run.said("- drill passed"), f"it does not say so:\n{run.text[-3000:]}")
+    equal(run.changed, {}, "hosts that were changed")
+
+
 def a_switchover_home_loses_and_refuses_nothing():
     equal(control.playbook("switchover", "-e", "to=east", "--check").changed, {}, "hosts that a trial run changed")
     equal(control.ctl("east", "dr", "status")["role"], "standby", "east after a trial run")
