@@ -181,7 +181,8 @@ def a_host_that_is_lost_in_the_middle_stops_a_rolling_restart_before_the_others(
     equal([host for host in after if before[host] != after[host]], ["leeward-west-11"], "members that were restarted")
     equal(control.etcdctl("east", "get", "leeward/operator"), "", "the lock afterwards")
     lost.start()
-    hosts.all_hosts().wait()
+    wait_for("all members to be well", lambda: all(member["healthy"] for member in control.ctl("east", "cluster", "status")["members"]),
+             60, every=0.5)
 
 
 def trial_runs_change_nothing():
