@@ -208,6 +208,7 @@ std::atomic<telemetry::FlightRecorder*> crash_flight{nullptr};
 std::array<char, 4096> crash_flight_path;
 constexpr const char* kCrashFlight = "flight-crash.jsonl";
 constexpr const char* kAskedFlight = "flight.jsonl";
+constexpr Duration kDrain = 2s;  // for calls to end once their clients have been told to go
 constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 std::array<struct sigaction, std::size(kCrashSignals)> previous_actions;
 
@@ -698,9 +699,8 @@ Result<void> Daemon::Impl::start(const std::function<void(const std::string&)>& 
   return {};
 }
 
-// The member first, while its peers still hear it: it refuses what comes and
-// ends what is under way, so clients get their answers. Then the ports, the
-// stream, the loops.
+// Clients first, then the member, while its peers still hear it: it refuses what
+// comes and ends what is under way. Then the other ports, the stream, the loops.
 // A loop that makes a large answer comes to its end late; the readers give it no
 // more of them meanwhile.
 bool Daemon::Impl::stop_ports(Instant until) {
@@ -712,7 +712,7 @@ bool Daemon::Impl::stop_ports(Instant until) {
     return ended;
   };
   if (services_) services_->core().stopping = true;
-  if (all(2s, 1s)) return true;
+  if (all(kDrain, 1s)) return true;
   for (auto& reader : readers_) {
     reader.stop();
     reader.join();
@@ -726,6 +726,9 @@ bool Daemon::Impl::stop(Duration limit) {
   const Instant until = clock_.now() + limit;
   Signal done;
   bool in_time = true;
+  // They hear that they should go while their calls still end here, those that were passed on to other members too. A watch
+  // does not end by itself: its connection is cut.
+  if (member_ && client_.listener) (void)client_.listener->stop(kDrain, 1s);
   if (member_) {
     member_->stop([&done] { done.set(); });
     in_time = done.wait(limit * 2 / 3);

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 
 from leeward.claims import expect
 from leeward.cluster import BIN, ROOT, Failure
@@ -71,6 +72,23 @@ def playbook(name, *words, code=0, inventory_file=None):
                    "-e", f"leeward_package={package()}", *words, timeout=900)
     expect(done.returncode == code, f"playbook {name} {' '.join(words)} ended with {done.returncode}, not {code}:\n{done.stdout[-6000:]}")
     return Run(done.returncode, done.stdout)
+
+
+def interrupted(name, mark, action):
+    """Runs a playbook that is to stop, and `action` when it first says `mark`."""
+    process = subprocess.Popen(["ansible-playbook", "-i", inventory(), f"playbooks/{name}.yaml"], cwd=ANSIBLE, env=environment(), text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
+    watchdog = threading.Timer(300, process.kill)
+    watchdog.start()
+    text, done = "", False
+    for line in process.stdout:
+        text += line
+        if mark in line and not done:
+            action()
+            done = True
+    watchdog.cancel()
+    expect(done and process.wait() == 2, f"playbook {name} ended with {process.wait()}, not 2:\n{text[-6000:]}")
+    return Run(2, text)
 
 
 def package():
