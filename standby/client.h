@@ -46,6 +46,19 @@ struct ClientOptions {
 enum class StreamState { kOff, kSeeking, kGreeting, kStreaming, kResyncNeeded, kForked, kDiverged };
 const char* name(StreamState state);
 
+// A search for where two histories part: the highest position that both hold lies in
+// [low, high] or is `best`, else nowhere in what both logs hold.
+struct CommonSearch {
+  HistoryIndex low, high;
+  HistoryIndex asked;             // what the histories hold there is asked of one source after the other
+  std::optional<Position> best;   // the highest that is known to be common
+  std::vector<region::EpochRecord> epochs;  // of the history that is to be followed
+  std::size_t hidden = 0;         // of those asked, whose log begins above it
+  int rounds = 0;                 // in which some said so, and nobody could tell
+  Instant until{};
+  std::string why;                // of the last that did not tell
+};
+
 class StreamClient {
  public:
   StreamClient(node::Group& group, Outbox& outbox, StandbyProbe& probe,
@@ -149,18 +162,7 @@ class StreamClient {
   std::optional<Position> common_;
   bool rejoin_ = false;
   HistoryIndex differs_at_;   // where it is known that the primary holds other history
-  // The common position lies in [low, high] or is `best`, else nowhere in what both logs hold.
-  struct Search {
-    HistoryIndex low, high;
-    HistoryIndex asked;             // what the histories hold there is asked of one source after the other
-    std::optional<Position> best;   // the highest that is known to be common
-    std::vector<region::EpochRecord> epochs;  // of the history that is to be followed
-    std::size_t hidden = 0;         // of those asked, whose log begins above it
-    int rounds = 0;                 // in which some said so, and nobody could tell
-    Instant until{};
-    std::string why;                // of the last that did not tell
-  };
-  std::optional<Search> search_;
+  std::optional<CommonSearch> search_;
   std::optional<Error> unfound_;
   HistoryIndex resync_from_;  // committed when no source's log reached down
   bool takes_copy_ = false;   // for a member that lacks a state
