@@ -195,9 +195,8 @@ class Verification {
 
   // A start makes it anew from a checkpoint or from the log's beginning, and the log behind.
   void missing_state() {
-    if (!superblock_ || superblock_->starts == 0) return;
+    if (!superblock_ || superblock_->starts == 0 || report_.state) return;
     const Path directory = place_.data_dir + "/" + superblock_->state_dir;
-    if (disk_.exists(directory)) return;
     const auto& base = report_.log.base;
     const bool led_to = report_.log.segments > 0 && (base.index == Index() || std::any_of(points_.begin(), points_.end(), [&](const auto& p) {
                           return p.second.index >= base.index;

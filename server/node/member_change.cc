@@ -248,8 +248,9 @@ bool Member::tell_if_removed(NodeId from, const FrameHeader& header) {
 // It holds this group's state and was never admitted, and its id was removed: the
 // log says that it is none any more, or that the id was added again meanwhile.
 void Member::retire_late_life(NodeId from, const FrameHeader& header) {
-  if (!is_leader() || !group() || header.group != group() || !header.incarnation) return;
-  if (context_.group.membership.contains(from) || membership().contains(from) || !context_.group.removed.contains(from)) return;
+  if (!context_.group.removed.contains(from) || !is_leader()) return;  // of most frames
+  if (!group() || header.group != group() || !header.incarnation) return;
+  if (context_.group.membership.contains(from) || membership().contains(from)) return;
   auto& proposed = admission_proposed_[from];
   const auto now = context_.now();
   if (proposed != Instant{} && now - proposed < kTellAgain) return;

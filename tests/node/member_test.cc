@@ -93,6 +93,15 @@ TEST_F(Writes, ALeaderWhoseDiskHangsStepsDown) {
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+void expect_stays_and_reads(World& w, NodeId leader, Term term) {
+  w.run_for(10s);
+  EXPECT_EQ(w.leader(), leader);
+  EXPECT_EQ(w.member(leader)->term(), term);
+  auto read = w.read(leader, "key1");
+  ASSERT_TRUE(w.run_until([&] { return read->ended; }, 2s));
+  EXPECT_TRUE(read->confirmed.ok());
+}
+
 // A vote that nobody can make durable ends in no leader at all.
 TEST_F(Writes, ALeaderWhoseDiskHangsLikeAllOthersStaysAndServesReads) {
   make();
@@ -102,12 +111,7 @@ TEST_F(Writes, ALeaderWhoseDiskHangsLikeAllOthersStaysAndServesReads) {
   const auto term = w().member(leader)->term();
   for (const auto id : w().ids()) w().hang_disk(id, true);
   auto pending = w().put(leader, "a", "b");
-  w().run_for(10s);
-  EXPECT_EQ(w().leader(), leader);
-  EXPECT_EQ(w().member(leader)->term(), term);
-  auto read = w().read(leader, "key1");
-  ASSERT_TRUE(w().run_until([&] { return read->ended; }, 2s));
-  EXPECT_TRUE(read->confirmed.ok());
+  ASSERT_NO_FATAL_FAILURE(expect_stays_and_reads(w(), leader, term));
   for (const auto id : w().ids()) w().hang_disk(id, false);
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
@@ -125,13 +129,8 @@ TEST_F(Writes, ALeaderWhoseDiskIsFullLikeAllOthersStaysAndServesReads) {
     return frame.ok() && frame->header.type == FrameType::kReport ? Bytes() : bytes;
   };
   auto pending = w().put(leader, "a", "b");
-  w().run_for(10s);
-  EXPECT_EQ(w().leader(), leader);
-  EXPECT_EQ(w().member(leader)->term(), term);
+  ASSERT_NO_FATAL_FAILURE(expect_stays_and_reads(w(), leader, term));
   EXPECT_TRUE(w().member(leader)->status().disk_full);
-  auto read = w().read(leader, "key1");
-  ASSERT_TRUE(w().run_until([&] { return read->ended; }, 2s));
-  EXPECT_TRUE(read->confirmed.ok());
   for (const auto id : w().ids()) w().disk(id).refuse_writes("");
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }

@@ -39,6 +39,17 @@ struct DiscardSearch : ::testing::Test {
     link(true);
     ASSERT_TRUE(w.run_until([&] { return client().state() == StreamState::kDiverged && w.west.leader()->replication->heard(w.west.leader()->clock().now()); }, 20s));
   }
+  // East's other two members stay behind, and the regions part above what they have.
+  void one_source_goes_ahead() {
+    start();
+    write(10);
+    catch_up();
+    w.member(2).lan_cut = w.member(3).lan_cut = true;
+    write(20);
+    w.run_for(3s);
+    catch_up();
+    diverge(20, 40);
+  }
   const StreamClient& client() { return w.west.leader()->replication->client(); }
   Result<RejoinRecord> discard(Duration limit = 100s) {
     std::optional<Result<RejoinRecord>> answer;
@@ -77,14 +88,7 @@ TEST_P(DiscardSearchPlaces, FindsTheHighestCommonPosition) {
 // A member of the primary that lags tells of its own end; what lies above it
 // another one tells.
 TEST_F(DiscardSearch, AnotherSourceIsAskedWhereOneIsNotSoFar) {
-  start();
-  write(10);
-  catch_up();
-  w.member(2).lan_cut = w.member(3).lan_cut = true;
-  write(20);
-  w.run_for(3s);
-  catch_up();
-  diverge(20, 40);
+  one_source_goes_ahead();
   if (HasFatalFailure()) return;
   (void)discard();
   ASSERT_EQ(follows().size(), 1u);
@@ -92,14 +96,7 @@ TEST_F(DiscardSearch, AnotherSourceIsAskedWhereOneIsNotSoFar) {
 }
 
 TEST_F(DiscardSearch, EndsWhenNobodyCanTell) {
-  start();
-  write(10);
-  catch_up();
-  w.member(2).lan_cut = w.member(3).lan_cut = true;
-  write(20);
-  w.run_for(3s);
-  catch_up();
-  diverge(20, 40);
+  one_source_goes_ahead();
   if (HasFatalFailure()) return;
   w.member(1).aside = true;  // answers pings, and is no source
   const auto before = w.now();
