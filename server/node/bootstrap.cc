@@ -149,13 +149,24 @@ Bootstrap::Verdict Bootstrap::verdict() const {
   return new_group();
 }
 
+bool Bootstrap::another_serves() const {
+  std::map<GroupId, std::size_t> voters;
+  for (const auto& [id, heard] : heard_) {
+    const auto& answer = heard.answer;
+    if (answer.same_group || answer.role != GroupRole::kPrimary || answer.membership.empty() || context_.now() - heard.at >= kFresh) continue;
+    const auto membership = raft::decode_membership(answer.membership);
+    if (membership.ok() && membership->voters.contains(id) && ++voters[heard.group] * 2 > membership->voters.size()) return true;
+  }
+  return false;
+}
+
 Bootstrap::Verdict Bootstrap::new_group() const {
-  const bool active = active_.contains(context_.options.self);
+  const bool active = active_.contains(context_.options.self) && !another_serves();
   if (active) {
     for (const auto& [id, heard] : heard_)
       if (heard.answer.lineage.known())
-        return {std::nullopt, named(id) + " names a lineage: this region had a life before; waiting to be admitted, or for"
-                                  " cluster.bootstrap = \"force\""};
+        return {std::nullopt, named(id) + " names a lineage: this region had a life before; waiting to be admitted, or for another region"
+                                  " to serve, which this one then follows (leewardctl dr plan there says how to promote it)"};
   } else {
     std::optional<Lineage> one;
     for (const auto& [id, heard] : heard_) {
@@ -174,7 +185,7 @@ Bootstrap::Verdict Bootstrap::new_group() const {
     const bool own = list == own_;
     // Observers never promote: only their own list waits for them.
     if (!own && key.first == GroupRole::kObserver) continue;
-    if (!active && !own && key.first != GroupRole::kPrimary) continue;
+    if (!active && !own && (key.first != GroupRole::kPrimary || another_serves())) continue;
     if (!majority(list, missing)) return {std::nullopt, "an answer of a majority of each list; silent: " + missing};
   }
   if (!listens_since_ || context_.now() - *listens_since_ < kListen)

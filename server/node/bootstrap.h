@@ -3,7 +3,9 @@
 // It knocks at every address of every list, and wherever the answers lead.
 // Active members start their group only when a majority of each list answers
 // with the same name and lists and nobody names a lineage; a standby list
-// starts when a majority of both lists answers and none names a group in it. If
+// starts when a majority of both lists answers and none names a group in it; so
+// does the first primary's list, to follow, when another region's group is the
+// primary by the word of its majority: the file says what was true at first. If
 // a group is already running, the node waits until that group has admitted this
 // incarnation, or counts it as a learner, and starts with the membership it was
 // told. A group whose members no file names any more calls those that are silent
@@ -50,6 +52,10 @@ class Bootstrap {
 
   // The lineage that members of other lists name.
   std::optional<Lineage> lineage_elsewhere() const;
+  // A majority of another list's group says that it is the primary. What begins
+  // here follows it, also where the file names this list as the first primary:
+  // that life ended with its disks, and the file is as it was.
+  bool another_serves() const;
   const std::set<NodeId>& own_ids() const { return own_; }
   bool in_own_list(NodeId id) const { return own_.contains(id); }
 

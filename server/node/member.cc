@@ -285,6 +285,7 @@ void Member::propose_first_entry() {
   const auto elsewhere = bootstrap_->lineage_elsewhere();
   const auto list = own_list(context_.options.nodes, self());
   state.control.role = list.front().role;
+  if (state.control.role == GroupRole::kPrimary && bootstrap_->another_serves()) state.control.role = GroupRole::kStandby;
   if (state.control.role == GroupRole::kPrimary && context_.options.bootstrap != BootstrapMode::kForce && elsewhere) {
     waiting_for_ = "another node names a lineage already: this list may not start a second one";
     return;

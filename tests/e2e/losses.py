@@ -213,7 +213,41 @@ def a_standby_that_lost_its_majority_begins_anew():
         wait_for("west to follow again", lambda: all(n.alive and n.value("meanwhile", serializable=True) == "east serves" for n in c.standby), 60)
 
 
+def a_primary_region_on_new_disks_follows_and_takes_over_again():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        *fresh, late = c.active
+        for n in c.active:
+            n.kill()
+        for n in fresh:
+            n.wipe()
+            n.start()
+        wait_for("it to say what it waits for", lambda: all("another region to serve" in n.status()["waiting_for"] for n in fresh), 20)
+        _, done = by_the_book(c.standby)
+        serves(c.standby[0], done["epoch"])
+        followed = lambda n: n.alive and n.value("after", serializable=True) == "the loss"
+        wait_for("east to follow", lambda: all(followed(n) for n in fresh), 60)
+        # What the third one is part of is no more: it disturbs nobody, and comes back on an empty disk.
+        late.start()
+        wait_for("it to say where it belongs", lambda: not late.alive or late.status()["role"] == "fenced", 30)
+        serves(c.standby[0], done["epoch"])
+        expect(all(n.status()["role"] == "standby" for n in fresh), "the others stay")
+        late.kill()
+        late.wipe()
+        late.start()
+        wait_for("it to be admitted", lambda: ctl("--endpoints", fresh[0].client, "member", "admit", late.id, check=False).returncode == 0, 30)
+        wait_for("it to follow", lambda: followed(late), 60)
+        wait_for("east to be armed", lambda: dr(c.standby, "status")["armed_region"] == "east", 30)
+        wait_for("east to be eligible", lambda: all(n.ok("/standby/eligible") for n in c.active), 30)
+        back = wait_for("east to be primary", lambda: ctl("--endpoints", ",".join(n.client for n in c.nodes), "dr", "switchover", "--to", "east",
+                                                           check=False, timeout=60).returncode == 0, 60)
+        expect(back, "a switchover")
+        wait_for("east to be primary", lambda: c.active[0].ok("/primary"), 30)
+        etcdctl(c.active[0].client, "put", "home", "again")
+        equal([c.active[0].value(key) for key in ("k7", "after", "home")], ["7", "the loss", "again"])
+
+
 ALL = [the_primary_region_and_all_but_one_standby_are_lost, a_primary_that_lost_its_majority_and_its_standby_goes_on,
        the_standby_takes_over_when_the_primary_has_lost_its_majority, the_new_primary_burns_and_the_fenced_old_one_takes_over,
        the_new_primary_burns_and_one_node_of_the_old_one_is_left, a_primary_sealed_for_a_region_that_burns_is_reclaimed,
-       a_standby_that_lost_its_majority_begins_anew]
+       a_standby_that_lost_its_majority_begins_anew, a_primary_region_on_new_disks_follows_and_takes_over_again]

@@ -58,6 +58,13 @@ class Checkers {
   void regions_at_rest(GroupRole group, NodeId node, const StateMachine& state);
   // The arming that counts in the newest epoch.
   std::optional<region::Armed> armed() const;
+  // The disks of all its members are gone: what comes is another group, with a log of its own.
+  void begins_anew(GroupRole group, std::span<const NodeId> members) {
+    groups_.erase(group);
+    for (auto& [promotion, b] : branches_)
+      if (b.writer == group) b.writer = GroupRole::kUnknown;
+    for (const auto id : members) seen_.erase(id);
+  }
   // What a group has applied of the entries about regions.
   const region::State& regions(GroupRole group) { return groups_[group].regions; }
   // How often two groups had a state at the same position, and it was compared.

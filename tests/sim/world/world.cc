@@ -303,6 +303,14 @@ void World::wipe(NodeId id) {
   n.fresh = true;
 }
 
+void World::wipe_all(GroupRole group) {
+  std::vector<NodeId> ids;
+  for (const auto& [id, n] : nodes_)
+    if (n.spec.role == group) ids.push_back(id);
+  for (const auto id : ids) wipe(id);
+  checkers.begins_anew(group, ids);
+}
+
 node::Node World::join(GroupRole group) {
   members_change_ = true;
   const auto i = nodes_.rbegin()->first.value() + 1;

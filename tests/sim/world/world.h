@@ -72,6 +72,7 @@ class World {
   void crash_hard(NodeId id);      // likewise: what was not synced is gone
   void kill(NodeId id);            // the process alone dies: the page cache stays
   void wipe(NodeId id);            // crash, and the disk is replaced by an empty one
+  void wipe_all(GroupRole group);  // and with its disks its group is gone
   void stop(NodeId id);            // graceful; runs until it is down
   void stop_some_time(NodeId id);  // graceful; goes on at once
   // A node with an empty disk whose configuration lists the first members and
