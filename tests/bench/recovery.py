@@ -6,6 +6,8 @@ usage: tests/bench/recovery.py promotions [--rounds N] [--keys N]
        tests/bench/recovery.py loss       [--rounds N] [--rate N]
        tests/bench/recovery.py lag        [--rates N,...] [--seconds S]
        tests/bench/recovery.py catch-up   [--link BYTES,...] [--seconds S]
+       tests/bench/recovery.py switchover [--rounds N] [--rate N]
+       tests/bench/recovery.py rejoin     [--keys N] [--divergent N]
 
 promotions  from the operator's `leewardctl dr promote` to the first write that
             the new primary acknowledges, with many keys loaded
@@ -14,15 +16,21 @@ loss        acknowledged writes that are gone when the primary region is killed
 lag         from the state of the primary's leader to that of a standby, by one clock
 catch-up    the share of a slow link that a standby region uses which was stopped
             while the primary wrote
+switchover  how long the writes of clients that know both regions wait while the
+            regions change places, there and back
+rejoin      bytes over the link until a former primary with writes of its own follows
+            again, beside those of a copy to the same region with empty disks
 
 Common: --delay MS (one way), --directory DIR for the data (default /dev/shm: the
 regions of a benchmark share one disk, those of a user do not).
 """
 import argparse
+import base64
 import datetime
 import json
 import math
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -266,22 +274,110 @@ def catch_up(options):
                   f"{os.getloadavg()[0]:.1f} |", flush=True)
 
 
+def switchover(options):
+    gaps, told, writes = [], [], 0
+    print("| to | writes/s asked for | acknowledged | refused or lost | slowest write ms | the same in the second before, ms | "
+          "writes paused, by the command, ms | load |\n|---|---|---|---|---|---|---|---|")
+    with Regions(options) as c:
+        c.start().wait_ready(timeout=60).armed()
+        everywhere = ",".join(n.client for n in c.nodes)
+        for turn in range(2 * options.rounds):
+            to = ("west", "east")[turn % 2]
+            following = c.standby if to == "west" else c.active
+            for n in following:
+                wait_for(f"{n.name} to be eligible", lambda n=n: n.ok("/standby/eligible"), 60)
+            writer = Steady([n.client for n in c.nodes], "--rate", options.rate, "--connections", 12, "--inflight", 10000, "--value-size",
+                            options.value_size, "--keys", 100000)
+            time.sleep(options.seconds)
+            began = time.monotonic()
+            done = json.loads(ctl("--endpoints", everywhere, "-o", "json", "dr", "switchover", "--to", to, "--reason", "benchmark", timeout=60).stdout)
+            time.sleep(1)
+            ended = time.monotonic()
+            rows = writer.end()
+            acknowledged = sum(ok for *_, ok, _ in rows)
+            refused = len(rows) - acknowledged
+            # A write at the following region takes a round trip at any time.
+            slowest = lambda low, high: max(end - begin for begin, end, ok, _ in rows if ok and low <= end <= high) * 1000
+            gaps.append(slowest(began, ended))
+            told.append(float(done["paused_ms"]))
+            writes += acknowledged
+            revision = max(row[3] for row in rows)
+            for n in c.nodes:
+                wait_for(f"{n.name} to have all writes", lambda n=n: c.revision(n) >= revision, 30)
+            print(f"| {to} | {options.rate:,} | {acknowledged:,} | {refused} | {gaps[-1]:.0f} | {slowest(began - 1, began):.0f} | {told[-1]:.0f} | "
+                  f"{os.getloadavg()[0]:.1f} |", flush=True)
+    print(f"{len(gaps)} switchovers, {writes:,} writes, the slowest of each {percentile(gaps, .5):.0f} ms (median), {max(gaps):.0f} ms (most); "
+          f"writes paused, by the command, {percentile(told, .5):.0f} ms, {max(told):.0f} ms")
+
+
+def incompressible(size):
+    return base64.b64encode(random.randbytes(size))[:size].decode()
+
+
+def rejoin(options):
+    """The link is cut under an old primary that goes on writing, so both regions have what the other lacks."""
+    with Regions(options) as c:
+        c.start().wait_ready(timeout=60).armed()
+        keys = "".join(f"k{i:010}\t{incompressible(options.value_size)}\n" for i in range(options.keys))
+        if (done := bench("load", "--endpoints", c.leader().client, "--inflight", 2000, "--connections", 8, stdin=keys, timeout=3600))["errors"]:
+            raise Failure(f"loading: {done['stderr']}")
+        goal = c.revision(c.leader())
+        for n in c.standby:
+            wait_for("the standbys to follow", lambda n=n: c.revision(n) >= goal, 600)
+        c.relay.tell("* refuse on")
+        c.relay.tell("* reset")
+        alone = "".join(f"k{i:010}\t{incompressible(options.value_size)}\n" for i in range(options.divergent))
+        bench("load", "--endpoints", c.leader(c.active).client, "--inflight", 1, "--connections", 1, stdin=alone, timeout=600)
+        plan = c.plan()
+        done = c.promote(plan)
+        c.by_id(int(done["leader_id"])).put("new", "epoch")
+        sent = lambda: sum(s["up"] + s["down"] for s in (c.relay.stats(n.name) for n in c.nodes))
+        before, began = sent(), time.monotonic()
+        c.relay.tell("* refuse off")
+        for n in c.active:
+            wait_for("the old primary to be fenced", lambda n=n: n.status()["role"] == "fenced", 60)
+        east = ",".join(n.client for n in c.active)
+        back = wait_for("the old region to go back", lambda: json.loads(ctl("--endpoints", east, "-o", "json", "dr", "rejoin", timeout=300).stdout), 300)
+
+        def follows():
+            for n in c.active:
+                wait_for(f"{n.name} to follow", lambda n=n: n.value("new") == "epoch", 600)
+        follows()
+        rewound, took = sent() - before, time.monotonic() - began
+        ledgers = sum(int(l["writes"]) for l in back["ledgers"])
+        print(f"rejoin: {rewound:,} bytes over the link in {took:.1f} s, both ways, pings and all; {ledgers:,} writes in the ledger, "
+              f"{options.divergent:,} were written alone", flush=True)
+        for n in c.active:
+            n.kill()
+            shutil.rmtree(os.path.join(n.dir, "data"))
+        before, began = sent(), time.monotonic()
+        for n in c.active:
+            n.start()
+        follows()
+        whole, took = sent() - before, time.monotonic() - began
+        print(f"a copy to empty disks: {whole:,} bytes in {took:.1f} s; rejoin sent {rewound / whole:.2%} of it. {options.keys:,} keys of "
+              f"{options.value_size} bytes", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("promotions", "loss", "lag", "catch-up"))
+    parser.add_argument("what", choices=("promotions", "loss", "lag", "catch-up", "switchover", "rejoin"))
     parser.add_argument("--delay", type=int, default=30, help="milliseconds, one way")
     parser.add_argument("--directory", default="/dev/shm")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--keys", type=int, default=1_000_000)
-    parser.add_argument("--rate", type=int, default=10_000, help="writes a second (loss)")
+    parser.add_argument("--divergent", type=int, default=10_000, help="writes that the old primary alone holds (rejoin)")
+    parser.add_argument("--rate", type=int, help="writes a second (loss: 10000, switchover: 2000)")
     parser.add_argument("--rates", default="100,1000", help="writes a second (lag)")
     parser.add_argument("--value-size", type=int)
     parser.add_argument("--seconds", type=int)
     parser.add_argument("--link", default="2000000,8000000", help="bytes a second (catch-up)")
     options = parser.parse_args()
-    run, rounds, seconds, size = {"promotions": (promotions, 100, 0, 100), "loss": (loss, 10, 4, 256), "lag": (lag, 0, 10, 256),
-                                  "catch-up": (catch_up, 0, 15, 1000)}[options.what]
+    run, rounds, seconds, size, rate = {
+        "promotions": (promotions, 100, 0, 100, 0), "loss": (loss, 10, 4, 256, 10_000), "lag": (lag, 0, 10, 256, 0),
+        "catch-up": (catch_up, 0, 15, 1000, 0), "switchover": (switchover, 10, 2, 256, 2000), "rejoin": (rejoin, 0, 0, 100, 0)}[options.what]
     options.rounds, options.seconds, options.value_size = options.rounds or rounds, options.seconds or seconds, options.value_size or size
+    options.rate = options.rate or rate
     print(f"{options.what}: round trip {2 * options.delay} ms, data in {options.directory}, {load()} at the begin", flush=True)
     run(options)
     print(f"{load()} at the end")
