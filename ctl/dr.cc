@@ -83,7 +83,7 @@ std::string ids(const object& answer, std::string_view name) {
 std::string unknown_loss(const object& plan) {
   if (true_of(plan, "sealed")) return "none: the primary has sealed its history for this region";
   if (true_of(plan, "survivors") && text_of(plan, "unknown_since").empty()) return "without bound: whatever only the lost members had";
-  if (text_of(plan, "unknown_since").empty()) return "without bound: nobody here has an answer of the primary";
+  if (text_of(plan, "unknown_since").empty()) return "without bound: what the primary has beyond that is not known here";
   return "whatever was committed after " + text_of(plan, "unknown_since") + ", " + time_figure(plan, "unknown_since_ms_ago") + " ago";
 }
 
@@ -194,9 +194,17 @@ Result<Answer> ask_plan(const Server& server, const Promotion& promotion) {
     if (answer.ok() || !goes_on(answer.error())) break;
     if (answer.error().code == kCannotServe) said = answer.error();
   }
+  if (answer.ok() || !goes_on(answer.error())) return answer;
   // What a member that is up says tells more than that another one is down.
-  if (!answer.ok() && said && goes_on(answer.error())) return *said;
-  return answer;
+  if (said) return *said;
+  if (!promotion.region.empty() || !promotion.members.empty()) return answer;
+  std::set<std::string> others;
+  const auto status = server.call("/v3/cluster/status");
+  if (status.ok())
+    for (const object& member : list_of(status->json, "members"))
+      if (follows(member) && true_of(member, "healthy")) others.insert(text_of(member, "region"));
+  if (others.empty()) return answer;
+  return Error{answer.error().code, answer.error().message + "; region " + *others.begin() + " follows too: leewardctl dr plan --region " + *others.begin()};
 }
 
 // By lease it waits the lease out, with its margin.
@@ -217,6 +225,7 @@ Result<Answer> ask_promotion(const Server& server, const Promotion& promotion) {
   const auto primaries = leaders_first(server, [](const object& m) { return text_of(m, "role") == "primary"; });
   if (!promotion.members.empty()) order = these(server, promotion.members);
   if (!order.ok()) return order.error();
+  const std::size_t asked = order->size();
   if (promotion.members.empty() && primaries.ok()) order->insert(order->end(), primaries->begin(), primaries->end());
   boost::json::array force;
   for (const auto& rule : promotion.force) force.push_back(boost::json::value(rule));
@@ -225,11 +234,12 @@ Result<Answer> ask_promotion(const Server& server, const Promotion& promotion) {
   const Duration patience = promotion_patience(server);
   std::optional<Error> refusal, said;
   Error last{Code::kUnavailable, "no member of a following region was reached; name one by --endpoints"};
-  for (const Endpoint& endpoint : *order) {
-    auto answer = server.call_at(endpoint, "/v3/dr/promote", request, patience);
+  for (std::size_t i = 0; i < order->size(); ++i) {
+    auto answer = server.call_at((*order)[i], "/v3/dr/promote", request, patience);
     if (answer.ok()) return answer;
     if (exit_code(answer.error()) == kRefused) {
-      if (!refusal) refusal = answer.error();
+      // That a primary has nothing to promote is no answer to what those said who were to do it.
+      if (!refusal && (i < asked || !said)) refusal = answer.error();
     } else if (!goes_on(answer.error())) {
       return answer.error();
     } else {

@@ -145,14 +145,21 @@ Result<void> dr_ledger_show(const Server& server, const Output& output, const Le
   Table table({{"REGION"}, {"LEDGER", Table::Align::kRight}, {"EPOCH", Table::Align::kRight}, {"WRITES", Table::Align::kRight}, {"SIZE", Table::Align::kRight},
                {"MISSING"}, {"CLEAN", Table::Align::kRight}, {"CONFLICTING", Table::Align::kRight}, {"LEASE-BOUND", Table::Align::kRight},
                {"REPLAYED", Table::Align::kRight}});
+  bool clean = false;
   for (const auto& value : all) {
     const object& l = value.as_object();
     table.add({text_of(l, "region"), text_of(l, "ledger"), figure(l, "epoch"), figure(l, "writes"), size_figure(l, "bytes"), missing(l),
                figure(l, "clean"), figure(l, "conflicting"), figure(l, "lease_bound"), figure(l, "replayed")});
-    if (l.contains("not_judged")) next = "not judged: " + text_of(l, "not_judged");
+    clean |= number_of(l, "clean").value_or(0) > 0;
+    if (l.contains("not_judged")) output.out << "ledger " << text_of(l, "ledger") << " is not judged: " << text_of(l, "not_judged") << "\n";
   }
   output.out << table.text();
-  output.out << (next.empty() ? "next: leewardctl dr ledger replay --dry-run says what would be applied, and what not and why" : next) << "\n";
+  if (next.empty() && clean)
+    next = "next: leewardctl dr ledger replay --dry-run says what would be applied, and what not and why";
+  if (next.empty())
+    next = "next: nothing is left to apply; leewardctl dr ledger export FILE keeps what is left, leewardctl dr ledger discard --region " +
+           ledgers->front().region + " --ledger " + std::to_string(ledgers->front().id) + " --accept-data-loss ends it";
+  output.out << next << "\n";
   return {};
 }
 
@@ -201,9 +208,13 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
   const auto ledgers = kept_ledgers(server, choice);
   if (!ledgers.ok()) return ledgers.error();
   boost::json::array all;
+  std::optional<Error> failed;  // of the first that could not be: the others are replayed, and told, all the same
   for (const KeptLedger& ledger : *ledgers) {
     const auto done = replay(server, ledger, {.dry_run = dry_run, .progress = output.json ? nullptr : &output.out});
-    if (!done.ok()) return done.error();
+    if (!done.ok()) {
+      if (!failed) failed = Error{done.error().code, "ledger " + std::to_string(ledger.id) + " of region " + ledger.region + ": " + done.error().message};
+      continue;
+    }
     boost::json::array left;
     for (const auto& l : done->left)
       left.push_back(object{{"index", std::to_string(l.index)}, {"number", l.number}, {"op", l.op}, {"class", l.kind}, {"why", l.why}});
@@ -214,9 +225,9 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
   }
   if (output.json) {
     output.out << boost::json::serialize(object{{"ledgers", all}}) << "\n";
-    return {};
+    return failed ? Result<void>(*failed) : Result<void>();
   }
-  if (all.empty()) output.out << "no region has put history aside\n";
+  if (ledgers->empty()) output.out << "no region has put history aside\n";
   for (const auto& value : all) {
     const object& l = value.as_object();
     const auto line = [&](const char* key, const std::string& text) { print_line(output.out, key, text); };
@@ -232,6 +243,9 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
     if (!list_of(l, "left").empty()) output.out << "\n" << table.text();
     if (text_of(l, "left_more") != "0") output.out << "and " << figure(l, "left_more") << " more; leewardctl dr ledger export has all\n";
   }
+  if (failed) return *failed;
+  if (!all.empty())
+    output.out << "next: " << (dry_run ? "leewardctl dr ledger replay" : "leewardctl dr ledger show") << "\n";
   return {};
 }
 

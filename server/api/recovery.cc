@@ -192,14 +192,24 @@ void dr_promote(CallPtr call, Bytes bytes) {
 namespace {
 
 // The way on from a state that is none to stay in.
-const char* next_command(const NodeStatus& status) {
+std::string next_command(const NodeStatus& status) {
   const std::string_view state = dr_state(status);
+  const bool follows = status.role == GroupRole::kStandby || status.role == GroupRole::kObserver;
   if (state == "contested") return "leewardctl dr survivor --promotion-id P";
   if (state == "fenced") return "leewardctl dr rejoin";
+  // The primary serves: whoever is down is to be started, and nothing to be promoted.
+  if (state == "no_quorum" && follows && status.primary_heard) return "leewardctl cluster status";
   if (state == "no_quorum") return "leewardctl dr plan --members ID,...";
   if (state == "sealed") return "leewardctl dr abort";
   if (state == "following" && status.stream_state == "diverged") return "leewardctl dr rejoin --discard";
   if (state == "following" && !status.primary_heard) return "leewardctl dr plan";
+  const auto is_fenced = [](const MemberStatus& m) { return m.healthy && m.role == GroupRole::kFenced; };
+  if (state == "serving" && std::any_of(status.members.begin(), status.members.end(), is_fenced)) return "leewardctl dr rejoin";
+  // What keeps the stream from its group's leader that one says.
+  if (state == "following" && status.stream_state.find("no stream") != std::string::npos)
+    for (const auto& member : status.members)
+      if (member.id == status.leader && member.id != status.self && !member.client_url.empty())
+        return "leewardctl --endpoints " + member.client_url + " dr status";
   return "";
 }
 
@@ -237,9 +247,11 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
       if (epoch.epoch == status.contested) response.mutable_contested()->set_promotion_id(hexadecimal(epoch.promotion));
   }
   std::map<std::string, pb::DrStatusResponse::Group*> groups;
+  std::map<std::string, bool> heard;
   for (const auto& member : status.members) {
     auto*& group = groups[member.region];
     if (group == nullptr) group = response.add_groups();
+    heard[member.region] |= member.healthy;
     group->set_region(member.region);
     if (group->role().empty() || member.healthy) group->set_role(leeward::name(member.role));
     if (member.state == MemberState::kLeader) group->set_leader_id(member.id.value());
@@ -248,8 +260,9 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
   }
   // What a lost region said last is that it serves.
   const std::string& serves = !status.serving_region.empty() || !self || status.role != GroupRole::kPrimary ? status.serving_region : self->region;
+  const auto claims = std::count_if(groups.begin(), groups.end(), [](const auto& g) { return g.second->role() == leeward::name(GroupRole::kPrimary); });
   for (auto& [region, group] : groups)
-    if (!serves.empty() && region != serves && group->role() == leeward::name(GroupRole::kPrimary)) group->set_role(leeward::name(GroupRole::kUnknown));
+    if ((serves.empty() ? claims > 1 && !heard[region] : region != serves) && group->role() == leeward::name(GroupRole::kPrimary)) group->set_role(leeward::name(GroupRole::kUnknown));
   for (auto& [region, group] : groups)
     if (const auto epoch = epoch_of(status, self, *group); epoch != 0) group->set_epoch(epoch);
   for (const auto& epoch : told.history) {

@@ -20,7 +20,7 @@ void dr_rejoin(CallPtr call, Bytes bytes) {
     response.set_changed(done->changed);
     response.set_position_index(done->index.value());
     for (const auto& ledger : done->ledgers) fill_ledger(*response.add_ledgers(), ledger);
-    response.set_next_command("leewardctl standby status");
+    response.set_next_command(done->ledgers.empty() ? "leewardctl standby status" : "leewardctl dr ledger show");
     call->reply_message(response);
   });
 }

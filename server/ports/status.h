@@ -221,6 +221,8 @@ struct NodeStatus {
 
 // As `state` of `dr status` and of the health page.
 inline const char* dr_state(const NodeStatus& s) {
+  for (const auto& m : s.members)
+    if (m.id == s.self && m.state == MemberState::kRemoved) return "removed";
   if (s.contested > Epoch()) return "contested";
   if (s.role == GroupRole::kFenced) return "fenced";
   if (!s.rewinding.empty()) return "rewinding";
