@@ -106,9 +106,14 @@ PromotionPlan make_plan(const PlanFacts& f) {
                               std::to_string(plan.from.value()) + ", and all that was written since is lost by force");
   for (const auto& t : f.said)
     if (!t.damage.empty()) {
+      plan.unknown_for.reset();  // what the primary has instead, and since when, is not known here
       refuse("corruption", "node " + std::to_string(t.voter.value()) + ": " + t.damage);
       break;
     }
+  if (f.leader_stateless || (!f.stateless.empty() && f.stateless.size() * 2 >= f.voters))
+    refuse("no_state", "nodes " + ids(f.stateless) + (f.stateless.size() * 2 < f.voters ? ", which leads (leewardctl member move-leader)," : "") +
+                           " wait for a copy of the state of the region that they follow, and have none to serve;"
+                       " where that region is lost for good, what they had before is to be read there, serializable");
   const auto armed = log.armed();
   if (plan.known > plan.from) plan.unknown_for.reset();  // of later epochs nothing is known here
   plan.drawn = !plan.refusals.empty() || (armed && armed->unguarded && !plan.sealed);
@@ -218,7 +223,7 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
   }
   if (!plan.silent.empty()) refuse("silent", "no answer of " + ids(plan.silent) + ": name only members that are up", false);
   if (!left_out.empty()) refuse("left_out", "members that answer and are not named: " + ids(left_out), false);
-  if (!unfit.empty()) refuse("unfit", "empty, not admitted, isolated or removed: " + ids(unfit), false);
+  if (!unfit.empty()) refuse("unfit", "empty, without a state, not admitted, isolated or removed: " + ids(unfit), false);
   if (!led.empty()) refuse("quorum", "this group has a leader, as " + ids(led) + " say: leewardctl dr plan without --members", false);
   if (!hearing.empty()) refuse("primary_heard", "nodes that hear the primary: " + ids(hearing), true);
   refuse(kNoQuorum, "a majority of the group is lost; what only the lost members had may have been committed, and they are never to vote again", true);

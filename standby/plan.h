@@ -37,6 +37,8 @@ struct PlanFacts {
   Position committed;                  // of the group, confirmed
   std::size_t voters = 0;
   std::vector<NodeId> silent;          // of them
+  std::vector<NodeId> stateless;       // of them: they went back and wait for a copy of the state
+  bool leader_stateless = false;
   std::vector<Testimony> said;         // by the others, the leader included
   std::vector<NamedCheck> checks;
 };

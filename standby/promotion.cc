@@ -188,6 +188,9 @@ PromotionPlan Promoter::conclude(const Inquiry& inquiry) {
       facts.silent.push_back(id);
     }
   }
+  const auto stateless = group_.without_state();
+  facts.stateless.assign(stateless.begin(), stateless.end());
+  facts.leader_stateless = stateless.contains(group_.self());
   facts.checks = around_.checks();
   auto plan = make_plan(facts);
   plan.estimated_rto = estimated_rto();
@@ -283,6 +286,20 @@ void Promoter::cut() {
   p.cut = *index;
 }
 
+// A primary by lease acknowledges nothing without stamps, so a Cut may stand only
+// while somebody waits it out: one that a promotion left, here or at an earlier
+// leader, is taken back. Who says the command again cuts and waits anew.
+void Promoter::give_stamps_again() {
+  const auto* log = group_.is_leader() && !stopping_ && !survivors_.step() ? group_.regions_of_log() : nullptr;
+  const auto armed = log ? log->armed() : std::nullopt;
+  if (!armed || armed->mode != region::FenceMode::kLease || armed->unguarded) return;
+  if (!log->control().cut || log->control().cut->arming != armed->arming) return;
+  raft::Proposal proposal;
+  proposal.kind = EntryKind::kUncut;
+  proposal.payload = Bytes(encode(region::Cut{armed->arming}));
+  if (group_.propose({&proposal, 1}).ok()) group_.logger().warn("a promotion did not come to its end: the primary gets stamps again");
+}
+
 void Promoter::change() {
   auto& p = *promotion_;
   const auto* log = group_.regions_of_log();
@@ -339,7 +356,7 @@ void Promoter::tick(Instant now) {
   look(now);
   survivors_.tick(now);
   contest_.tick(now);
-  if (!promotion_) return;
+  if (!promotion_) return give_stamps_again();
   auto& p = *promotion_;
   const bool lost = !group_.is_leader() || group_.term() != p.term;
   if (lost && p.step == Step::kEpochChange)

@@ -88,6 +88,7 @@ class Promoter final : public Recovery {
   void begin(PromotionRequest request, Function<void(Result<PromotionRecord>)> done);
   void surveyed(Result<PromotionPlan> plan);
   void cut();
+  void give_stamps_again();
   void change();
   void next_step(Step step, const char* finished);
   void end(Result<PromotionRecord> result);

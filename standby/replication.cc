@@ -228,8 +228,16 @@ void Replication::ask_commit() {
     if (w.sequence == 0) w.sequence = *sequence;
 }
 
+// Behind a Follow nothing, until the state is back at the common position: what is
+// there until then is what the group puts aside, however far that reached.
+HistoryIndex Replication::applied_here() const {
+  const auto& point = group_.state().applied().point;
+  const auto* regions = group_.regions();
+  return regions && point.index < regions->control().followed_at ? HistoryIndex() : point.position.index;
+}
+
 void Replication::when_applied(HistoryIndex index, Instant until, Function<void(Result<void>)> done) {
-  if (group_.state().applied().point.position.index >= index) return done({});
+  if (applied_here() >= index) return done({});
   if (stopping_) return done(Error{Code::kUnavailable, "this node is stopping"});
   waiting_applies_.emplace(index, WaitingApply{until, std::move(done)});
 }
@@ -309,7 +317,7 @@ void Replication::applied(std::span<const Entry> entries) {
         return e.kind == EntryKind::kUnseal || e.kind == EntryKind::kEpochChange;
       }))
     forward_->turned();
-  const auto index = group_.state().applied().point.position.index;
+  const auto index = applied_here();
   while (!waiting_applies_.empty() && waiting_applies_.begin()->first <= index) {
     auto done = std::move(waiting_applies_.begin()->second.done);
     waiting_applies_.erase(waiting_applies_.begin());
@@ -510,7 +518,10 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
     eligibility_ = voters.empty() ? std::vector<NamedCheck>() : judge_group(voters);
     return;
   }
-  if (!follows(group_.role())) return;
+  if (!follows(group_.role())) {
+    eligibility_.clear();  // of the region that was armed while this one was primary
+    return;
+  }
   node.primary_heard = heard(now);
   node.primary_silence = pinger_.meter().silence(now);
   if (const auto& newest = pinger_.meter().newest()) node.known_loss = loss_beyond(group_.committed().position, newest->committed);
@@ -526,7 +537,9 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   if (leader)
     node.stream_state = leader->streaming ? "streaming, through the group's leader" : "the group's leader has no stream";
   if (const auto adoption = group_.adoption(); !adoption.empty()) node.stream_state = adoption;
-  self.lag = pinger_.meter().lag(group_.state().applied().point.position, now);
+  // Of other history than the primary's nobody can say how far it lags behind.
+  if (client_.state() != StreamState::kDiverged && applied_here() == group_.state().applied().point.position.index)
+    self.lag = pinger_.meter().lag(group_.state().applied().point.position, now);
   self.stream_connected = client_.state() == StreamState::kStreaming || (leader && leader->streaming);
   self.eligibility = judge(facts(node, self, now), options_.eligibility);
   std::vector<VoterVerdict> voters;

@@ -98,6 +98,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
 
   // `done` runs once: when this member has applied the history up to `index`,
   // or with kDeadline at `until`.
+  HistoryIndex applied_here() const;
   void when_applied(HistoryIndex index, Instant until, Function<void(Result<void>)> done);
 
   // node::GroupObserver

@@ -4,6 +4,7 @@
 // Everything here is on the core loop.
 #pragma once
 
+#include <set>
 #include <span>
 
 #include "base/entry.h"
@@ -181,6 +182,8 @@ class Group {
   // Leader: whether a member, this one included, could not go back to the common
   // position of a Follow: the group needs a copy of state from behind it.
   virtual bool lacks_state() const { return false; }
+  // Of the voters, those of which that is so, as far as this leader was told.
+  virtual std::set<NodeId> without_state() const { return {}; }
   // Leader of a following group, again and again as long as no source's log
   // reaches down to its own, or lacks_state(): takes over a copy of the state of
   // one of these members. When it is done, committed() stands at the copy's position.

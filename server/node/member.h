@@ -115,6 +115,7 @@ class Member final : public Service, public Group {
   void transfer_leadership(NodeId to) override;
   void retain(std::string_view holder, Index index) override;
   bool lacks_state() const override;
+  std::set<NodeId> without_state() const override;
   void adopt(std::span<const NodeId> sources) override;
   std::string adoption() const override;
   void fork(ForkOptions options, Function<void(Result<Forked>)> done) override;

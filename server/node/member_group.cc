@@ -91,6 +91,16 @@ bool Member::lacks_state() const {
                      [&](const auto& report) { return m.contains(report.first) && report.second.status.lacks_state; });
 }
 
+std::set<NodeId> Member::without_state() const {
+  std::set<NodeId> out;
+  if (!lacks_state()) return out;
+  for (const auto id : membership().voters) {
+    const auto report = reports_.find(id);
+    if (id == self() ? leaping_ && leaping_->lacks_state : report != reports_.end() && report->second.status.lacks_state) out.insert(id);
+  }
+  return out;
+}
+
 void Member::adopt(std::span<const NodeId> sources) {
   if (is_leader() && !installing_ && (role() == GroupRole::kStandby || role() == GroupRole::kObserver))
     adoption_->pursue(sources);

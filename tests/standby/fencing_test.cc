@@ -335,21 +335,25 @@ struct LeaseMode : Fencing {
     const auto leader = s.world.leader();
     return leader && s.world.member(*leader)->stamp_wanted().has_value();
   }
-  static Result<Index> cut_stamps(Story& s, EntryKind kind = EntryKind::kCut) {
-    const auto arming = s.world.checkers.regions(GroupRole::kStandby).armed()->arming;
-    return s.world.propose(*s.leader(), kind, Epoch(), encode(region::Cut{arming}));
+  // By whatever is to be forced; nullopt: no answer yet.
+  using Answer = std::shared_ptr<std::optional<Result<PromotionRecord>>>;
+  static Answer ask_promotion(Story& s, NodeId id) {
+    std::optional<Result<PromotionPlan>> plan;
+    s.world.stream(id)->recovery().plan(s.world.client_loop(), [&](Result<PromotionPlan> p) { plan = std::move(p); });
+    auto answer = std::make_shared<std::optional<Result<PromotionRecord>>>();
+    if (!s.world.run_until([&] { return plan.has_value(); }, 5s) || !plan->ok()) return answer;
+    PromotionRequest request{(*plan)->digest, true, "ada", "the region burns"};
+    for (const auto& refusal : (*plan)->refusals) request.force.push_back(refusal.rule);
+    s.world.stream(id)->recovery().promote(std::move(request), s.world.client_loop(), [answer](Result<PromotionRecord> r) { *answer = std::move(r); });
+    return answer;
   }
-  // As promotion.h does it: the Cut, the lease with its margin, the change.
   static bool promote(Story& s) {
     const auto id = *s.leader();
-    const auto cut = cut_stamps(s);
-    if (!cut.ok()) return false;
-    if (!s.world.run_until([&] { return s.world.member(id)->state().applied().point.index >= *cut; }, 5s)) return false;
-    s.world.run_for(1100ms);
-    auto change = s.world.change_at(id);
-    change.cut = *cut;
-    return s.world.propose(id, change).ok() && s.world.run_until([&] { return s.turned(id); }, 5s);
+    const auto answer = ask_promotion(s, id);
+    return s.world.run_until([&] { return answer->has_value(); }, 10s) && (*answer)->ok() &&
+           s.world.run_until([&] { return s.world.member(id)->role() == GroupRole::kPrimary; }, 5s);
   }
+  static bool cut_stands(Story& s) { return s.world.checkers.regions(GroupRole::kStandby).control().cut.has_value(); }
   // Whether a write sent to this member is acknowledged before `limit`.
   static bool acknowledged(Story& s, NodeId id, Duration limit) {
     auto put = s.world.client_put(id, "k", "v");
@@ -405,17 +409,44 @@ TEST_F(LeaseMode, WritesStopWithTheLinkAndGoOnWithIt) {
   for (const auto id : kPrimaries) EXPECT_TRUE(acknowledged(s, id, 2s)) << id.value() << s.why();
 }
 
-TEST_F(LeaseMode, NoStampIsReturnedBetweenCutAndUncut) {
+TEST_F(LeaseMode, NoStampIsReturnedFromTheCutUntilThePromotionHasFailed) {
   Story s(leased(24));
   ASSERT_TRUE(s.ready()) << s.why();
   ASSERT_TRUE(s.world.run_until([&] { return needs_stamps(s); })) << s.why();
   s.world.run_for(1s);
-  ASSERT_TRUE(cut_stamps(s).ok());
-  s.world.run_for(1500ms);
-  EXPECT_FALSE(acknowledged(s, *s.world.leader(), 2s));
-  ASSERT_TRUE(cut_stamps(s, EntryKind::kUncut).ok());
+  // While the primary lives, so that it shows whether it gets stamps.
+  const auto first = *s.leader();
+  const auto asked = ask_promotion(s, first);
+  ASSERT_TRUE(s.world.run_until([&] { return cut_stands(s); }, 5s)) << s.why();
+  s.world.run_for(600ms);
+  EXPECT_FALSE(asked->has_value());
+  const auto left = s.world.member(*s.world.leader())->status().fencing.remaining;
+  ASSERT_TRUE(left);
+  EXPECT_LT(*left, 450ms) << "the newest stamp is from before the Cut";
+  s.world.crash(first);
+  ASSERT_TRUE(s.world.run_until([&] { return s.leader() && *s.leader() != first && !cut_stands(s); }, 20s)) << s.why();
   s.world.run_for(1s);
   EXPECT_TRUE(acknowledged(s, *s.world.leader(), 2s)) << s.why();
+  // And the lease is waited for in full by who begins again.
+  s.world.start(first);
+  s.world.lose(GroupRole::kPrimary);
+  ASSERT_TRUE(promote(s)) << s.why();
+  EXPECT_EQ(s.world.checkers.breach(), "");
+}
+
+TEST_F(LeaseMode, APromotionWhoseArmingEndsInTheWaitIsRefused) {
+  Story s(leased(25));
+  ASSERT_TRUE(s.ready()) << s.why();
+  s.world.lose(GroupRole::kPrimary);
+  s.world.run_for(6s);
+  const auto leader = *s.leader();
+  const auto asked = ask_promotion(s, leader);
+  ASSERT_TRUE(s.world.run_until([&] { return cut_stands(s); }, 5s)) << s.why();
+  const auto arming = s.world.checkers.regions(GroupRole::kStandby).armed()->arming;
+  ASSERT_TRUE(s.world.propose(leader, EntryKind::kResigned, Epoch(), encode(region::Resigned{arming, Epoch(1)})).ok());
+  ASSERT_TRUE(s.world.run_until([&] { return asked->has_value(); }, 20s)) << s.why();
+  ASSERT_FALSE((*asked)->ok());
+  EXPECT_EQ((*asked)->error().code, Code::kRefused) << (*asked)->error().message;
 }
 
 }  // namespace

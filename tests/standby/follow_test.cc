@@ -337,6 +337,33 @@ TEST_F(Follow, AMemberOnAnEmptyDiskAnswersNoReadOfARegionThatHearsNoPrimary) {
   EXPECT_EQ(s.world.checkers.breach(), "");
 }
 
+// It has gone back and has nothing to go back to: an epoch begun here nobody could apply.
+TEST_F(Follow, AGroupThatWaitsForACopyOfStateIsNotPromotedAndGoesOnWhenItComes) {
+  auto o = options(103, 4_KiB, 60);
+  o.wan.delay_low = 100ms;
+  o.wan.delay_high = 110ms;
+  Story s(o);
+  ASSERT_READY(s);
+  lose_writes(s, 600);
+  promote_and_heal(s);
+  if (HasFatalFailure()) return;
+  const auto waits = [&] {
+    if (const auto leader = s.world.leader(); leader && s.world.member(*leader)->role() == GroupRole::kFenced) s.world.stream(*leader)->rejoin();
+    return s.world.leader() && s.world.member(*s.world.leader())->without_state().size() > 1;
+  };
+  ASSERT_TRUE(s.world.run_until(waits, 20s)) << s.why();
+  for (const auto id : kStandbys) s.world.crash(id);
+  s.world.run_for(15s);
+  std::optional<Result<PromotionPlan>> plan;
+  s.world.stream(*s.world.leader())->recovery().plan(s.world.client_loop(), [&](Result<PromotionPlan> p) { plan = std::move(p); });
+  ASSERT_TRUE(s.world.run_until([&] { return plan.has_value(); }, 20s));
+  ASSERT_TRUE(plan->ok()) << plan->error().message;
+  EXPECT_TRUE(std::any_of((*plan)->refusals.begin(), (*plan)->refusals.end(), [](const auto& r) { return r.rule == "no_state" && !r.forceable; }));
+  for (const auto id : kStandbys) s.world.start(id);
+  ASSERT_TRUE(s.world.run_until([&] { return s.leader() && s.world.caught_up(); }, 90s)) << s.why();
+  EXPECT_EQ(s.world.checkers.breach(), "");
+}
+
 TEST_F(Follow, TenPromotionsAndReturnsInARowLeaveOneHistory) {
   Story s(3);
   ASSERT_READY(s);

@@ -244,6 +244,17 @@ TEST_F(Plan, ARuleThatDoesNotRefuseMayBeNamedAndIsTold) {
   EXPECT_EQ(change_for(make_plan(facts_), log_, 77, 5).ending, region::Ending::kGuarded) << "nothing was forced by it";
 }
 
+TEST_F(Plan, AGroupWithoutAStateIsPromotedByNoForce) {
+  facts_.stateless = {NodeId(6)};
+  EXPECT_EQ(rules(), "") << "the others have theirs";
+  facts_.leader_stateless = true;
+  EXPECT_EQ(rules(), "no_state");
+  EXPECT_EQ(forced_by(make_plan(facts_), {"no_state"}).error().code, Code::kInvalid);
+  facts_.leader_stateless = false;
+  facts_.stateless = {NodeId(5), NodeId(6)};
+  EXPECT_EQ(rules(), "no_state");
+}
+
 TEST_F(Plan, WithoutAQuorumOrWhileItServesNoForceHelps) {
   facts_.said.resize(1);
   EXPECT_EQ(rules(), "no_quorum");

@@ -127,6 +127,30 @@ TEST_F(Promotion, OfTwoOperatorsAtOnceBothAreToldOfOne) {
   EXPECT_EQ(changes(leader).size(), 1u);
 }
 
+TEST_F(Promotion, WhileOneIsUnderWayAnotherPlansIsRefused) {
+  make(18);
+  lose_primary();
+  const auto leader = *r_->leader();
+  const auto accepted = plan(leader);
+  ASSERT_TRUE(accepted.ok());
+  const auto first = ask(leader, accepted->digest);
+  EXPECT_EQ(refusal(leader, "another").substr(0, 18), "another_promotion:");
+  EXPECT_TRUE(ended(first).ok());
+}
+
+TEST_F(Promotion, AnEpochThatBeginsMeanwhileEndsIt) {
+  make(19);
+  lose_primary();
+  const auto leader = *r_->leader();
+  const auto accepted = plan(leader);
+  ASSERT_TRUE(accepted.ok());
+  const auto first = ask(leader, accepted->digest);
+  ASSERT_TRUE(r_->world.propose(leader, r_->world.change_at(leader)).ok());
+  const auto end = ended(first);
+  ASSERT_FALSE(end.ok());
+  EXPECT_EQ(end.error().message.substr(0, 12), "newer_epoch:") << end.error().message;
+}
+
 TEST_F(Promotion, WithoutAMajorityOfTheGroupNothingIsBegun) {
   make(6);
   lose_primary();

@@ -577,6 +577,31 @@ TEST(ArmingByHand, ForcedItLeavesTheEpochUnguarded) {
   EXPECT_EQ(refusal(s), "unguarded");
 }
 
+TEST(ArmingByHand, NamesTheRuleThatRefuses) {
+  Story s(45);
+  ASSERT_TRUE(ready(s)) << s.why();
+  const auto leader = *s.world.leader();
+  const auto rule = [&](const std::shared_ptr<State>& asked) {
+    if (!s.world.run_until([&] { return asked->has_value(); }, 15s)) return std::string("no answer");
+    if ((*asked)->ok()) return std::string("done");
+    const auto& message = (*asked)->error().message;
+    return (*asked)->error().code == Code::kRefused ? message.substr(0, message.find(':')) : "not refused: " + message;
+  };
+  EXPECT_EQ(rule(arm(s, leader, "north")), "no_such_region");
+  EXPECT_EQ(rule(arm(s, leader, "east")), "no_such_region") << "itself";
+  cut_regions(s);
+  const auto first = disarm(s, leader);  // waits for the other region's word
+  s.world.run_for(200ms);
+  EXPECT_EQ(rule(arm(s, leader, "west")), "under_way");
+  (void)rule(first);
+  s.world.network.heal_regions();
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up() && rule(disarm(s, *s.world.leader())) == "done"; }, 60s)) << s.why();
+  for (const auto id : kStandbys) s.world.crash(id);
+  s.world.run_for(5s);
+  EXPECT_EQ(rule(arm(s, *s.world.leader(), "west")), "not_following");
+  EXPECT_EQ(rule(arm(s, *s.world.leader())), "not_following");
+}
+
 // --- whoever dies, and when ---
 
 // Until one region serves and the other one does not, whatever it takes.
