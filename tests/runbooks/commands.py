@@ -76,6 +76,9 @@ def wrong_with(command):
     parts = shlex.split(command)
     if parts[0] in ("curl", "kill"):
         return None
+    if parts[0] == "leewardd":
+        told = subprocess.run([os.path.join(BIN, "leewardd"), "--help"], capture_output=True, text=True, timeout=60, check=False).stdout
+        return next((f"leewardd has no {flag}" for flag in parts[1:] if flag.startswith("--") and not re.search(rf"{flag}\b", told)), None)
     if parts[0] != "leewardctl":
         return f"{parts[0]} is no command of ours"
     words = ()
@@ -100,7 +103,7 @@ def each_command_exists_with_its_flags():
             wrong = wrong_with(command)
             expect(wrong is None, f"{os.path.relpath(path, ROOT)}: `{command}`: {wrong}")
     expect(count > 80, f"only {count} commands")
-    for command in ("leewardctl dr pormote", "leewardctl dr plan --digest D", "leewardctl", "rm -rf /"):
+    for command in ("leewardctl dr pormote", "leewardctl dr plan --digest D", "leewardctl", "leewardd --chekc-config", "rm -rf /"):
         expect(wrong_with(command), f"{command} was taken for a command")
 
 
