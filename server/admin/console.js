@@ -3,7 +3,8 @@
 // they stand for the same thing, so that focus and a reader's place stay.
 "use strict";
 
-const WINDOW_S = 300;        // of the charts
+const WINDOW_MS = 300000;    // of the charts, once it has passed
+const WINDOW_LEAST_MS = 60000;
 const BROKEN_AFTER_MS = 3000;
 const REFUSED_RETRY_MS = 5000;
 const STAGES = ["queue", "forward", "fsync", "append", "quorum", "apply", "standby_receive", "standby_fsync", "standby_apply"];
@@ -31,7 +32,7 @@ function age(ms) {
     const count = Math.floor(ms / length);
     if (count >= 1) return `${count} ${unit}${count === 1 ? "" : "s"}`;
   }
-  return time(Math.max(0, ms));
+  return `${Math.max(0, Math.floor(ms / 1000))} s`;
 }
 
 function count(decimal, noun) {
@@ -136,6 +137,10 @@ function serving(dr) {
   return (dr.groups || []).find((group) => group.role === "primary");
 }
 
+function dead(members, region) {
+  return !members.some((member) => member.region === region && member.healthy);
+}
+
 // Changes only when something has happened: screen readers speak it.
 function verdictOf(dr, standbys) {
   const primary = serving(dr);
@@ -180,7 +185,7 @@ function lossParts(loss) {
   if (loss.bytes !== undefined) note.push(figure("loss.bytes", loss.bytes, size(loss.bytes)), ", ", figure("loss.entries", loss.entries, count(loss.entries, "entry").replace("entrys", "entries")));
   const newer = figure("loss.newer_ms", loss.newer_ms, loss.newer_ms === undefined ? "" : time(loss.newer_ms));
   if (loss.basis === "primary") {
-    note.push(`, what region ${loss.region} lacks; committed in the last `, newer);
+    note.push(` that region ${loss.region} lacks, committed in the last `, newer);
   } else if (loss.writes === undefined) {
     note.push("without bound: the primary was never heard");
   } else {
@@ -194,12 +199,12 @@ function figuresOf(doc, cluster, dr) {
   const fencing = dr.fencing || {};
   const primary = serving(dr);
   const out = [
-    { title: "Serving region", parts: [figure("serving", primary ? primary.region : "none", primary ? primary.region : "none")] },
+    { title: "Serving region", parts: [figure("serving", primary ? primary.region : "none", primary ? primary.region : "none"),
+                                       primary && dead(members, primary.region) ? { note: ["as far as is known: no member of it is heard"] } : ""] },
     { title: "Epoch", parts: [figure("epoch", dr.epoch, grouped(dr.epoch || 0)),
                               dr.newest_epoch !== dr.epoch ? { note: ["newest known: ", figure("newest_epoch", dr.newest_epoch, grouped(dr.newest_epoch || 0))] } : ""] },
     { title: "Loss if the standby were promoted now", wide: true, parts: lossParts(doc.loss) },
-    { title: "It would serve in", parts: [doc.loss.basis === "follower" ? figure("loss.estimated_rto_ms", doc.loss.estimated_rto_ms, time(doc.loss.estimated_rto_ms || 0))
-                                                                      : "a standby tells"] },
+    ...(doc.loss.basis === "follower" ? [{ title: "It would serve in", parts: [figure("loss.estimated_rto_ms", doc.loss.estimated_rto_ms, time(doc.loss.estimated_rto_ms || 0))] }] : []),
     { title: `Leader of ${dr.region || "this region"}`, parts: [figure("leader_id", cluster.leader_id, memberName(members, cluster.leader_id)),
                                           { note: ["term ", figure("term", cluster.term, grouped(cluster.term || 0))] }] },
     { title: "State", parts: [figure("state", dr.state, dr.state)] },
@@ -229,7 +234,7 @@ function note(standbys, at) {
   for (const standby of standbys) {
     const own = samples.get(standby.id) || [];
     own.push({ at, low: standby.lag_low_ms, high: standby.lag_high_ms });
-    while (own.length && own[0].at < at - WINDOW_S * 1000) own.shift();
+    while (own.length && own[0].at < at - WINDOW_MS) own.shift();
     samples.set(standby.id, own);
   }
 }
@@ -251,7 +256,8 @@ function drawChart(chart, own, maxLag, now, who) {
   const known = own.filter((sample) => sample.high !== undefined);
   const highest = Math.max(0, ...known.map((sample) => sample.high));
   const top = Math.max(maxLag * 1.25, highest * 1.1, 1);
-  const x = (at) => ((CHART.width * (WINDOW_S * 1000 - (now - at))) / (WINDOW_S * 1000)).toFixed(1);
+  const since = own.length ? now - own[0].at : 0, shown = Math.max(WINDOW_LEAST_MS, since);
+  const x = (at) => (CHART.width * (1 - (now - at) / shown)).toFixed(1);
   const y = (ms) => (CHART.height * (1 - Math.min(ms, top) / top)).toFixed(1);
   let band = "", high = "", unknown = "", run = [];
   const close = () => {
@@ -277,8 +283,7 @@ function drawChart(chart, own, maxLag, now, who) {
   for (const end of ["y1", "y2"]) parts.limit.setAttribute(end, y(maxLag));
   const last = own[own.length - 1] || {};
   const missing = own.length - known.length;
-  const seconds = own.length ? Math.round((now - own[0].at) / 1000) : 0;
-  const text = `Last ${Math.min(seconds, WINDOW_S)} s, up to ${time(top)}; highest ${known.length ? time(highest) : "unknown"}; dashed: limit ${time(maxLag)}` +
+  const text = `Last ${age(since)}, up to ${time(top)}; highest ${known.length ? time(highest) : "unknown"}; dashed: limit ${time(maxLag)}` +
                (missing ? `; hatched: unknown (${missing} of ${own.length})` : "");
   setText(caption, text);
   svg.setAttribute("aria-label", `Lag of ${who}: ${last.high === undefined ? "unknown now" : `${time(last.low || 0)} to ${time(last.high)} now`}. ${text}`);
@@ -313,9 +318,10 @@ function showStages(parent, second, all) {
   keep(parent, stages, (stage) => stage.name, (stage) => {
     const row = make("div", { class: "stage" });
     row.parts = { text: make("span"), bar: makeBar() };
-    row.append(make("span", {}, stage.name), row.parts.text, row.parts.bar);
+    row.append(make("span", {}, stage.name), row.parts.bar, row.parts.text);
     return row;
   }, (row, stage) => {
+    setClass(row.parts.text, stage.count ? "" : "dim");
     setText(row.parts.text, stage.count ? `${count(stage.count, "write")}, ${stage.bound}` : "no write");
     setBar(row.parts.bar, stage.count ? share(stage.ms) : 0, 0);
   });
@@ -327,7 +333,7 @@ function makeMember(member) {
   const item = make("li", { class: "member" });
   const p = item.parts = { heading: make("h4"), state: make("p"), list: make("dl"), values: {} };
   for (const [key, title] of [["applied", "Applied"], ["behind", "Entries behind"], ["data", "Data"], ["heard", "Heard"]]) addValue(item, key, title);
-  item.append(p.heading, p.state, p.list);
+  item.append(make("div", { class: "member-head" }, p.heading, p.state), p.list);
   return item;
 }
 
@@ -398,7 +404,7 @@ function showRegions(doc, cluster, dr, standbys) {
   }, (card, group) => {
     const own = members.filter((member) => member.region === group.region);
     const healthy = own.filter((member) => member.healthy).length;
-    const tone = group.role === "primary" ? "good" : group.role === "standby" || group.role === "observer" ? "dim" : group.role === "fenced" ? "bad" : "warn";
+    const tone = own.length && healthy === 0 ? "bad" : group.role === "primary" ? "good" : group.role === "standby" || group.role === "observer" ? "dim" : group.role === "fenced" ? "bad" : "warn";
     card.dataset.role = group.role;
     signed(card.parts.badge, tone, group.role);
     const name = `region.${group.region}`;
@@ -413,19 +419,20 @@ function showRegions(doc, cluster, dr, standbys) {
 
 function showSlow(doc) {
   $("slow-none").hidden = doc.slow.length > 0;
+  $("slow").hidden = doc.slow.length === 0;
   keep($("slow"), doc.slow, (slow) => `${slow.request.ts} ${slow.request.peer} ${slow.request.took_ms}`, (slow) => {
     const item = make("li"), bar = makeBar(), stages = make("div", { class: "stages" });
     const r = slow.request, took = Number(r.took_ms), wait = Number(r.wait_ms);
     setBar(bar, took ? wait / took : 0, took ? 1 - wait / took : 0);
-    const title = make("p", {}, make("strong", {}, `${r.method} `), dataOf(figure("slow.took_ms", r.took_ms, time(took))), ` · ${r.code} · ${clock(new Date(r.ts))} · from ${r.peer}`);
-    const split = make("p", { class: "dim" }, `${time(wait)} waiting for consensus (dark), ${time(Math.max(0, took - wait))} else`);
-    const details = make("details", {}, make("summary", {}, "Stages of the second in which it ended"), stages);
-    item.append(title, bar, split, details);
+    const title = make("p", {}, make("strong", {}, `${r.method} `), dataOf(figure("slow.took_ms", r.took_ms, time(took))),
+                       `, of it ${time(wait)} waiting for consensus (left part)`);
+    const details = make("details", {}, make("summary", {}, `${clock(new Date(r.ts))} · ${r.code} · from ${r.peer}; stages of that second`), stages);
+    item.append(title, bar, details);
     item.parts = { stages, details };
     return item;
   }, (item, slow) => {
-    item.parts.details.hidden = !slow.second;
     if (slow.second) showStages(item.parts.stages, slow.second, false);
+  
   });
 }
 
@@ -473,7 +480,7 @@ function render(doc) {
   const problems = problemsOf(doc, dr, members);
   document.title = `${problems.length ? "✕" : "✓"} ${cluster.cluster || "Leeward"} · ${me ? me.name : cluster.node_id}`;
   setText($("verdict"), verdictOf(dr, standbys));
-  keep($("problems"), problems, (text) => text.replace(/[\d.]+ (ms|s)\b/g, ""), () => make("li"), (item, text) => setText(item, `${SIGNS.bad} ${text}`));
+  keep($("problems"), problems, (text) => text.replace(/[\d.]+ ?(ms|s)\b/g, ""), () => make("li"), (item, text) => setText(item, `${SIGNS.bad} ${text}`));
   keep($("figures"), figuresOf(doc, cluster, dr), (f) => f.title, (f) => {
     const value = make("dd"), box = make("div", f.wide ? { class: "wide" } : {}, make("dt", {}, f.title), value);
     box.parts = { value };

@@ -18,7 +18,7 @@ function seen() {
     figures, document: Number(root.dataset.document || 0), live: root.dataset.live, title: document.title,
     verdict: document.getElementById("verdict").textContent, problems: texts("#problems li"), events: texts("#events li"), slow: texts("#slow > li"),
     history: texts("#history li"), roles: Object.fromEntries([...document.querySelectorAll(".region")].map((r) => [r.getAttribute("aria-label"), r.dataset.role])),
-    states: texts(".member > p"), eligible: texts(".member summary"), charts: [...document.querySelectorAll(".chart svg")].map((svg) => svg.getAttribute("aria-label")),
+    states: texts(".member-head p"), eligible: texts(".member summary"), charts: [...document.querySelectorAll(".chart svg")].map((svg) => svg.getAttribute("aria-label")),
     broken: document.getElementById("broken").hidden ? "" : document.getElementById("broken").textContent, status: document.getElementById("live").textContent,
     bands: [...document.querySelectorAll(".chart .band")].map((path) => path.getAttribute("d")), markup: document.querySelectorAll("img, iframe, object").length,
     body: document.body.innerText,
