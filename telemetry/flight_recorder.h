@@ -22,7 +22,7 @@ namespace leeward::telemetry {
 class FlightRecorder {
  public:
   static constexpr std::size_t kEvents = 8192;
-  static constexpr std::size_t kEventBytes = 256;  // of one event, its number included: 2 MiB in all
+  static constexpr std::size_t kEventBytes = 384;  // of one event, its number included: 3 MiB in all
 
   // `clock` outlives it.
   explicit FlightRecorder(const Clock& clock);
