@@ -322,7 +322,8 @@ function showStages(parent, second, all) {
     return row;
   }, (row, stage) => {
     setClass(row.parts.text, stage.count ? "" : "dim");
-    setText(row.parts.text, stage.count ? `${count(stage.count, "write")}, ${stage.bound}` : "no write");
+    // The flight recorder leaves out what has no room in an event, and says so.
+    setText(row.parts.text, stage.count ? `${count(stage.count, "write")}, ${stage.bound}` : second && second.cut ? "not kept" : "no write");
     setBar(row.parts.bar, stage.count ? share(stage.ms) : 0, 0);
   });
 }
