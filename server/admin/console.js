@@ -95,7 +95,11 @@ function dataOf({ name, value, text }) {
 
 // Children of `parent` by key, in order: kept where they are there, made where not, removed where not wanted.
 function keep(parent, items, keyOf, create, update) {
-  const old = new Map([...parent.children].map((child) => [child.key, child]));
+  const old = new Map();
+  for (const child of [...parent.children]) {
+    if (old.has(child.key)) child.remove();
+    else old.set(child.key, child);
+  }
   let after = null;
   for (const item of items) {
     const key = keyOf(item);
@@ -467,9 +471,11 @@ function showHistory(dr) {
 }
 
 let lastAt = 0;       // when the newest document came, by this browser's clock
+let received = 0, rendered = 0;  // documents; the page's elements tell programs
 let paused = false;
 let refused = "";
 let latest = null;
+let title = "Leeward";
 
 function render(doc) {
   const told = doc.leewardctl || {};
@@ -479,7 +485,7 @@ function render(doc) {
   setText($("title"), `${cluster.cluster || "Leeward"}`);
   setText($("seen"), `as node ${cluster.node_id || "?"}${me ? ` (${me.name})` : ""}${dr.region ? ` in ${dr.region}` : ""} knows it${cluster.waiting_for ? `; it waits for ${cluster.waiting_for}` : ""}`);
   const problems = problemsOf(doc, dr, members);
-  document.title = `${problems.length ? "✕" : "✓"} ${cluster.cluster || "Leeward"} · ${me ? me.name : cluster.node_id}`;
+  title = `${problems.length ? "✕" : "✓"} ${cluster.cluster || "Leeward"} · ${me ? me.name : cluster.node_id}`;
   setText($("verdict"), verdictOf(dr, standbys));
   keep($("problems"), problems, (text) => text.replace(/[\d.]+ ?(ms|s)\b/g, ""), () => make("li"), (item, text) => setText(item, `${SIGNS.bad} ${text}`));
   keep($("figures"), figuresOf(doc, cluster, dr), (f) => f.title, (f) => {
@@ -493,7 +499,8 @@ function render(doc) {
   showHistory(dr);
   showEvents(doc);
   setText($("lineage"), `lineage ${dr.lineage || "not known yet"} · state hash ${(cluster.state_hash || "").slice(0, 16)} at history index ${grouped(cluster.position_index || 0)}`);
-  document.documentElement.dataset.document = Number(document.documentElement.dataset.document || 0) + 1;
+  rendered += 1;
+  document.documentElement.dataset.document = rendered;
 }
 
 function take(doc) {
@@ -501,6 +508,8 @@ function take(doc) {
   latest = doc;
   refused = "";
   note(((doc.leewardctl || {}).standby_status || {}).standbys || [], lastAt);
+  received += 1;
+  document.documentElement.dataset.received = received;
   if (!paused) render(doc);
   tell();
 }
@@ -510,12 +519,13 @@ function tell() {
   const silent = Date.now() - lastAt, live = $("live"), broken = $("broken");
   const isBroken = refused !== "" || (lastAt !== 0 && silent > BROKEN_AFTER_MS);
   if (isBroken !== !broken.hidden) broken.hidden = !isBroken;
+  const wanted = isBroken ? `✕ stale · ${title}` : title;
+  if (document.title !== wanted) document.title = wanted;
   document.documentElement.dataset.live = isBroken ? "broken" : paused ? "paused" : lastAt ? "live" : "waiting";
   if (isBroken) {
     const since = lastAt ? `What stands below is as of ${clock(new Date(lastAt))}.` : "";
     setText(broken, `${refused || "No news of this node: it is down, or cannot be reached."} ${since}`);
     signed(live, "bad", lastAt ? `stale for ${age(silent)}` : "not live");
-    if (!document.title.startsWith("✕ stale")) document.title = `✕ stale · ${document.title}`;
   } else if (paused) {
     signed(live, "warn", "paused");
   } else if (lastAt) {

@@ -15,7 +15,7 @@ function seen() {
   const texts = (selector) => [...document.querySelectorAll(selector)].map((element) => element.textContent);
   const root = document.documentElement;
   return {
-    figures, document: Number(root.dataset.document || 0), live: root.dataset.live, title: document.title,
+    figures, document: Number(root.dataset.document || 0), received: Number(root.dataset.received || 0), live: root.dataset.live, title: document.title,
     verdict: document.getElementById("verdict").textContent, problems: texts("#problems li"), events: texts("#events li"), slow: texts("#slow > li"),
     history: texts("#history li"), roles: Object.fromEntries([...document.querySelectorAll(".region")].map((r) => [r.getAttribute("aria-label"), r.dataset.role])),
     states: texts(".member-head p"), eligible: texts(".member summary"), charts: [...document.querySelectorAll(".chart svg")].map((svg) => svg.getAttribute("aria-label")),

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -11,13 +12,15 @@ import time
 from leeward.claims import equal, expect, metric
 from leeward.cluster import BIN, ROOT, Cluster, FarNode, Failure, b64, ctl, wait_for
 from browser import Browser
-from figures import agree, answers
+from figures import agree
 from relay import Relay
 
+WIDE, PHONE = 1280, 360
 PICTURES = False
+KEPT = {("healthy-primary", PHONE): "phone.png", ("lost-standby", WIDE): "lost-primary.png"}  # of --pictures
+PLACE = os.path.join(ROOT, "server", "admin", "pictures")
 SHOTS = os.path.join(ROOT, "build", "console-shots")
 ZONE = "west-c<img src=x onerror=alert(1)>"  # whoever names a zone must not write the page
-WIDE, PHONE = 1280, 360
 
 
 class Regions(Cluster):
@@ -90,6 +93,9 @@ class Story:
             expect(audit["passes"] > 15 and audit["texts"] > 60, f"{where}: little was looked at: {audit['passes']} rules, {audit['texts']} texts")
             least = min(least, audit["least"])
             self.browser.tell("shot", name, path=os.path.join(SHOTS, f"{picture}-{'phone' if width == PHONE else 'wide'}-{'dark' if dark else 'light'}.png"))
+            if PICTURES and (picture, width) in KEPT:
+                self.browser.tell("resize", name, width=width, height=1000 if width == WIDE else 800)
+                self.browser.tell("shot", name, path=os.path.join(PLACE, KEPT[picture, width]), full=False)
         self.browser.tell("resize", name, width=WIDE, dark=False)
         complaints = self.browser.tell("complaints", name)
         equal([line for line in complaints["logged"] if "ERR_" not in line], [], f"{picture}: what the browser's log says")
@@ -337,7 +343,7 @@ def the_page_can_be_paused():
     seen = s.browser.tell("now", node.name)
     equal(seen["live"], "paused")
     expect("paused" in seen["status"], seen["status"])
-    time.sleep(2.5)  # two documents come meanwhile, and are not shown
+    wait_for("two more documents", lambda: s.browser.tell("now", node.name)["received"] >= seen["received"] + 2)
     equal(s.browser.tell("now", node.name)["document"], seen["document"], "documents shown while paused")
     equal(s.browser.tell("press", node.name, key="Space")["pressed"], "false")
     s.page(node)()
@@ -413,12 +419,48 @@ def streams_are_bounded_and_a_flood_of_scrapes_does_not_stop_one():
         ended.abort();
         return answer.status;
     }""")["value"] == 200, 20)
+    # The same over HTTP/2.
+    done = subprocess.run(["curl", "-sN", "--http2-prior-knowledge", "--max-time", "3.5", "-D", "-", f"http://{node.admin}/console/events"], capture_output=True, text=True, check=False)
+    expect(done.stdout.startswith("HTTP/2 200") and done.stdout.count("data: {") >= 3, done.stdout[:300])
+    for version in ("--http1.1", "--http2-prior-knowledge"):
+        done = subprocess.run(["curl", "-sI", version, "--max-time", "10", f"http://{node.admin}/console/events"], capture_output=True, text=True, check=False)
+        expect(done.returncode == 0 and " 200" in done.stdout and "text/event-stream" in done.stdout, f"HEAD: {done.returncode} {done.stdout[:300]}")
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         for path in ("/", "/console/events", "/console.js"):
             connection = http.client.HTTPConnection(node.admin, timeout=20)
             connection.request(method, path, body="x=1")
             equal(connection.getresponse().status, 405, f"{method} {path}")
             connection.close()
+
+
+def hostile_hosts_and_paths_are_refused_and_not_echoed():
+    def ask(node, path, host, method="GET"):
+        """(status, body) of a request as written; None: the connection was closed."""
+        with socket.create_connection((node.host, 8080), timeout=20) as connection:
+            connection.sendall(f"{method} {path} HTTP/1.1\r\nConnection: close\r\n".encode("latin-1") + b"".join(b"Host: " + h.encode("latin-1") + b"\r\n" for h in host) + b"\r\n")
+            answer = b""
+            while chunk := connection.recv(65536):
+                answer += chunk
+        return (int(answer.split(b" ", 2)[1]), answer.partition(b"\r\n\r\n")[2].decode("latin-1")) if answer else None
+    with Cluster(active=1, settings={"admin": {"insecure": False}}) as c:  # operators by loopback alone
+        node = c.start().active[0]
+        c.wait_ready()
+        for host in (node.admin, node.host, "localhost:8080", "[::1]:8080"):
+            equal(ask(node, "/", [host])[0], 200, host)
+        for host in (["evil.example"], ["evil.example:8080"], [f"{node.host}.evil.example"], [node.host, "evil.example"], ["<script>alert(1)</script>"], ["\xff\xfe"], ["x" * 5000]):
+            for path in ("/", "/console/events", "/dr/status", "/debug/config", "/readyz?verbose"):
+                status, body = ask(node, path, host)
+                equal(status, 403, f"{path} by {host}")
+                expect(not any(h in body for h in host), body[:200])
+            equal(ask(node, "/livez", host)[0], 200, "health is for all")
+        for path in ("/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/console.js/..", "/console/events/", "/CONSOLE.JS", "//", "/console.css%00", "/<script>alert(1)</script>",
+                     "/%3Cscript%3Ealert(1)%3C/script%3E", "/\xff\xfe", "/%zz", "/%", "/" + "a" * 30000, "/" + "../" * 5000, "*", "http://evil.example/"):
+            status, body = ask(node, path, [node.admin])
+            expect(status in (400, 404), f"{path[:60]}: {status}")
+            expect("script>" not in body and "etc/passwd" not in body and len(body) < 400, body[:200])
+        expect(ask(node, "/" + "a" * 70000, [node.admin])[0] == 431, "a header that is too large")
+        equal(ask(node, "/console/events", [node.admin], "HEAD")[0], 200)
+        expect(node.ok("/readyz"), "the node goes on")
 
 
 def a_standby_region_that_is_cut_off_lags_by_what_was_written():
@@ -541,6 +583,7 @@ TESTS = [the_page_comes_with_a_policy_and_asks_for_nothing_elsewhere,
          the_page_can_be_paused,
          a_node_that_falls_silent_is_said_to_be_and_comes_back_by_itself,
          streams_are_bounded_and_a_flood_of_scrapes_does_not_stop_one,
+         hostile_hosts_and_paths_are_refused_and_not_echoed,
          a_standby_region_that_is_cut_off_lags_by_what_was_written,
          a_standby_group_without_majority_names_what_it_cannot_commit,
          a_lost_primary_is_shown_with_the_loss_that_a_plan_names,
