@@ -123,14 +123,16 @@ TEST(FlightRecorder, NoEventIsPassedOverThatIsWrittenWhileItIsFollowed) {
   FixedClock clock;
   FlightRecorder recorder(clock);
   constexpr int kWriters = 3, kEach = 2000;  // fewer than the ring holds
+  std::atomic<int> writing{kWriters};
   std::vector<std::thread> writers;
   for (int w = 0; w < kWriters; ++w)
     writers.emplace_back([&] {
       for (int i = 0; i < kEach; ++i) record(recorder, "event");
+      --writing;
     });
   std::string seen;
   std::uint64_t next = 0;
-  for (int i = 0; i < 200; ++i) next = recorder.text_since(next, seen);
+  while (writing > 0) next = recorder.text_since(next, seen);
   for (auto& writer : writers) writer.join();
   recorder.text_since(next, seen);
   EXPECT_EQ(std::count(seen.begin(), seen.end(), '\n'), kWriters * kEach);
