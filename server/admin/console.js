@@ -133,8 +133,11 @@ function memberName(members, id) {
   return found && found.name ? `${id} (${found.name})` : id;
 }
 
-function failing(standby) {
-  return (standby.reasons || []).filter((reason) => !reason.ok);
+// One reason for all is said once.
+function whyNot(standby) {
+  const reasons = standby.reasons || [], bad = reasons.filter((reason) => !reason.ok);
+  if (bad.length > 1 && bad.length === reasons.length && bad.every((reason) => reason.detail === bad[0].detail)) return bad[0].detail;
+  return bad.map((reason) => reason.check).join(", ") || "no verdict yet";
 }
 
 function serving(dr) {
@@ -146,7 +149,7 @@ function dead(members, region) {
 }
 
 // Changes only when something has happened: screen readers speak it.
-function verdictOf(dr, standbys) {
+function verdictOf(dr, standbys, members) {
   const primary = serving(dr);
   const sentences = [];
   if (dr.state === "contested") sentences.push("An epoch is contested: neither region serves.");
@@ -158,7 +161,8 @@ function verdictOf(dr, standbys) {
     if (group === primary) continue;
     const own = standbys.filter((standby) => standby.region === group.region);
     const able = own.filter((standby) => standby.promotion_eligible).length;
-    if (group.role === "standby" || group.role === "observer") {
+    if (dead(members, group.region)) sentences.push(`Region ${group.region} is not heard.`);
+    else if (group.role === "standby" || group.role === "observer") {
       sentences.push(`Region ${group.region} follows; ${able === 0 ? "no member" : `${able} of ${own.length} members`} may be promoted.`);
     } else {
       sentences.push(`Region ${group.region} is ${group.role}.`);
@@ -184,6 +188,7 @@ function problemsOf(doc, dr, members) {
 
 function lossParts(loss) {
   if (loss.basis === "none") return [loss.region ? "unknown" : "nothing may be promoted from here"];
+  if (loss.basis === "primary" && loss.writes === "0") return [figure("loss.writes", "0", "0 writes"), { note: [`region ${loss.region} has all that is committed here`] }];
   const main = figure("loss.writes", loss.writes, loss.writes === undefined ? "" : count(loss.writes, "write"));
   const note = [];
   if (loss.bytes !== undefined) note.push(figure("loss.bytes", loss.bytes, size(loss.bytes)), ", ", figure("loss.entries", loss.entries, count(loss.entries, "entry").replace("entrys", "entries")));
@@ -387,9 +392,8 @@ function updateStandby(item, member, standby, doc) {
        ...(standby.lag_writes === undefined ? [] : [{ note: [figure(`${name}.lag_writes`, standby.lag_writes, count(standby.lag_writes, "write")), ", ",
                                                             figure(`${name}.lag_bytes`, standby.lag_bytes, size(standby.lag_bytes || 0)),
                                                             `; stream ${standby.connected ? "connected" : "down"}`] }]));
-  const bad = failing(standby);
   signed(item.parts.verdict, standby.promotion_eligible ? "good" : "bad",
-         standby.promotion_eligible ? "may be promoted" : `may not be promoted: ${bad.map((reason) => reason.check).join(", ") || "no verdict yet"}`);
+         standby.promotion_eligible ? "may be promoted" : `may not be promoted: ${whyNot(standby)}`);
   item.parts.verdict.dataset.eligible = standby.promotion_eligible;
   keep(item.parts.reasons, standby.reasons || [], (reason) => reason.check, () => make("li"), (row, reason) => {
     signed(row, reason.ok ? "good" : "bad", `${reason.check}${reason.detail ? `: ${reason.detail}` : ""}`);
@@ -486,7 +490,7 @@ function render(doc) {
   setText($("seen"), `as node ${cluster.node_id || "?"}${me ? ` (${me.name})` : ""}${dr.region ? ` in ${dr.region}` : ""} knows it${cluster.waiting_for ? `; it waits for ${cluster.waiting_for}` : ""}`);
   const problems = problemsOf(doc, dr, members);
   title = `${problems.length ? "✕" : "✓"} ${cluster.cluster || "Leeward"} · ${me ? me.name : cluster.node_id}`;
-  setText($("verdict"), verdictOf(dr, standbys));
+  setText($("verdict"), verdictOf(dr, standbys, members));
   keep($("problems"), problems, (text) => text.replace(/[\d.]+ ?(ms|s)\b/g, ""), () => make("li"), (item, text) => setText(item, `${SIGNS.bad} ${text}`));
   keep($("figures"), figuresOf(doc, cluster, dr), (f) => f.title, (f) => {
     const value = make("dd"), box = make("div", f.wide ? { class: "wide" } : {}, make("dt", {}, f.title), value);
