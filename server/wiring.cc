@@ -212,6 +212,15 @@ constexpr Duration kDrain = 2s;  // for calls to end once their clients have bee
 constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 std::array<struct sigaction, std::size(kCrashSignals)> previous_actions;
 
+// By which a browser on this machine may reach it.
+std::vector<std::string> own_names() {
+  char host[256] = "";
+  if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0') return {};
+  std::string name(host);
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  return {std::move(name)};
+}
+
 void note_end(os::ExitReason reason) {
   if (os::ExitRecord* record = crash_record) record->ends_by(reason);
 }
@@ -343,6 +352,7 @@ class Daemon::Impl {
   node::Service& service();
   void make_metrics();
   void make_admin();
+  Result<RecoveryStatus> recovery_status() const;
   Result<std::unique_ptr<StateMachine>> open_state(const Path& path);
   Result<std::unique_ptr<Superblock>> open_superblock(const Path& path, const SuperblockData* fresh);
 
@@ -561,6 +571,12 @@ void Daemon::Impl::make_metrics() {
   metrics_ready_ = true;
 }
 
+// Before storage is open there is no history to tell.
+Result<RecoveryStatus> Daemon::Impl::recovery_status() const {
+  const Recovery* recovery = recovery_;
+  return recovery ? recovery->status() : RecoveryStatus{};
+}
+
 void Daemon::Impl::make_admin() {
   admin::AdminSources sources;
   sources.status = &relay_;
@@ -574,9 +590,12 @@ void Daemon::Impl::make_admin() {
     return config::print(shown_);
   };
   sources.dr_status = [this]() -> Result<std::string> {
-    const Recovery* recovery = recovery_;
-    const auto told = recovery ? recovery->status() : RecoveryStatus{};
+    const auto told = recovery_status();
     return told.ok() ? api::dr_status_json(relay_.status(), *told) : told.error();
+  };
+  sources.answers = [this](const NodeStatus& status) -> Result<std::string> {
+    const auto told = recovery_status();
+    return told.ok() ? api::answers_json(status, *told) : told.error();
   };
   sources.dr_plan = [this](std::vector<NodeId> members, Executor& loop, Function<void(Result<std::string>)> done) {
     auto answer = [this, done = std::move(done)](Result<PromotionPlan> plan) mutable {
@@ -589,9 +608,12 @@ void Daemon::Impl::make_admin() {
   };
   sources.loops_turn = [this] { return healthy(); };
   sources.now = [this] { return clock_.now(); };
+  sources.wall = [this] { return clock_.wall(); };
   sources.flight = [this] { return flight_.text(); };
+  sources.flight_since = [this](std::uint64_t from, std::string& lines) { return flight_.text_since(from, lines); };
   sources.operators = config_.admin.operators;
   sources.insecure = config_.admin.insecure;
+  sources.host_names = own_names();
   sources.max_lag = config_.dr.max_lag;
   admin_handler_ = std::make_unique<admin::AdminHandler>(sources, admin::Surface::kAdmin);
   metrics_handler_ = std::make_unique<admin::AdminHandler>(sources, admin::Surface::kMetrics);
@@ -712,6 +734,7 @@ bool Daemon::Impl::stop_ports(Instant until) {
     return ended;
   };
   if (services_) services_->core().stopping = true;
+  if (admin_handler_) admin_handler_->stop();
   if (all(kDrain, 1s)) return true;
   for (auto& reader : readers_) {
     reader.stop();

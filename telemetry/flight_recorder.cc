@@ -144,6 +144,16 @@ std::string FlightRecorder::text() const {
   return out;
 }
 
+std::uint64_t FlightRecorder::text_since(std::uint64_t from, std::string& out) const {
+  const std::uint64_t end = next_.load(std::memory_order_acquire);
+  Text line;
+  for (from = std::max(from, end > kEvents ? end - kEvents : 1); from < end; ++from) {
+    if (read(from, line)) out.append(line.data()).push_back('\n');
+    else if ((*ring_)[from % kEvents].number.load(std::memory_order_acquire) <= from) break;  // it is being written: the next time
+  }
+  return from;
+}
+
 bool FlightRecorder::dump(int fd) const noexcept {
   const std::uint64_t end = next_.load(std::memory_order_acquire);
   Text line;

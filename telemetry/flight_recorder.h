@@ -22,7 +22,7 @@ namespace leeward::telemetry {
 class FlightRecorder {
  public:
   static constexpr std::size_t kEvents = 8192;
-  static constexpr std::size_t kEventBytes = 256;  // of one event, its number included: 2 MiB in all
+  static constexpr std::size_t kEventBytes = 384;  // of one event, its number included: 3 MiB in all
 
   // `clock` outlives it.
   explicit FlightRecorder(const Clock& clock);
@@ -32,6 +32,9 @@ class FlightRecorder {
 
   // Oldest first, a JSON object a line.
   std::string text() const;
+  // Appends what was recorded from the event numbered `from` on, as text() does;
+  // the number to go on from. What the ring has lost by then is passed over.
+  std::uint64_t text_since(std::uint64_t from, std::string& out) const;
   // The same. False when the descriptor did not take all of it.
   bool dump(int fd) const noexcept;
 

@@ -65,15 +65,34 @@ HttpResponse json(int status, std::string text) {
 
 HttpResponse verdict_page(const Verdict& verdict) { return plain(verdict.ok ? 200 : 503, verdict.text); }
 
-bool is_operator(const AdminSources& sources, const PeerIdentity& peer) {
-  if (sources.insecure || peer.loopback || peer.unix_socket) return true;
+// The host that a browser believes to speak to is this machine: an address, localhost
+// or its own name. A page from elsewhere whose name was made to resolve to a loopback
+// address would else see what this node tells its operator. Only browsers need to say.
+bool names_this_machine(const AdminSources& sources, const HttpRequest& request) {
+  std::size_t given = 0;
+  for (const auto& [name, value] : request.headers) given += name == "host";
+  if (given == 0) return true;
+  if (given > 1) return false;
+  std::string host(request.header("host"));
+  std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (host.starts_with('[')) return host.find_first_not_of("[]:.0123456789abcdef") == std::string::npos;
+  host.resize(std::min(host.find(':'), host.size()));
+  if (host.find_first_not_of(".0123456789") == std::string::npos) return true;
+  return host == "localhost" || host.ends_with(".localhost") ||
+         std::find(sources.host_names.begin(), sources.host_names.end(), host) != sources.host_names.end();
+}
+
+bool is_operator(const AdminSources& sources, const HttpRequest& request) {
+  const PeerIdentity& peer = request.peer;
+  if (sources.insecure || peer.unix_socket) return true;
+  if (peer.loopback && names_this_machine(sources, request)) return true;
   return !peer.common_name.empty() &&
          std::find(sources.operators.begin(), sources.operators.end(), peer.common_name) != sources.operators.end();
 }
 
 // Details name addresses and figures: not for whoever passes by.
-bool sees_details(const AdminSources& sources, const PeerIdentity& peer) {
-  return !peer.common_name.empty() || is_operator(sources, peer);
+bool sees_details(const AdminSources& sources, const HttpRequest& request) {
+  return !request.peer.common_name.empty() || is_operator(sources, request);
 }
 
 HttpResponse no_details() {
@@ -177,11 +196,30 @@ std::string check_line(const NamedCheck& check, bool details) {
 
 }  // namespace
 
-AdminHandler::AdminHandler(AdminSources sources, Surface surface) : sources_(std::move(sources)), surface_(surface) {}
+AdminHandler::AdminHandler(AdminSources sources, Surface surface)
+    : sources_(std::move(sources)),
+      surface_(surface),
+      console_(std::make_shared<Console>(Console::Sources{[this] { return console_view(); }, sources_.flight_since})) {}
 
 void AdminHandler::handle(std::shared_ptr<HttpExchange> exchange) {
   if (auto response = answer(exchange->request())) return exchange->respond(std::move(*response));
+  if (exchange->request().path == kConsoleStream) return console_->open(exchange);
   plan(std::move(exchange));
+}
+
+Duration AdminHandler::age_of(const NodeStatus& status) const {
+  return sources_.now && status.made != Instant() ? sources_.now() - status.made : Duration{};
+}
+
+ConsoleView AdminHandler::console_view() const {
+  ConsoleView view;
+  view.status = sources_.status->status();
+  view.checks = ready_checks(view.status);
+  view.age = age_of(view.status);
+  if (sources_.wall) view.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(sources_.wall().time_since_epoch()).count();
+  view.max_lag = sources_.max_lag;
+  if (sources_.answers) view.answers = sources_.answers(view.status);
+  return view;
 }
 
 // Its voters are asked what they know, so it takes until they have answered.
@@ -202,7 +240,8 @@ std::optional<HttpResponse> AdminHandler::answer(const HttpRequest& request) con
   HttpResponse response = health_paths(request, known);
   if (!known && surface_ == Surface::kAdmin) {
     response = operator_paths(request, known);
-    if (request.path == kPlanPath && response.status == 200) return std::nullopt;
+    const bool later = request.path == kPlanPath || (request.path == kConsoleStream && request.method == "GET");
+    if (later && response.status == 200) return std::nullopt;
   }
   if (!known)
     response = plain(404, surface_ == Surface::kAdmin
@@ -232,7 +271,7 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
   }
   NodeStatus status = sources_.status->status();
   // A process that was suspended, or a loop that hangs, left it behind.
-  const Duration age = sources_.now && status.made != Instant() ? sources_.now() - status.made : Duration{};
+  const Duration age = age_of(status);
   for (MemberStatus& member : status.members)
     if (member.id == status.self && member.lag.high) *member.lag.high += age;
   const NamedCheck loop{"loop", age < kStale, age < kStale ? "" : "what this node knows of itself is " + human_duration(age) + " old"};
@@ -247,12 +286,12 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
     const auto checks = checks_now();
     const auto query = check_query(request, checks, kChecksOfSomeRoles);
     if (!query.ok()) return bad_query(query.error().message);
-    if (query->verbose && !sees_details(sources_, request.peer)) return no_details();
+    if (query->verbose && !sees_details(sources_, request)) return no_details();
     std::vector<NamedCheck> wanted;
     for (const NamedCheck& check : checks)
       if (std::find(query->excluded.begin(), query->excluded.end(), check.check) == query->excluded.end()) wanted.push_back(check);
     const bool ok = std::all_of(wanted.begin(), wanted.end(), [](const NamedCheck& c) { return c.ok; });
-    return json(ok ? 200 : 503, health_json(wanted, sees_details(sources_, request.peer)));
+    return json(ok ? 200 : 503, health_json(wanted, sees_details(sources_, request)));
   }
   const bool verdict = path == "/leader" || path == "/primary" || path == "/replica" || path == "/standby" || path == "/standby/eligible";
   if (verdict && !loop.ok) return plain(503, loop.detail);
@@ -269,7 +308,7 @@ HttpResponse AdminHandler::health_paths(const HttpRequest& request, bool& known)
 
 HttpResponse AdminHandler::checks_page(const HttpRequest& request, std::string_view root, std::vector<NamedCheck> checks,
                                        std::span<const std::string_view> elsewhere) const {
-  const bool details = sees_details(sources_, request.peer);
+  const bool details = sees_details(sources_, request);
   const auto query = check_query(request, checks, elsewhere);
   if (!query.ok()) return bad_query(query.error().message);
   if (query->verbose && !details) return no_details();
@@ -297,11 +336,13 @@ HttpResponse AdminHandler::checks_page(const HttpRequest& request, std::string_v
 
 HttpResponse AdminHandler::operator_paths(const HttpRequest& request, bool& known) const {
   const std::string& path = request.path;
-  known = path == "/" || path == "/dr/status" || path == kPlanPath || path == "/debug/config" || path == "/debug/flight";
+  const ConsoleFile* file = console_file(path);
+  known = file || path == kConsoleStream || path == "/dr/status" || path == kPlanPath || path == "/debug/config" || path == "/debug/flight";
   if (!known) return {};
-  if (!is_operator(sources_, request.peer))
+  if (!is_operator(sources_, request))
     return plain(403, "this path needs an operator: a client certificate whose common name is in [admin] operators, "
-                      "or a request from the node itself");
+                      "or a request from the node itself, to an address, localhost or its own name");
+  if (path == kConsoleStream) return plain(200, "");
   if (path == kPlanPath) {
     const auto members = members_of(request);
     return members.ok() ? HttpResponse{} : bad_query(members.error().message);
@@ -317,12 +358,11 @@ HttpResponse AdminHandler::operator_paths(const HttpRequest& request, bool& know
     const auto told = sources_.dr_status();
     return told.ok() ? json(200, *told + "\n") : plain(500, told.error().message);
   }
-  const NodeStatus status = sources_.status->status();
   HttpResponse response = plain(200, "");
-  response.content_type = "text/html; charset=utf-8";
+  response.content_type = file->content_type;
   response.headers.emplace_back("content-security-policy", kConsolePolicy);
   response.headers.emplace_back("referrer-policy", "no-referrer");
-  response.body = Bytes(console_html(status, ready_checks(status)));
+  response.body = Bytes(nullptr, file->text);
   return response;
 }
 

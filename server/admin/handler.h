@@ -1,8 +1,9 @@
 // The HTTP paths of the admin and the metrics port. README.md lists them and
 // who may see what.
 //
-// handle() runs on the loop of its exchange. The functions in AdminSources are
-// called there: they must be safe from any thread and must not block.
+// handle() runs on the loop of its exchange; one handler serves one loop. The
+// functions in AdminSources are called there: they must be safe from any thread
+// and must not block.
 #pragma once
 
 #include <functional>
@@ -13,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "admin/console.h"
 #include "base/function.h"
 #include "base/result.h"
 #include "ports/executor.h"
@@ -33,9 +35,15 @@ struct AdminSources {
   std::function<void(std::vector<NodeId> members, Executor& loop, Function<void(Result<std::string>)> done)> dr_plan;
   std::function<bool()> loops_turn;           // the event loops make progress; unset: they do
   std::function<std::string()> flight;        // the flight recorder's events, JSON lines
+  // Those from a number on are appended; the next number.
+  std::function<std::uint64_t(std::uint64_t from, std::string& lines)> flight_since;
+  // {"cluster_status":{}, "standby_status":{}, "dr_status":{}} as leewardctl prints them of this status. JSON
+  std::function<Result<std::string>(const NodeStatus&)> answers;
   std::function<Instant()> now;               // as the clock of `status`; unset: its age does not count
+  std::function<WallTime()> wall;             // shown; unset: 1970
   std::vector<std::string> operators;         // certificate common names
   bool insecure = false;                      // everyone is an operator
+  std::vector<std::string> host_names;        // of this machine, beside its addresses and localhost
   Duration max_lag = 1s;                      // of /replica and /standby without a bound
 };
 
@@ -44,10 +52,14 @@ enum class Surface { kAdmin, kMetrics };
 class AdminHandler final : public HttpHandler {
  public:
   AdminHandler(AdminSources sources, Surface surface);
+  AdminHandler(const AdminHandler&) = delete;
   void handle(std::shared_ptr<HttpExchange> exchange) override;
 
-  // What handle() responds; nullopt: a plan, which the group's voters are asked for.
+  // What handle() responds; nullopt: a plan, which the group's voters are asked for,
+  // or the console's stream.
   std::optional<HttpResponse> answer(const HttpRequest& request) const;
+  // Ends the console's streams, which would last as long as their readers like. Any thread.
+  void stop() { console_->stop(); }
 
  private:
   HttpResponse health_paths(const HttpRequest& request, bool& known) const;
@@ -55,9 +67,12 @@ class AdminHandler final : public HttpHandler {
                            std::span<const std::string_view> elsewhere = {}) const;
   HttpResponse operator_paths(const HttpRequest& request, bool& known) const;
   void plan(std::shared_ptr<HttpExchange> exchange) const;
+  ConsoleView console_view() const;
+  Duration age_of(const NodeStatus& status) const;
 
-  AdminSources sources_;
-  Surface surface_;
+  const AdminSources sources_;
+  const Surface surface_;
+  const std::shared_ptr<Console> console_;
 };
 
 }  // namespace leeward::admin

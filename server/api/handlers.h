@@ -99,6 +99,8 @@ void member_sync(CallPtr, Bytes);
 // An id as it is shown; who asks, for the log and the history.
 std::string hexadecimal(std::uint64_t id);
 std::string asked_by(const CallPtr& call);
+// As the gateway answers that method. Errors: kCorrupt.
+Result<std::string> json_of(std::string_view method, const google::protobuf::Message& message);
 // Ends the call. kUnknown is ABORTED here: begun, and not known how it ends;
 // etcd's texts for that are about writes.
 void fail(const CallPtr& call, const Error& error);

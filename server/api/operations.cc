@@ -4,6 +4,8 @@
 #include <map>
 
 #include "api/handlers.h"
+#include "api/recovery.h"
+#include "base/json.h"
 #include "proto/leeward.pb.h"
 
 namespace leeward::api::operations {
@@ -127,12 +129,7 @@ void no_such_member(const CallPtr& call, std::uint64_t id) {
                                          "; leewardctl cluster status lists all of them", {}});
 }
 
-}  // namespace
-
-void cluster_status(CallPtr call, Bytes bytes) {
-  pb::ClusterStatusRequest request;
-  if (!parse(call, bytes, request)) return;
-  const NodeStatus status = call->core().node.status();
+pb::ClusterStatusResponse cluster_status_of(const NodeStatus& status) {
   pb::ClusterStatusResponse response;
   response.set_cluster(status.cluster_name);
   if (status.lineage.known()) response.set_lineage(status.lineage.hex());
@@ -149,7 +146,23 @@ void cluster_status(CallPtr call, Bytes bytes) {
   if (status.primary_silence) response.set_primary_silence_ms(to_ms(*status.primary_silence));
   for (const auto& member : status.members) fill(*response.add_members(), member, status);
   response.set_disk_full(status.disk_full);
-  call->reply_message(response);
+  return response;
+}
+
+pb::StandbyStatusResponse standby_status_of(const NodeStatus& status, std::uint64_t id) {
+  pb::StandbyStatusResponse response;
+  for (const auto& member : status.members)
+    if (follows(member) && (id == 0 || member.id.value() == id)) fill(*response.add_standbys(), member);
+  if (status.rpo) fill(*response.mutable_rpo(), *status.rpo);
+  return response;
+}
+
+}  // namespace
+
+void cluster_status(CallPtr call, Bytes bytes) {
+  pb::ClusterStatusRequest request;
+  if (!parse(call, bytes, request)) return;
+  call->reply_message(cluster_status_of(call->core().node.status()));
 }
 
 void topology(CallPtr call, Bytes bytes) {
@@ -208,12 +221,7 @@ void standby_status(CallPtr call, Bytes bytes) {
                            "region, no standby; leewardctl replica status --id " + std::to_string(request.id()) +
                            " shows it", {}});
   }
-  pb::StandbyStatusResponse response;
-  for (const auto& member : status.members)
-    if (follows(member) && (request.id() == 0 || member.id.value() == request.id()))
-      fill(*response.add_standbys(), member);
-  if (status.rpo) fill(*response.mutable_rpo(), *status.rpo);
-  call->reply_message(response);
+  call->reply_message(standby_status_of(status, request.id()));
 }
 
 void storage_info(CallPtr call, Bytes bytes) {
@@ -273,3 +281,24 @@ void replica_isolate(CallPtr call, Bytes bytes) { change_standing(call, bytes, n
 void replica_rejoin(CallPtr call, Bytes bytes) { change_standing(call, bytes, node::StandingChange::Kind::kRejoin, "rejoin"); }
 
 }  // namespace leeward::api::operations
+
+namespace leeward::api {
+
+Result<std::string> answers_json(const NodeStatus& status, RecoveryStatus told) {
+  constexpr std::ptrdiff_t kEpochs = 20;  // there is one more with each promotion
+  auto& history = told.history;
+  if (std::ssize(history) > kEpochs) history.erase(history.begin(), history.end() - kEpochs);
+  JsonWriter out;
+  out.begin_object();
+  for (const auto& [name, answer] :
+       {std::pair{"cluster_status", operations::json_of("/leeward.v1.Operations/ClusterStatus", operations::cluster_status_of(status))},
+        std::pair{"standby_status", operations::json_of("/leeward.v1.Operations/StandbyStatus", operations::standby_status_of(status, 0))},
+        std::pair{"dr_status", dr_status_json(status, told)}}) {
+    if (!answer.ok()) return answer.error();
+    out.key(name).raw(*answer);
+  }
+  out.end_object();
+  return out.text();
+}
+
+}  // namespace leeward::api

@@ -272,13 +272,12 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
   return response;
 }
 
-// As the gateway answers that method.
+}  // namespace
+
 Result<std::string> json_of(std::string_view method, const google::protobuf::Message& message) {
   const auto types = json::Types::of(method);
   return types.ok() ? types->response(Bytes(message.SerializeAsString())) : types.error();
 }
-
-}  // namespace
 
 void dr_status(CallPtr call, Bytes bytes) {
   pb::DrStatusRequest request;

@@ -35,6 +35,7 @@ class Http1Exchange final : public HttpExchange, public std::enable_shared_from_
   void write(Bytes chunk) override;
   void end() override;
   std::size_t queued() const override;
+  bool open() const override { return session_ != nullptr; }
   void on_drain(Function<void()> callback) override {
     if (session_) drain_ = std::move(callback);
   }

@@ -212,6 +212,7 @@ class HttpStream final : public Http2Stream, public HttpExchange {
   void write(Bytes chunk) override;
   void end() override;
   std::size_t queued() const override { return output_.queued(); }
+  bool open() const override { return !finished_; }
   void on_drain(Function<void()> callback) override;
   void on_cancel(Function<void()> callback) override;
 

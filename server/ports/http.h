@@ -50,6 +50,8 @@ class HttpExchange {
   virtual void write(Bytes chunk) = 0;
   virtual void end() = 0;
   virtual std::size_t queued() const = 0;
+  // False once it has ended or its client has gone away: nothing sent reaches it.
+  virtual bool open() const = 0;
   virtual void on_drain(Function<void()> callback) = 0;
   virtual void on_cancel(Function<void()> callback) = 0;  // the client went away
 };

@@ -169,6 +169,7 @@ class FakeExchange final : public HttpExchange {
   void write(Bytes chunk) override { body += chunk.view(); }
   void end() override { ended = true; }
   std::size_t queued() const override { return 0; }
+  bool open() const override { return !ended; }
   void on_drain(Function<void()> callback) override { drain_ = std::move(callback); }
   void on_cancel(Function<void()> callback) override { cancel_ = std::move(callback); }
   void cancel() { cancel_(); }

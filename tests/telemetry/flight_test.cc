@@ -74,7 +74,7 @@ TEST(FlightRecorder, ItKeepsTheNewestAndLeavesOutWhatDoesNotFit) {
   FixedClock clock;
   FlightRecorder recorder(clock);
   for (std::size_t i = 0; i < FlightRecorder::kEvents + 10; ++i)
-    record(recorder, "m", {{"n", i}, {"long", std::string(300, 'x')}, {"short", 1}});
+    record(recorder, "m", {{"n", i}, {"long", std::string(400, 'x')}, {"short", 1}});
   const auto seen = events(recorder.text());
   ASSERT_EQ(seen.size(), FlightRecorder::kEvents);
   EXPECT_EQ(seen.front().at("n").as_int64(), 10);
@@ -96,6 +96,63 @@ TEST(FlightRecorder, ReadersMeetWholeEventsWhileOthersAreWritten) {
     for (const auto& event : events(recorder.text())) EXPECT_EQ(event.at("n"), event.at("again"));
   over = true;
   for (auto& writer : writers) writer.join();
+}
+
+TEST(FlightRecorder, WhoFollowsItReadsEachEventOnce) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  std::string seen;
+  std::uint64_t next = recorder.text_since(0, seen);
+  EXPECT_EQ(seen, "");
+  std::size_t told = 0;
+  for (const std::size_t more : {std::size_t{1}, std::size_t{3}, FlightRecorder::kEvents + 7}) {
+    for (std::size_t i = 0; i < more; ++i) record(recorder, "m", {{"n", told + i}});
+    told += more;
+    seen.clear();
+    next = recorder.text_since(next, seen);
+    const auto lines = events(seen);
+    ASSERT_EQ(lines.size(), std::min(more, FlightRecorder::kEvents)) << "what the ring has lost is passed over";
+    EXPECT_EQ(lines.back().at("n").as_int64(), static_cast<std::int64_t>(told - 1));
+  }
+  seen.clear();
+  EXPECT_EQ(recorder.text_since(next, seen), next);
+  EXPECT_EQ(seen, "");
+}
+
+TEST(FlightRecorder, NoEventIsPassedOverThatIsWrittenWhileItIsFollowed) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  constexpr int kWriters = 3, kEach = 2000;  // fewer than the ring holds
+  std::atomic<int> writing{kWriters};
+  std::vector<std::thread> writers;
+  for (int w = 0; w < kWriters; ++w)
+    writers.emplace_back([&] {
+      for (int i = 0; i < kEach; ++i) record(recorder, "event");
+      --writing;
+    });
+  std::string seen;
+  std::uint64_t next = 0;
+  while (writing > 0) next = recorder.text_since(next, seen);
+  for (auto& writer : writers) writer.join();
+  recorder.text_since(next, seen);
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), '\n'), kWriters * kEach);
+}
+
+TEST(FlightRecorder, ASecondOfALeaderHasAllItsStages) {
+  FixedClock clock;
+  FlightRecorder recorder(clock);
+  std::array<Histogram, 6> times;
+  StageTimes stages({{"queue", &times[0]}, {"forward", &times[1]}, {"fsync", &times[2]}, {"append", &times[3]}, {"quorum", &times[4]}, {"apply", &times[5]}});
+  for (Histogram& stage : times)
+    for (int i = 0; i < 12345; ++i) stage.observe(24ms);
+  NodeStatus status;
+  status.term = Term(1234567);
+  status.commit = status.applied.point.index = Index(123456789012);
+  stages.note(clock.now(), status, recorder);
+  const auto seen = events(recorder.text());
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_FALSE(seen[0].contains("cut"));
+  EXPECT_EQ(seen[0].at("apply").as_string(), "12345 up to 25 ms");
 }
 
 TEST(FlightRecorder, ADumpIsWhatTheTextIs) {
