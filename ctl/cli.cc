@@ -319,7 +319,7 @@ class CommandLine {
   }
 
   void add_snapshot() {
-    CLI::App& snapshot = group("snapshot", "a whole state as one file: a backup");
+    CLI::App& snapshot = group("snapshot", "a whole state as one file: saved, judged, restored as a new cluster");
     const auto file = [this](CLI::App& c) -> CLI::App& { return c.add_option("file", options_.file, "FILE")->required(), c; };
     file(command(snapshot, "save", "takes one from the node that answers, checks it, and keeps it as FILE", online([this](const Server& s, const Output& o) {
                    return snapshot_save(disk_, s, o, {options_.file, options_.force}, progress());

@@ -91,6 +91,8 @@ Result<void> fetch_snapshot(const Server& server, const Endpoint& from, PartFile
     return {};
   });
   if (own) return *own;
+  if (!ended.ok() && part.size() > 0 && exit_code(ended.error()) == kUnreachable)
+    return Error{kCannotServe, from.text() + " broke off after " + human_size(part.size()) + " (" + ended.error().message + "); nothing was kept, save again"};
   if (!ended.ok()) return ended.error();
   if (remaining > 0 || part.size() == 0)
     return Error{kCannotServe, from.text() + " ended " + (part.size() == 0 ? std::string("without a snapshot") : std::to_string(remaining) + " bytes too early")};

@@ -16,7 +16,7 @@
 namespace leeward::ctl {
 namespace {
 
-constexpr const char* kRestoredState = "state-1";
+constexpr const char* kRestoredState = "state-1-1";  // as one that was received: the log does not lead to it
 constexpr const char* kLockFile = "LOCK";
 
 Result<config::Config> configuration(const RestoreTo& to) {

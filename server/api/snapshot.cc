@@ -22,26 +22,37 @@ struct SnapshotStep {
 };
 
 // One on its way. The call's loop, but make(), which is on the background's while
-// `busy_`; kept by what it waits for.
+// `busy_`. Kept by its timer, so a second at most beyond the call's end.
 class SnapshotOnItsWay : public std::enable_shared_from_this<SnapshotOnItsWay> {
  public:
   SnapshotOnItsWay(CallPtr call, std::unique_ptr<StateCopy> copy)
       : call_(std::move(call)), core_(call_->core()), place_(core_.snapshots), copy_(std::move(copy)), revision_(copy_->revision()),
         begun_(core_.clock.now()), progressed_(begun_) {}
-  ~SnapshotOnItsWay() { place_->fetch_sub(1); }
+  ~SnapshotOnItsWay() {
+    if (place_) place_->fetch_sub(1);
+  }
 
   void begin() {
     core_.log.info("sends a snapshot", {{"revision", revision_}, {"peer", call_->rpc().peer().address}});
-    // The client gone, what holds the store's rows goes at once, or with the step under way.
     call_->on_end([weak = weak_from_this()] {
-      if (const auto self = weak.lock(); self && !self->busy_) self->copy_.reset();
+      if (const auto self = weak.lock()) self->let_go();
     });
-    call_->rpc().on_drain([self = shared_from_this()] { self->go_on(); });
+    call_->rpc().on_drain([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->go_on();
+    });
     look_later();
     go_on();
   }
 
  private:
+  // At once, or with the step under way: what holds the store's rows, and the place.
+  void let_go() {
+    if (busy_) return;
+    copy_.reset();
+    if (place_) place_->fetch_sub(1);
+    place_.reset();
+  }
+
   void go_on() {
     if (busy_ || !call_->open() || call_->queued() > kSnapshotQueued) return;
     if (core_.stopping) return call_->fail(error::kStopped);
@@ -71,9 +82,10 @@ class SnapshotOnItsWay : public std::enable_shared_from_this<SnapshotOnItsWay> {
 
   void made(Result<SnapshotStep> step) {
     busy_ = false;
-    if (!call_->open()) return copy_.reset();
+    if (!call_->open()) return let_go();
     if (!step.ok()) return call_->fail(step.error());
     if (step->measuring) {
+      size_ = copy_->size();
       progressed_ = core_.clock.now();
       return go_on();
     }
@@ -84,19 +96,17 @@ class SnapshotOnItsWay : public std::enable_shared_from_this<SnapshotOnItsWay> {
     sent_ += step->piece.size();
     etcdserverpb::SnapshotResponse response;
     fill(response.mutable_header(), header_fields(core_), revision_);
-    response.set_remaining_bytes(copy_->size() - sent_);
+    response.set_remaining_bytes(size_ - sent_);
     response.set_blob(step->piece.data(), step->piece.size());
     response.set_version(core_.options.version);
     call_->send(Bytes(response.SerializeAsString()));
     go_on();
   }
 
-  // A client that takes nothing more would hold its place, and the store's rows, for ever.
   void look_later() {
-    call_->loop().after(kLookEach, [weak = weak_from_this()] {
-      if (const auto self = weak.lock()) self->look();
-    });
+    call_->loop().after(kLookEach, [self = shared_from_this()] { self->look(); });
   }
+  // A client that takes nothing more would hold its place, and the store's rows, for ever.
   void look() {
     if (!call_->open()) return;
     const Instant now = core_.clock.now();
@@ -105,18 +115,18 @@ class SnapshotOnItsWay : public std::enable_shared_from_this<SnapshotOnItsWay> {
     taken_ = taken;
     if (core_.stopping) return call_->fail(error::kStopped);
     if (now - progressed_ < kNothingTaken && now - begun_ < kSnapshotLongest) return look_later();
-    core_.log.warn("a snapshot is given up: its client takes too long", {{"revision", revision_}, {"bytes", copy_->size()}, {"bytes_taken", taken}});
+    core_.log.warn("a snapshot is given up: its client takes too long", {{"revision", revision_}, {"bytes", size_}, {"bytes_taken", taken}});
     call_->finish({GrpcCode::kDeadlineExceeded, "leeward: nothing of the snapshot was taken for a minute, or not all of it in two hours", {}});
   }
 
   const CallPtr call_;
   Core& core_;
-  const std::shared_ptr<std::atomic<int>> place_;
+  std::shared_ptr<std::atomic<int>> place_;  // null once it is given back
   std::unique_ptr<StateCopy> copy_;
   const Revision revision_;
   const Instant begun_;
   Instant progressed_;
-  std::uint64_t sent_ = 0, taken_ = 0;
+  std::uint64_t size_ = 0, sent_ = 0, taken_ = 0;  // of the file
   bool busy_ = false;
   bool measuring_ = true;  // make()'s
 };

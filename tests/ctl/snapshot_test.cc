@@ -200,7 +200,7 @@ TEST_F(SnapshotCommand, RestoreMakesOneClusterOfSeveralDirectories) {
     EXPECT_EQ((*superblock)->data().node, NodeId(static_cast<std::uint64_t>(id)));
     lineages.insert((*superblock)->data().lineage.hex());
     incarnations.insert(std::to_string((*superblock)->data().incarnation.value()));
-    const auto store = kv::open_rocksdb_store(data + "/state-1", {.create = false, .read_only = true});
+    const auto store = kv::open_rocksdb_store(data + "/state-1-1", {.create = false, .read_only = true});
     ASSERT_TRUE(store.ok());
     const auto group = node::decode_group_state((*store)->get(Family::kMeta, "group")->value());
     ASSERT_TRUE(group.ok());
@@ -240,7 +240,7 @@ TEST_F(SnapshotCommand, WhatCannotBeRestoredLeavesNothing) {
   write(root_ + "/backup", damaged);
   const auto refused = run({"snapshot", "restore", root_ + "/backup", "--config", config(1)});
   EXPECT_EQ(refused.code, 1);
-  EXPECT_FALSE(exists("data1/state-1") || exists("data1/superblock") || exists("data1/wal"));
+  EXPECT_FALSE(exists("data1/state-1-1") || exists("data1/superblock") || exists("data1/wal"));
   write(root_ + "/backup", nodes_.file);
   const auto standby = run({"snapshot", "restore", root_ + "/backup", "--config", config(11)});
   EXPECT_EQ(standby.code, 2);
