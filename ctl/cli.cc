@@ -311,10 +311,10 @@ class CommandLine {
   Progress progress() const {
     if (options_.output == "json" || !isatty(STDERR_FILENO)) return {};
     return [shown = std::string()](std::string_view what, std::uint64_t bytes, std::uint64_t of) mutable {
-      std::string text = std::string(what) + " " + human_size(bytes) + (of > 0 ? " of " + human_size(of) + ", " + std::to_string(bytes * 100 / of) + " %" : "");
+      std::string text = std::string(what) + (bytes == 0 && of == 0 ? "" : " " + human_size(bytes)) + (of > 0 ? " of " + human_size(of) + ", " + std::to_string(bytes * 100 / of) + " %" : "");
       if (text == shown) return;
       shown = std::move(text);
-      std::cerr << "\r\x1b[K" << (bytes == of ? std::string() : shown) << std::flush;
+      std::cerr << "\r\x1b[K" << (bytes == of && of > 0 ? std::string() : shown) << std::flush;
     };
   }
 

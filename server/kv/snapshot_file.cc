@@ -472,7 +472,7 @@ Result<SnapshotReport> read_snapshot(Disk& disk, const Path& path, const RowSink
 
 Result<AppliedState> restore_snapshot(Disk& disk, const Path& path, std::unique_ptr<Store> store,
                                       const std::function<Result<RestoredBeginning>(const SnapshotReport&)>& begin,
-                                      const Clock& clock, Log& log, const BytesSeen& seen) {
+                                      const Clock& clock, Log& log, const BytesSeen& seen, const RowsSeen& checked) {
   Batch batch;
   std::size_t bytes = 0;
   const auto flush_at = [&](std::size_t limit) -> Result<void> {
@@ -499,13 +499,15 @@ Result<AppliedState> restore_snapshot(Disk& disk, const Path& path, std::unique_
   numbers->point.term = Term();
   batch.put(Family::kMeta, kNumbersRow, numbers->encode());
   LEEWARD_TRY(store->write(batch));
+  StateReport rows;
+  LEEWARD_TRY(check_rows(*store->snapshot(), path, rows, checked));
+  if (!rows.sound())
+    return Error{Code::kCorrupt, path + ": its rows contradict one another: " + rows.faults.front().what + "; use another snapshot"};
   auto machine = MvccStateMachine::open(std::move(store), disk, clock, log);
   if (!machine.ok()) return machine.error();
   (*machine)->set_group_state(beginning->group_state);
   LEEWARD_TRY((*machine)->apply({&beginning->entry, 1}, {}, {}));
   LEEWARD_TRY((*machine)->flush());
-  if (auto sound = (*machine)->verify(); !sound.ok())
-    return Error{sound.error().code, path + ": its rows contradict one another: " + sound.error().message + "; use another snapshot"};
   return (*machine)->applied();
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/sha256.h"
+#include "kv/offline.h"
 #include "kv/view.h"
 #include "ports/clock.h"
 #include "ports/disk.h"
@@ -91,11 +92,11 @@ struct RestoredBeginning {
   std::string group_state;
 };
 
-// Fills `store`, which is empty, with the file's rows, applies the first entry,
-// makes it durable, and holds all rows against one another. Errors: those of
-// read_snapshot, of `begin`, of the store.
+// Fills `store`, which is empty, with the file's rows, holds them against one
+// another, applies the first entry and makes it durable. Errors: those of
+// read_snapshot, of `begin`, of the store. `checked`: rows, each half a million.
 Result<AppliedState> restore_snapshot(Disk& disk, const Path& path, std::unique_ptr<Store> store,
                                       const std::function<Result<RestoredBeginning>(const SnapshotReport&)>& begin,
-                                      const Clock& clock, Log& log, const BytesSeen& seen = {});
+                                      const Clock& clock, Log& log, const BytesSeen& seen = {}, const RowsSeen& checked = {});
 
 }  // namespace leeward::kv
