@@ -1,6 +1,8 @@
 // Flags and the list of commands: the only file with CLI11.
 #include <CLI/CLI.hpp>
 
+#include <unistd.h>
+
 #include <fstream>
 #include <iostream>
 #include <functional>
@@ -10,6 +12,7 @@
 #include "base/quantity.h"
 #include "ctl/commands.h"
 #include "ctl/ledger.h"
+#include "ctl/snapshot.h"
 
 namespace leeward::ctl {
 namespace {
@@ -32,6 +35,7 @@ struct Options {
   LedgerChoice ledger;
   bool accept_data_loss = false;
   std::string file;
+  RestoreTo restore;
   bool dry_run = false, auth = false;
   std::string promotion_id;
   bool discard = false;
@@ -201,6 +205,7 @@ class CommandLine {
                               }));
     may_have_id(drill);
     drill.add_option("--timeout", options_.wait, "how long it may take")->capture_default_str();
+    add_snapshot();
     add_storage();
     CLI::App& flight_of = *app_.add_subcommand("flight", "the flight recorder's events, readable");
     flight_of.fallthrough();
@@ -300,6 +305,39 @@ class CommandLine {
                                 online([this](const Server& s, const Output& o) { return member_replace(s, o, options_.pairs, options_.force); }));
     replace.add_option("pairs", options_.pairs, "OLD NEW [OLD NEW ...]: ids, decimal")->required()->check(ids);
     with_force(replace);
+  }
+
+  // On a terminal, in one line that is written over.
+  Progress progress() const {
+    if (options_.output == "json" || !isatty(STDERR_FILENO)) return {};
+    return [shown = std::string()](std::string_view what, std::uint64_t bytes, std::uint64_t of) mutable {
+      std::string text = std::string(what) + (bytes == 0 && of == 0 ? "" : " " + human_size(bytes)) + (of > 0 ? " of " + human_size(of) + ", " + std::to_string(bytes * 100 / of) + " %" : "");
+      if (text == shown) return;
+      shown = std::move(text);
+      std::cerr << "\r\x1b[K" << (bytes == of && of > 0 ? std::string() : shown) << std::flush;
+    };
+  }
+
+  void add_snapshot() {
+    CLI::App& snapshot = group("snapshot", "a whole state as one file: saved, judged, restored as a new cluster");
+    const auto file = [this](CLI::App& c) -> CLI::App& { return c.add_option("file", options_.file, "FILE")->required(), c; };
+    file(command(snapshot, "save", "takes one from the node that answers, checks it, and keeps it as FILE", online([this](const Server& s, const Output& o) {
+                   return snapshot_save(disk_, s, o, {options_.file, options_.force}, progress());
+                 })))
+        .add_flag("--force", options_.force, "replaces a file that is there");
+    file(command(snapshot, "status", "offline: reads all of FILE, and says what it holds; exit 1 when it is damaged",
+                 [this] { return snapshot_status(disk_, output(), options_.file, progress()); }));
+    CLI::App& restore = file(command(snapshot, "restore", "offline: makes the empty directories of one first member of a new cluster from FILE; the same at each",
+                                     [this] {
+                                       RestoreTo to = options_.restore;
+                                       to.file = options_.file;
+                                       return snapshot_restore(disk_, output(), to, progress());
+                                     }));
+    restore.add_option("--config", options_.restore.config, "the node's configuration, as leewardd takes it")->required();
+    restore.add_option("--set", options_.restore.set, "section.key=value, as leewardd takes it; repeatable")->allow_extra_args(false);
+    restore.add_option("--data-dir", options_.restore.data_dir, "instead of the configuration's node.data_dir");
+    restore.add_option("--wal-dir", options_.restore.wal_dir, "instead of the configuration's node.wal_dir");
+    restore.add_option("--token", options_.restore.token, "any text, the same at all members: another cluster than one that was restored from FILE before");
   }
 
   void add_storage() {

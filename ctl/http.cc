@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "net/grpc_client.h"
 #include "net/http_client.h"
 
 namespace leeward::ctl {
@@ -69,6 +70,23 @@ Result<Endpoint> parse_endpoint(std::string_view text, bool tls_by_default) {
 Result<void> check(const Certificates& certificates) {
   const auto tls = net::Tls::client(tls_options(certificates));
   return tls.ok() ? Result<void>() : tls.error();
+}
+
+Result<Ended> Poster::stream(const Endpoint&, const std::string&, const std::string&, Duration, const std::function<Result<void>(std::string_view)>&) {
+  return Error{Code::kUnimplemented, "no gRPC here"};
+}
+
+Result<Ended> HttpPoster::stream(const Endpoint& endpoint, const std::string& method, const std::string& request, Duration silence,
+                                 const std::function<Result<void>(std::string_view)>& take) {
+  net::HttpCall call;
+  call.endpoint = endpoint.socket.empty() ? (endpoint.tls ? "https://" : "http://") + endpoint.text() : endpoint.text();
+  call.path = method;
+  call.body = request;
+  call.timeout = silence;
+  if (endpoint.tls) call.tls = tls_options(certificates_);
+  const auto answer = net::grpc_stream(call, take);
+  if (!answer.ok()) return unreachable(endpoint, call.endpoint, answer.error());
+  return Ended{static_cast<int>(answer->code), answer->message};
 }
 
 Result<Reply> HttpPoster::post(const Endpoint& endpoint, const std::string& path, const std::string& body, Duration timeout) {

@@ -78,22 +78,42 @@ Result<Answer> Server::call_at(const Endpoint& endpoint, const std::string& path
   return Answer{std::move(body.as_object()), reply->body, endpoint};
 }
 
-Result<Answer> Server::call(const std::string& path, const boost::json::object& request) const {
+Result<void> Server::stream_at(const Endpoint& endpoint, const std::string& method, const std::string& request, Duration silence,
+                               const std::function<Result<void>(std::string_view)>& take) const {
+  const auto ended = poster_.stream(endpoint, method, request, std::max(timeout_, silence), take);
+  if (!ended.ok()) return ended.error();
+  if (ended->code == 0) return {};
+  const std::string text = ended->message.empty() ? endpoint.text() + " ended the call with gRPC code " + std::to_string(ended->code) : ended->message;
+  return Error{code_of(static_cast<std::uint64_t>(ended->code)), text};
+}
+
+Result<void> Server::try_each(const std::function<Result<void>(const Endpoint&)>& one) const {
   std::string unreached;
   std::optional<Error> cannot_serve;
   for (const Endpoint& endpoint : endpoints_) {
-    auto answer = call_at(endpoint, path, request);
-    if (answer.ok()) return answer;
-    if (answer.error().code == kCannotServe) {
-      cannot_serve = answer.error();
-    } else if (exit_code(answer.error()) == kUnreachable) {
-      unreached += (unreached.empty() ? "" : "; ") + endpoint.text() + ": " + answer.error().message;
+    const auto done = one(endpoint);
+    if (done.ok()) return done;
+    if (done.error().code == kCannotServe) {
+      cannot_serve = done.error();
+    } else if (exit_code(done.error()) == kUnreachable) {
+      unreached += (unreached.empty() ? "" : "; ") + endpoint.text() + ": " + done.error().message;
     } else {
-      return answer;
+      return done;
     }
   }
   if (cannot_serve) return *cannot_serve;
   return Error{Code::kUnavailable, "no endpoint was reached (" + unreached + "); check that nodes run and --endpoints names them"};
+}
+
+Result<Answer> Server::call(const std::string& path, const boost::json::object& request) const {
+  std::optional<Answer> out;
+  LEEWARD_TRY(try_each([&](const Endpoint& endpoint) -> Result<void> {
+    auto answer = call_at(endpoint, path, request);
+    if (!answer.ok()) return answer.error();
+    out = std::move(*answer);
+    return {};
+  }));
+  return std::move(*out);
 }
 
 std::string text_of(const boost::json::object& object, std::string_view name) {

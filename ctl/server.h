@@ -3,6 +3,7 @@
 
 #include <boost/json/object.hpp>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,6 +40,12 @@ class Server {
   // Asks this one only; `at_least`: for what takes longer than a question.
   Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request,
                          Duration at_least = {}) const;
+
+  // By gRPC, with an answer of many messages (Poster::stream). An end other than OK is an error, as call_at's.
+  Result<void> stream_at(const Endpoint& endpoint, const std::string& method, const std::string& request, Duration silence,
+                         const std::function<Result<void>(std::string_view)>& take) const;
+  // The endpoints in turn until `one` gives no error that another one may mend.
+  Result<void> try_each(const std::function<Result<void>(const Endpoint&)>& one) const;
 
   const std::vector<Endpoint>& endpoints() const { return endpoints_; }
 

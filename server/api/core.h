@@ -99,6 +99,8 @@ class Core {
   LiveLimits limits;
   // The ports are about to go: what waits for its turn is refused instead of answered.
   std::atomic<bool> stopping{false};
+  // That are being sent. Shared, for the last of one may go after this.
+  const std::shared_ptr<std::atomic<int>> snapshots = std::make_shared<std::atomic<int>>(0);
 
   // At most 100 ms old beyond the source's own age: a copy of the whole status
   // is too dear for each request.

@@ -153,10 +153,6 @@ void move_leader(CallPtr call, Bytes bytes) {
   });
 }
 
-void snapshot(CallPtr call) {
-  call->finish(unimplemented("leeward: Maintenance.Snapshot is not built yet"));
-}
-
 void downgrade(CallPtr call, Bytes) {
   call->finish(unimplemented("leeward: there is no downgrade of the storage format"));
 }

@@ -112,6 +112,11 @@ class RocksSnapshot final : public StoreSnapshot {
   std::unique_ptr<Iterator> iterate_below(Family family, std::string bound) const override {
     return std::make_unique<RocksIterator>(db_, options_, family, std::move(bound));
   }
+  std::unique_ptr<Iterator> iterate_once(Family family) const override {
+    rocksdb::ReadOptions options = options_;
+    options.fill_cache = false;
+    return std::make_unique<RocksIterator>(db_, options, family);
+  }
 
  private:
   std::shared_ptr<const Db> db_;

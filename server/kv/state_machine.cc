@@ -6,6 +6,7 @@
 #include "base/codec.h"
 #include "base/crc32c.h"
 #include "kv/offline.h"
+#include "kv/snapshot_file.h"
 #include "kv/txn.h"
 #include "ports/file_hash.h"
 
@@ -463,6 +464,10 @@ Result<StateMachine::KvHash> MvccStateMachine::hash_kv(Revision revision) {
     out.hash = crc32c(row, out.hash);
   }));
   return out;
+}
+
+Result<std::unique_ptr<StateCopy>> MvccStateMachine::copy(const CopyNote& note) const {
+  return std::unique_ptr<StateCopy>(std::make_unique<SnapshotWriter>(published_->get(), note));
 }
 
 Result<void> MvccStateMachine::verify() const {

@@ -56,6 +56,7 @@ class MvccStateMachine final : public StateMachine {
   Result<std::unique_ptr<RangeReply>> range(std::string_view request) override;
   Result<CommandResult> read_only_txn(std::string_view request) override;
   Result<KvHash> hash_kv(Revision revision) override;
+  Result<std::unique_ptr<StateCopy>> copy(const CopyNote& note) const override;
   std::vector<LeaseInfo> leases() const override;
   std::optional<LeaseInfo> lease(std::int64_t id) const override;
   std::vector<std::string> lease_keys(std::int64_t id) const override;

@@ -35,6 +35,8 @@ class ClientChannel {
   // Adds to plain(); false at the end of the stream.
   Result<bool> receive();
   std::string& plain() { return plain_; }
+  // From now on it gives up so much later.
+  void give_up_after(Duration limit) { end_ = std::chrono::steady_clock::now() + limit; }
 
  private:
   using SteadyTime = std::chrono::steady_clock::time_point;

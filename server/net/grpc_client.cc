@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -16,6 +17,7 @@ namespace leeward::net {
 namespace {
 
 constexpr std::size_t kFrameHead = 5;  // compressed flag, big-endian length
+constexpr std::int32_t kAnswersWindow = 4 << 20;  // of many answers: a link of 100 ms should not idle
 
 // https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 GrpcCode code_of_http(int status) {
@@ -32,7 +34,9 @@ GrpcCode code_of_http(int status) {
 // One stream of one HTTP/2 session.
 class Exchange {
  public:
-  Exchange(const HttpCall& call, const ClientEndpoint& endpoint) : call_(call) {
+  using Take = std::function<Result<void>(std::string_view)>;
+  // `take`: for a call with many answers; else null.
+  Exchange(const HttpCall& call, const ClientEndpoint& endpoint, const Take* take) : call_(call), take_(take) {
     codec::put_u8(request_, 0);
     codec::put_be32(request_, static_cast<std::uint32_t>(call.body.size()));
     request_ += call.body;
@@ -60,6 +64,10 @@ class Exchange {
       if (nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(plain.data()), plain.size()) < 0)
         return Error{Code::kInvalid, "what answers is not gRPC"};
       if (too_large_) return Error{Code::kInvalid, "the answer is larger than it may be"};
+      if (take_) {
+        LEEWARD_TRY(hand_out());
+        channel.give_up_after(call_.timeout);
+      }
       if (!*more && !closed_) return Error{Code::kUnknown, "the answer was cut off"};
     }
     return answer();
@@ -71,8 +79,26 @@ class Exchange {
             reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
   }
 
+  // The messages that are whole.
+  Result<void> hand_out() {
+    std::string_view rest = body_;
+    for (;;) {
+      std::string_view in = rest;
+      std::uint8_t compressed = 0;
+      std::uint32_t size = 0;
+      if (!codec::get_u8(in, compressed) || !codec::get_be32(in, size) || size > in.size()) break;
+      if (compressed != 0) return Error{Code::kInvalid, "the answer is compressed, which was not asked for"};
+      LEEWARD_TRY((*take_)(in.substr(0, size)));
+      rest = in.substr(size);
+    }
+    body_.erase(0, body_.size() - rest.size());
+    return {};
+  }
+
   void submit(const ClientEndpoint& endpoint) {
-    nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, nullptr, 0);
+    const nghttp2_settings_entry window{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kAnswersWindow};
+    nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, take_ ? &window : nullptr, take_ ? 1 : 0);
+    if (take_) nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kAnswersWindow);
     const std::string authority = endpoint.authority();
     std::vector<nghttp2_nv> headers = {pair(":method", "POST"), pair(":scheme", endpoint.tls ? "https" : "http"), pair(":path", call_.path),
                                        pair(":authority", authority), pair("content-type", "application/grpc"), pair("te", "trailers")};
@@ -139,6 +165,7 @@ class Exchange {
   }
 
   const HttpCall& call_;
+  const Take* const take_;
   nghttp2_session* session_ = nullptr;
   std::string request_, body_, message_;
   std::size_t sent_ = 0;
@@ -146,17 +173,23 @@ class Exchange {
   bool closed_ = false, too_large_ = false;
 };
 
-}  // namespace
-
-Result<GrpcAnswer> grpc_request(const HttpCall& call) {
+Result<GrpcAnswer> exchange_over_channel(const HttpCall& call, const Exchange::Take* take) {
   const auto endpoint = parse_endpoint(call);
   if (!endpoint) return endpoint.error();
   auto channel = ClientChannel::open(call, *endpoint, true);
   if (!channel.ok()) return channel.error();
-  Exchange exchange(call, *endpoint);
+  Exchange exchange(call, *endpoint, take);
   auto answer = exchange.run(**channel);
   if (!answer.ok()) return Error{answer.error().code, call.endpoint + ": " + answer.error().message};
   return answer;
+}
+
+}  // namespace
+
+Result<GrpcAnswer> grpc_request(const HttpCall& call) { return exchange_over_channel(call, nullptr); }
+
+Result<GrpcAnswer> grpc_stream(const HttpCall& call, const std::function<Result<void>(std::string_view message)>& take) {
+  return exchange_over_channel(call, &take);
 }
 
 }  // namespace leeward::net

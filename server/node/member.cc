@@ -251,7 +251,11 @@ void Member::lead_duties() {
   spread_list();
   watch_quota();
   const auto now = context_.now();
-  for (const auto& [id, incarnation] : heard_incarnation_) {
+  auto lives = heard_incarnation_;
+  // A group that was restored begins with all ids open, its first leader's too.
+  if (const auto own = context_.group.admitted.find(self()); own != context_.group.admitted.end() && !own->second)
+    lives[self()] = context_.incarnation;
+  for (const auto& [id, incarnation] : lives) {
     const auto it = context_.group.admitted.find(id);
     if (it == context_.group.admitted.end() || it->second == incarnation || context_.group.retired.contains(incarnation) || beside_admitted(id))
       continue;

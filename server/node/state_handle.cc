@@ -18,6 +18,20 @@ class StateHandle::RangeOnState final : public RangeReply {
   std::unique_ptr<RangeReply> range_;  // ends before its state
 };
 
+// Likewise: the files that it has yet to open go with the state.
+class StateHandle::CopyOnState final : public StateCopy {
+ public:
+  CopyOnState(std::shared_ptr<StateMachine> state, std::unique_ptr<StateCopy> copy) : state_(std::move(state)), copy_(std::move(copy)) {}
+  Revision revision() const override { return copy_->revision(); }
+  Result<bool> measure(std::size_t max) override { return copy_->measure(max); }
+  std::uint64_t size() const override { return copy_->size(); }
+  Result<Bytes> next(std::size_t max) override { return copy_->next(max); }
+
+ private:
+  std::shared_ptr<StateMachine> state_;
+  std::unique_ptr<StateCopy> copy_;  // ends before its state
+};
+
 class StateHandle::WatchOnState final : public Watcher {
  public:
   WatchOnState(StateHandle& handle, WatchRequest request, std::shared_ptr<std::function<void()>> ready,
@@ -114,6 +128,13 @@ Result<std::unique_ptr<RangeReply>> StateHandle::range(std::string_view request)
   auto range = state->range(request);
   if (!range.ok()) return range.error();
   return std::unique_ptr<RangeReply>(std::make_unique<RangeOnState>(std::move(state), std::move(*range)));
+}
+
+Result<std::unique_ptr<StateCopy>> StateHandle::copy(const CopyNote& note) const {
+  auto state = current();
+  auto copy = state->copy(note);
+  if (!copy.ok()) return copy.error();
+  return std::unique_ptr<StateCopy>(std::make_unique<CopyOnState>(std::move(state), std::move(*copy)));
 }
 
 Result<std::unique_ptr<Watcher>> StateHandle::watch(const WatchRequest& request, std::function<void()> ready) {

@@ -1,7 +1,7 @@
 // The state machine as readers see it: one object for the life of the member,
 // whose contents are exchanged when a snapshot is installed.
 //
-// What a reader holds (a range, a watch) keeps the state it was opened on
+// What a reader holds (a range, a copy, a watch) keeps the state it was opened on
 // alive. A watch goes over to the new state by itself, at the next revision it
 // has not handed out; where that one is compacted there, it ends as etcd's do.
 #pragma once
@@ -43,6 +43,7 @@ class StateHandle : public StateMachine {
   Result<std::unique_ptr<RangeReply>> range(std::string_view request) override;
   Result<CommandResult> read_only_txn(std::string_view request) override { return current()->read_only_txn(request); }
   Result<KvHash> hash_kv(Revision revision) override { return current()->hash_kv(revision); }
+  Result<std::unique_ptr<StateCopy>> copy(const CopyNote& note) const override;
   std::vector<LeaseInfo> leases() const override { return current()->leases(); }
   std::optional<LeaseInfo> lease(std::int64_t id) const override { return current()->lease(id); }
   std::vector<std::string> lease_keys(std::int64_t id) const override { return current()->lease_keys(id); }
@@ -61,6 +62,7 @@ class StateHandle : public StateMachine {
   std::optional<Revision> back_to_since(std::size_t n) const;
 
   class RangeOnState;
+  class CopyOnState;
   class WatchOnState;
   static constexpr std::size_t kWakesKept = 64;
 

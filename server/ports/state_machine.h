@@ -96,6 +96,30 @@ struct WatchEvents {
   std::optional<Instant> applied;    // when the oldest of these events was; nullopt: read again from the past
 };
 
+// Where a copy of the state is from, for whoever finds the file.
+struct CopyNote {
+  std::string cluster;
+  Lineage lineage;
+  GroupId group;
+  NodeId node;
+  std::string region, version;
+  std::int64_t taken_ms = 0;  // since 1970
+};
+
+// The whole state after some entry as one file (kv/SNAPSHOT.md), made while it is
+// taken. Holds a snapshot of the store: not for ever. One thread at a time.
+class StateCopy {
+ public:
+  virtual ~StateCopy() = default;
+  virtual Revision revision() const = 0;
+  // Goes over the next `max` bytes of rows, about, to learn the size. True when there
+  // is more: call again, before anything below.
+  virtual Result<bool> measure(std::size_t max) = 0;
+  virtual std::uint64_t size() const = 0;  // of the file
+  // The next piece, up to `max` bytes; empty at the end.
+  virtual Result<Bytes> next(std::size_t max) = 0;
+};
+
 struct WatchRequest {
   std::string key;
   std::string range_end;  // "" single key; "\0" from key to the end, as etcd
@@ -190,6 +214,11 @@ class StateMachine {
     Revision compacted;
   };
   virtual Result<KvHash> hash_kv(Revision revision) = 0;
+
+  // Of what is applied now. Cheap; what it gives is long work.
+  virtual Result<std::unique_ptr<StateCopy>> copy(const CopyNote& /*note*/) const {
+    return Error{Code::kUnimplemented, "this state gives no copy of itself"};
+  }
 
   virtual std::vector<LeaseInfo> leases() const = 0;
   virtual std::optional<LeaseInfo> lease(std::int64_t id) const = 0;

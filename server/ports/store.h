@@ -63,6 +63,8 @@ class StoreSnapshot {
   // The same, of interest below `bound` only: may end there, and then need not
   // pass what was removed behind it. "" is no bound.
   virtual std::unique_ptr<Iterator> iterate_below(Family family, std::string /*bound*/) const { return iterate(family); }
+  // The same, for a walk over everything: what others read often stays in memory.
+  virtual std::unique_ptr<Iterator> iterate_once(Family family) const { return iterate(family); }
 };
 
 class Store {

@@ -170,7 +170,7 @@ TEST_F(JsonGateway, AWatchIsAStreamOfResults) {
 }
 
 TEST_F(JsonGateway, AnErrorInAStreamIsItsLastLine) {
-  const auto unimplemented = post("/v3/maintenance/snapshot", "{}");
+  const auto unimplemented = post("/v3/maintenance/snapshot", "{}");  // a scripted state gives none
   EXPECT_EQ(unimplemented->status, 501) << "nothing was streamed yet";
   auto stream = std::make_shared<FakeExchange>(loop, "POST", "/v3/watch", R"({"create_request":{"key":"Zm9v"}})");
   stream->wanted.headers.emplace_back("grpc-metadata-hasleader", "true");

@@ -593,7 +593,7 @@ TEST_F(Service, AuthIsThatOfAnEtcdWithoutUsers) {
 
 TEST_F(Service, WhatIsNotBuiltSaysSo) {
   for (const std::string method : {"/v3lockpb.Lock/Lock", "/v3electionpb.Election/Observe",
-                                   "/etcdserverpb.Cluster/MemberAdd", "/etcdserverpb.Maintenance/Snapshot"}) {
+                                   "/etcdserverpb.Cluster/MemberAdd"}) {
     const auto call = run(make(method), "");
     EXPECT_EQ(call->status->code, GrpcCode::kUnimplemented) << method;
     EXPECT_FALSE(call->status->message.empty());

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "net/grpc.h"
+#include "net/grpc_client.h"
 #include "support.h"
 
 namespace leeward::net::test {
@@ -306,6 +307,38 @@ TEST(Grpc, ASenderWaitsForASlowReaderAndOthersDoNot) {
   flood.context.TryCancel();
   flood.finish();
   EXPECT_TRUE(eventually([&] { return server.rpc.cancelled == 1; }));
+}
+
+HttpCall flooded(const TestServer& server) {
+  HttpCall call;
+  call.endpoint = "http://" + server.address();
+  call.path = "/test/Flood";
+  return call;
+}
+
+TEST(Grpc, AnswersOfOurOwnClientComeOneByOneAndWaitForIt) {
+  TestServer server;
+  int taken = 0;
+  const auto ended = grpc_stream(flooded(server), [&](std::string_view message) -> Result<void> {
+    EXPECT_EQ(message.size(), 1_MiB);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return ++taken < 20 ? Result<void>() : Error{Code::kNoSpace, "enough"};
+  });
+  ASSERT_FALSE(ended.ok());
+  EXPECT_EQ(ended.error().code, Code::kNoSpace);
+  EXPECT_NE(ended.error().message.find("enough"), std::string::npos);
+  EXPECT_EQ(taken, 20);
+  EXPECT_LE(server.rpc.most_queued, 2_MiB + 10);
+  EXPECT_TRUE(eventually([&] { return server.rpc.cancelled == 1; }));
+}
+
+TEST(Grpc, OurOwnClientTellsHowACallOfManyAnswersEnded) {
+  TestServer server;
+  HttpCall call = flooded(server);
+  call.path = "/test/None";
+  const auto ended = grpc_stream(call, [](std::string_view) { return Result<void>(); });
+  ASSERT_TRUE(ended.ok()) << ended.error().message;
+  EXPECT_EQ(ended->code, GrpcCode::kUnimplemented);
 }
 
 TEST(Grpc, TheTraceContextReachesTheHandler) {
