@@ -102,6 +102,7 @@ def hosts_are_added_under_load_and_removed_again():
         refused("a host with data", "add-member", "-e", f"member={NEW}",
                 by="leeward-east-4 holds data of a member (/var/lib/leeward/of-another-life), and is none of this group")
         control.command("ansible", "-i", control.inventory(), "leeward-east-4", "-b", "-m", "file", "-a", "path=/var/lib/leeward state=absent")
+        refused("site before it", "site", by="leeward-east-4, leeward-east-5 are no members of the group that serves: run playbooks/add-member.yaml")
         equal(control.playbook("add-member", "-e", f"member={NEW}", "--check").changed, {}, "hosts that a trial run changed")
         well("east", 1, 2, 3)
         lease = control.etcdctl("east", "lease", "grant", "600").split()[1]
