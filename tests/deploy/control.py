@@ -1,4 +1,5 @@
 """The control host: Terraform's inventory, ansible-playbook, etcdctl and leewardctl, as an operator has them."""
+import contextlib
 import json
 import os
 import re
@@ -32,19 +33,41 @@ class Run:
         return what in " ".join(self.text.split())
 
 
+class Inventory:
+    """The file that playbooks go by; tests exchange it when hosts come and go."""
+    path = None
+
+
 def inventory():
-    """The inventory of environments/local, by Terraform."""
-    tree, path = os.path.join(lab.HERE, "terraform"), os.path.join(lab.HERE, "inventory.json")
-    if not os.path.exists(path):
+    """That of environments/local, by Terraform, unless a test goes by another one."""
+    Inventory.path = Inventory.path or laid_out()
+    return Inventory.path
+
+
+@contextlib.contextmanager
+def going_by(path):
+    before, Inventory.path = inventory(), path
+    try:
+        yield
+    finally:
+        Inventory.path = before
+
+
+def laid_out(east=3):
+    """The inventory that Terraform lays out, of so many members in east."""
+    tree, path = os.path.join(lab.HERE, "terraform"), os.path.join(lab.HERE, f"inventory-{east}.json")
+    if os.path.exists(path):
+        return path
+    quiet = {**{k: v for k, v in os.environ.items() if not k.startswith("TF_")}, "TF_CLI_CONFIG_FILE": "/dev/null", "CHECKPOINT_DISABLE": "1"}
+    folder = f"-chdir={tree}/environments/local"
+    if not os.path.exists(tree):
         shutil.copytree(os.path.join(ROOT, "terraform"), tree, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
-        folder = f"-chdir={tree}/environments/local"
-        blocks = [f'-var={role}={{region="{region}", cidr="{lab.REGIONS[region]}.0/24", monitoring=false}}'
-                  for role, region in (("primary", "east"), ("dr", "west"))]
-        quiet = {**{k: v for k, v in os.environ.items() if not k.startswith("TF_")}, "TF_CLI_CONFIG_FILE": "/dev/null", "CHECKPOINT_DISABLE": "1"}
         lab.run("terraform", folder, "init", "-no-color", env=quiet)
-        lab.run("terraform", folder, "apply", "-auto-approve", "-no-color", *blocks, env=quiet)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(lab.run("terraform", folder, "output", "-no-color", "-json", "inventory", env=quiet))
+    blocks = [f'-var={role}={{region="{region}", cidr="{lab.REGIONS[region]}.0/24", members={members}, monitoring=false}}'
+              for role, region, members in (("primary", "east", east), ("dr", "west", 3))]
+    lab.run("terraform", folder, "apply", "-auto-approve", "-no-color", *blocks, env=quiet)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(lab.run("terraform", folder, "output", "-no-color", "-json", "inventory", env=quiet))
     return path
 
 
@@ -74,9 +97,9 @@ def playbook(name, *words, code=0, inventory_file=None):
     return Run(done.returncode, done.stdout)
 
 
-def interrupted(name, mark, action):
+def interrupted(name, mark, action, *words):
     """Runs a playbook that is to stop, and `action` when it first says `mark`."""
-    process = subprocess.Popen(["ansible-playbook", "-i", inventory(), f"playbooks/{name}.yaml"], cwd=ANSIBLE, env=environment(), text=True,
+    process = subprocess.Popen(["ansible-playbook", "-i", inventory(), f"playbooks/{name}.yaml", "-e", f"leeward_package={package()}", *words], cwd=ANSIBLE, env=environment(), text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
     watchdog = threading.Timer(300, process.kill)
     watchdog.start()
@@ -91,13 +114,28 @@ def interrupted(name, mark, action):
     return Run(2, text)
 
 
-def package():
-    """The Debian package of the binaries under test, built once a run."""
-    folder = os.path.join(lab.HERE, "packages")
+def package(version=None):
+    """The Debian package of the binaries under test, built once a run; or one of another version, which is these binaries but for
+    the number that they say."""
+    folder = os.path.join(lab.HERE, "packages", version or "own")
     if not os.path.isdir(folder):
         fast = {**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "gzip", "DPKG_DEB_COMPRESSOR_LEVEL": "1"}
-        lab.run(os.path.join(ROOT, "packaging", "deb", "build"), "--bin", BIN, "--out", folder, env=fast)
+        lab.run(os.path.join(ROOT, "packaging", "deb", "build"), "--bin", another(version) if version else BIN, "--out", folder, env=fast)
     return os.path.join(folder, os.listdir(folder)[0])
+
+
+def another(version):
+    """The programs, saying another version, of as many letters."""
+    folder, own = os.path.join(lab.HERE, "programs", version), lab.run(os.path.join(BIN, "leewardd"), "--version").split()[1]
+    os.makedirs(folder)
+    for program in ("leewardd", "leewardctl"):
+        shutil.copy2(os.path.join(BIN, program), folder)
+    with open(os.path.join(folder, "leewardd"), "rb+") as file:
+        bytes_ = file.read()
+        expect(bytes_.count(own.encode()) == 1 and len(own) == len(version), f"{own} cannot be exchanged for {version} in leewardd")
+        file.seek(0)
+        file.write(bytes_.replace(own.encode(), version.encode()))
+    return folder
 
 
 def flags(who):

@@ -174,6 +174,12 @@ class Host:
         self.write("home/admin/.ssh/authorized_keys", key)
         run("systemctl", f"--root={self.root}", "-q", "enable", "systemd-networkd.service")
 
+    def reinstall(self, base, key):
+        """What is off, as an installer leaves it: nothing of what stood on its disks is left."""
+        run("umount", self.root)
+        shutil.rmtree(self.dir)
+        self.create(base, key)
+
     def write(self, path, text):
         path = os.path.join(self.root, path)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -225,15 +231,27 @@ class Lab:
     def __init__(self, addresses):
         self.key, self.known = os.path.join(HERE, "id"), os.path.join(HERE, "known_hosts")
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key)
-        base = base_tree()
-        public = open(self.key + ".pub", encoding="utf-8").read()
-        self.hosts = {name: Host(name, address) for name, address in addresses.items()}
-        for host in self.hosts.values():
-            host.create(base, public)
-        with open(os.path.join(base, "etc/ssh/ssh_host_ed25519_key.pub"), encoding="utf-8") as file:
+        self.base = base_tree()
+        with open(self.key + ".pub", encoding="utf-8") as file:
+            self.public = file.read()
+        self.hosts = {}
+        for name, address in addresses.items():
+            self.add(name, address)
+
+    def add(self, name, address):
+        """One more host, which is not started."""
+        host = self.hosts[name] = Host(name, address)
+        host.create(self.base, self.public)
+        with open(os.path.join(self.base, "etc/ssh/ssh_host_ed25519_key.pub"), encoding="utf-8") as file:
             identity = " ".join(file.read().split()[:2])
-        with open(self.known, "w", encoding="utf-8") as file:
-            file.writelines(f"{host.address} {identity}\n" for host in self.hosts.values())
+        with open(self.known, "a", encoding="utf-8") as file:
+            file.write(f"{address} {identity}\n")
+        return host
+
+    def reinstall(self, name):
+        host = self.hosts[name]
+        host.reinstall(self.base, self.public)
+        return host
 
     def start(self):
         for host in self.hosts.values():
@@ -242,7 +260,10 @@ class Lab:
         return self
 
     def wait(self):
+        """For all that were started."""
         for host in self.hosts.values():
+            if not host.process or host.process.poll() is not None:
+                continue
             try:
                 wait_for(f"{host.name} to answer by ssh", host.answers, 60, every=0.2)
             except Failure as late:

@@ -130,9 +130,11 @@ def the_lost_region_comes_back_by_failback():
 # Only with --all
 
 def a_drill_passes_in_the_region_that_follows():
-    run = control.playbook("drill", "-e", "region=east")
+    with Load("drill") as load:
+        run = control.playbook("drill", "-e", "region=east")
     expect(run.said("- drill passed"), f"it does not say so:\n{run.text[-3000:]}")
     equal(run.changed, {}, "hosts that were changed")
+    load.lost_and_was_refused_nothing(PAUSE)
 
 
 def a_switchover_home_loses_and_refuses_nothing():
