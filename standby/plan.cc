@@ -113,7 +113,7 @@ PromotionPlan make_plan(const PlanFacts& f) {
   if (f.leader_stateless || (!f.stateless.empty() && f.stateless.size() * 2 >= f.voters))
     refuse("no_state", "nodes " + ids(f.stateless) + (f.stateless.size() * 2 < f.voters ? ", which leads (leewardctl member move-leader)," : "") +
                            " wait for a copy of the state of the region that they follow, and have none to serve;"
-                       " where that region is lost for good, what they had before is to be read there, serializable");
+                       " where that region is lost for good, leewardctl snapshot save there takes what they had before");
   const auto armed = log.armed();
   if (plan.known > plan.from) plan.unknown_for.reset();  // of later epochs nothing is known here
   plan.drawn = !plan.refusals.empty() || (armed && armed->unguarded && !plan.sealed);
