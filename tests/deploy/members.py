@@ -3,7 +3,6 @@ import json
 import os
 
 from leeward.claims import equal, expect
-from leeward.cluster import wait_for
 import control
 import hosts
 import lab
