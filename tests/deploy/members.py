@@ -3,7 +3,6 @@ import json
 import os
 
 from leeward.claims import equal, expect
-from leeward.cluster import wait_for
 import control
 import hosts
 import lab
@@ -85,7 +84,7 @@ def operators_errors_about_members_stop_before_harm_with_one_sentence():
             by="leeward-east-1 stands in the inventory still: put leeward-east-2 into its place there")
     refused("no certificates", "replace-member", "-e", "old=leeward-east-1", "-e", f"tls_directory={lab.HERE}/nowhere",
             by=f"root.pem and ops.pem and ops.key are not in {lab.HERE}/nowhere: bring that folder back from its copy")
-    refused("--limit", "replace-member", "-e", "old=leeward-east-1", "--limit", "east", by="--limit is not for this playbook")
+    refused("--limit", "replace-member", "-e", "old=leeward-east-1", "--limit", "primary", by="--limit is not for this playbook")
     lease = control.etcdctl("east", "lease", "grant", "600").split()[1]
     control.etcdctl("east", "put", f"--lease={lease}", "leeward/operator", "bob 2026-01-01T00:00:00Z failback")
     with control.going_by(control.laid_out(5)):
