@@ -483,14 +483,15 @@ def a_standby_region_that_is_cut_off_lags_by_what_was_written():
 def a_standby_group_without_majority_names_what_it_cannot_commit():
     s = STORY.reach("healed").reach("frozen")
     left = s.kept["left"]
+    others = [n for n in s.cluster.standby if n is not left]
+    named = lambda seen: all(any(f"{n.id} ({n.name})" in p for p in seen["problems"]) for n in others)
+    s.until(left, "who is silent", named)  # each falls silent by its own last report
     seen = s.inspected(left, "frozen-standby")
     equal(value(seen, "loss.writes"), "9")
     equal(metric(left, "dr_known_loss_writes"), 9.0, "the metric")
     equal(metric(left, "dr_known_loss_bytes"), float(value(seen, "loss.bytes")), "the metric")
     equal(metric(left, "dr_known_loss_entries"), float(value(seen, "loss.entries")), "the metric")
-    others = [n for n in s.cluster.standby if n is not left]
-    for node in others:
-        expect(any(f"{node.id} ({node.name})" in p for p in seen["problems"]), str(seen["problems"]))
+    expect(named(seen), str(seen["problems"]))
 
 
 def a_lost_primary_is_shown_with_the_loss_that_a_plan_names():
