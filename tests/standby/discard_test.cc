@@ -489,32 +489,5 @@ TEST_F(Discard, APrimaryThatHoldsLessIsNamed) {
   ASSERT_NO_FATAL_FAILURE(expect_one_history(s));
 }
 
-// They were refused while it stood still; what is there until the copy has come is no answer either.
-TEST_F(Discard, NoLinearizableReadIsAnsweredFromWhatIsPutAside) {
-  auto o = options(160, 4_KiB, 60);
-  o.wan.delay_low = 50ms;
-  o.wan.delay_high = 55ms;
-  Story s(o);
-  ASSERT_READY(s);
-  ASSERT_NO_FATAL_FAILURE(shorten_logs(s));
-  ASSERT_NO_FATAL_FAILURE(diverge(s, 9, 100));
-  for (const auto id : kStandbys) ASSERT_NO_FATAL_FAILURE(lose_checkpoints(s, id));
-  ASSERT_TRUE(stands_still(s)) << s.why();
-  s.world.run_for(3s);
-  const auto asked = ask(s, *s.leader());
-  std::vector<std::shared_ptr<sim::World::Read>> reads;
-  for (int i = 0; i < 2000 && !(followed(s) && s.world.caught_up()); ++i) {
-    for (const auto id : kStandbys) reads.push_back(s.world.read(id, "lost"));
-    s.world.run_for(5ms);
-  }
-  s.world.run_for(10s);
-  EXPECT_GT(reads.size(), 100u);
-  for (const auto& read : reads) {
-    ASSERT_TRUE(read->ended);
-    EXPECT_TRUE(!read->confirmed.ok() || read->value.empty()) << "the primary has no such key";
-  }
-  (void)s.world.checkers.forgive();
-}
-
 }  // namespace
 }  // namespace leeward::standby

@@ -288,6 +288,31 @@ TEST(Replication, AConfirmedPrimaryCommitIsNotOlderThanTheQuestion) {
   EXPECT_EQ(code, Code::kUnavailable);
 }
 
+// Behind a Follow, until the state is back at the common position: what is applied
+// reaches as far as the primary's commit, and is another history.
+TEST(Replication, NothingCountsAsAppliedOfAStateThatIsPutAside) {
+  TwoRegions w;
+  w.start();
+  w.run_for(2s);
+  w.east.write("v");
+  w.run_for(2s);
+  auto& m = w.member(5);
+  const auto point = m.state().applied().point;
+  ASSERT_GT(point.position.index, HistoryIndex());
+  region::State::Control control{.group = w.west.group, .role = GroupRole::kStandby};
+  control.followed_at = point.index + 1;
+  const auto told = m.told;
+  m.told.emplace(control, region::State::History(), Position());
+  std::optional<Result<void>> read;
+  m.replication->when_applied(point.position.index, m.clock().now() + 5s, [&](Result<void> r) { read = std::move(r); });
+  w.run_for(1s);
+  EXPECT_FALSE(read) << "answered from what is put aside";
+  m.told = told;
+  w.east.write("w");
+  ASSERT_TRUE(w.run_until([&] { return read.has_value(); }, 3s));
+  EXPECT_TRUE(read->ok());
+}
+
 TEST(Replication, AQuestionThatIsNeverAnsweredEndsByItself) {
   TwoRegions w;
   w.start();
