@@ -764,6 +764,21 @@ TEST_F(Members, AWipedMemberWhoseFileNamesNobodyWhoIsOneStillIsCalledByItsGroup)
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+TEST_F(Members, SevenVotersAndFourteenMembersAreTheMost) {
+  while (voters().size() < 7) {
+    (void)voter();
+    ASSERT_FALSE(HasFailure());
+  }
+  const auto eighth = learner();
+  ASSERT_TRUE(in_sync(eighth));
+  EXPECT_TRUE(refused(promote(eighth), rule::kLimit));
+  for (int members = 8; members < 14; ++members) (void)learner();
+  const auto before = w().member(*w().leader())->membership();
+  EXPECT_EQ(before.voters.size() + before.learners.size(), 14u);
+  EXPECT_TRUE(refused(change({.add = {w().join(GroupRole::kPrimary)}}), rule::kLimit));
+  EXPECT_EQ(w().member(*w().leader())->membership(), before);
+}
+
 TEST_F(Members, TheFirstNodesOnEmptyDisksBeginNoSecondLifeBesideTheirGroup) {
   const auto kept = replace_all_but_one();
   const auto lineage = w().member(*w().leader())->lineage();
