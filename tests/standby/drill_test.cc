@@ -311,6 +311,18 @@ TEST_F(DrillTest, IsRefusedWhereThereIsNothingToRehearseOrNoRoom) {
   EXPECT_EQ(refusal().substr(0, 5), "role:");
 }
 
+TEST_F(DrillTest, AMemberOnAnEmptyDiskHasNothingToRehearse) {
+  make(9);
+  drill_.reset();
+  r_->world.wipe(at_);
+  r_->world.start(at_);
+  place(at_);
+  EXPECT_EQ(refusal().substr(0, 6), "state:") << "it waits for its group";
+  r_->world.run_for(20s);
+  EXPECT_EQ(refusal().substr(0, 6), "state:") << "it follows, and is not admitted";
+  EXPECT_EQ(stage_->rehearsals, 0);
+}
+
 TEST_F(DrillTest, AKilledNodeRemovesAtItsNextStartWhatADrillLeft) {
   make(5);
   stage_->never_ends = true;
