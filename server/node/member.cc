@@ -210,6 +210,7 @@ void Member::hear_incarnation(NodeId from, Incarnation incarnation) {
     }
     admitted_heard_[from] = now;
   }
+  if (newest && newest != incarnation && !beside_admitted(from)) reports_.erase(from);  // what another life said of itself
   newest = incarnation;
 }
 

@@ -300,6 +300,8 @@ void Member::serve_admit(NodeId id, CallDone done) {
                               " entries behind: wait until it has caught up"});
     // Its log may hold the newest Adopt and its disk nothing of what that needs.
     const auto report = reports_.find(id);
+    if (id != self() && !speaks(id, kSpokeLately))
+      return done(Error{Code::kUnavailable, name + " has not said yet that it is of this group: try again in a second"});
     if (report == reports_.end() || report->second.status.applied.index < context_.group.leapt)
       return done(Error{Code::kUnavailable, name + " still waits for a copy of state: wait until it has it"});
   }

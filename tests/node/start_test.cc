@@ -127,6 +127,34 @@ TEST_F(Start, AWipedMemberIsAdmittedOnlyByWhatItHoldsItself) {
   }
 }
 
+// Whoever asks as soon as it is a learner is told to wait, or is done: it never gets
+// half of it, nor hears that a member that has just spoken was not heard.
+TEST_F(Start, AWipedMemberThatHasJustComeIsAdmittedInOnePiece) {
+  for (std::uint64_t seed = 60; seed < 70; ++seed) {
+    SCOPED_TRACE(seed);
+    make({.seed = seed});
+    start_all();
+    puts(3);
+    w().run_for(1s);
+    const auto leader = *w().leader();
+    const auto wiped = follower();
+    w().wipe(wiped);
+    w().run_for(4s);
+    w().start(wiped);
+    ASSERT_TRUE(w().run_until([&] { return !w().member(leader)->membership().is_voter(wiped); })) << w().checkers.breach();
+    std::set<std::string> said;
+    ASSERT_TRUE(w().run_until([&] {
+      const auto result = admit(*w().leader(), wiped);
+      if (!result.ok()) said.insert(result.error().message);
+      return result.ok();
+    })) << w().checkers.breach();
+    for (const auto& message : said) {
+      EXPECT_EQ(message.find("has not been heard"), message.npos) << message;
+      EXPECT_EQ(message.find("has no vote yet"), message.npos) << message;
+    }
+  }
+}
+
 TEST_F(Start, ALifeThatEndedIsNotTakenForTheOneThatComesNext) {
   make();
   start_all();
