@@ -15,9 +15,8 @@ inline HashPoint applied_hash(const StateMachine& state) {
 // Told to others. A member on its way back holds a state that is no part of the
 // history that its group goes on with: index 0.
 inline HashPoint told_hash(node::Group& group) {
-  const auto applied = applied_hash(group.state());
   const auto* regions = group.regions();
-  return regions && applied.index > regions->end().index ? HashPoint{} : applied;
+  return regions && group.state().applied().point.index < regions->control().followed_at ? HashPoint{} : applied_hash(group.state());
 }
 
 struct HashComparison {

@@ -87,8 +87,9 @@ void Pinger::judge_hash(const Pong& pong) {
   verdict_ = pong.verdict;
 }
 
-void PingAnswerer::ping(NodeId from, Ping ping) {
+void PingAnswerer::ping(NodeId from, Epoch epoch, Ping ping) {
   if (group_.role() != GroupRole::kPrimary) return;
+  if (epoch != group_.epoch()) ping.applied = {};  // behind the fork it may hold other history, and rightly
   if (ping.relayed) {
     if (!group_.membership().contains(from)) return;
   } else {

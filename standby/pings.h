@@ -70,7 +70,7 @@ class PingAnswerer {
   PingAnswerer(node::Group& group, Outbox& outbox, StandbyProbe& probe)
       : group_(group), outbox_(outbox), probe_(probe) {}
 
-  void ping(NodeId from, Ping ping);
+  void ping(NodeId from, Epoch epoch, Ping ping);  // epoch: the sender's
   // An answer to a ping that this member relayed.
   void relay(const Pong& pong);
 

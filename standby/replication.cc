@@ -132,7 +132,7 @@ void Replication::dispatch(NodeId from, const Header& header, Body body, std::si
     void operator()(const Idle& m) const { r.client_.idle(from, m); }
     void operator()(const Ack& m) const { r.source_.ack(from, m); }
     void operator()(const Bye& m) const { r.source_.bye(from, m); }
-    void operator()(Ping& m) const { r.answerer_.ping(from, std::move(m)); }
+    void operator()(Ping& m) const { r.answerer_.ping(from, header.epoch, std::move(m)); }
     void operator()(const Pong& m) const { r.answered(from, m); }
     void operator()(const Progress& m) const {
       if (own && r.group_.role() == GroupRole::kPrimary) r.followers_.told(m);

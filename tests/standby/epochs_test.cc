@@ -294,6 +294,7 @@ TEST(Epochs, AWipedMemberComesBackAsOneOfThePrimary) {
     return m.learners.contains(wiped) && r.turned(wiped);
   };
   ASSERT_TRUE(r.world.run_until([&] { return r.leader() && learner(); }, 30s)) << r.why();
+  r.world.run_for(1s);
   std::optional<Result<bool>> admitted;
   r.world.service(*r.leader())->admit(wiped, r.world.client_loop(), [&](Result<bool> done) { admitted = std::move(done); });
   ASSERT_TRUE(r.world.run_until([&] { return admitted.has_value(); })) << r.why();

@@ -137,6 +137,33 @@ TEST_F(Follow, AnOldPrimaryPutsAsideWhatItAloneHoldsAndFollows) {
   ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
 }
 
+// Each region has its own history behind the fork, and they are not to be compared.
+TEST_F(Follow, AFencedRegionThatHoldsOtherHistoryIsNotTakenForADamagedOne) {
+  Story s(5);
+  ASSERT_READY(s);
+  lose_writes(s, 9);
+  ASSERT_TRUE(s.promote()) << s.why();
+  s.puts(*s.leader(), 30);
+  s.world.network.heal();
+  ASSERT_TRUE(s.world.run_until([&] { return all(s, kPrimaries, GroupRole::kFenced); }, 10s)) << s.why();
+  s.world.run_for(3s);
+  std::optional<Result<PromotionPlan>> plan;  // asks the primary how far it is, and tells it the own hash
+  s.world.stream(*s.world.leader())->recovery().plan(s.world.client_loop(), [&](Result<PromotionPlan> p) { plan = std::move(p); });
+  ASSERT_TRUE(s.world.run_until([&] { return plan.has_value(); }, 20s)) << s.why();
+  for (const auto id : kStandbys) EXPECT_EQ(s.world.stream(id)->probe().hash_different.get(), 0u) << id.value();
+  ASSERT_TRUE(rejoined(s)) << s.why();
+  std::uint64_t equal = 0;
+  for (const auto id : kStandbys) {
+    EXPECT_EQ(s.world.stream(id)->probe().hash_different.get(), 0u) << id.value();
+    equal += s.world.stream(id)->probe().hash_equal.get();
+  }
+  s.puts(*s.leader(), 5);
+  s.world.run_for(2s);
+  std::uint64_t later = 0;
+  for (const auto id : kStandbys) later += s.world.stream(id)->probe().hash_equal.get();
+  EXPECT_GT(later, equal) << "from when it follows they are";
+}
+
 TEST_F(Follow, WithNothingToPutAsideItsStateStaysAsItIs) {
   Story s(2);
   ASSERT_READY(s);

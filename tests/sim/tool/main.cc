@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <string>
 
 #include "world/world.h"
@@ -13,7 +14,8 @@ int main(int argc, char** argv) {
   std::uint64_t seed = 1, runs = 0;
   int regions = 0;
   double minutes = 0;
-  bool verbose = false, seed_given = false, members = false;
+  bool verbose = false, seed_given = false, members = false, operate = false;
+  std::map<std::string, int> changes;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     if (flag == "--verbose") {
@@ -22,6 +24,11 @@ int main(int argc, char** argv) {
     }
     if (flag == "--members") {
       members = true;
+      continue;
+    }
+    if (flag == "--operate") {
+      operate = true;
+      regions = 2;
       continue;
     }
     if (i + 1 >= argc) {
@@ -56,9 +63,11 @@ int main(int argc, char** argv) {
     auto options = sim::varied(seed, regions);
     options.log_to_stderr = verbose;
     options.change_members = members;
+    options.operate = operate;
     sim::World world(options);
     const auto began = world.scheduler.now();
-    const bool good = world.torment(Duration(30s));
+    const bool good = world.torment(operate ? Duration(90s) : Duration(30s));
+    for (const auto& [what, count] : world.changes()) changes[what] += count;
     simulated += world.scheduler.now() - began;
     writes += world.acknowledged();
     of_two += world.two_regions() ? 1 : 0;
@@ -69,13 +78,16 @@ int main(int argc, char** argv) {
                   good ? "held" : world.checkers.breach().c_str(),
                   static_cast<unsigned long long>(world.scheduler.trace()),
                   static_cast<unsigned long long>(world.acknowledged()));
+    if (!good || runs == 1)
+      for (const auto& [what, count] : world.changes()) std::printf("%s: %d\n", what.c_str(), count);
     if (!good) {
       std::printf("%s\n", world.standing().c_str() + 1);
-      std::printf("replay: scripts/sim --seed %llu%s%s --verbose\n", static_cast<unsigned long long>(seed), members ? " --members" : "",
-                  regions == 0 ? "" : regions == 1 ? " --regions 1" : " --regions 2");
+      std::printf("replay: scripts/sim --seed %llu%s%s%s --verbose\n", static_cast<unsigned long long>(seed), members ? " --members" : "", operate ? " --operate" : "",
+                  operate ? "" : regions == 0 ? "" : regions == 1 ? " --regions 1" : " --regions 2");
       return 1;
     }
   }
+  for (const auto& [what, count] : changes) std::printf("%s: %d\n", what.c_str(), count);
   std::printf("%llu runs held, %llu of two regions, %llu writes acknowledged, %llu states compared across regions, %llu adopted; "
               "%.0f s simulated in %.0f s\n",
               static_cast<unsigned long long>(done), static_cast<unsigned long long>(of_two),

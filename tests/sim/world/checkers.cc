@@ -125,7 +125,7 @@ std::optional<std::pair<Index, HistoryIndex>> Checkers::unapplied_change(GroupRo
   }
   const auto& applied = groups_[group].branches;
   for (const auto& change : seen.forks)
-    if (!applied.contains(change.first)) return change;
+    if (!applied.contains(change.first) && !groups_[group].leapt_over(change.first)) return change;
   return std::nullopt;
 }
 
@@ -304,6 +304,7 @@ void Checkers::applied(GroupRole group, NodeId node, std::span<const Entry> entr
     // An Adopt releases from an earlier leap: nobody need have applied what lies
     // between, a Follow perhaps.
     if (e.kind == EntryKind::kAdopt && e.index > g.next) {
+      g.leapt.emplace_back(g.next, e.index);
       g.next = e.index;
       const auto made = node::decode_group_state(machine.group_state());
       if (!made.ok()) return report("node " + text(node) + " keeps a group state that does not parse");

@@ -8,6 +8,7 @@
 // is the one that it began on.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -125,6 +126,10 @@ class Checkers {
   struct GroupChecks {
     region::State regions;  // all entries below `next` folded
     Index next{1};
+    std::vector<std::pair<Index, Index>> leapt;  // of its log, by an Adopt: nobody has applied [first, second)
+    bool leapt_over(Index at) const {
+      return std::any_of(leapt.begin(), leapt.end(), [at](const auto& over) { return over.first <= at && at < over.second; });
+    }
     std::map<Index, Entry> to_fold;
     Epoch epoch;  // of the newest history entry folded
     std::map<Index, region::PromotionId> branches;  // on which the log is, from that index on

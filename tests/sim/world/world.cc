@@ -12,6 +12,7 @@
 #include "standby/forwarding.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
+#include "world/operator.h"
 #include "world/plants.h"
 #include "world/wire.h"
 
@@ -81,6 +82,20 @@ Result<Found> read_key(StateMachine& state, const std::string& key, Revision at 
   found.value = response.kvs(0).value();
   found.mod_revision = Revision(response.kvs(0).mod_revision());
   return found;
+}
+
+// Revisions that no epoch has: each from an epoch's last that is kept to the next one's first.
+using Gaps = std::vector<std::pair<Revision, Revision>>;
+Gaps gaps_of(const StateMachine& state) {
+  Gaps gaps;
+  for (const auto& entry : state.region_entries())
+    if (entry.kind == EntryKind::kEpochChange)
+      if (const auto change = region::decode_epoch_change(entry.payload.view()); change.ok())
+        gaps.emplace_back(entry.forked, region::first_revision(*change, entry.forked));
+  return gaps;
+}
+bool in_gap(const Gaps& gaps, Revision revision) {
+  return std::any_of(gaps.begin(), gaps.end(), [&](const auto& gap) { return gap.first < revision && revision < gap.second; });
 }
 
 }  // namespace
@@ -304,9 +319,7 @@ void World::wipe(NodeId id) {
 }
 
 void World::wipe_all(GroupRole group) {
-  std::vector<NodeId> ids;
-  for (const auto& [id, n] : nodes_)
-    if (n.spec.role == group) ids.push_back(id);
+  const auto ids = of(group);
   for (const auto id : ids) wipe(id);
   checkers.begins_anew(group, ids);
 }
@@ -359,6 +372,20 @@ void World::lose(GroupRole group) {
     n.lost = true;
   }
 }
+
+void World::find(GroupRole group) {
+  for (auto& [id, n] : nodes_)
+    if (n.spec.role == group) n.lost = false;
+}
+
+std::vector<NodeId> World::of(GroupRole group) const {
+  std::vector<NodeId> out;
+  for (const auto& [id, n] : nodes_)
+    if (n.spec.role == group) out.push_back(id);
+  return out;
+}
+
+const std::map<std::string, int>& World::changes() const { return operator_ ? operator_->done() : changes_; }
 
 void World::stop(NodeId id) {
   bool down = false;
@@ -574,7 +601,7 @@ void World::next_operation(Client& client) {
   const bool afar = two_regions() && (dice.chance(0.15) || nodes_.at(NodeId(1)).lost);
   auto id = NodeId(1 + (afar ? static_cast<std::uint64_t>(options_.primaries) : 0) +
                    dice.below(static_cast<std::uint64_t>(afar ? options_.standbys : options_.primaries)));
-  if (members_change_ && dice.chance(0.5)) id = std::next(nodes_.begin(), static_cast<std::ptrdiff_t>(dice.below(nodes_.size())))->first;
+  if ((members_change_ || operator_) && dice.chance(0.5)) id = std::next(nodes_.begin(), static_cast<std::ptrdiff_t>(dice.below(nodes_.size())))->first;
   if (!member(id)) return finish(client, operation, 50ms);
   if (dice.chance(0.7)) {
     client_put(client, id);
@@ -637,9 +664,10 @@ void World::client_read(Client& client, NodeId id) {
 bool World::all_equal() {
   if (two_regions() && !caught_up()) return false;
   if (!removed_are_quiet()) return false;
+  if (operator_ && !operator_->at_rest()) return false;
   const bool lost = nodes_.at(NodeId(1)).lost;
   if (returns_ && (lost || !checkers.armed() || checkers.regions(GroupRole::kPrimary).role() != GroupRole::kStandby)) return false;
-  if (two_regions() && !lost && !returns_ && (epoch_is_to_end_ || !checkers.armed())) return false;
+  if (two_regions() && !lost && !returns_ && !operator_ && (epoch_is_to_end_ || !checkers.armed())) return false;
   if (lost && checkers.regions(GroupRole::kStandby).role() != GroupRole::kPrimary) return false;
   std::optional<AppliedState> first;
   std::map<GroupRole, Index> applied;
@@ -669,8 +697,13 @@ bool World::settle(Duration limit) {
     hang_disk(id, false);
     hold_apply(id, false);
   }
+  Instant mended{};
   const bool equal = run_until(
-      [this] {
+      [this, &mended] {
+        if (operator_ && scheduler.now() - mended > 300ms) {
+          mended = scheduler.now();
+          operator_->mend();
+        }
         for (auto& [id, n] : nodes_)
           if (!n.process) start(id);
         return all_equal();
@@ -686,6 +719,7 @@ bool World::settle(Duration limit) {
     check_streams(id);
   }
   verify_acknowledged();
+  if (operator_) operator_->judge();
   return checkers.breach().empty();
 }
 
@@ -698,6 +732,16 @@ void World::check_streams(NodeId id) {
     checkers.report("node " + std::to_string(id.value()) + " finds that the regions hold different histories");
 }
 
+std::vector<Checkers::Told> World::lost_puts(NodeId id) {
+  const auto gaps = gaps_of(member(id)->state());
+  std::vector<Checkers::Told> out;
+  for (const auto& told : checkers.puts())
+    if (in_gap(gaps, told.revision)) out.push_back(told);
+  return out;
+}
+
+std::string World::request(const Checkers::Told& put) { return put_request(put.key, put.value); }
+
 // Every acknowledged put is to be found at its own revision, at every member;
 // but for those of a tail that its region was lost with: their revisions lie
 // between an epoch's last that is kept and the next one's first.
@@ -705,15 +749,9 @@ void World::verify_acknowledged() {
   for (auto& [id, n] : nodes_) {
     if (!counts(id) || (n.spec.role != GroupRole::kPrimary && !two_regions())) continue;
     auto& state = n.process->member->state();
-    std::vector<std::pair<Revision, Revision>> gaps;
-    for (const auto& entry : state.region_entries())
-      if (entry.kind == EntryKind::kEpochChange)
-        if (const auto change = region::decode_epoch_change(entry.payload.view()); change.ok())
-          gaps.emplace_back(entry.forked, region::first_revision(*change, entry.forked));
+    const auto gaps = gaps_of(state);
     for (const auto& told : checkers.puts()) {
-      if (std::any_of(gaps.begin(), gaps.end(),
-                      [&](const auto& gap) { return gap.first < told.revision && told.revision < gap.second; }))
-        continue;
+      if (in_gap(gaps, told.revision)) continue;
       auto found = read_key(state, told.key, told.revision);
       if (found.ok() && found->exists && found->value == told.value && found->mod_revision == told.revision) continue;
       return checkers.report("the acknowledged put of " + told.key + " at revision " +
@@ -789,8 +827,7 @@ void World::drive_end_of_epoch() {
 
 // Not for good after all: it comes back with its disks, and is told to follow.
 void World::find_again() {
-  for (auto& [id, n] : nodes_)
-    if (n.spec.role == GroupRole::kPrimary) n.lost = false;
+  find(GroupRole::kPrimary);
   lead_back();
 }
 
@@ -921,7 +958,8 @@ bool World::torment(Duration time) {
     return false;
   }
   start_clients();
-  epoch_is_to_end_ = two_regions() && options_.end_epoch;
+  epoch_is_to_end_ = two_regions() && options_.end_epoch && !options_.operate;
+  if (options_.operate) operator_ = std::make_unique<Operator>(*this);
   if (epoch_is_to_end_)
     scheduler.after(dice.between(time / 4, time / 2), [this] { begin_end_of_epoch(); });
   const auto until = scheduler.now() + time;
@@ -929,7 +967,11 @@ bool World::torment(Duration time) {
     run_for(dice.between(50ms, 2500ms));
     try {
       if (options_.change_members && dice.chance(0.8)) change_members();
-      if (dice.chance(0.7)) fault();
+      for (int acts = operator_ ? 3 : 0; acts > 0; --acts) {
+        operator_->act();
+        run_for(dice.between(0ms, 200ms));
+      }
+      if (dice.chance(operator_ ? 0.4 : 0.7)) fault();
       if (dice.chance(0.4)) network.heal();
       for (auto& [id, n] : nodes_)
         if (!n.process && dice.chance(0.5)) start(id);

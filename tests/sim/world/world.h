@@ -48,6 +48,7 @@ struct WorldOptions {
   std::uint64_t flush_every = 20;             // batches, of the state; each flush writes all of it
   bool stream = false;  // the standbys follow the primaries, and clients ask both
   bool change_members = false;  // a torment adds, promotes, removes and replaces members of the primary
+  bool operate = false;    // a torment has an operator who promotes, takes back, hands over and arms at random (operator.h)
   bool end_epoch = false;  // a torment loses the primary region, and the standby ends the epoch; some come back
   Network::Weather weather, wan;
   standby::GovernorOptions governor;
@@ -60,6 +61,8 @@ struct WorldOptions {
 // varies follows from the seed: how many members, how much log is kept, how far
 // the regions are apart.
 WorldOptions varied(std::uint64_t seed, int regions = 0);
+
+class Operator;
 
 class World {
  public:
@@ -82,8 +85,10 @@ class World {
   // is expected all are.
   bool counts(NodeId id);
   void expect_changes() { members_change_ = true; }
-  // All of a region crash, and are never started again.
+  // All of a region crash, and are not started again unless it is found again.
   void lose(GroupRole group);
+  void find(GroupRole group);
+  std::vector<NodeId> of(GroupRole group) const;  // the region's nodes, by what it began as
   bool lost(NodeId id) const { return nodes_.at(id).lost; }
   bool running(NodeId id) const { return nodes_.at(id).process != nullptr; }
   node::Member* member(NodeId id);
@@ -143,8 +148,12 @@ class World {
   // The value at one node's state, without any barrier.
   std::optional<std::string> peek(NodeId id, const std::string& key);
   std::uint64_t acknowledged() const { return checkers.puts().size(); }
-  // How often a torment's changes of members were made, by what they were.
-  const std::map<std::string, int>& changes() const { return changes_; }
+  // Acknowledged puts in the gaps of revisions that this member's history tells of:
+  // they were lost with a region's tail.
+  std::vector<Checkers::Told> lost_puts(NodeId id);
+  static std::string request(const Checkers::Told& put);  // as the log has it
+  // How often a torment's changes of members, or an operator's acts, were made, by what they were.
+  const std::map<std::string, int>& changes() const;
 
   // --- ends ---
   // Heals everything, starts all nodes, waits until all are equal (two regions:
@@ -211,6 +220,7 @@ class World {
   Instant lag_checked_{};
   bool wiped_ = false, members_change_ = false;
   std::map<std::string, int> changes_;
+  std::unique_ptr<Operator> operator_;
   bool epoch_is_to_end_ = false, returns_ = false;
 };
 

@@ -1,0 +1,48 @@
+// An operator of two regions who does at random what one may do about their
+// roles (loses a region, promotes, takes back, hands over, arms), whatever the
+// regions are in the middle of; and the judge of what came of all that:
+// standby/PROTOCOL.md. One for each World, on its thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+
+#include "ports/recovery.h"
+#include "world/world.h"
+
+namespace leeward::sim {
+
+class Operator {
+ public:
+  explicit Operator(World& world) : world_(world) {}
+
+  void act();
+  // One step towards rest: nobody is lost, who was primary follows, somebody is armed.
+  void mend();
+  // Whether one region serves, the other one follows it, and is armed.
+  bool at_rest();
+  // When all are equal. I6: what was acknowledged and did not live on is in a ledger,
+  // or in a range that a ledger lacks. I7: what was lost is within what was announced.
+  void judge();
+  // How often each act was done to its end.
+  const std::map<std::string, int>& done() const { return done_; }
+
+ private:
+  NodeId any();
+  NodeId leader_of(GroupRole now);
+  GroupRole role(GroupRole group);  // of that group's log now
+  void lose();
+  void promote(NodeId at);
+  void ask(NodeId at, const PromotionRequest& request);
+  void switch_over();
+  void rearm();
+  void take_back(bool all);
+  void judge_ledgers(NodeId id, std::set<std::string>& put_aside, bool& incomplete);
+
+  World& world_;
+  std::map<std::string, int> done_;
+};
+
+}  // namespace leeward::sim
