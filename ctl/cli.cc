@@ -242,7 +242,7 @@ class CommandLine {
     ledger.fallthrough();
     const auto chosen = [this](CLI::App& c) -> CLI::App& {
       c.add_option("--region", options_.ledger.region, "whose; all regions' when it is left out");
-      c.add_option("--ledger", options_.ledger.id, "one of them, as leewardctl dr ledger show names it; else all, oldest first");
+      c.add_option("--ledger", options_.ledger.id, "one of them, as leewardctl dr ledger show names it; else all, oldest first")->check(CLI::PositiveNumber);
       return c;
     };
     chosen(command(ledger, "show", "what each holds, whether it is all there is, and what could be replayed",
@@ -261,7 +261,7 @@ class CommandLine {
     CLI::App& discard = command(ledger, "discard", "for good: the region keeps that ledger no more",
                                  online([this](const Server& s, const Output& o) { return dr_ledger_discard(s, o, options_.ledger, options_.accept_data_loss); }));
     discard.add_option("--region", options_.ledger.region, "whose")->required();
-    discard.add_option("--ledger", options_.ledger.id, "as leewardctl dr ledger show names it")->required();
+    discard.add_option("--ledger", options_.ledger.id, "as leewardctl dr ledger show names it")->required()->check(CLI::PositiveNumber);
     discard.add_flag("--accept-data-loss", options_.accept_data_loss, "what it holds is nowhere else, but for what was replayed");
     replay.add_flag("--auth", options_.auth, "changes of users and roles too (this version has none)");
   }

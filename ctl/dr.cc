@@ -33,6 +33,16 @@ Result<std::vector<Endpoint>> leaders_first(const Server& server, Wanted wanted)
 
 bool follows(const object& member) { return text_of(member, "role") == "standby" || text_of(member, "role") == "observer"; }
 
+std::string none_follows(const object& status) {
+  for (const object& group : list_of(status, "groups")) {
+    const std::string region = text_of(group, "region");
+    if (text_of(group, "role") == "primary") continue;
+    if (text_of(group, "role") == "fenced") return "region " + region + " is fenced and follows nobody: leewardctl dr rejoin";
+    return "region " + region + " is not known to follow: start its members, then leewardctl standby status";
+  }
+  return "no following region is configured";
+}
+
 // The armed region is the one to be asked, where several follow, unless one is
 // named; a region that is fenced and hears of no other by itself.
 Result<std::vector<Endpoint>> to_ask(const Server& server, const std::string& region) {
@@ -45,8 +55,7 @@ Result<std::vector<Endpoint>> to_ask(const Server& server, const std::string& re
   });
   if (order.ok() && order->empty() && region.empty() && text_of(status->json, "role") == "fenced")
     order = leaders_first(server, [&](const object& m) { return text_of(m, "region") == own; });
-  if (order.ok() && order->empty())
-    return Error{Code::kNotFound, region.empty() ? "no following region is configured" : "no member is of region " + region};
+  if (order.ok() && order->empty()) return Error{Code::kNotFound, region.empty() ? none_follows(status->json) : "no member is of region " + region};
   return order;
 }
 
@@ -80,11 +89,28 @@ std::string ids(const object& answer, std::string_view name) {
   return out;
 }
 
+std::vector<std::string> texts_of(const object& answer, std::string_view name) {
+  std::vector<std::string> out;
+  if (const auto* list = answer.if_contains(name); list && list->is_array())
+    for (const auto& text : list->as_array())
+      if (text.is_string()) out.emplace_back(text.as_string());
+  return out;
+}
+
 std::string unknown_loss(const object& plan) {
   if (true_of(plan, "sealed")) return "none: the primary has sealed its history for this region";
   if (true_of(plan, "survivors") && text_of(plan, "unknown_since").empty()) return "without bound: whatever only the lost members had";
   if (text_of(plan, "unknown_since").empty()) return "without bound: what the primary has beyond that is not known here";
   return "whatever was committed after " + text_of(plan, "unknown_since") + ", " + time_figure(plan, "unknown_since_ms_ago") + " ago";
+}
+
+// What a refusal asks for, before anybody overrides it.
+std::string instead_of_force(const object& plan) {
+  std::set<std::string> rules;
+  for (const object& refusal : list_of(plan, "refusals")) rules.insert(text_of(refusal, "rule"));
+  if (rules.contains("newer_epoch")) return "leewardctl dr rejoin: another region serves a newer epoch";
+  if (rules.contains("primary_heard")) return "leewardctl dr switchover, which loses nothing, while the primary lives";
+  return {};
 }
 
 void print_plan(const object& plan, std::ostream& out) {
@@ -96,36 +122,48 @@ void print_plan(const object& plan, std::ostream& out) {
                      (true_of(plan, "epoch_drawn") ? " or above, drawn at random" : ""));
   line("members", or_dash(ids(plan, "members")) + (ids(plan, "silent").empty() ? "" : "; silent: " + ids(plan, "silent")));
   line("kept", "all up to history index " + figure(plan, "position_index"));
+  const bool unbounded = text_of(plan, "unknown_since").empty() && !true_of(plan, "sealed");
+  if (unbounded) line("lost, unknown", unknown_loss(plan));
   line("lost, known", figure(plan, "known_loss_writes") + " writes in " + figure(plan, "known_loss_entries") + " entries, " +
                           size_figure(plan, "known_loss_bytes"));
-  line("lost, unknown", unknown_loss(plan));
+  if (!unbounded) line("lost, unknown", unknown_loss(plan));
   if (text_of(plan, "newest_known_epoch") != text_of(plan, "from_epoch"))
     line("lost, epochs", "all that was written after epoch " + figure(plan, "from_epoch") + ", up to epoch " + figure(plan, "newest_known_epoch"));
   if (plan.contains("estimated_rto_ms")) line("time to serve", time_figure(plan, "estimated_rto_ms") + ", estimated");
   line("digest", text_of(plan, "digest"));
+  if (const auto instead = instead_of_force(plan); !instead.empty()) line("next", instead);
   if (!text_of(plan, "next_command").empty()) line(true_of(plan, "allowed") ? "next" : "by force", text_of(plan, "next_command"));
+  if (list_of(plan, "checks").empty()) return;
   Table table({{"CHECK"}, {"OK"}, {"DETAIL"}});
   for (const object& check : list_of(plan, "checks"))
     table.add({text_of(check, "check"), yes_no(true_of(check, "ok")), or_dash(text_of(check, "detail"))});
   out << "\n" << table.text();
 }
 
-void print_promotion(const object& done, std::ostream& out) {
+void print_promotion(const object& done, std::ostream& out, const Promotion& asked = {}) {
   const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
+  const std::string leader = figure(done, "leader_id");
   line("promotion", true_of(done, "repeated") ? "was done already" : "done in " + time_figure(done, "duration_ms"));
-  line("region", text_of(done, "region") + " is primary in epoch " + figure(done, "epoch") + ", led by node " + figure(done, "leader_id"));
+  line("region", text_of(done, "region") + " is primary in epoch " + figure(done, "epoch") +
+                     (leader == "0" ? ", and nobody leads it now: leewardctl dr status" : ", led by node " + leader));
   line("history", "kept up to index " + figure(done, "fork_index") + ", revision " + figure(done, "fork_revision"));
   line("revisions", "go on at " + figure(done, "first_revision"));
   if (done.contains("paused_ms")) line("dark", time_figure(done, "paused_ms") + ", since the primary was last heard");
-  if (const auto* notes = done.if_contains("notes"); notes && notes->is_array())
-    for (const auto& note : notes->as_array()) line("note", std::string(note.as_string()));
+  for (const auto& note : texts_of(done, "notes")) line("note", note);
   for (const object& step : list_of(done, "steps")) line(("  " + text_of(step, "name")).c_str(), time_figure(step, "ms"));
+  if (!asked.members.empty())
+    line("members", "only those that were named; the others of the region are out of it: empty their directories before they start again, then "
+                    "leewardctl member add ID --peer-url URL --client-url URL, and cluster.bootstrap = \"join\" in their configuration");
   line("next", "point clients at region " + text_of(done, "region") + "; leewardctl dr status --history shows the record");
 }
 
 void print_dr_status(const object& s, std::ostream& out) {
   const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
-  line("region", text_of(s, "region") + ": " + text_of(s, "role") + ", " + text_of(s, "state"));
+  const std::string state = text_of(s, "state");
+  const bool takes_part = state != "waiting" && state != "removed" && state != text_of(s, "role");
+  line("region", text_of(s, "region") + ": " + (takes_part ? text_of(s, "role") + ", " : "") + state);
+  if (!text_of(s, "waiting_for").empty()) line("waiting", text_of(s, "waiting_for"));
+  if (state == "sealed") line("writes", "wait, until region " + or_dash(text_of(s, "armed_region")) + " has taken over or the switchover is taken back");
   const std::string serving = text_of(s, "serving_region");
   line("epoch", figure(s, "epoch") + (text_of(s, "newest_epoch") == text_of(s, "epoch") ? "" :
                 "; epoch " + figure(s, "newest_epoch") + " is served by " + (serving.empty() ? "another region" : "region " + serving)));
@@ -137,7 +175,9 @@ void print_dr_status(const object& s, std::ostream& out) {
     armed += " by " + text_of(fencing->as_object(), "mode");
   line("armed", armed);
   if (text_of(s, "role") == "standby" || text_of(s, "role") == "observer")
-    line("primary", true_of(s, "primary_heard") ? "heard" : "silent for " + time_figure(s, "silence_ms"));
+    line("primary", !s.contains("silence_ms") ? "not heard yet" : (true_of(s, "primary_heard") ? "heard, " : "silent for ") + time_figure(s, "silence_ms") +
+                                                                      (true_of(s, "primary_heard") ? " ago" : ""));
+  for (const auto& warning : texts_of(s, "warnings")) line("warning", warning);
   if (const auto next = text_of(s, "next_command"); !next.empty()) line("next", next);
   Table table({{"REGION"}, {"ROLE"}, {"LEADER"}, {"INDEX", Table::Align::kRight}, {"MEMBERS"}});
   for (const object& group : list_of(s, "groups"))
@@ -265,7 +305,7 @@ Result<void> dr_promote(const Server& server, const Output& output, const Promot
   const auto done = ask_promotion(server, promotion);
   if (!done.ok()) return done.error();
   if (output.json) output.out << done->text << "\n";
-  else print_promotion(done->json, output.out);
+  else print_promotion(done->json, output.out, promotion);
   return {};
 }
 
@@ -336,9 +376,23 @@ Result<void> dr_survivor(const Server& server, const Output& output, const std::
   return {};
 }
 
+// Who takes part in no group knows the least: others are asked first.
 Result<void> dr_status(const Server& server, const Output& output, bool history) {
-  const auto answer = server.call("/v3/dr/status");
-  if (!answer.ok()) return answer.error();
+  std::optional<Answer> best;
+  std::optional<Error> failed;
+  for (const Endpoint& endpoint : server.endpoints()) {
+    auto answer = server.call_at(endpoint, "/v3/dr/status", {});
+    if (!answer.ok()) {
+      if (!failed) failed = answer.error();
+      continue;
+    }
+    const std::string state = text_of(answer->json, "state");
+    const bool knows = state != "waiting" && state != "removed";
+    if (!best || knows) best = std::move(*answer);
+    if (knows) break;
+  }
+  if (!best) return failed.value_or(Error{Code::kUnavailable, "no endpoint was named"});
+  const auto& answer = best;
   if (output.json) output.out << answer->text << "\n";
   else if (history) print_history(answer->json, output.out);
   else print_dr_status(answer->json, output.out);

@@ -280,6 +280,8 @@ void Replication::heed_role() {
     rpo_.rest();
   }
   if (role == GroupRole::kPrimary) client_.stop();
+  if (!follows(role)) follows_since_.reset();
+  else if (!follows(role_) || !follows_since_) follows_since_ = group_.clock().now();
   role_ = role;
   if (forward_) forward_->following(follows(role));
   if (std::exchange(epoch_, group_.epoch()) == group_.epoch()) return;
@@ -523,7 +525,10 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
     return;
   }
   node.primary_heard = heard(now);
+  const auto follows_for = now - follows_since_.value_or(now);
   node.primary_silence = pinger_.meter().silence(now);
+  if (node.primary_silence) node.primary_silence = std::min(*node.primary_silence, follows_for);
+  node.primary_silent = !node.primary_heard && follows_for >= options_.primary_silence;
   if (const auto& newest = pinger_.meter().newest()) node.known_loss = loss_beyond(group_.committed().position, newest->committed);
   node.estimated_rto = promoter_.estimated_rto();
   node.stream_state = name(client_.state());

@@ -176,6 +176,7 @@ class Replication final : public node::GroupObserver, public node::StatusExtensi
   std::optional<region::Armed> armed_;  // as of armed_at_
   Instant armed_at_{};
   GroupRole role_ = GroupRole::kUnknown;  // as heeded
+  std::optional<Instant> follows_since_;  // likewise: before that nobody was to be heard
   Epoch epoch_;                           // likewise; 0: not yet
   std::map<NodeId, Told> told_;
   std::vector<NamedCheck> eligibility_;  // of the group, as last shown; at a primary, of the armed one

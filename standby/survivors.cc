@@ -270,7 +270,7 @@ void Survivors::tick(Instant now) {
     auto inquiry = std::move(*inquiry_);
     inquiry_.reset();
     inquiry.facts.said[group_.self()] = own();
-    inquiry.facts.checks = around_.checks();
+    if (follows(group_.role())) inquiry.facts.checks = around_.checks();  // a primary knows those of the armed region only
     inquiry.done(std::move(inquiry.facts));
   }
   if (promotion_) drive(now);

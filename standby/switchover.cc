@@ -128,7 +128,8 @@ void Switchover::tick(Instant now, const Regions& regions) {
         ++it;
       }
     for (auto& a : late)
-      a.done(Error{Code::kUnknown, "leeward: the armed region has not let the Seal go yet; it is asked on, and " + std::string(kStatusTells)});
+      a.done(Error{Code::kUnknown, "leeward: writes wait on: the armed region, which may have taken over, has not answered; it is asked on. Start a majority of its"
+                                    " members, or where it is lost for good: leewardctl dr reclaim; " + std::string(kStatusTells)});
   }
   if (!asked_) return;
   // Of an older term, and not there behind an entry of this one: it never will be.
@@ -137,7 +138,8 @@ void Switchover::tick(Instant now, const Regions& regions) {
     return end({Code::kUnknown, "leeward: leadership was lost before the history was sealed; nothing has changed: say it again"},
                PromotionResult::kFailed);
   if (now - asked_->begun > options_.timeout + options_.last_word)
-    end(Error{Code::kUnknown, "leeward: sealed, and the armed region does not answer; it is asked on, and " + std::string(kStatusTells)});
+    end(Error{Code::kUnknown, "leeward: writes wait: this region has handed over, and the armed one does not answer; it is asked on. Start a majority of its"
+                               " members, or where it is lost for good: leewardctl dr reclaim; " + std::string(kStatusTells)});
 }
 
 void Switchover::applied(std::span<const Entry> entries) {

@@ -165,6 +165,7 @@ void dr_ledgers(CallPtr call, Bytes bytes) {
 void dr_ledger_discard(CallPtr call, Bytes bytes) {
   pb::DrLedgerDiscardRequest request;
   if (!parse(call, bytes, request) || !by_operator(call)) return;
+  if (request.ledger() == 0) return call->finish(invalid("leeward: ledger is 0, which names none; leewardctl dr ledger show lists them"));
   WayBack* way_back = way_back_of(call);
   if (way_back == nullptr) return;
   way_back->discard(Index(request.ledger()), request.accept_data_loss(), asked_by(call), call->loop(),

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <set>
 
 #include "api/handlers.h"
 #include "api/json.h"
@@ -191,18 +192,58 @@ void dr_promote(CallPtr call, Bytes bytes) {
 
 namespace {
 
+constexpr Duration kHeardLately = std::chrono::seconds(3);
+
+bool is_up(const MemberStatus& m) { return m.report_age && *m.report_age < kHeardLately; }
+
+std::string list(const std::vector<NodeId>& ids, const char* between = ", ") {
+  std::string out;
+  for (const NodeId id : ids) out += (out.empty() ? "" : between) + std::to_string(id.value());
+  return out;
+}
+
+// Of another region: who answers and who does not.
+OwnVoters voters_of(const NodeStatus& status, const std::string& region) {
+  OwnVoters out;
+  for (const auto& m : status.members)
+    if (m.region == region && (m.voter || !m.report_age)) (is_up(m) ? out.up : out.down).push_back(m.id);
+  return out;
+}
+
+// What is lost is lost for good; whoever is only down loses nothing by coming back.
+std::string next_without_quorum(const NodeStatus& status) {
+  const auto own = own_voters(status);
+  std::string next = "start " + std::string(own.down.size() > 1 ? "members " : "member ") + list(own.down) + " with their disks (a majority is enough, and nothing is lost)";
+  std::set<std::string> ready;
+  for (const auto& m : status.members)
+    if (m.role == GroupRole::kStandby && is_up(m) && voters_of(status, m.region).majority()) ready.insert(m.region);
+  if (status.role == GroupRole::kPrimary && !ready.empty()) next += "; or promote region " + *ready.begin() + ": leewardctl dr plan";
+  return next + "; only where they are lost for good: leewardctl dr plan --members " + list(own.up, ",");
+}
+
 // The way on from a state that is none to stay in.
 std::string next_command(const NodeStatus& status) {
   const std::string_view state = dr_state(status);
   const bool follows = status.role == GroupRole::kStandby || status.role == GroupRole::kObserver;
   if (state == "contested") return "leewardctl dr survivor --promotion-id P";
+  if (state == "fenced" && !status.leader && !own_voters(status).majority())
+    return "start members " + list(own_voters(status).down) + " with their disks, then leewardctl dr rejoin; where a majority of the disks is"
+           " lost: empty those of members " + list(own_voters(status).up) + " too (what they alone hold is lost), and the region follows by itself";
   if (state == "fenced") return "leewardctl dr rejoin";
+  if (state == "electing") return "leewardctl dr status (an election is under way)";
+  if (state == "waiting") return "leewardctl cluster status";
   // The primary serves: whoever is down is to be started, and nothing to be promoted.
   if (state == "no_quorum" && follows && status.primary_heard) return "leewardctl cluster status";
-  if (state == "no_quorum") return "leewardctl dr plan --members ID,...";
-  if (state == "sealed") return "leewardctl dr abort";
+  if (state == "no_quorum") return next_without_quorum(status);
+  if (state == "sealed") {
+    const auto armed = voters_of(status, status.armed_region);
+    if (armed.majority()) return "leewardctl dr abort";
+    return "start members " + list(armed.down) + " of region " + status.armed_region + ", then leewardctl dr abort takes the switchover back if it was not"
+           " done; only where that region is lost for good: leewardctl dr reclaim";
+  }
   if (state == "following" && status.stream_state == "diverged") return "leewardctl dr rejoin --discard";
-  if (state == "following" && !status.primary_heard) return "leewardctl dr plan";
+  if (state == "following" && status.primary_silent) return "leewardctl dr plan";
+  if (state == "following" && !status.primary_heard) return "leewardctl dr status (the primary is called silent after dr.primary_silence)";
   const auto is_fenced = [](const MemberStatus& m) { return m.healthy && m.role == GroupRole::kFenced; };
   if (state == "serving" && std::any_of(status.members.begin(), status.members.end(), is_fenced)) return "leewardctl dr rejoin";
   // What keeps the stream from its group's leader that one says.
@@ -211,6 +252,25 @@ std::string next_command(const NodeStatus& status) {
       if (member.id == status.leader && member.id != status.self && !member.client_url.empty())
         return "leewardctl --endpoints " + member.client_url + " dr status";
   return "";
+}
+
+// What is well only until the next failure.
+std::vector<std::string> warnings(const NodeStatus& status) {
+  std::vector<std::string> out;
+  std::map<std::string, std::vector<const MemberStatus*>> regions;
+  for (const auto& m : status.members) regions[m.region].push_back(&m);
+  for (const auto& [region, members] : regions) {
+    std::vector<NodeId> down;
+    for (const auto* m : members) {
+      if (!is_up(*m) && m->id != status.self) down.push_back(m->id);
+      if (m->state == MemberState::kLearner && !m->admitted && is_up(*m))
+        out.push_back("member " + std::to_string(m->id.value()) + " has no vote: leewardctl member admit " + std::to_string(m->id.value()));
+    }
+    if (down.size() == members.size()) out.push_back("no member of region " + region + " is heard");
+    else if (!down.empty()) out.push_back((down.size() > 1 ? "members " : "member ") + list(down) + " of region " + region + (down.size() > 1 ? " are not heard" : " is not heard"));
+  }
+  if (status.ledger_entries > 0) out.push_back("history was put aside, and nobody has decided about it: leewardctl dr ledger show");
+  return out;
 }
 
 std::uint64_t epoch_of(const NodeStatus& status, const MemberStatus* self, const pb::DrStatusResponse::Group& group) {
@@ -230,6 +290,8 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
   response.set_role(leeward::name(status.role));
   response.set_state(dr_state(status));
   response.set_next_command(next_command(status));
+  for (auto& warning : warnings(status)) response.add_warnings(std::move(warning));
+  if (status.state == MemberState::kWaiting || dr_state(status) == std::string_view("removed")) response.set_waiting_for(status.waiting_for);
   response.set_armed_region(status.armed_region);
   if (const auto& fencing = status.fencing; !fencing.mode.empty()) {
     response.mutable_fencing()->set_mode(fencing.mode);
@@ -253,7 +315,9 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
     if (group == nullptr) group = response.add_groups();
     heard[member.region] |= member.healthy;
     group->set_region(member.region);
-    if (group->role().empty() || member.healthy) group->set_role(leeward::name(member.role));
+    // Of its own group a node knows at once what the others' reports say half a second later.
+    const bool own = self && member.region == self->region;
+    if (own || group->role().empty() || member.healthy) group->set_role(leeward::name(own ? status.role : member.role));
     if (member.state == MemberState::kLeader) group->set_leader_id(member.id.value());
     group->set_position_index(std::max(group->position_index(), member.applied.position.index.value()));
     group->add_members(member.id.value());

@@ -43,6 +43,8 @@ struct Context {
   bool frozen = false;                 // likewise, until the survivors of the group are one
   std::optional<Regroup> joins;        // the group of survivors that this member is of, until its log says so
 
+  std::optional<Instant> leaderless_since;  // this member knows nobody who leads it
+
   Function<void()> wake;               // asks for a turn of the core loop
 
   Instant now() const { return ports.clock.now(); }
@@ -59,6 +61,11 @@ struct Context {
   NodeId leader() const { return core && !removed && !frozen ? core->leader() : NodeId(); }
   bool is_leader() const { return core && !removed && !frozen && core->role() == raft::Role::kLeader; }
   Duration patience() const { return options.limits.request_timeout + 2 * options.raft.election_timeout; }
+
+  // For as long as anybody waits: who comes now need not.
+  bool leaderless() const { return leaderless_since && now() - *leaderless_since >= patience(); }
+  // Where no group is taken part in yet, another endpoint may serve.
+  const char* no_leader() const;
 
   // False when the frame was dropped at once: then it surely never arrives.
   bool send(NodeId to, Lane lane, FrameType type, std::string body, Bytes tail = {}) {
@@ -98,5 +105,7 @@ inline constexpr const char* kNoStamp =
 inline constexpr const char* kRemoved =
     "leeward: this member was removed from its group; ask another one (leewardctl member list shows them)";
 }  // namespace text
+
+inline const char* Context::no_leader() const { return core ? text::kNoLeader : kTryNextEndpoint; }
 
 }  // namespace leeward::node

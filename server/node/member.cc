@@ -140,6 +140,8 @@ void Member::arm_tick() {
 void Member::housekeep() {
   if (failed_ || stopped_) return;
   housekeep_timer_ = context_.ports.core.after(kHousekeeping, [this] { housekeep(); });
+  if (context_.leader()) context_.leaderless_since.reset();
+  else if (!context_.leaderless_since) context_.leaderless_since = context_.now();
   proposals_->expire();
   reads_->expire();
   if (context_.removed) {

@@ -428,12 +428,12 @@ void Proposals::expire() {
     it = pending_.erase(it);
   }
   waiting_bytes_ = 0;
-  const Error over{Code::kUnavailable, held_since_ ? text::kTimeout : text::kNoLeader};
+  const Error over{Code::kUnavailable, held_since_ ? text::kTimeout : context_.no_leader()};
   for (auto* queue : {&ungated_, &waiting_}) {
     for (auto& w : std::exchange(*queue, {})) {
       if (w.deadline && *w.deadline <= now) {
         refuse(w, {Code::kDeadline, "the deadline passed before the request was proposed"});
-      } else if (w.arrived + context_.patience() <= now) {
+      } else if (w.arrived + context_.patience() <= now || context_.leaderless()) {
         refuse(w, over);
       } else {
         waiting_bytes_ += w.bytes();

@@ -80,7 +80,7 @@ void Reads::expire() {
   const auto now = context_.now();
   for (auto& w : lost_) arrived_.push_back(std::move(w));
   lost_.clear();
-  const Error late{Code::kUnavailable, context_.leader() ? text::kTimeout : text::kNoLeader};
+  const Error late{Code::kUnavailable, context_.leader() ? text::kTimeout : context_.no_leader()};
   expire_list(arrived_, now, late);
   for (auto& [id, waiters] : rounds_) expire_list(waiters, now, late);
   for (auto& [index, waiters] : by_index_) expire_list(waiters, now, late);
@@ -94,7 +94,7 @@ void Reads::drop_empty() {
 void Reads::expire_list(std::vector<Waiter>& list, Instant now, const Error& late) {
   std::vector<Waiter> keep, over;
   for (auto& w : list) {
-    const bool ended = w.gives_up <= now || (w.deadline && *w.deadline <= now);
+    const bool ended = w.gives_up <= now || context_.leaderless() || (w.deadline && *w.deadline <= now);
     (ended ? over : keep).push_back(std::move(w));
   }
   list = std::move(keep);

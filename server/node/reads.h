@@ -48,7 +48,7 @@ class Reads {
   void confirmed(Index index, Waiter waiter);
   void end(const Error& error, bool asked_only);
   void drop_empty();
-  static void expire_list(std::vector<Waiter>& list, Instant now, const Error& late);
+  void expire_list(std::vector<Waiter>& list, Instant now, const Error& late);
 
   Context& context_;
   std::uint64_t next_context_ = 0;

@@ -191,7 +191,8 @@ struct NodeStatus {
   bool topology_differs = false;       // the configuration's member lists are not the group's
   std::optional<bool> rewindable;      // to what the following regions hold, from a checkpoint here; nullopt: none follows
   bool primary_heard = false;          // standby groups: a fresh answer from the primary's leader
-  std::optional<Duration> primary_silence;
+  std::optional<Duration> primary_silence;  // since its last answer, at most since this group follows; nullopt: it had none
+  bool primary_silent = false;         // for as long as it takes to call it lost (dr.primary_silence)
   std::vector<NamedCheck> group_eligibility;  // standby groups: what a majority of the voters passes
   std::string adopting, rewinding;     // another state is taken over: the progress, for people; empty: none is
   std::string stream_state;            // standby groups: "streaming", "seeking", "resync needed", "diverged", ...
@@ -219,6 +220,23 @@ struct NodeStatus {
   std::vector<MemberStatus> members;   // all groups, by id, this node included
 };
 
+// The voters of the answering node's own group, as it knows them, and who of them
+// was heard within the last 3 s.
+struct OwnVoters {
+  std::vector<NodeId> up, down;
+  bool majority() const { return up.size() > down.size(); }
+};
+inline OwnVoters own_voters(const NodeStatus& s) {
+  OwnVoters out;
+  std::string region;
+  for (const auto& m : s.members)
+    if (m.id == s.self) region = m.region;
+  for (const auto& m : s.members)
+    if (m.region == region && m.voter)
+      (m.id == s.self || (m.report_age && *m.report_age < std::chrono::seconds(3)) ? out.up : out.down).push_back(m.id);
+  return out;
+}
+
 // As `state` of `dr status` and of the health page.
 inline const char* dr_state(const NodeStatus& s) {
   for (const auto& m : s.members)
@@ -227,7 +245,8 @@ inline const char* dr_state(const NodeStatus& s) {
   if (s.role == GroupRole::kFenced) return "fenced";
   if (!s.rewinding.empty()) return "rewinding";
   if (!s.adopting.empty()) return "adopting";
-  if (!s.leader) return "no_quorum";
+  if (!s.leader && s.state == MemberState::kWaiting) return "waiting";
+  if (!s.leader) return own_voters(s).majority() ? "electing" : "no_quorum";
   if (s.start_wait) return "start_wait";
   if (s.sealed) return "sealed";
   return s.role == GroupRole::kPrimary ? "serving" : "following";

@@ -127,6 +127,27 @@ TEST_F(Start, AWipedMemberIsAdmittedOnlyByWhatItHoldsItself) {
   }
 }
 
+// A client would wait here for what others could give it at once.
+TEST_F(Start, WhoTakesPartInNoGroupForLongSendsClientsOn) {
+  make();
+  w().start(kOne);
+  const auto first = put(kOne, "k", "v");
+  EXPECT_EQ(first.end, Outcome::End::kNotApplied) << "nobody came while it waited";
+  const auto before = w().scheduler.now();
+  const auto second = put(kOne, "k", "v");
+  EXPECT_EQ(second.end, Outcome::End::kNotApplied);
+  EXPECT_EQ(second.error.message, kTryNextEndpoint);
+  std::optional<Result<void>> read;
+  w().member(kOne)->read_barrier(std::nullopt, w().client_loop(), [&](Result<void> r) { read = std::move(r); });
+  ASSERT_TRUE(w().run_until([&] { return read.has_value(); }));
+  EXPECT_FALSE(read->ok());
+  EXPECT_LT(w().scheduler.now() - before, 1s);
+  w().start(kTwo);
+  w().start(kThree);
+  ASSERT_TRUE(w().run_until([&] { return w().leader().has_value(); })) << w().checkers.breach();
+  EXPECT_EQ(put(kOne, "k", "v").end, Outcome::End::kApplied);
+}
+
 // Whoever asks as soon as it is a learner is told to wait, or is done: it never gets
 // half of it, nor hears that a member that has just spoken was not heard.
 TEST_F(Start, AWipedMemberThatHasJustComeIsAdmittedInOnePiece) {

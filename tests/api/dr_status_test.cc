@@ -1,0 +1,142 @@
+// What `dr status` says that an operator should do next, for each state to be in.
+#include <boost/json/parse.hpp>
+#include <gtest/gtest.h>
+
+#include "api/recovery.h"
+
+namespace leeward::api {
+namespace {
+
+using boost::json::object;
+
+// East with members 1 to 3 is primary, west with 11 to 13 follows; `self` answers.
+struct Regions {
+  explicit Regions(NodeId self) {
+    status.self = self;
+    for (const std::uint64_t id : {1, 2, 3, 11, 12, 13}) {
+      MemberStatus m;
+      m.id = NodeId(id);
+      m.region = id < 10 ? "east" : "west";
+      m.role = id < 10 ? GroupRole::kPrimary : GroupRole::kStandby;
+      m.state = MemberState::kFollower;
+      m.voter = m.admitted = m.healthy = true;
+      m.report_age = 0s;
+      status.members.push_back(m);
+    }
+    status.role = self.value() < 10 ? GroupRole::kPrimary : GroupRole::kStandby;
+    status.state = MemberState::kFollower;
+    status.epoch = status.newest_epoch = Epoch(1);
+    status.leader = self.value() < 10 ? NodeId(1) : NodeId(11);
+    status.armed_region = "west";
+    status.primary_heard = true;
+    status.primary_silence = 20ms;
+  }
+  void down(std::initializer_list<std::uint64_t> ids) {
+    for (auto& m : status.members)
+      if (std::find(ids.begin(), ids.end(), m.id.value()) != ids.end()) {
+        m.healthy = false;
+        m.report_age = 10s;
+      }
+  }
+  object told() const { return boost::json::parse(*dr_status_json(status, {})).as_object(); }
+  std::string next() const { return std::string(told().at("next_command").as_string()); }
+  std::string state() const { return std::string(told().at("state").as_string()); }
+  std::string warnings() const {
+    std::string out;
+    const auto all = told();
+    for (const auto& w : all.at("warnings").as_array()) out += std::string(w.as_string()) + "\n";
+    return out;
+  }
+  NodeStatus status;
+};
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
+
+TEST(DrStatus, WhereAllIsWellNothingIsToBeDone) {
+  for (const std::uint64_t self : {1, 11}) {
+    const Regions r{NodeId(self)};
+    EXPECT_EQ(r.next(), "");
+    EXPECT_EQ(r.warnings(), "");
+  }
+}
+
+TEST(DrStatus, WithoutAMajorityItNamesWhoIsToBeStartedBeforeWhatLosesHistory) {
+  Regions r{NodeId(3)};
+  r.status.leader = NodeId();
+  r.down({1, 2});
+  EXPECT_EQ(r.state(), "no_quorum");
+  const auto next = r.next();
+  EXPECT_EQ(next.find("start members 1, 2 with their disks"), 0u) << next;
+  EXPECT_LT(next.find("promote region west: leewardctl dr plan"), next.find("only where they are lost for good: leewardctl dr plan --members 3")) << next;
+  r.down({11, 12});
+  EXPECT_FALSE(holds(r.next(), "promote region west")) << r.next();
+}
+
+TEST(DrStatus, AnElectionIsNoLossOfTheMajority) {
+  Regions r{NodeId(3)};
+  r.status.leader = NodeId();
+  EXPECT_EQ(r.state(), "electing");
+  EXPECT_FALSE(holds(r.next(), "dr plan")) << r.next();
+}
+
+TEST(DrStatus, ANodeThatTakesPartInNoGroupSaysWhatItWaitsFor) {
+  Regions r{NodeId(3)};
+  r.status.leader = NodeId();
+  r.status.state = MemberState::kWaiting;
+  r.status.waiting_for = "another region to serve";
+  r.down({1, 2});
+  EXPECT_EQ(r.state(), "waiting");
+  EXPECT_EQ(r.told().at("waiting_for").as_string(), "another region to serve");
+  EXPECT_FALSE(holds(r.next(), "--members")) << r.next();
+}
+
+TEST(DrStatus, APromotionIsNamedWhenThePrimaryWasSilentForLongEnough) {
+  Regions r{NodeId(12)};
+  r.status.primary_heard = false;
+  r.status.primary_silence = 42s;
+  EXPECT_EQ(r.next().find("leewardctl dr status"), 0u) << r.next();
+  r.status.primary_silent = true;
+  EXPECT_EQ(r.next(), "leewardctl dr plan");
+}
+
+TEST(DrStatus, ASealedPrimaryNamesWhoseAnswerItWaitsFor) {
+  Regions r{NodeId(1)};
+  r.status.sealed = true;
+  EXPECT_EQ(r.next(), "leewardctl dr abort");
+  r.down({11, 12});
+  EXPECT_EQ(r.next().find("start members 11, 12 of region west"), 0u) << r.next();
+}
+
+TEST(DrStatus, AFencedRegionThatLostItsDisksIsToldHowItFollows) {
+  Regions r{NodeId(3)};
+  r.status.role = GroupRole::kFenced;
+  EXPECT_EQ(r.next(), "leewardctl dr rejoin");
+  r.status.leader = NodeId();
+  r.down({1, 2});
+  EXPECT_TRUE(holds(r.next(), "empty those of members 3 too")) << r.next();
+}
+
+TEST(DrStatus, ItWarnsOfWhatTheNextFailureWouldTake) {
+  Regions r{NodeId(1)};
+  r.down({2, 11, 12, 13});
+  r.status.ledger_entries = 7;
+  EXPECT_TRUE(holds(r.warnings(), "member 2 of region east is not heard")) << r.warnings();
+  EXPECT_TRUE(holds(r.warnings(), "no member of region west is heard")) << r.warnings();
+  EXPECT_TRUE(holds(r.warnings(), "leewardctl dr ledger show")) << r.warnings();
+  r.status.members[2].state = MemberState::kLearner;
+  r.status.members[2].admitted = false;
+  EXPECT_TRUE(holds(r.warnings(), "leewardctl member admit 3")) << r.warnings();
+}
+
+// The others' reports of it are half a second old.
+TEST(DrStatus, OfItsOwnRegionANodeKnowsTheRoleAtOnce) {
+  Regions r{NodeId(11)};
+  r.status.role = GroupRole::kPrimary;
+  r.status.epoch = r.status.newest_epoch = Epoch(2);
+  const auto told = r.told();
+  for (const auto& group : told.at("groups").as_array())
+    if (group.at("region").as_string() == "west") EXPECT_EQ(group.at("role").as_string(), "primary");
+}
+
+}  // namespace
+}  // namespace leeward::api
