@@ -55,6 +55,11 @@ Result<std::vector<Endpoint>> to_ask(const Server& server, const std::string& re
   });
   if (order.ok() && order->empty() && region.empty() && text_of(status->json, "role") == "fenced")
     order = leaders_first(server, [&](const object& m) { return text_of(m, "region") == own; });
+  // Who is armed may be lost, and as far as that is known here this region is next.
+  if (order.ok() && region.empty() && armed != own && (text_of(status->json, "role") == "standby" || text_of(status->json, "role") == "observer")) {
+    const auto here = leaders_first(server, [&](const object& m) { return text_of(m, "region") == own; });
+    if (here.ok()) order->insert(order->end(), here->begin(), here->end());
+  }
   if (order.ok() && order->empty()) return Error{Code::kNotFound, region.empty() ? none_follows(status->json) : "no member is of region " + region};
   return order;
 }
@@ -353,6 +358,9 @@ Result<void> dr_rejoin(const Server& server, const Output& output, bool discard,
     if (answer.ok() || !goes_on(answer.error())) break;
   }
   if (!answer.ok()) return answer.error();
+  // Its region may follow as another group than the one that this member is of.
+  if (!true_of(answer->json, "changed") && text_of(status->json, "role") == "fenced")
+    return Error{Code::kRefused, "other_group: region " + own + " follows, and the member that was asked is not of its group; leewardctl dr status there says what to do"};
   if (output.json) output.out << answer->text << "\n";
   else print_rejoin(answer->json, output.out);
   return {};

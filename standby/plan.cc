@@ -114,6 +114,8 @@ PromotionPlan make_plan(const PlanFacts& f) {
     refuse("no_state", "nodes " + ids(f.stateless) + (f.stateless.size() * 2 < f.voters ? ", which leads (leewardctl member move-leader)," : "") +
                            " wait for a copy of the state of the region that they follow, and have none to serve;"
                        " where that region is lost for good, leewardctl snapshot save there takes what they had before");
+  else if (f.committed.index == HistoryIndex())  // of a list that begins anew, or was never reached
+    refuse("no_state", "this group holds nothing yet: it would serve an empty state, and cut off whoever holds more");
   const auto armed = log.armed();
   if (plan.known > plan.from) plan.unknown_for.reset();  // of later epochs nothing is known here
   plan.drawn = !plan.refusals.empty() || (armed && armed->unguarded && !plan.sealed);
@@ -189,6 +191,11 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
   const auto leader = longest(f);
   const auto listed = [&](NodeId id) { return std::find(f.members.begin(), f.members.end(), id) != f.members.end(); };
   const auto refuse = [&](const char* rule, std::string detail, bool forceable) { plan.refusals.push_back({rule, std::move(detail), forceable}); };
+  // Logs of different groups cannot be compared. Who takes part in a regrouping is between two.
+  const auto settled = [](const node::RegroupStand& stand) { return stand.may && stand.plan.empty(); };
+  std::map<GroupId, std::vector<NodeId>> groups;
+  for (const auto& [id, said] : f.said)
+    if (listed(id) && settled(said.stand)) groups[said.stand.group].push_back(id);
   std::vector<NodeId> left_out, unfit, led, hearing;
   std::vector<Testimony> testimonies;
   std::string damage;
@@ -196,7 +203,8 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
     if (!f.said.contains(id)) plan.silent.push_back(id);
   for (const auto& [id, said] : f.said) {
     if (!listed(id)) {
-      if (said.stand.may) left_out.push_back(id);
+      const bool other = groups.size() == 1 && settled(said.stand) && said.stand.group != groups.begin()->first;
+      if (said.stand.may && !other) left_out.push_back(id);
       continue;
     }
     if (!said.stand.may) unfit.push_back(id);
@@ -222,6 +230,12 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
     plan.unknown_for = last->age;
   }
   if (!plan.silent.empty()) refuse("silent", "no answer of " + ids(plan.silent) + ": name only members that are up", false);
+  if (groups.size() > 1) {
+    std::string parts;
+    for (const auto& [group, members] : groups) parts += (parts.empty() ? "" : "; ") + ids(members);
+    refuse("other_group", "the members named are of different groups, whose logs cannot be compared (" + parts + "): name those of one, and empty the directories"
+                          " of the others", false);
+  }
   if (!left_out.empty()) refuse("left_out", "members that answer and are not named: " + ids(left_out), false);
   if (!unfit.empty()) refuse("unfit", "empty, without a state, not admitted, isolated or removed: " + ids(unfit), false);
   if (!led.empty()) refuse("quorum", "this group has a leader, as " + ids(led) + " say: leewardctl dr plan without --members", false);

@@ -56,7 +56,7 @@ struct SurvivorFacts {
   std::vector<NamedCheck> checks;
 };
 
-// Rules: "silent", "left_out", "unfit", "quorum" are never forced: the operator's
+// Rules: "silent", "other_group", "left_out", "unfit", "quorum" are never forced: the operator's
 // list is wrong then; "no_quorum" always is to be named, and "primary_heard",
 // "newer_epoch", "corruption" where they refuse.
 PromotionPlan make_plan(const SurvivorFacts& facts);

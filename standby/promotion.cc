@@ -202,7 +202,7 @@ PromotionPlan Promoter::conclude(const Inquiry& inquiry) {
 std::optional<Duration> Promoter::estimated_rto() const {
   const auto armed = armed_group(group_.state());
   if (!follows(group_.role()) || !group_.leader() || !armed || armed->group != group_.group()) return std::nullopt;
-  const bool lease = armed->mode == region::FenceMode::kLease && !armed->unguarded;
+  const bool lease = armed->mode == region::FenceMode::kLease;
   return around_.silence_left() + options_.survey + (lease ? wait_after_cut(*armed, options_.lease_margin) : Duration()) +
          (lease ? 3 : 2) * around_.commit();
 }
@@ -260,7 +260,7 @@ void Promoter::surveyed(Result<PromotionPlan> plan) {
   p.followed_at = group_.regions_of_log()->control().followed_at;
   const auto armed = group_.regions_of_log()->armed();
   // Forced or not: who is armed in lease mode can see to it that no stamp is out.
-  const bool lease = !p.plan.sealed && armed && armed->mode == region::FenceMode::kLease && !armed->unguarded;
+  const bool lease = !p.plan.sealed && armed && armed->mode == region::FenceMode::kLease;
   next_step(lease ? Step::kCut : Step::kEpochChange, "survey");
   if (!lease) return change();
   p.arming = armed->arming;
@@ -292,7 +292,7 @@ void Promoter::cut() {
 void Promoter::give_stamps_again() {
   const auto* log = group_.is_leader() && !stopping_ && !survivors_.step() ? group_.regions_of_log() : nullptr;
   const auto armed = log ? log->armed() : std::nullopt;
-  if (!armed || armed->mode != region::FenceMode::kLease || armed->unguarded) return;
+  if (!armed || armed->mode != region::FenceMode::kLease) return;
   if (!log->control().cut || log->control().cut->arming != armed->arming) return;
   raft::Proposal proposal;
   proposal.kind = EntryKind::kUncut;
@@ -307,6 +307,10 @@ void Promoter::change() {
   // What was announced as kept would be in a ledger.
   if (log->end().index < p.plan.position.index || log->control().followed_at != p.followed_at)
     return end(Error{Code::kRefused, "plan_changed: this group has gone back below what the accepted plan keeps; see leewardctl dr plan"});
+  // Under another arming stamps were given while this one waited them out.
+  const auto& cut = log->control().cut;
+  if (const auto armed = log->armed(); p.cut != Index() && (!armed || armed->arming != p.arming || !cut || cut->index != p.cut))
+    return end(Error{Code::kRefused, "plan_changed: the arming whose lease was waited out has ended meanwhile; see leewardctl dr plan"});
   p.change = change_for(p.plan, *log, group_.random() | 1, group_.random());
   p.change.cut = p.cut;
   p.change.time_ms = std::chrono::duration_cast<std::chrono::milliseconds>(group_.clock().wall().time_since_epoch()).count();

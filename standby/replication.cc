@@ -543,7 +543,7 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
     node.stream_state = leader->streaming ? "streaming, through the group's leader" : "the group's leader has no stream";
   if (const auto adoption = group_.adoption(); !adoption.empty()) node.stream_state = adoption;
   // Of other history than the primary's nobody can say how far it lags behind.
-  if (client_.state() != StreamState::kDiverged && applied_here() == group_.state().applied().point.position.index)
+  if (client_.state() != StreamState::kDiverged && !(leader && !leader->damage.empty()) && applied_here() == group_.state().applied().point.position.index)
     self.lag = pinger_.meter().lag(group_.state().applied().point.position, now);
   self.stream_connected = client_.state() == StreamState::kStreaming || (leader && leader->streaming);
   self.eligibility = judge(facts(node, self, now), options_.eligibility);

@@ -221,6 +221,20 @@ std::string next_without_quorum(const NodeStatus& status) {
   return next + "; only where they are lost for good: leewardctl dr plan --members " + list(own.up, ",");
 }
 
+std::string next_of_fenced(const NodeStatus& status) {
+  const MemberStatus* self = nullptr;
+  for (const auto& m : status.members)
+    if (m.id == status.self) self = &m;
+  const std::string own = self ? self->region : "";
+  const auto begun_anew = [&](const MemberStatus& m) { return m.region == own && m.id != status.self && is_up(m) && m.leader && m.role != GroupRole::kFenced; };
+  if (!status.leader && std::any_of(status.members.begin(), status.members.end(), begun_anew))
+    return "leewardctl snapshot save FILE at this member keeps what it alone holds: its region has begun anew without it. Then empty its directories, start it, "
+           "and leewardctl member admit " + std::to_string(status.self.value());
+  if (!status.serving_region.empty() && voters_of(status, status.serving_region).up.empty())
+    return "leewardctl dr rejoin, when region " + status.serving_region + " is back; only where that is lost for good: leewardctl dr plan --region " + own;
+  return "leewardctl dr rejoin";
+}
+
 // The way on from a state that is none to stay in.
 std::string next_command(const NodeStatus& status) {
   const std::string_view state = dr_state(status);
@@ -229,7 +243,7 @@ std::string next_command(const NodeStatus& status) {
   if (state == "fenced" && !status.leader && !own_voters(status).majority())
     return "start members " + list(own_voters(status).down) + " with their disks, then leewardctl dr rejoin; where a majority of the disks is"
            " lost: empty those of members " + list(own_voters(status).up) + " too (what they alone hold is lost), and the region follows by itself";
-  if (state == "fenced") return "leewardctl dr rejoin";
+  if (state == "fenced") return next_of_fenced(status);
   if (state == "electing") return "leewardctl dr status (an election is under way)";
   if (state == "waiting") return "leewardctl cluster status";
   // The primary serves: whoever is down is to be started, and nothing to be promoted.

@@ -181,8 +181,11 @@ Bootstrap::Verdict Bootstrap::new_group() const {
   std::map<std::pair<GroupRole, std::string>, std::set<NodeId>> lists;
   for (const auto& n : context_.options.nodes)
     lists[{n.role, n.role == GroupRole::kObserver ? n.region : ""}].insert(n.id);
-  for (const auto& [key, list] : lists) {
+  const auto region = list_told();
+  for (auto& [key, list] : lists) {
     const bool own = list == own_;
+    if (own)
+      for (const auto& n : region) list.insert(n.id);
     // Observers never promote: only their own list waits for them.
     if (!own && key.first == GroupRole::kObserver) continue;
     if (!active && !own && (key.first != GroupRole::kPrimary || another_serves())) continue;
@@ -190,7 +193,21 @@ Bootstrap::Verdict Bootstrap::new_group() const {
   }
   if (!listens_since_ || context_.now() - *listens_since_ < kListen)
     return {std::nullopt, "a group that these nodes were part of before, should there be one"};
-  return {membership_of(own_list(context_.options.nodes, context_.options.self)), ""};
+  return {membership_of(region), "", active_.contains(context_.options.self) && !active};
+}
+
+// This node's list as it was when the region was lost; in the file it is of the first start.
+std::vector<Node> Bootstrap::list_told() const {
+  auto list = own_list(context_.options.nodes, context_.options.self);
+  if (!another_serves() || list.empty()) return list;
+  std::vector<Node> told;
+  bool listed = false;
+  for (const auto& n : told_afar_) {
+    if (n.region != list.front().region) continue;
+    told.push_back(n);
+    listed |= n.id == context_.options.self;
+  }
+  return listed ? told : list;
 }
 
 bool Bootstrap::majority(const std::set<NodeId>& list, std::string& missing) const {

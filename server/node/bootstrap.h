@@ -28,6 +28,7 @@ class Bootstrap {
   struct Verdict {
     std::optional<raft::Membership> start;
     std::string waiting_for;
+    bool follows = false;  // a list of the primary's, whose region another one has succeeded
   };
 
   explicit Bootstrap(Context& context);
@@ -69,6 +70,7 @@ class Bootstrap {
   bool tells(const Heard& heard) const;
   bool majority(const std::set<NodeId>& list, std::string& missing) const;
   Verdict new_group() const;
+  std::vector<Node> list_told() const;
   // "node 4 at http://...", the latter as far as it was told.
   std::string named(NodeId id) const;
 

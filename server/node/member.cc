@@ -34,6 +34,7 @@ void Member::begin() {
     if (context_.group.started()) {
       join_group();
     } else if (auto membership = started_with(superblock_data_.extra)) {
+      begins_following_ = begins_following(superblock_data_.extra);
       start_core(std::move(*membership), false);
     }
   }
@@ -43,10 +44,14 @@ void Member::begin() {
 
 // The core starts only when a crash from now on would find the record of it:
 // a member that has voted must never look like one that has not.
-void Member::start_core(raft::Membership membership, bool first) {
+void Member::start_core(raft::Membership membership, bool first, bool follows) {
   if (first) {
     starting_core_ = true;
-    return change_superblock([membership](SuperblockData& data) { set_started(data.extra, membership); },
+    begins_following_ = follows;
+    return change_superblock([membership, follows](SuperblockData& data) {
+                               set_started(data.extra, membership);
+                               if (follows) set_begins_following(data.extra);
+                             },
                              [this, membership](const Result<void>& written) {
                                if (!written.ok()) return fail(written.error());
                                starting_core_ = false;
@@ -198,7 +203,7 @@ void Member::try_bootstrap() {
   if (verdict.waiting_for != waiting_for_ && !verdict.waiting_for.empty())
     context_.ports.log.info("waits before it takes part in a group", {{"waiting_for", verdict.waiting_for}});
   waiting_for_ = std::move(verdict.waiting_for);
-  if (verdict.start) start_core(std::move(*verdict.start), true);
+  if (verdict.start) start_core(std::move(*verdict.start), true, verdict.follows);
 }
 
 void Member::hear_incarnation(NodeId from, Incarnation incarnation) {
@@ -292,7 +297,7 @@ void Member::propose_first_entry() {
   const auto elsewhere = bootstrap_->lineage_elsewhere();
   const auto list = own_list(context_.options.nodes, self());
   state.control.role = list.front().role;
-  if (state.control.role == GroupRole::kPrimary && bootstrap_->another_serves()) state.control.role = GroupRole::kStandby;
+  if (state.control.role == GroupRole::kPrimary && (begins_following_ || bootstrap_->another_serves())) state.control.role = GroupRole::kStandby;
   if (state.control.role == GroupRole::kPrimary && context_.options.bootstrap != BootstrapMode::kForce && elsewhere) {
     waiting_for_ = "another node names a lineage already: this list may not start a second one";
     return;
@@ -300,7 +305,7 @@ void Member::propose_first_entry() {
   if (elsewhere) {
     state.lineage = *elsewhere;
   } else if (state.control.role != GroupRole::kPrimary) {
-    waiting_for_ = "the active members to make their lineage";
+    waiting_for_ = begins_following_ ? "the region that serves to name its lineage" : "the active members to make their lineage";
     bootstrap_->knock();
     return;
   } else {
@@ -309,8 +314,9 @@ void Member::propose_first_entry() {
   waiting_for_.clear();
   state.control.group = GroupId(random() | 1);
   state.membership = membership();
-  state.topology = context_.options.nodes;
+  state.topology = bootstrap_->nodes();
   for (const auto& n : list) state.admitted[n.id] = Incarnation();
+  for (const auto id : state.membership.voters) state.admitted[id] = Incarnation();
   for (const auto& [id, incarnation] : heard_incarnation_)
     if (state.admitted.contains(id)) state.admitted[id] = incarnation;
   state.admitted[self()] = context_.incarnation;

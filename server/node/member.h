@@ -171,7 +171,7 @@ class Member final : public Service, public Group {
   void turn();
   void housekeep();
   void arm_tick();
-  void start_core(raft::Membership membership, bool first);
+  void start_core(raft::Membership membership, bool first, bool follows = false);
   void heed_strangers();
   void try_bootstrap();
   void lead_duties();
@@ -394,6 +394,7 @@ class Member final : public Service, public Group {
   std::optional<Index> regrouped_at_;  // applied here when the new group was
 
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
+  bool begins_following_ = false;  // as the superblock says
   std::atomic<bool> stopping_{false}, stopped_{false};
   std::atomic<std::size_t> waiting_bytes_{0};
   Executor::TimerId tick_timer_ = 0, housekeep_timer_ = 0;

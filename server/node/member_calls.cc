@@ -215,7 +215,9 @@ void Member::serve(Call call, CallDone done) {
     case CallKind::kLeaseRemaining: return serve_lease_remaining(call.argument, std::move(done));
     case CallKind::kChange: return serve_change(std::move(call.body), std::move(done));
     case CallKind::kSync: return serve_sync(id, std::move(done));
-    case CallKind::kWarrant: return tell(Result<std::int64_t>(0), std::move(done));
+    case CallKind::kWarrant:
+      if (role() != GroupRole::kPrimary) return done(role_refusal());
+      return tell(Result<std::int64_t>(0), std::move(done));
     case CallKind::kTransfer: return serve_transfer(id, std::move(done));
     case CallKind::kAdmit: return serve_admit(id, std::move(done));
     case CallKind::kAlarm: return serve_alarm(call.body, std::move(done));

@@ -212,6 +212,8 @@ void Member::stamp_returned(Term term, Instant sent, region::ArmingId arming) {
 }
 
 void Member::heed_lease() {
+  // Else it would pass for want of a lease, though another epoch may have acknowledged by now.
+  if (context_.group.started() && role() != GroupRole::kPrimary) warrant_->end();
   const auto armed = stamp_wanted();
   warrant_->require(armed ? std::optional(Warrant::Lease{armed->arming, armed->lease}) : std::nullopt);
   warrant_->drive();

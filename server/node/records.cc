@@ -6,6 +6,7 @@ namespace leeward::node {
 namespace {
 
 constexpr std::string_view kStarted = "started";
+constexpr std::string_view kBeginsFollowing = "begins_following";
 constexpr std::string_view kSeen = "seen";
 constexpr std::string_view kDrill = "drill";
 constexpr std::uint8_t kSeenVersion = 1;
@@ -40,6 +41,9 @@ void set_record(std::string& extra, std::string_view key, const std::string& val
 void set_started(std::string& extra, const raft::Membership& membership) {
   set_record(extra, kStarted, raft::encode(membership));
 }
+
+void set_begins_following(std::string& extra) { set_record(extra, kBeginsFollowing, "1"); }
+bool begins_following(const std::string& extra) { return find_record(extra, kBeginsFollowing).has_value(); }
 
 std::optional<raft::Membership> started_with(const std::string& extra) {
   const auto value = find_record(extra, kStarted);

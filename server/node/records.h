@@ -20,6 +20,9 @@ void drop_record(std::string& extra, std::string_view key);
 // from, for a crash before the group's first entry.
 void set_started(std::string& extra, const raft::Membership& membership);
 std::optional<raft::Membership> started_with(const std::string& extra);
+// The group of a primary's list that began as one that follows: whatever it hears after a restart.
+void set_begins_following(std::string& extra);
+bool begins_following(const std::string& extra);
 
 // An epoch and which promotion began it. 0: none, and the first epoch's.
 struct Seen {

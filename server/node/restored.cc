@@ -37,7 +37,6 @@ Result<Restored> restored_group(const RestoredFrom& from, const std::string& clu
   if (list.front().role != GroupRole::kPrimary)
     return Error{Code::kInvalid, node + " stands in the list of a region that follows: restore the members of cluster.members; this one "
                                         "begins on empty directories and follows them"};
-  if (from.epoch >= region::kLastEpoch) return Error{Code::kInvalid, "the snapshot's epoch is the last one there is"};
 
   std::string seed = "leeward restored from a snapshot";
   seed.append(reinterpret_cast<const char*>(from.digest.bytes.data()), from.digest.bytes.size());
@@ -56,7 +55,9 @@ Result<Restored> restored_group(const RestoredFrom& from, const std::string& clu
   for (const auto& n : list) group.admitted[n.id] = Incarnation();  // open: the first leader fills them, its own too
 
   region::EpochChange change;
-  change.epoch = from.epoch + 1;
+  // As by force: regions may have begun later epochs than the snapshot's, and theirs have those revisions.
+  change.epoch = region::forced_epoch(from.epoch, drawn.next("epoch"));
+  if (change.epoch > region::kLastEpoch) return Error{Code::kInvalid, "the snapshot's epoch is one of the last there are"};
   change.promotion = drawn.next("promotion") | 1;
   change.group = group.control.group;
   change.region = list.front().region;

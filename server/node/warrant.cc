@@ -47,6 +47,11 @@ void Warrant::drive() {
   let_go(std::move(late), false);
 }
 
+void Warrant::end() {
+  let_go(std::exchange(asked_, {}), false);
+  let_go(std::exchange(waiting_, {}), false);
+}
+
 // What comes meanwhile waits for the next question: the leader's word is of a
 // moment after it was asked.
 void Warrant::ask() {

@@ -48,6 +48,8 @@ class Warrant {
   void pass(Answer answer);
   // Each turn: lets go what may, asks, gives up.
   void drive();
+  // This group acknowledges no more: what waits is told no. What comes behind it needs none.
+  void end();
 
  private:
   static constexpr Duration kPatience = 500ms;

@@ -116,6 +116,27 @@ TEST(DrStatus, AFencedRegionThatLostItsDisksIsToldHowItFollows) {
   EXPECT_TRUE(holds(r.next(), "empty those of members 3 too")) << r.next();
 }
 
+TEST(DrStatus, AFencedRegionWhoseSuccessorIsLostToo) {
+  Regions r{NodeId(3)};
+  r.status.role = GroupRole::kFenced;
+  r.status.serving_region = "west";
+  EXPECT_EQ(r.next(), "leewardctl dr rejoin");
+  r.down({11, 12, 13});
+  EXPECT_TRUE(holds(r.next(), "leewardctl dr plan --region east")) << r.next();
+}
+
+TEST(DrStatus, AMemberWhoseRegionBeganAnewWithoutItIsToldToKeepWhatItHolds) {
+  Regions r{NodeId(3)};
+  r.status.role = GroupRole::kFenced;
+  r.status.leader = NodeId();
+  for (auto& m : r.status.members)
+    if (m.region == "east" && m.id != NodeId(3)) {
+      m.role = GroupRole::kStandby;
+      m.leader = NodeId(1);
+    }
+  EXPECT_EQ(r.next().find("leewardctl snapshot save"), 0u) << r.next();
+}
+
 TEST(DrStatus, ItWarnsOfWhatTheNextFailureWouldTake) {
   Regions r{NodeId(1)};
   r.down({2, 11, 12, 13});

@@ -68,14 +68,17 @@ TEST(Restored, BeginsWithAForcedEpochThatAnnouncesWhatNobodyKnows) {
   EXPECT_TRUE(chains(some_file().position, first));
   const auto change = region::decode_epoch_change(first.payload.view());
   ASSERT_TRUE(change.ok());
-  EXPECT_EQ(change->epoch, Epoch(5));
-  EXPECT_EQ(first.epoch, Epoch(5));
+  // Above epoch 4, and not the next one: other regions may have begun that since.
+  EXPECT_GE(change->epoch, Epoch(6));
+  EXPECT_LE(change->epoch, Epoch(4 + 1024));
+  EXPECT_EQ(first.epoch, change->epoch);
+  EXPECT_EQ(change->epoch, region::decode_epoch_change(restored_group(some_file(), "orders", restored_lists(), NodeId(2), "")->first.payload.view())->epoch) << "of each member of one file";
   EXPECT_EQ(change->ending, region::Ending::kForced);
   EXPECT_EQ(change->group, restored->group.control.group);
   EXPECT_EQ(change->fork, some_file().position);
   EXPECT_TRUE(change->announced.more);
   EXPECT_NE(change->promotion, 0u);
-  EXPECT_EQ(region::first_revision(*change, Revision(100)), Revision(5ll << 44));
+  EXPECT_EQ(region::first_revision(*change, Revision(100)), Revision(static_cast<std::int64_t>(change->epoch.value()) << 44));
 }
 
 TEST(Restored, OnlyTheActiveListIsRestored) {

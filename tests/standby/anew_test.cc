@@ -68,6 +68,53 @@ TEST_F(Anew, TheWordOfOneMemberOfAGroupIsNotEnough) {
   EXPECT_EQ(r.world.checkers.breach(), "");
 }
 
+// It has written down that it begins, and as what; whom it heard then it no longer knows.
+TEST_F(Anew, ARestartBeforeItsFirstEntryBeginsNoSecondLife) {
+  for (const auto wait : {0ms, 300ms, 900ms}) {
+    SCOPED_TRACE(wait / 1ms);
+    Story r(5);
+    rebuild_east(r);
+    if (HasFatalFailure()) return;
+    for (const auto id : kPrimaries) r.world.start(id);
+    const auto takes_part = [&](NodeId id) { return !r.world.member(id)->membership().voters.empty(); };
+    ASSERT_TRUE(r.world.run_until([&] { return std::all_of(kPrimaries.begin(), kPrimaries.end(), takes_part); }, 20s)) << r.why();
+    r.world.run_for(wait);
+    for (const auto id : kPrimaries) r.world.kill(id);
+    r.link(false);
+    for (const auto id : kPrimaries) r.world.start(id);
+    r.world.run_for(20s);
+    for (const auto id : kPrimaries) {
+      const auto theirs = r.world.member(id)->lineage();
+      EXPECT_TRUE(!theirs.known() || theirs == r.world.member(*r.leader())->lineage()) << "node " << id.value();
+      EXPECT_FALSE(theirs.known() && r.world.member(id)->role() == GroupRole::kPrimary) << "node " << id.value();
+    }
+    r.link(true);
+    ASSERT_TRUE(r.world.run_until([&] { return r.leader() && all_follow(r); }, 60s)) << r.why() << waits(r, kPrimaries[0]);
+    EXPECT_EQ(r.world.checkers.breach(), "");
+  }
+}
+
+// It would serve an empty state, and fence whoever holds more.
+TEST_F(Anew, BeforeItHoldsAnythingItIsNotPromoted) {
+  auto o = options(6);
+  o.wan.delay_low = 100ms;
+  o.wan.delay_high = 110ms;
+  Story r(o);
+  rebuild_east(r);
+  if (HasFatalFailure()) return;
+  for (const auto id : kPrimaries) r.world.start(id);
+  ASSERT_TRUE(r.world.run_until([&] { return r.world.leader() && r.world.member(*r.world.leader())->lineage().known(); }, 30s)) << r.why();
+  for (const auto id : kStandbys) r.world.crash(id);
+  r.world.run_for(15s);
+  ASSERT_TRUE(r.world.leader()) << r.why();
+  ASSERT_EQ(r.world.member(*r.world.leader())->last().position.index, HistoryIndex()) << "it was faster: another seed";
+  std::optional<Result<PromotionPlan>> plan;
+  r.world.stream(*r.world.leader())->recovery().plan(r.world.client_loop(), [&](Result<PromotionPlan> p) { plan = std::move(p); });
+  ASSERT_TRUE(r.world.run_until([&] { return plan.has_value(); }, 20s));
+  ASSERT_TRUE(plan->ok()) << plan->error().message;
+  EXPECT_TRUE(std::any_of((*plan)->refusals.begin(), (*plan)->refusals.end(), [](const auto& refusal) { return refusal.rule == "no_state" && !refusal.forceable; }));
+}
+
 // Its group may have a majority yet, and what that holds belongs in a ledger.
 TEST_F(Anew, AMemberWithItsDiskKeepsTheOthersFromBeginning) {
   Story r(4);

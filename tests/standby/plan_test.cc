@@ -407,5 +407,50 @@ TEST_F(Plan, ASealedHistoryLosesNothing) {
   EXPECT_TRUE(log_.judge(change).ok()) << log_.judge(change).error().message;
 }
 
+// Of a primary's three members 1 has begun anew beside 3, which kept its disk.
+SurvivorFacts two_groups(std::vector<NodeId> named) {
+  SurvivorFacts facts;
+  facts.region = "east";
+  facts.members = std::move(named);
+  const auto stands = [](GroupId group, std::uint64_t end, Epoch epoch) {
+    SurvivorFacts::Said said;
+    said.stand.incarnation = Incarnation(end);
+    said.stand.group = group;
+    said.stand.end = {Term(1), Index(end)};
+    said.stand.position = point_at(end);
+    said.stand.epoch = epoch;
+    said.stand.may = true;
+    return said;
+  };
+  facts.said[NodeId(1)] = stands(kEast, 33, Epoch(2));
+  facts.said[NodeId(3)] = stands(GroupId(7), 46, Epoch(1));
+  return facts;
+}
+std::string rules_of(const SurvivorFacts& facts) {
+  std::string out;
+  for (const auto& r : make_plan(facts).refusals) out += (out.empty() ? "" : " ") + r.rule;
+  return out;
+}
+
+TEST(SurvivorPlan, MembersOfTwoGroupsAreNotMadeOne) {
+  EXPECT_EQ(rules_of(two_groups({NodeId(1), NodeId(3)})), "other_group no_quorum");
+  for (const auto& r : make_plan(two_groups({NodeId(1), NodeId(3)})).refusals)
+    if (r.rule == "other_group") EXPECT_FALSE(r.forceable);
+}
+
+TEST(SurvivorPlan, AMemberOfAnotherGroupIsNotMissed) {
+  EXPECT_EQ(rules_of(two_groups({NodeId(1)})), "no_quorum");
+  auto same = two_groups({NodeId(1)});
+  same.said[NodeId(3)].stand.group = kEast;
+  EXPECT_EQ(rules_of(same), "left_out no_quorum");
+}
+
+// Half of them have begun already, as another group: the same command is repeated.
+TEST(SurvivorPlan, WhoTakesPartInARegroupingIsOfBothGroups) {
+  auto facts = two_groups({NodeId(1), NodeId(3)});
+  facts.said[NodeId(1)].stand.plan = "of the first attempt";
+  EXPECT_EQ(rules_of(facts), "no_quorum");
+}
+
 }  // namespace
 }  // namespace leeward::standby

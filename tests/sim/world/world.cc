@@ -255,9 +255,9 @@ void World::start(NodeId id) {
   n.open_error.clear();
   if (!opened.ok()) {
     n.open_error = opened.error().message;
-    // Power that fails during the start is no finding, nor a first start on a
-    // full disk; all else is.
-    if (n.disk->powered() && !(n.fresh && opened.error().code == Code::kNoSpace))
+    // Power that fails during the start is no finding, nor a full disk: it needs
+    // some room for that. All else is.
+    if (n.disk->powered() && !(opened.error().code == Code::kNoSpace))
       checkers.report("node " + std::to_string(id.value()) + " does not open: " + n.open_error);
     end(id, true);
     return;
