@@ -11,6 +11,7 @@ import threading
 from leeward.claims import expect
 from leeward.cluster import BIN, ROOT, Failure
 import lab
+import store
 
 ANSIBLE = os.path.join(ROOT, "ansible")
 TOOLS = os.path.join(sys.prefix, "bin")
@@ -69,6 +70,7 @@ def laid_out(east=3):
     lab.run("terraform", folder, "apply", "-auto-approve", "-no-color", *blocks, env=quiet)
     known = json.loads(lab.run("terraform", folder, "output", "-no-color", "-json", "inventory", env=quiet))
     known["all"]["children"]["balancers"] = {"hosts": {BALANCER: None}, "vars": {"haproxy_stats_address": "*"}}
+    known["all"]["vars"].update(store.SETTINGS)
     with open(path, "w", encoding="utf-8") as file:
         json.dump(known, file)
     return path

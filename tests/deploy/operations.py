@@ -200,7 +200,7 @@ def a_host_that_is_lost_in_the_middle_stops_a_rolling_restart_before_the_others(
 
 def trial_runs_change_nothing():
     before = serials(), starts()
-    for name in ("rolling-restart", "rotate-certificates", "collect-diagnostics"):
+    for name in ("rolling-restart", "rotate-certificates", "collect-diagnostics", "backup"):
         control.playbook(name, "--check")
     equal((serials(), starts()), before, "certificates, and when the members were started")
     equal(control.etcdctl("east", "get", "leeward/operator"), "", "the lock afterwards")
