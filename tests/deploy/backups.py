@@ -87,8 +87,8 @@ def a_backup_that_cannot_be_made_says_why_and_leaves_nothing_half_done():
     equal((store.objects("east"), store.unfinished()), (before, 0), "objects, and uploads that nobody ended")
     who = leader("east")
     folder = "/var/lib/leeward-backup"
-    on(who, f"mount -t tmpfs -o size=4m,mode=755,uid=leeward,gid=leeward tmpfs {folder}")
-    fails("a small disk", by=f"{folder} has 4 MiB free, and 16 are wanted: make room there")
+    on(who, f"mount -t tmpfs -o size=8m,mode=755,uid=leeward,gid=leeward tmpfs {folder}")
+    fails("a small disk", by=f"{folder} has 8 MiB free, and 16 are wanted: make room there")
     on(who, "sed -i s/16,/0,/ /etc/leeward/backup.json")
     fails("a full disk", by="No space left on device")
     on(who, f"umount {folder}")
