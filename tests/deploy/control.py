@@ -11,9 +11,11 @@ import threading
 from leeward.claims import expect
 from leeward.cluster import BIN, ROOT, Failure
 import lab
+import store
 
 ANSIBLE = os.path.join(ROOT, "ansible")
 TOOLS = os.path.join(sys.prefix, "bin")
+BALANCER = "leeward-west-13"  # a member that fronts all of them too: a host less to boot
 PKI = os.path.join(lab.HERE, "pki")
 
 
@@ -66,8 +68,11 @@ def laid_out(east=3):
     blocks = [f'-var={role}={{region="{region}", cidr="{lab.REGIONS[region]}.0/24", members={members}, monitoring=false}}'
               for role, region, members in (("primary", "east", east), ("dr", "west", 3))]
     lab.run("terraform", folder, "apply", "-auto-approve", "-no-color", *blocks, env=quiet)
+    known = json.loads(lab.run("terraform", folder, "output", "-no-color", "-json", "inventory", env=quiet))
+    known["all"]["children"]["balancers"] = {"hosts": {BALANCER: None}, "vars": {"haproxy_stats_address": "*"}}
+    known["all"]["vars"].update(store.SETTINGS)
     with open(path, "w", encoding="utf-8") as file:
-        file.write(lab.run("terraform", folder, "output", "-no-color", "-json", "inventory", env=quiet))
+        json.dump(known, file)
     return path
 
 

@@ -33,7 +33,7 @@ STRANGER = "10.102.0.200"  # an address that no inventory names
 PACKAGES = ("systemd-sysv dbus openssh-server sudo ca-certificates iproute2 procps nftables python3 python3-apt "
             "python3-cryptography python3-cffi-backend "  # debootstrap does not follow the virtual package that the former needs
             "libboost-json1.81.0 libjemalloc2 libnghttp2-14 libprometheus-cpp-core1.0 libprotobuf32 librocksdb7.8 libssl3 "
-            "libzstd1 ").split()
+            "libzstd1 haproxy python3-boto3 ").split()
 # Of a host that an installer has just left: a user who may become root, and no network of systemd's own.
 FINISH = """
 set -e
@@ -41,6 +41,8 @@ useradd --create-home --shell /bin/bash admin
 echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin
 rm -f /etc/machine-id /var/lib/dbus/machine-id && touch /etc/machine-id
 systemctl enable ssh.service
+# As on a host that no role has installed it on: it stands there and does not run.
+systemctl disable haproxy.service
 # There are no devices of its own, no clock to set and no log-in at a screen.
 systemctl mask systemd-udevd.service console-getty.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer
 rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /etc/resolv.conf

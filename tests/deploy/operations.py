@@ -4,11 +4,15 @@ import time
 
 from leeward.claims import equal, expect
 from leeward.cluster import wait_for
+import balancer
 import control
 import hosts
 import lab
-from under_load import Load
+from under_load import A_FEW, Load
 
+# What a watch is told that had seen a write which the region that is primary now never got.
+# What a watch is told that had seen a write which the region that is primary now never got.
+LOST = "etcdserver: mvcc: required revision has been compacted"
 # What etcd's words are for a write that is not applied, as the leader that it was passed on to hands over.
 HANDED_OVER = "etcdserver: leader changed"
 PAUSE = 3000  # ms, of one client whose member restarts or hands over: it connects anew and asks again
@@ -73,7 +77,7 @@ def timed(name, *words, **more):
 
 
 def a_region_that_is_powered_off_is_replaced_by_plan_and_promote():
-    with Load("loss of a region, plan, promote") as load:
+    with Load("loss of a region, plan, promote") as load, Load("the same, through the balancer", balancer.WRITES) as through:
         _, healthy = timed("plan")
         for host in of("east"):
             host.power_off()
@@ -90,8 +94,11 @@ def a_region_that_is_powered_off_is_replaced_by_plan_and_promote():
         run, seconds = timed("promote", *words, "-e", "break_lock=bob")
         print(f"   promote: {seconds:.1f} s", flush=True)
         equal(list(run.changed), ["localhost"], "hosts that were changed")
-        wait_for("the load's client to write again", lambda: rising("west"))
-    equal(load.faults[:3], [], "faults of the watch")
+        for client in (load, through):
+            wait_for(f"the client of {client.what} to write again", lambda c=client: rising("west", c.counter), 60)
+    for client in (load, through):
+        expect(client.faults in ([], [LOST]), f"faults of the watch during {client.what}: {client.faults[:3]}")
+    balancer.leads_writes_to("west")
     equal(control.playbook("promote", *words).changed, {}, "hosts that a second promotion changed")
     down = control.playbook("rolling-restart", code=2)
     expect(down.said("does not answer by SSH at 10.101.0.10: start it, or leave it out by --limit"),
@@ -108,10 +115,10 @@ def hold_by_file(region, text):
     expect(done.returncode == 0, f"the lock cannot be written:\n{done.stdout}")
 
 
-def rising(region):
+def rising(region, counter):
     """Whether the load's counter goes up."""
-    before = control.etcdctl(region, "get", "load/counter", "--print-value-only")
-    return wait_for("another write", lambda: control.etcdctl(region, "get", "load/counter", "--print-value-only") != before, 2, every=0.2)
+    before = control.etcdctl(region, "get", counter, "--print-value-only")
+    return wait_for("another write", lambda: control.etcdctl(region, "get", counter, "--print-value-only") != before, 2, every=0.2)
 
 
 def the_lost_region_comes_back_by_failback():
@@ -140,10 +147,14 @@ def a_drill_passes_in_the_region_that_follows():
 def a_switchover_home_loses_and_refuses_nothing():
     equal(control.playbook("switchover", "-e", "to=east", "--check").changed, {}, "hosts that a trial run changed")
     equal(control.ctl("east", "dr", "status")["role"], "standby", "east after a trial run")
-    with Load("switchover") as load:
+    with Load("switchover") as load, Load("switchover, through the balancer", balancer.WRITES) as through:
         run = control.playbook("switchover", "-e", "to=east")
+        wait_for("the balancer to lead writes to east", lambda: balancer.sessions("east") and not balancer.sessions("west"))
+        wait_for("its client to write there", lambda: rising("east", through.counter))
     equal(list(run.changed), ["localhost"], "hosts that were changed")
     load.lost_and_was_refused_nothing(PAUSE)
+    through.lost_nothing(PAUSE, A_FEW)
+    balancer.leads_writes_to("east")
     equal(control.ctl("east", "dr", "status")["role"], "primary", "east")
     equal(control.playbook("switchover", "-e", "to=east").changed, {}, "hosts that a second switchover changed")
 
@@ -189,7 +200,7 @@ def a_host_that_is_lost_in_the_middle_stops_a_rolling_restart_before_the_others(
 
 def trial_runs_change_nothing():
     before = serials(), starts()
-    for name in ("rolling-restart", "rotate-certificates", "collect-diagnostics"):
+    for name in ("rolling-restart", "rotate-certificates", "collect-diagnostics", "backup"):
         control.playbook(name, "--check")
     equal((serials(), starts()), before, "certificates, and when the members were started")
     equal(control.etcdctl("east", "get", "leeward/operator"), "", "the lock afterwards")

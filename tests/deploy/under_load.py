@@ -29,13 +29,15 @@ def build():
 
 
 class Load:
-    """Writes at both regions' endpoints from `with` on; afterwards `told` is what its client saw."""
+    """Writes at both regions' endpoints, or at the one address `through`, from `with` on; afterwards `told` is what its client saw."""
 
-    def __init__(self, what):
-        self.what, self.told = what, {}
+    def __init__(self, what, through=None):
+        self.what, self.told, self.through = what, {}, through
+        self.counter = f"load/through-{through}" if through else "load/counter"
 
     def __enter__(self):
-        words = [f"{control.endpoints('east')},{control.endpoints('west')}", *(f"{control.PKI}/{file}" for file in CERTIFICATES)]
+        where = f"https://{self.through}" if self.through else f"{control.endpoints('east')},{control.endpoints('west')}"
+        words = [where, *(f"{control.PKI}/{file}" for file in CERTIFICATES), self.counter]
         with open(os.path.join(lab.HERE, "load.log"), "ab") as log:  # the library tells each attempt
             self.process = subprocess.Popen([BINARY, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
                                             preexec_fn=lab.die_with_parent)
@@ -64,6 +66,15 @@ class Load:
     errors = property(lambda self: self.told["errors"] or [])
     faults = property(lambda self: self.told["watch_faults"] or [])
     pause = property(lambda self: self.told["longest_pause_ms"])
+
+    def lost_nothing(self, pause, faults):
+        """Every acknowledged write came to the watch, in its order; so may have those that ended in an error, of which there are
+        `faults` at most."""
+        equal(self.faults[:3], [], f"faults of the watch during {self.what}")
+        expect(len(self.errors) <= faults, f"{len(self.errors)} errors of the client during {self.what}: {self.errors[:3]}")
+        expect(0 <= self.told["watched"] - self.told["puts"] <= len(self.errors),
+               f"{self.told['watched']} events of {self.told['puts']} acknowledged writes during {self.what}")
+        expect(self.pause < pause, f"during {self.what} a write came {self.pause} ms after the one before")
 
     def lost_and_was_refused_nothing(self, pause, but=None):
         """Every write was answered, none later than `pause` ms after the one before, and the watch told each in its order. `but`:

@@ -1,7 +1,9 @@
 // load writes through etcd's own client until SIGTERM, a put every few milliseconds over one connection, with a watch on
 // what it writes; then it prints what went wrong and how long the longest pause was.
 //
-// usage: load ENDPOINT,... CA CERT KEY
+// usage: load ENDPOINT,... CA CERT KEY COUNTER
+//
+// COUNTER: the key that it writes.
 package main
 
 import (
@@ -21,7 +23,6 @@ import (
 )
 
 const (
-	key      = "load/counter"
 	pause    = 5 * time.Millisecond
 	tryLimit = 10 * time.Second
 )
@@ -60,7 +61,7 @@ func configuration(args []string) clientv3.Config {
 }
 
 // watch counts the events of the counter and notes each that comes out of turn.
-func watch(ctx context.Context, client *clientv3.Client, from int64, done chan<- report) {
+func watch(ctx context.Context, client *clientv3.Client, key string, from int64, done chan<- report) {
 	var seen report
 	last := 0
 	for answer := range client.Watch(ctx, key, clientv3.WithRev(from)) {
@@ -86,13 +87,14 @@ func main() {
 	if err != nil {
 		fail("the client", err)
 	}
+	key := os.Args[5]
 	first, err := client.Put(context.Background(), key, "0")
 	if err != nil {
 		fail("the first put", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	watched := make(chan report)
-	go watch(ctx, client, first.Header.Revision+1, watched)
+	go watch(ctx, client, key, first.Header.Revision+1, watched)
 	fmt.Println("ready")
 
 	var told report
