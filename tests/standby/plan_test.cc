@@ -432,13 +432,13 @@ std::string rules_of(const SurvivorFacts& facts) {
   return out;
 }
 
-TEST(SurvivorPlan, MembersOfTwoGroupsAreNotMadeOne) {
+TEST(SurvivorsOfTwoGroups, AreNotMadeOne) {
   EXPECT_EQ(rules_of(two_groups({NodeId(1), NodeId(3)})), "other_group no_quorum");
   for (const auto& r : make_plan(two_groups({NodeId(1), NodeId(3)})).refusals)
     if (r.rule == "other_group") EXPECT_FALSE(r.forceable);
 }
 
-TEST(SurvivorPlan, AMemberOfAnotherGroupIsNotMissed) {
+TEST(SurvivorsOfTwoGroups, AreNotMissedOfTheOther) {
   EXPECT_EQ(rules_of(two_groups({NodeId(1)})), "no_quorum");
   auto same = two_groups({NodeId(1)});
   same.said[NodeId(3)].stand.group = kEast;
@@ -446,7 +446,7 @@ TEST(SurvivorPlan, AMemberOfAnotherGroupIsNotMissed) {
 }
 
 // Half of them have begun already, as another group: the same command is repeated.
-TEST(SurvivorPlan, WhoTakesPartInARegroupingIsOfBothGroups) {
+TEST(SurvivorsOfTwoGroups, WhoTakesPartInARegroupingIsOfBoth) {
   auto facts = two_groups({NodeId(1), NodeId(3)});
   facts.said[NodeId(1)].stand.plan = "of the first attempt";
   EXPECT_EQ(rules_of(facts), "no_quorum");
