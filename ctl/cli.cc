@@ -75,12 +75,19 @@ class CommandLine {
       // It says that a command is missing where one was given that it does not know.
       if (const auto rest = app_.remaining(true); text.starts_with("A subcommand") && !rest.empty())
         text = "\"" + rest.front() + "\" is not a command";
-      err << "leewardctl: " << text << "; leewardctl --help lists commands and flags\n";
+      std::string at = "leewardctl";
+      for (const CLI::App* app = &app_; !app->get_subcommands().empty();) {
+        app = app->get_subcommands().front();
+        at += " " + app->get_name();
+      }
+      err << "leewardctl: " << text << "; " << at << " --help lists commands and flags\n";
       return kUsage;
     }
     const Result<void> done = action_ ? action_() : Error{Code::kInvalid, "no command; leewardctl --help lists them"};
     if (done.ok()) return kDone;
-    err << "leewardctl: " << done.error().message << "\n";
+    const std::string& message = done.error().message;
+    constexpr std::string_view kOurs = "leeward: ";  // in clients' logs it says whose words they are
+    err << "leewardctl: " << message.substr(message.starts_with(kOurs) ? kOurs.size() : 0) << "\n";
     return exit_code(done.error());
   }
 

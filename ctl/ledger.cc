@@ -247,8 +247,9 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
     if (text_of(l, "left_more") != "0") output.out << "and " << figure(l, "left_more") << " more; leewardctl dr ledger export has all\n";
   }
   if (failed) return *failed;
+  const bool more = std::any_of(all.begin(), all.end(), [](const auto& l) { return number_of(l.as_object(), "clean").value_or(0) > 0; });
   if (!all.empty())
-    output.out << "next: " << (dry_run ? "leewardctl dr ledger replay" : "leewardctl dr ledger show") << "\n";
+    output.out << "next: " << (dry_run && more ? "leewardctl dr ledger replay" : "leewardctl dr ledger show") << "\n";
   return {};
 }
 

@@ -251,7 +251,7 @@ void Promoter::surveyed(Result<PromotionPlan> plan) {
   auto idle = forced_by(*plan, p.request.force);
   if (!idle.ok()) return end(idle.error());
   if (plan->digest != p.request.digest)
-    return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed; see leewardctl dr plan"});
+    return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed, or the digest is not one of a plan; see leewardctl dr plan"});
   if ((!plan->sealed || !plan->allowed()) && !p.request.accept_data_loss)
     return end(Error{Code::kRefused, "accept_data_loss: this promotion may lose writes; say --accept-data-loss"});
   for (const auto& rule : *idle) p.notes.push_back("--force " + rule + " was not needed: that rule does not refuse");

@@ -203,7 +203,7 @@ void Survivors::surveyed(Result<SurvivorFacts> facts) {
       return s.second.stand.begun && s.second.stand.plan == p.request.digest;
     });
     if (!under_way)
-      return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed; see leewardctl dr plan --members"});
+      return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed, or the digest is not one of a plan; see leewardctl dr plan --members"});
     return next_step(Step::kEpochChange, "survey");
   }
   auto idle = forced_by(plan, p.request.force);

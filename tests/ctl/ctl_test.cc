@@ -328,7 +328,7 @@ TEST_F(CtlTest, ErrorsOfTheServerBecomeExitCodes) {
     return run({"member", "admit", "3"});
   };
   EXPECT_EQ(with(403, "7", "leeward: this call needs an operator").code, 3);
-  EXPECT_EQ(with(403, "7", "leeward: this call needs an operator").err, "leewardctl: leeward: this call needs an operator\n");
+  EXPECT_EQ(with(403, "7", "leeward: this call needs an operator").err, "leewardctl: this call needs an operator\n");
   EXPECT_EQ(with(400, "9", "precondition").code, 3);
   EXPECT_EQ(with(404, "5", "leeward: no member has the id 3").code, 1);
   EXPECT_EQ(with(503, "14", "no leader").code, 1);
