@@ -310,6 +310,7 @@ class Member final : public Service, public Group {
   bool begun() const;
   void heed_regroup();
   bool may_lead() const;
+  bool left_without_state() const;
 
   // member_status.cc
   void send_reports();

@@ -76,10 +76,20 @@ void Member::transfer_leadership(NodeId to) {
 
 std::string Member::adoption() const {
   if (rewind_ && rewind_->active()) return rewind_->progress();
+  if (left_without_state())
+    return "its group became primary while it waited for a copy of the state, and none comes now: empty its directories and let it be admitted"
+           " (leewardctl member admit " + std::to_string(self().value()) + ")";
   if (leaping_ && leaping_->lacks_state && (!adoption_ || adoption_->progress().empty()))
     return "waiting for a copy of the state behind the common position";
   if (leaping_ && !leaping_->manifest && !leaping_->lacks_state) return "about to go back to the common position";
   return adoption_ ? adoption_->progress() : std::string();
+}
+
+// It waits for a copy that would come from a region that its group follows no more.
+bool Member::left_without_state() const {
+  return leaping_ && leaping_->lacks_state && std::any_of(reports_.begin(), reports_.end(), [&](const auto& report) {
+           return membership().contains(report.first) && report.second.status.role == GroupRole::kPrimary;
+         });
 }
 
 // The newest leap is a Follow, and behind it nobody has given them a state.

@@ -178,6 +178,8 @@ void Member::heed_regroup() {
 
 // Until the entry is here, only who began the group may lead it: its log is the
 // one that has all.
-bool Member::may_lead() const { return !stands_aside() && (!context_.joins || begun()); }
+bool Member::may_lead() const {
+  return !stands_aside() && !left_without_state() && (!context_.joins || begun());
+}
 
 }  // namespace leeward::node

@@ -364,6 +364,60 @@ TEST_F(Follow, AMemberOnAnEmptyDiskAnswersNoReadOfARegionThatHearsNoPrimary) {
   EXPECT_EQ(s.world.checkers.breach(), "");
 }
 
+// One of three could not go back and waits for a copy; the region that has it burns, and
+// the others are promoted: no copy comes any more.
+TEST_F(Follow, AMemberWithoutAStateWhoseGroupIsPromotedDoesNotLeadAndComesBackOnAnEmptyDisk) {
+  Story s(options(12, 4_KiB, 60));
+  ASSERT_READY(s);
+  s.puts(*s.world.leader(), 400);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up() && s.world.member(kPrimaries[0])->log().base().index > Index(); }, 20s)) << s.why();
+  lose_writes(s, 9);
+  promote_and_heal(s);
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.leader().has_value(); }, 20s)) << s.why();
+  const auto victim = kPrimaries[0] == s.world.leader() ? kPrimaries[1] : kPrimaries[0];
+  s.world.crash(victim);
+  ASSERT_TRUE(s.world.disk(victim).remove_all("/snapshots").ok());
+  s.world.start(victim);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.leader() && s.world.member(victim)->leader(); }, 20s)) << s.why();
+  const auto waits = [&] {
+    if (const auto leader = s.world.leader(); leader && role(s, *leader) == GroupRole::kFenced) s.world.stream(*leader)->rejoin();
+    return s.world.leader() && s.world.member(*s.world.leader())->without_state().size() == 1;
+  };
+  ASSERT_TRUE(s.world.run_until(waits, 20s)) << s.why();
+  for (const auto id : kStandbys) s.world.crash(id);
+  s.world.run_for(15s);
+  const auto leader = s.world.leader();
+  ASSERT_TRUE(leader && *leader != victim) << s.why();
+  std::optional<Result<PromotionPlan>> plan;
+  s.world.stream(*leader)->recovery().plan(s.world.client_loop(), [&](Result<PromotionPlan> p) { plan = std::move(p); });
+  ASSERT_TRUE(s.world.run_until([&] { return plan.has_value(); }, 20s));
+  ASSERT_TRUE(plan->ok()) << plan->error().message;
+  PromotionRequest request{(*plan)->digest, true, "ada", "the region burns"};
+  for (const auto& refusal : (*plan)->refusals) request.force.push_back(refusal.rule);
+  std::optional<Result<PromotionRecord>> done;
+  s.world.stream(*leader)->recovery().promote(std::move(request), s.world.client_loop(), [&](Result<PromotionRecord> r) { done = std::move(r); });
+  ASSERT_TRUE(s.world.run_until([&] { return done.has_value(); }, 30s));
+  ASSERT_TRUE(done->ok()) << done->error().message;
+  s.world.run_for(2s);
+  EXPECT_NE(s.world.member(victim)->adoption().find("member admit"), std::string::npos) << s.world.member(victim)->adoption();
+  s.world.member(*s.world.leader())->transfer_leadership(victim);
+  s.world.run_for(5s);
+  EXPECT_NE(s.world.leader(), victim);
+  s.world.wipe(victim);
+  s.world.start(victim);
+  const auto admitted = [&] {
+    if (const auto now = s.world.leader(); now && !s.world.member(victim)->status().admitted)
+      s.world.member(*now)->admit(victim, s.world.client_loop(), [](Result<bool>) {});
+    s.world.run_for(500ms);
+    return s.world.member(victim)->status().admitted;
+  };
+  ASSERT_TRUE(s.world.run_until(admitted, 60s)) << s.why();
+  ASSERT_TRUE(s.world.run_until([&] {
+    return s.world.member(victim)->state().applied().state_hash == s.world.member(*s.world.leader())->state().applied().state_hash;
+  }, 30s)) << s.why();
+}
+
 // It has gone back and has nothing to go back to: an epoch begun here nobody could apply.
 TEST_F(Follow, AGroupThatWaitsForACopyOfStateIsNotPromotedAndGoesOnWhenItComes) {
   auto o = options(103, 4_KiB, 60);

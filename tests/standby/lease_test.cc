@@ -10,7 +10,7 @@ namespace {
 
 using node::Outcome;
 
-struct Lease : ::testing::Test {
+struct LeasedRegions : ::testing::Test {
   static sim::WorldOptions leased(std::uint64_t seed, Duration lease) {
     auto o = options(seed);
     o.fence_lease = lease;
@@ -58,7 +58,7 @@ struct Lease : ::testing::Test {
 };
 
 // It may be unknown; it is never done, at whichever member it was asked for.
-TEST_F(Lease, WhatWaitsForAStampIsNotAcknowledgedByTheFence) {
+TEST_F(LeasedRegions, WhatWaitsForAStampIsNotAcknowledgedByTheFence) {
   for (const auto at : kPrimaries) {
     SCOPED_TRACE(at.value());
     Story s(leased(22, 1s));
@@ -80,7 +80,7 @@ TEST_F(Lease, WhatWaitsForAStampIsNotAcknowledgedByTheFence) {
 }
 
 // Under the new arming stamps are given again while the promotion still waits.
-TEST_F(Lease, APromotionDoesNotOutliveTheArmingThatItWaitsFor) {
+TEST_F(LeasedRegions, APromotionDoesNotOutliveTheArmingThatItWaitsFor) {
   for (const bool again : {true, false}) {
     SCOPED_TRACE(again ? "armed again" : "disarmed");
     Story s(leased(24, 3s));
@@ -100,7 +100,7 @@ TEST_F(Lease, APromotionDoesNotOutliveTheArmingThatItWaitsFor) {
   }
 }
 
-TEST_F(Lease, AnUnguardedArmingIsWaitedOutToo) {
+TEST_F(LeasedRegions, AnUnguardedArmingIsWaitedOutToo) {
   Story s(leased(26, 3s));
   ASSERT_TRUE(ready(s)) << s.why();
   s.world.run_for(3s);
@@ -129,7 +129,7 @@ class Torment {
     const auto leader = s_.leader();
     switch (dice.below(7)) {
       case 0: case 1: case 2:
-        if (leader) (void)Lease::ask_promotion(s_, *leader);
+        if (leader) (void)LeasedRegions::ask_promotion(s_, *leader);
         break;
       case 3:
         if (leader && dice.chance(0.5)) s_.world.crash(*leader);
@@ -139,7 +139,7 @@ class Torment {
           if (leader && other != *leader) s_.world.network.cut(*leader, other), s_.world.network.cut(other, *leader);
         break;
       case 5: s_.world.network.heal(); break;
-      default: Lease::isolate(s_);
+      default: LeasedRegions::isolate(s_);
     }
     run(dice.between(20ms, 920ms));
     for (const auto id : kStandbys)
@@ -150,8 +150,8 @@ class Torment {
     for (int i = 0; i < 20 && !promoted(); ++i) {
       s_.world.network.heal();
       run(300ms);
-      Lease::isolate(s_);
-      if (s_.leader()) (void)Lease::ask_promotion(s_, *s_.leader());
+      LeasedRegions::isolate(s_);
+      if (s_.leader()) (void)LeasedRegions::ask_promotion(s_, *s_.leader());
       run(2500ms);
     }
     run(3s);
@@ -187,7 +187,7 @@ class Torment {
   std::optional<Instant> first_west_, last_east_;
 };
 
-TEST_F(Lease, NoTwoEpochsAcknowledgeHoweverPromotionsAreBrokenOff) {
+TEST_F(LeasedRegions, NoTwoEpochsAcknowledgeHoweverPromotionsAreBrokenOff) {
   int promoted = 0;
   const auto first = number("LEEWARD_SEED", 1), runs = number("LEEWARD_RUNS", test::kSanitized ? 4 : 20);
   for (auto seed = first; seed < first + runs && !HasFailure(); ++seed) {
