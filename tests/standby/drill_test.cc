@@ -311,6 +311,14 @@ TEST_F(DrillTest, IsRefusedWhereThereIsNothingToRehearseOrNoRoom) {
   EXPECT_EQ(refusal().substr(0, 5), "role:");
 }
 
+TEST_F(DrillTest, WhereNobodyLeadsItIsRefusedAndNotTakenForDamage) {
+  make(6);
+  for (const auto id : kStandbys)
+    if (id != at_) r_->world.crash(id);
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.member(at_)->leader() == NodeId(); }, 20s)) << r_->why();
+  EXPECT_EQ(refusal().substr(0, 10), "no_quorum:");
+}
+
 TEST_F(DrillTest, AMemberOnAnEmptyDiskHasNothingToRehearse) {
   make(9);
   drill_.reset();
@@ -337,6 +345,7 @@ TEST_F(DrillTest, AKilledNodeRemovesAtItsNextStartWhatADrillLeft) {
   EXPECT_TRUE(nothing_left(at_));
   ASSERT_TRUE(r_->world.run_until([&] { return r_->world.caught_up(); }, 30s)) << r_->why();
   place(at_);
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.member(at_)->leader() != NodeId(); }, 20s)) << r_->why();
   const auto again = drill();
   ASSERT_TRUE(again.ok()) << again.error().message;
   EXPECT_TRUE(again->passed()) << text(*again);
