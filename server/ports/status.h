@@ -221,7 +221,7 @@ struct NodeStatus {
 };
 
 // The voters of the answering node's own group, as it knows them, and who of them
-// was heard within the last 3 s.
+// was heard within the last 3 s and is not on an empty disk.
 struct OwnVoters {
   std::vector<NodeId> up, down;
   bool majority() const { return up.size() > down.size(); }
@@ -231,9 +231,11 @@ inline OwnVoters own_voters(const NodeStatus& s) {
   std::string region;
   for (const auto& m : s.members)
     if (m.id == s.self) region = m.region;
-  for (const auto& m : s.members)
-    if (m.region == region && m.voter)
-      (m.id == s.self || (m.report_age && *m.report_age < std::chrono::seconds(3)) ? out.up : out.down).push_back(m.id);
+  for (const auto& m : s.members) {
+    if (m.region != region || !(m.voter || m.state == MemberState::kWaiting)) continue;
+    const bool heard = m.report_age && *m.report_age < std::chrono::seconds(3) && m.admitted && m.state != MemberState::kWaiting;
+    (m.id == s.self || heard ? out.up : out.down).push_back(m.id);
+  }
   return out;
 }
 

@@ -251,7 +251,36 @@ def a_primary_region_on_new_disks_follows_and_takes_over_again():
         equal([c.active[0].value(key) for key in ("k7", "after", "home")], ["7", "the loss", "again"])
 
 
+def an_old_primary_whose_majority_lost_its_disks_begins_anew():
+    with Cluster(active=3, standby=3, settings=SILENCE) as c:
+        begun(c)
+        *fresh, left = c.active
+        for n in c.active:
+            n.kill()
+        _, done = by_the_book(c.standby)
+        serves(c.standby[0], done["epoch"])
+        for n in fresh:
+            n.wipe()
+        for n in c.active:
+            n.start()
+
+        def next_step():
+            told = dr([left], "status")["next_command"]
+            expect("where a majority of the disks is lost: empty those of members 3 too" in told, told)
+            return True
+        wait_for("the next step", next_step, 30)
+        kept = f"{c.dir}/kept"
+        ctl("--endpoints", left.client, "snapshot", "save", kept, timeout=60)
+        equal(json.loads(ctl("-o", "json", "snapshot", "status", kept).stdout)["sound"], True)
+        left.kill()
+        left.wipe()
+        left.start()
+        wait_for("east to follow", lambda: all(n.alive and n.value("after", serializable=True) == "the loss" for n in c.active), 60)
+        serves(c.standby[0], done["epoch"])
+
+
 ALL = [the_primary_region_and_all_but_one_standby_are_lost, a_primary_that_lost_its_majority_and_its_standby_goes_on,
        the_standby_takes_over_when_the_primary_has_lost_its_majority, the_new_primary_burns_and_the_fenced_old_one_takes_over,
        the_new_primary_burns_and_one_node_of_the_old_one_is_left, a_primary_sealed_for_a_region_that_burns_is_reclaimed,
-       a_standby_that_lost_its_majority_begins_anew, a_primary_region_on_new_disks_follows_and_takes_over_again]
+       a_standby_that_lost_its_majority_begins_anew, a_primary_region_on_new_disks_follows_and_takes_over_again,
+       an_old_primary_whose_majority_lost_its_disks_begins_anew]
