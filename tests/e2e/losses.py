@@ -7,7 +7,7 @@ import time
 from leeward.claims import equal, expect, metric
 from leeward.cluster import Cluster, ctl, etcdctl, wait_for
 
-from members import says_it_was_removed
+from members import add, at, newcomer, says_it_was_removed
 
 SILENCE = {"dr": {"primary_silence": "1s"}}
 
@@ -279,8 +279,49 @@ def an_old_primary_whose_majority_lost_its_disks_begins_anew():
         serves(c.standby[0], done["epoch"])
 
 
+def a_member_of_a_region_that_grew_does_not_begin_anew_by_its_old_file():
+    with Cluster(active=1, standby=1, settings=SILENCE) as c:
+        begun(c)
+        one, west = c.active[0], c.standby[0]
+        others = [newcomer(c, 2), newcomer(c, 3)]
+        try:
+            for n in others:
+                add(one, n)
+                n.start()
+                at(one, "member", "wait-sync", n.id, "--timeout", "60s")
+                wait_for(f"a vote of {n.name}", lambda n=n: "votes now" in at(one, "member", "promote", n.id))
+            c.wait_ready(others)
+            west.kill()
+            one.put("only", "east")
+            wait_for("all of east to have it", lambda: all(n.value("only", serializable=True) == "east" for n in others))
+            for n in (one, *others):
+                n.kill()
+            west.start()
+            _, done = by_the_book([west])
+            serves(west, done["epoch"])
+            # Its file lists it alone; the other two, a majority, are whole and only late.
+            one.wipe()
+            one.start()
+            def waits():
+                expect("silent: node 2" in one.status()["waiting_for"], f"{one.status()}")
+                return True
+            wait_for("it to wait for the others", waits, 10)
+            time.sleep(4)  # longer than it would listen before it begins
+            expect("silent: node 2" in one.status()["waiting_for"], str(one.status()))
+            for n in others:
+                n.start()
+            wait_for("them to be fenced", lambda: all(n.status()["role"] == "fenced" for n in others), 30)
+            wait_for("the way back", lambda: ctl("--endpoints", others[0].client, "dr", "rejoin", check=False, timeout=90).returncode == 0, 60)
+            equal([l["writes"] for l in dr([others[0]], "ledger", "show")["ledgers"]], ["1"], "writes put aside")
+            wait_for("its admission", lambda: ctl("--endpoints", others[0].client, "member", "admit", one.id, check=False).returncode == 0, 60)
+            wait_for("east to follow", lambda: all(n.value("after", serializable=True) == "the loss" for n in (one, *others)), 60)
+        finally:
+            for n in others:
+                n.kill()
+
+
 ALL = [the_primary_region_and_all_but_one_standby_are_lost, a_primary_that_lost_its_majority_and_its_standby_goes_on,
        the_standby_takes_over_when_the_primary_has_lost_its_majority, the_new_primary_burns_and_the_fenced_old_one_takes_over,
        the_new_primary_burns_and_one_node_of_the_old_one_is_left, a_primary_sealed_for_a_region_that_burns_is_reclaimed,
        a_standby_that_lost_its_majority_begins_anew, a_primary_region_on_new_disks_follows_and_takes_over_again,
-       an_old_primary_whose_majority_lost_its_disks_begins_anew]
+       an_old_primary_whose_majority_lost_its_disks_begins_anew, a_member_of_a_region_that_grew_does_not_begin_anew_by_its_old_file]
