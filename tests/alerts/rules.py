@@ -77,6 +77,8 @@ def the_metrics_that_rules_read_exist():
     with open(os.path.join(ROOT, "telemetry", "README.md"), encoding="utf-8") as handle:
         table = handle.read().split("### Names")[1].split("### Promised")[0]
     exported = set(re.findall(r"`([a-z_]+)(?:\{[a-z_, ]+\})?`", table))
+    with open(os.path.join(ROOT, "ansible", "roles", "backup", "tasks", "main.yaml"), encoding="utf-8") as handle:
+        exported |= set(re.findall(r"^ *leeward_(backup_[a-z_]+).* 0$", handle.read(), re.M))
     recorded = {rule["record"] for path in rule_files() for group in read(path)["groups"] for rule in group["rules"] if "record" in rule}
     for path in rule_files():
         for group in read(path)["groups"]:
