@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "support/sanitized.h"
 #include "world/world.h"
 
 namespace leeward::sim {
@@ -121,6 +122,19 @@ TEST(Sim, MembersThatComeAndGoBreakNoInvariant) {
     if (HasFailure()) break;
   }
   for (const std::string what : {"add", "promote", "remove", "replace"}) EXPECT_GT(changes[what], 5) << what;
+}
+
+// Regions lost, promoted, taken back and handed over, in the midst of all other faults.
+TEST(Sim, AnOperatorsActsBreakNoInvariant) {
+  std::map<std::string, int> acts;
+  for (std::uint64_t seed = 1; seed <= (test::kSanitized ? 2 : 14); ++seed) {
+    World w(operated(seed));
+    EXPECT_TRUE(w.torment(90s)) << "scripts/sim --operate --seed " << seed << ": " << w.checkers.breach() << w.standing();
+    for (const auto& [what, count] : w.changes()) acts[what] += count;
+    if (HasFailure()) break;
+  }
+  for (const std::string what : {"lose", "promote", "rejoin", "switchover", "lost writes"})
+    if (!test::kSanitized) EXPECT_GT(acts[what], 0) << what;
 }
 
 }  // namespace

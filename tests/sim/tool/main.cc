@@ -60,10 +60,9 @@ int main(int argc, char** argv) {
     return minutes == 0 || passed() < minutes * 60;
   };
   for (; more(); ++done, ++seed) {
-    auto options = sim::varied(seed, regions);
+    auto options = operate ? sim::operated(seed) : sim::varied(seed, regions);
     options.log_to_stderr = verbose;
     options.change_members = members;
-    options.operate = operate;
     sim::World world(options);
     const auto began = world.scheduler.now();
     const bool good = world.torment(operate ? Duration(90s) : Duration(30s));

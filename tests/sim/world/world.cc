@@ -123,6 +123,13 @@ WorldOptions varied(std::uint64_t seed, int regions) {
   return o;
 }
 
+WorldOptions operated(std::uint64_t seed) {
+  auto o = varied(seed, 2);
+  o.operate = true;
+  if (seed % 3 == 0) o.fence_lease = 2s;
+  return o;
+}
+
 struct World::Process : node::GroupObserver {
   Process(World& w, Node& n)
       : world(w),
@@ -617,6 +624,23 @@ void World::finish(Client& client, std::uint64_t operation, Duration pause) {
   scheduler.after(pause, [this, &client] { next_operation(client); });
 }
 
+// That this node's group serves by its own word; 0: what is asked there is passed on.
+World::Asked World::asked(NodeId id) {
+  const auto* m = member(id);
+  return {id, m && m->role() == GroupRole::kPrimary ? m->epoch() : Epoch(), newest_acknowledged_};
+}
+
+// I9: by lease an epoch acknowledges nothing that was asked after a newer one had
+// acknowledged anything, however late a node hears of that.
+void World::acknowledged(const Asked& asked) {
+  const auto* m = member(asked.node);
+  if (options_.fence_lease == Duration() || asked.served == Epoch() || !m || m->epoch() != asked.served) return;
+  if (asked.served < asked.newest)
+    checkers.report("I9: node " + std::to_string(asked.node.value()) + " acknowledges in epoch " + std::to_string(asked.served.value()) +
+                    " what was asked when epoch " + std::to_string(asked.newest.value()) + " had acknowledged already");
+  newest_acknowledged_ = std::max(newest_acknowledged_, asked.served);
+}
+
 void World::client_put(Client& client, NodeId id) {
   const auto operation = client.operation;
   const auto key = "key" + std::to_string(dice.below(8));
@@ -626,8 +650,9 @@ void World::client_put(Client& client, NodeId id) {
   command.op = Op::kPut;
   command.request = Bytes(put_request(key, value));
   service(id)->propose(std::move(command), std::nullopt, *client_loop_,
-                      [this, &client, operation, before, key, value](node::Outcome o) {
+                      [this, &client, operation, before, key, value, asked = asked(id)](node::Outcome o) {
                         scheduler.note(static_cast<std::uint64_t>(o.end));
+                        if (o.end == node::Outcome::End::kApplied) acknowledged(asked);
                         if (o.end == node::Outcome::End::kApplied)
                           checkers.acknowledged_put({before, key, value, o.result.revision});
                         if (o.end == node::Outcome::End::kNotApplied) checkers.refused_put(put_request(key, value));
@@ -653,8 +678,9 @@ void World::client_read(Client& client, NodeId id) {
     return finish(client, operation, 1ms);
   }
   if (service(id)->read_now()) return serve();
-  service(id)->read_barrier(std::nullopt, *client_loop_, [this, &client, operation, serve](Result<void> r) {
+  service(id)->read_barrier(std::nullopt, *client_loop_, [this, &client, operation, serve, asked = asked(id)](Result<void> r) {
     if (!r.ok()) return finish(client, operation, 20ms);
+    acknowledged(asked);
     serve();
   });
 }

@@ -61,6 +61,8 @@ struct WorldOptions {
 // varies follows from the seed: how many members, how much log is kept, how far
 // the regions are apart.
 WorldOptions varied(std::uint64_t seed, int regions = 0);
+// Two regions and an operator; for every third seed armed by lease.
+WorldOptions operated(std::uint64_t seed);
 
 class Operator;
 
@@ -199,6 +201,13 @@ class World {
   void next_operation(Client& client);
   void client_put(Client& client, NodeId id);
   void client_read(Client& client, NodeId id);
+  struct Asked {
+    NodeId node;
+    Epoch served;  // that the node's own group served when it was asked; 0: none
+    Epoch newest;  // that had acknowledged anything by then
+  };
+  Asked asked(NodeId id);
+  void acknowledged(const Asked& asked);
   void finish(Client& client, std::uint64_t operation, Duration pause);
   bool all_equal();
   void verify_acknowledged();
@@ -221,6 +230,7 @@ class World {
   bool wiped_ = false, members_change_ = false;
   std::map<std::string, int> changes_;
   std::unique_ptr<Operator> operator_;
+  Epoch newest_acknowledged_;  // by lease
   bool epoch_is_to_end_ = false, returns_ = false;
 };
 
