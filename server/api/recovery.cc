@@ -194,6 +194,8 @@ namespace {
 
 constexpr Duration kHeardLately = std::chrono::seconds(3);
 
+constexpr Duration kHearsAll = std::chrono::seconds(5);  // after its start a node has heard whoever is up
+
 bool is_up(const MemberStatus& m) { return m.report_age && *m.report_age < kHeardLately; }
 
 std::string list(const std::vector<NodeId>& ids, const char* between = ", ") {
@@ -239,6 +241,7 @@ std::string next_of_fenced(const NodeStatus& status) {
 std::string next_command(const NodeStatus& status) {
   const std::string_view state = dr_state(status);
   const bool follows = status.role == GroupRole::kStandby || status.role == GroupRole::kObserver;
+  if (!status.leader && status.up < kHearsAll && state != "removed") return "leewardctl dr status (this node has just started, and hears of the others in a moment)";
   if (state == "contested") return "leewardctl dr survivor --promotion-id P";
   if (state == "fenced" && !status.leader && !own_voters(status).majority())
     return "start members " + list(own_voters(status).down) + " with their disks, then leewardctl dr rejoin; where a majority of the disks is"
@@ -271,6 +274,7 @@ std::string next_command(const NodeStatus& status) {
 // What is well only until the next failure.
 std::vector<std::string> warnings(const NodeStatus& status) {
   std::vector<std::string> out;
+  if (status.up < kHearsAll) return out;
   std::map<std::string, std::vector<const MemberStatus*>> regions;
   for (const auto& m : status.members) regions[m.region].push_back(&m);
   for (const auto& [region, members] : regions) {

@@ -39,6 +39,7 @@ void Member::begin() {
     }
   }
   running_ = true;
+  started_ = context_.now();
   housekeep();
 }
 

@@ -395,6 +395,7 @@ class Member final : public Service, public Group {
   std::optional<Index> regrouped_at_;  // applied here when the new group was
 
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
+  std::optional<Instant> started_;
   bool begins_following_ = false;  // as the superblock says
   std::atomic<bool> stopping_{false}, stopped_{false};
   std::atomic<std::size_t> waiting_bytes_{0};

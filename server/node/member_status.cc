@@ -110,6 +110,7 @@ void Member::publish_status() {
   auto status = std::make_shared<NodeStatus>();
   auto& s = *status;
   s.made = now;
+  s.up = now - started_.value_or(now);
   s.lineage = own_lineage();
   s.cluster_name = context_.options.cluster_name;
   s.group = group();

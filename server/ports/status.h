@@ -155,6 +155,7 @@ struct RpoStatus {
 
 struct NodeStatus {
   Instant made{};  // when the node's own loop wrote this down; none: it does not run yet
+  Duration up = Duration::max();  // for how long it has run by then
   Lineage lineage;
   std::string cluster_name;
   GroupId group;

@@ -79,6 +79,19 @@ TEST(DrStatus, AnElectionIsNoLossOfTheMajority) {
   EXPECT_FALSE(holds(r.next(), "dr plan")) << r.next();
 }
 
+TEST(DrStatus, ANodeThatHasJustStartedCallsNobodyLost) {
+  Regions r{NodeId(3)};
+  r.status.role = GroupRole::kFenced;
+  r.status.leader = NodeId();
+  r.status.up = 1s;
+  for (auto& m : r.status.members)
+    if (m.id != NodeId(3)) m.report_age.reset();
+  EXPECT_EQ(r.next().find("leewardctl dr status (this node has just started"), 0u) << r.next();
+  EXPECT_EQ(r.warnings(), "");
+  r.status.up = 6s;
+  EXPECT_NE(r.warnings(), "");
+}
+
 TEST(DrStatus, ANodeThatTakesPartInNoGroupSaysWhatItWaitsFor) {
   Regions r{NodeId(3)};
   r.status.leader = NodeId();
