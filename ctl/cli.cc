@@ -247,9 +247,11 @@ class CommandLine {
     CLI::App& ledger = *dr.add_subcommand("ledger", "history that a region put aside when it followed another one");
     ledger.require_subcommand(1);
     ledger.fallthrough();
-    const auto chosen = [this](CLI::App& c) -> CLI::App& {
+    const CLI::Validator a_ledger([](const std::string& id) { return id == "0" ? std::string("0 names no ledger; leewardctl dr ledger show lists them") : std::string(); },
+                                  "NUMBER");
+    const auto chosen = [this, a_ledger](CLI::App& c) -> CLI::App& {
       c.add_option("--region", options_.ledger.region, "whose; all regions' when it is left out");
-      c.add_option("--ledger", options_.ledger.id, "one of them, as leewardctl dr ledger show names it; else all, oldest first")->check(CLI::PositiveNumber);
+      c.add_option("--ledger", options_.ledger.id, "one of them, as leewardctl dr ledger show names it; else all, oldest first")->check(a_ledger);
       return c;
     };
     chosen(command(ledger, "show", "what each holds, whether it is all there is, and what could be replayed",
@@ -268,7 +270,7 @@ class CommandLine {
     CLI::App& discard = command(ledger, "discard", "for good: the region keeps that ledger no more",
                                  online([this](const Server& s, const Output& o) { return dr_ledger_discard(s, o, options_.ledger, options_.accept_data_loss); }));
     discard.add_option("--region", options_.ledger.region, "whose")->required();
-    discard.add_option("--ledger", options_.ledger.id, "as leewardctl dr ledger show names it")->required()->check(CLI::PositiveNumber);
+    discard.add_option("--ledger", options_.ledger.id, "as leewardctl dr ledger show names it")->required()->check(a_ledger);
     discard.add_flag("--accept-data-loss", options_.accept_data_loss, "what it holds is nowhere else, but for what was replayed");
     replay.add_flag("--auth", options_.auth, "changes of users and roles too (this version has none)");
   }

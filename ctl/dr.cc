@@ -168,6 +168,7 @@ void print_dr_status(const object& s, std::ostream& out) {
   const bool takes_part = state != "waiting" && state != "removed" && state != text_of(s, "role");
   line("region", text_of(s, "region") + ": " + (takes_part ? text_of(s, "role") + ", " : "") + state);
   if (!text_of(s, "waiting_for").empty()) line("waiting", text_of(s, "waiting_for"));
+  if (state == "start_wait") line("writes", "wait");
   if (state == "sealed") line("writes", "wait, until region " + or_dash(text_of(s, "armed_region")) + " has taken over or the switchover is taken back");
   const std::string serving = text_of(s, "serving_region");
   line("epoch", figure(s, "epoch") + (text_of(s, "newest_epoch") == text_of(s, "epoch") ? "" :
@@ -180,7 +181,7 @@ void print_dr_status(const object& s, std::ostream& out) {
     armed += " by " + text_of(fencing->as_object(), "mode");
   line("armed", armed);
   if (text_of(s, "role") == "standby" || text_of(s, "role") == "observer")
-    line("primary", !s.contains("silence_ms") ? "not heard yet" : (true_of(s, "primary_heard") ? "heard, " : "silent for ") + time_figure(s, "silence_ms") +
+    line("primary", !s.contains("silence_ms") || (!true_of(s, "primary_heard") && real_of(s, "silence_ms").value_or(0) < 1000) ? "not heard yet" : (true_of(s, "primary_heard") ? "heard, " : "silent for ") + time_figure(s, "silence_ms") +
                                                                       (true_of(s, "primary_heard") ? " ago" : ""));
   for (const auto& warning : texts_of(s, "warnings")) line("warning", warning);
   if (const auto next = text_of(s, "next_command"); !next.empty()) line("next", next);

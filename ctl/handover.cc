@@ -57,6 +57,8 @@ Result<void> change(const Server& server, const Output& output, const std::strin
   line(what, true_of(answer->json, "changed") ? "done" : "nothing to do: it was so already");
   line("epoch", figure(answer->json, "epoch") + ", " + text_of(answer->json, "state"));
   line("armed", or_dash(text_of(answer->json, "armed_region")));
+  if (const auto* force = request.if_contains("force"); force && force->is_bool() && force->as_bool())
+    line("note", "no planned switchover in this epoch from here on: the next change of roles is a promotion");
   line("next", text_of(answer->json, "next_command"));
   return {};
 }

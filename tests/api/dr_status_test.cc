@@ -158,6 +158,50 @@ TEST(DrStatus, AMemberWhoseRegionBeganAnewWithoutItIsToldToKeepWhatItHolds) {
   EXPECT_EQ(r.next().find("leewardctl snapshot save"), 0u) << r.next();
 }
 
+TEST(DrStatus, APrimaryThatAsksFirstSaysWhoseWordItWaitsFor) {
+  Regions r{NodeId(1)};
+  r.status.start_wait = true;
+  r.status.waiting_for = "the armed region to say that it was not promoted meanwhile";
+  EXPECT_EQ(r.next(), "");
+  EXPECT_EQ(r.told().at("waiting_for").as_string(), r.status.waiting_for);
+  r.down({11, 12, 13});
+  EXPECT_EQ(r.next().find("start members 11, 12, 13 of region west"), 0u) << r.next();
+}
+
+TEST(DrStatus, ARegionThatIsArmedAsAnotherGroupIsToBeArmedAnew) {
+  for (const std::uint64_t self : {1, 11}) {
+    Regions r{NodeId(self)};
+    r.status.group = GroupId(self);
+    r.status.armed_group = GroupId(7);
+    FollowerStatus west;
+    west.region = "west";
+    west.group = GroupId(11);
+    west.connected = true;
+    r.status.followers = {west};
+    EXPECT_EQ(r.next().find("leewardctl dr disarm --force"), 0u) << self << ": " << r.next();
+    EXPECT_TRUE(holds(r.warnings(), "armed as a group that is gone")) << r.warnings();
+    r.status.armed_group = GroupId(11);
+    EXPECT_EQ(r.next(), "") << self;
+  }
+}
+
+TEST(DrStatus, AStandbyWithoutAMajorityNamesWhoIsToBeStartedWhileThePrimaryServes) {
+  Regions r{NodeId(11)};
+  r.status.leader = NodeId();
+  r.down({12, 13});
+  EXPECT_EQ(r.next().find("start members 12, 13 with their disks"), 0u) << r.next();
+  EXPECT_FALSE(holds(r.next(), "dr plan")) << r.next();
+  for (auto& m : r.status.members)
+    if (m.id.value() > 11) {
+      m.report_age = 0s;
+      m.state = MemberState::kWaiting;
+      m.admitted = false;
+    }
+  EXPECT_EQ(r.next().find("members 12, 13 run on empty disks"), 0u) << r.next();
+  EXPECT_TRUE(holds(r.next(), "empty the directories of members 11 too")) << r.next();
+  EXPECT_TRUE(holds(r.warnings(), "members 12, 13 of region west run on empty disks")) << r.warnings();
+}
+
 TEST(DrStatus, ItWarnsOfWhatTheNextFailureWouldTake) {
   Regions r{NodeId(1)};
   r.down({2, 11, 12, 13});

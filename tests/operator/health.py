@@ -226,7 +226,7 @@ def without_quorum_the_node_lives_and_says_what_is_missing():
         def told():  # it answers before its storage is open, and knows more afterwards
             _, _, body = ask(node.admin, "/readyz")
             expect("[-]started failed: " in body and "[-]raft failed" in body, body)
-            equal(json.loads(ask(node.admin, "/dr/status")[2])["state"], "no_quorum")
+            equal(json.loads(ask(node.admin, "/dr/status")[2])["state"], "waiting")
             equal(code(node, "/"), 200, "the console without quorum")
             told = console_document(node)
             expect(told["leewardctl"]["cluster_status"]["waiting_for"] and "raft" in [c["check"] for c in told["checks"] if not c["ok"]], str(told)[:400])
