@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <thread>
 
 #include "ctl/commands.h"
 #include "ctl/figures.h"
@@ -359,8 +360,17 @@ Result<void> dr_rejoin(const Server& server, const Output& output, bool discard,
     if (answer.ok() || !goes_on(answer.error())) break;
   }
   if (!answer.ok()) return answer.error();
-  // Its region may follow as another group than the one that this member is of.
-  if (!true_of(answer->json, "changed") && text_of(status->json, "role") == "fenced")
+  // Its region may follow as another group than the one that this member is of; or it
+  // has not heard yet that its own does.
+  const auto still_fenced = [&] {
+    for (int i = 0; i < 10; ++i) {
+      const auto now = server.call_at(status->from, "/v3/dr/status", {});
+      if (!now.ok() || text_of(now->json, "role") != "fenced") return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    }
+    return true;
+  };
+  if (!true_of(answer->json, "changed") && text_of(status->json, "role") == "fenced" && still_fenced())
     return Error{Code::kRefused, "other_group: region " + own + " follows, and the member that was asked is not of its group; leewardctl dr status there says what to do"};
   if (output.json) output.out << answer->text << "\n";
   else print_rejoin(answer->json, output.out);
