@@ -163,6 +163,14 @@ void print_promotion(const object& done, std::ostream& out, const Promotion& ask
   line("next", "point clients at region " + text_of(done, "region") + "; leewardctl dr status --history shows the record");
 }
 
+std::string primary_of(const object& s) {
+  const bool told = s.contains("silence_ms");
+  if (true_of(s, "primary_heard")) return "heard, " + time_figure(s, "silence_ms") + " ago";
+  if (true_of(s, "primary_silent")) return "silent for " + (told ? time_figure(s, "silence_ms") : "as long as this node has listened");
+  // Right after a change of roles nobody can have been heard yet.
+  return told && real_of(s, "silence_ms").value_or(0) >= 1000 ? "silent for " + time_figure(s, "silence_ms") : "not heard yet";
+}
+
 void print_dr_status(const object& s, std::ostream& out) {
   const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
   const std::string state = text_of(s, "state");
@@ -182,8 +190,7 @@ void print_dr_status(const object& s, std::ostream& out) {
     armed += " by " + text_of(fencing->as_object(), "mode");
   line("armed", armed);
   if (text_of(s, "role") == "standby" || text_of(s, "role") == "observer")
-    line("primary", !s.contains("silence_ms") || (!true_of(s, "primary_heard") && real_of(s, "silence_ms").value_or(0) < 1000) ? "not heard yet" : (true_of(s, "primary_heard") ? "heard, " : "silent for ") + time_figure(s, "silence_ms") +
-                                                                      (true_of(s, "primary_heard") ? " ago" : ""));
+    line("primary", primary_of(s));
   for (const auto& warning : texts_of(s, "warnings")) line("warning", warning);
   if (const auto next = text_of(s, "next_command"); !next.empty()) line("next", next);
   Table table({{"REGION"}, {"ROLE"}, {"LEADER"}, {"INDEX", Table::Align::kRight}, {"MEMBERS"}});

@@ -360,6 +360,7 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
     if (fencing.remaining) response.mutable_fencing()->set_remaining_ms(to_ms(*fencing.remaining));
   }
   response.set_primary_heard(status.primary_heard);
+  response.set_primary_silent(status.primary_silent);
   if (status.primary_silence) response.set_silence_ms(to_ms(*status.primary_silence));
   response.set_newest_epoch(status.newest_epoch.value());
   response.set_serving_region(status.serving_region);

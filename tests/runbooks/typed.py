@@ -56,7 +56,7 @@ def type_block(block, nodes, digest=lambda: "", healthy=None, timeout=60, **word
             code, told = type_line(nodes, line, DIGEST=digest() if "$DIGEST" in line else "", **words)
             if code == block.code and (not last or block.says in told):
                 return told or " "
-            raise (ValueError if ASKS.search(line) or code == 4 else SystemError)(f"exit {code}: {told.strip()[-600:]}")
+            raise (ValueError if ASKS.search(line) or code == 4 or "try again" in told else SystemError)(f"exit {code}: {told.strip()[-600:]}")
         told = wait_for(f"`{line}` at {block.where} to say {block.says!r}", typed, timeout)
         if last and healthy and line in healthy:
             expect(block.says not in healthy[line], f"`{line}` says {block.says!r} in health too")
