@@ -634,7 +634,8 @@ World::Asked World::asked(NodeId id) {
 // acknowledged anything, however late a node hears of that.
 void World::acknowledged(const Asked& asked) {
   const auto* m = member(asked.node);
-  if (options_.fence_lease == Duration() || asked.served == Epoch() || !m || m->epoch() != asked.served) return;
+  // Who hands over passes on what waited for that.
+  if (options_.fence_lease == Duration() || asked.served == Epoch() || !m || m->epoch() != asked.served || m->role() != GroupRole::kPrimary) return;
   if (asked.served < asked.newest)
     checkers.report("I9: node " + std::to_string(asked.node.value()) + " acknowledges in epoch " + std::to_string(asked.served.value()) +
                     " what was asked when epoch " + std::to_string(asked.newest.value()) + " had acknowledged already");
