@@ -32,7 +32,7 @@ Result<std::vector<Endpoint>> leaders_first(const Server& server, Wanted wanted)
   return leaders;
 }
 
-bool follows(const object& member) { return text_of(member, "role") == "standby" || text_of(member, "role") == "observer"; }
+bool follows(const object& of) { return text_of(of, "role") == "standby" || text_of(of, "role") == "observer"; }
 
 std::string none_follows(const object& status) {
   for (const object& group : list_of(status, "groups")) {
@@ -57,7 +57,7 @@ Result<std::vector<Endpoint>> to_ask(const Server& server, const std::string& re
   if (order.ok() && order->empty() && region.empty() && text_of(status->json, "role") == "fenced")
     order = leaders_first(server, [&](const object& m) { return text_of(m, "region") == own; });
   // Who is armed may be lost, and as far as that is known here this region is next.
-  if (order.ok() && region.empty() && armed != own && (text_of(status->json, "role") == "standby" || text_of(status->json, "role") == "observer")) {
+  if (order.ok() && region.empty() && armed != own && follows(status->json)) {
     const auto here = leaders_first(server, [&](const object& m) { return text_of(m, "region") == own; });
     if (here.ok()) order->insert(order->end(), here->begin(), here->end());
   }
@@ -87,19 +87,17 @@ Result<std::vector<Endpoint>> these(const Server& server, const std::vector<std:
 
 bool goes_on(const Error& error) { return exit_code(error) == kUnreachable || error.code == kCannotServe; }
 
-std::string ids(const object& answer, std::string_view name) {
-  std::string out;
-  if (const auto* list = answer.if_contains(name); list && list->is_array())
-    for (const auto& id : list->as_array())
-      if (id.is_string()) out += (out.empty() ? "" : ", ") + std::string(id.as_string());
-  return out;
-}
-
 std::vector<std::string> texts_of(const object& answer, std::string_view name) {
   std::vector<std::string> out;
   if (const auto* list = answer.if_contains(name); list && list->is_array())
     for (const auto& text : list->as_array())
       if (text.is_string()) out.emplace_back(text.as_string());
+  return out;
+}
+
+std::string ids(const object& answer, std::string_view name) {
+  std::string out;
+  for (const auto& id : texts_of(answer, name)) out += (out.empty() ? "" : ", ") + id;
   return out;
 }
 
@@ -189,8 +187,7 @@ void print_dr_status(const object& s, std::ostream& out) {
   if (const auto* fencing = s.if_contains("fencing"); fencing && fencing->is_object())
     armed += " by " + text_of(fencing->as_object(), "mode");
   line("armed", armed);
-  if (text_of(s, "role") == "standby" || text_of(s, "role") == "observer")
-    line("primary", primary_of(s));
+  if (follows(s)) line("primary", primary_of(s));
   for (const auto& warning : texts_of(s, "warnings")) line("warning", warning);
   if (const auto next = text_of(s, "next_command"); !next.empty()) line("next", next);
   Table table({{"REGION"}, {"ROLE"}, {"LEADER"}, {"INDEX", Table::Align::kRight}, {"MEMBERS"}});

@@ -12,11 +12,17 @@ inline HashPoint applied_hash(const StateMachine& state) {
   return {applied.point.position.index, applied.state_hash};
 }
 
+// Behind a Follow, until the state is back at the common position: what is there
+// until then is what the group puts aside, however far that reached.
+inline bool holds_what_is_put_aside(node::Group& group) {
+  const auto* regions = group.regions();
+  return regions && group.state().applied().point.index < regions->control().followed_at;
+}
+
 // Told to others. A member on its way back holds a state that is no part of the
 // history that its group goes on with: index 0.
 inline HashPoint told_hash(node::Group& group) {
-  const auto* regions = group.regions();
-  return regions && group.state().applied().point.index < regions->control().followed_at ? HashPoint{} : applied_hash(group.state());
+  return holds_what_is_put_aside(group) ? HashPoint{} : applied_hash(group.state());
 }
 
 struct HashComparison {

@@ -228,12 +228,8 @@ void Replication::ask_commit() {
     if (w.sequence == 0) w.sequence = *sequence;
 }
 
-// Behind a Follow nothing, until the state is back at the common position: what is
-// there until then is what the group puts aside, however far that reached.
 HistoryIndex Replication::applied_here() const {
-  const auto& point = group_.state().applied().point;
-  const auto* regions = group_.regions();
-  return regions && point.index < regions->control().followed_at ? HistoryIndex() : point.position.index;
+  return holds_what_is_put_aside(group_) ? HistoryIndex() : group_.state().applied().point.position.index;
 }
 
 void Replication::when_applied(HistoryIndex index, Instant until, Function<void(Result<void>)> done) {

@@ -220,6 +220,8 @@ std::vector<NodeId> empty_ones(const NodeStatus& status, const std::string& regi
   return out;
 }
 
+bool follows(const NodeStatus& status) { return status.role == GroupRole::kStandby || status.role == GroupRole::kObserver; }
+
 std::string own_region(const NodeStatus& status) {
   for (const auto& m : status.members)
     if (m.id == status.self) return m.region;
@@ -243,8 +245,7 @@ std::string next_without_quorum(const NodeStatus& status) {
   std::string next = "start " + std::string(own.down.size() > 1 ? "members " : "member ") + list(own.down) + " with their disks (a majority is enough, and nothing is lost)";
   if (!empty.empty())
     next = "members " + list(empty) + " run on empty disks; start as many others of " + list(own.down) + " with theirs as make a majority";
-  const bool follows = status.role == GroupRole::kStandby || status.role == GroupRole::kObserver;
-  if (follows && status.primary_heard)
+  if (follows(status) && status.primary_heard)
     return next + "; where a majority's disks are lost, empty the directories of members " + list(own.up) + " too: the region begins anew, from what the primary has";
   std::set<std::string> ready;
   for (const auto& m : status.members)
@@ -254,10 +255,7 @@ std::string next_without_quorum(const NodeStatus& status) {
 }
 
 std::string next_of_fenced(const NodeStatus& status) {
-  const MemberStatus* self = nullptr;
-  for (const auto& m : status.members)
-    if (m.id == status.self) self = &m;
-  const std::string own = self ? self->region : "";
+  const std::string own = own_region(status);
   const auto begun_anew = [&](const MemberStatus& m) { return m.region == own && m.id != status.self && is_up(m) && m.leader && m.role != GroupRole::kFenced; };
   if (!status.leader && std::any_of(status.members.begin(), status.members.end(), begun_anew))
     return "leewardctl snapshot save FILE at this member keeps what it alone holds: its region has begun anew without it. Then empty its directories, start it, "
@@ -270,7 +268,6 @@ std::string next_of_fenced(const NodeStatus& status) {
 // The way on from a state that is none to stay in.
 std::string next_command(const NodeStatus& status) {
   const std::string_view state = dr_state(status);
-  const bool follows = status.role == GroupRole::kStandby || status.role == GroupRole::kObserver;
   if (!status.leader && status.up < kHearsAll && state != "removed") return "leewardctl dr status (this node has just started, and hears of the others in a moment)";
   if (state == "contested") return "leewardctl dr survivor --promotion-id P";
   if (state == "fenced" && !status.leader && !own_voters(status).majority() && !empty_ones(status, own_region(status)).empty())
