@@ -3,15 +3,18 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <functional>
 #include <limits>
 #include <sstream>
+#include <utility>
 
 #include "base/quantity.h"
 #include "ctl/commands.h"
 #include "ctl/ledger.h"
+#include "ctl/patient_poster.h"
 #include "ctl/snapshot.h"
 
 namespace leeward::ctl {
@@ -45,6 +48,36 @@ struct Options {
 
 using Action = std::function<Result<void>()>;
 
+// How many letters stand between two words: left out, put in or exchanged; mixed up is one.
+std::size_t distance(const std::string& a, const std::string& b) {
+  if (std::is_permutation(a.begin(), a.end(), b.begin(), b.end())) return a == b ? 0 : 1;
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j)
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)}));
+  }
+  return row[b.size()];
+}
+
+// The command or flag of `app` that was probably meant; empty: nobody can tell.
+std::string nearest(const std::string& word, const CLI::App& app) {
+  const std::string named = word.substr(0, word.find('='));
+  std::size_t least = std::max<std::size_t>(named.size() / 3, 1) + 1;
+  std::string meant;
+  const auto look = [&](const std::string& candidate) {
+    if (const auto d = distance(named, candidate); d < least) least = d, meant = candidate;
+  };
+  if (named.starts_with("-"))
+    for (const auto* at = &app; at != nullptr; at = at->get_parent())
+      for (const auto* option : at->get_options())
+        for (const auto& name : option->get_lnames()) look("--" + name);
+  else
+    for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; })) look(command->get_name());
+  return meant;
+}
+
 class CommandLine {
  public:
   CommandLine(std::ostream& out, Disk& disk, Poster* poster) : out_(out), disk_(disk), poster_(poster) {
@@ -63,6 +96,7 @@ class CommandLine {
   }
 
   int run(const std::vector<std::string>& arguments, std::ostream& err) {
+    err_ = &err;
     try {
       app_.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
     } catch (const CLI::CallForHelp& help) {
@@ -76,10 +110,16 @@ class CommandLine {
       if (const auto rest = app_.remaining(true); text.starts_with("A subcommand") && !rest.empty())
         text = "\"" + rest.front() + "\" is not a command";
       std::string at = "leewardctl";
-      for (const CLI::App* app = &app_; !app->get_subcommands().empty();) {
+      const CLI::App* app = &app_;
+      while (!app->get_subcommands().empty()) {
         app = app->get_subcommands().front();
         at += " " + app->get_name();
       }
+      for (const auto& word : app_.remaining(true))
+        if (const auto meant = nearest(word, *app); !meant.empty() && meant != word) {
+          text += " (did you mean " + meant + "?)";
+          break;
+        }
       err << "leewardctl: " << text << "; " << at << " --help lists commands and flags\n";
       return kUsage;
     }
@@ -116,7 +156,9 @@ class CommandLine {
       auto endpoints = parse_endpoints();
       if (!endpoints.ok()) return endpoints.error();
       HttpPoster network(options_.certificates);
-      const Server server(std::move(*endpoints), *timeout, poster_ ? *poster_ : network);
+      Poster& poster = poster_ ? *poster_ : network;
+      PatientPoster patient(poster, *err_);
+      const Server server(std::move(*endpoints), *timeout, output().json ? poster : patient);
       return body(server, output());
     };
   }
@@ -240,7 +282,7 @@ class CommandLine {
        "the region (default: the armed one, by the mode and lease that its primary's leader is configured for)");
     command(dr, "disarm", "lets no region be promoted, until one is armed by hand or a new epoch begins",
             online([this](const Server& s, const Output& o) { return dr_disarm(s, o, options_.force); }))
-        .add_flag("--force", options_.force, "without the word of a region that is known to be destroyed");
+        .add_flag("--force", options_.force, "without the word of a region that is known to be destroyed; no planned switchover in this epoch from then on");
   }
 
   void add_ledger(CLI::App& dr) {
@@ -377,6 +419,7 @@ class CommandLine {
   }
 
   std::ostream& out_;
+  std::ostream* err_ = nullptr;  // while it runs
   Disk& disk_;
   Poster* poster_;
   Options options_;

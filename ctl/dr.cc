@@ -108,13 +108,12 @@ std::string unknown_loss(const object& plan) {
   return "whatever was committed after " + text_of(plan, "unknown_since") + ", " + time_figure(plan, "unknown_since_ms_ago") + " ago";
 }
 
-// What a refusal asks for, before anybody overrides it.
-std::string instead_of_force(const object& plan) {
-  std::set<std::string> rules;
-  for (const object& refusal : list_of(plan, "refusals")) rules.insert(text_of(refusal, "rule"));
-  if (rules.contains("newer_epoch")) return "leewardctl dr rejoin: another region serves a newer epoch";
-  if (rules.contains("primary_heard")) return "leewardctl dr switchover, which loses nothing, while the primary lives";
-  return {};
+// Why that is what to do.
+std::string with_reason(const std::string& command) {
+  if (command == "leewardctl dr rejoin") return command + ": another region serves a newer epoch";
+  if (command == "leewardctl dr switchover") return command + ", which loses nothing, while the primary lives";
+  if (command == "leewardctl dr plan") return command + ", in a few seconds";
+  return command;
 }
 
 void print_plan(const object& plan, std::ostream& out) {
@@ -135,8 +134,10 @@ void print_plan(const object& plan, std::ostream& out) {
     line("lost, epochs", "all that was written after epoch " + figure(plan, "from_epoch") + ", up to epoch " + figure(plan, "newest_known_epoch"));
   if (plan.contains("estimated_rto_ms")) line("time to serve", time_figure(plan, "estimated_rto_ms") + ", estimated");
   line("digest", text_of(plan, "digest"));
-  if (const auto instead = instead_of_force(plan); !instead.empty()) line("next", instead);
-  if (!text_of(plan, "next_command").empty()) line(true_of(plan, "allowed") ? "next" : "by force", text_of(plan, "next_command"));
+  if (true_of(plan, "allowed") && unbounded)
+    line("first", "see whether a majority of the primary's members can be started with their disks: that loses nothing");
+  if (const auto next = text_of(plan, "next_command"); !next.empty()) line("next", with_reason(next));
+  if (const auto force = text_of(plan, "force_command"); !force.empty()) line("by force", force);
   if (list_of(plan, "checks").empty()) return;
   Table table({{"CHECK"}, {"OK"}, {"DETAIL"}});
   for (const object& check : list_of(plan, "checks"))
@@ -144,7 +145,22 @@ void print_plan(const object& plan, std::ostream& out) {
   out << "\n" << table.text();
 }
 
-void print_promotion(const object& done, std::ostream& out, const Promotion& asked = {}) {
+// Who of the region is in the group no more, as it is added again.
+std::vector<std::string> left_out(const object& topology, const std::string& region, const std::vector<std::uint64_t>& kept) {
+  std::vector<std::string> out;
+  for (const object& r : list_of(topology, "regions")) {
+    if (text_of(r, "region") != region) continue;
+    for (const object& m : list_of(r, "members"))
+      if (std::find(kept.begin(), kept.end(), number_of(m, "id").value_or(0)) == kept.end())
+        out.push_back("leewardctl member add " + text_of(m, "id") + " --name " + text_of(m, "name") + " --region " + region +
+                      (text_of(m, "zone").empty() ? "" : " --zone " + text_of(m, "zone")) + " --peer-url " + text_of(m, "peer_address") +
+                      " --client-url " + text_of(m, "client_url"));
+  }
+  return out;
+}
+
+// `topology`: as it was before.
+void print_promotion(const object& done, std::ostream& out, const Promotion& asked = {}, const object& topology = {}) {
   const auto line = [&](const char* key, const std::string& text) { print_line(out, key, text); };
   const std::string leader = figure(done, "leader_id");
   line("promotion", true_of(done, "repeated") ? "was done already" : "done in " + time_figure(done, "duration_ms"));
@@ -155,9 +171,11 @@ void print_promotion(const object& done, std::ostream& out, const Promotion& ask
   if (done.contains("paused_ms")) line("dark", time_figure(done, "paused_ms") + ", since the primary was last heard");
   for (const auto& note : texts_of(done, "notes")) line("note", note);
   for (const object& step : list_of(done, "steps")) line(("  " + text_of(step, "name")).c_str(), time_figure(step, "ms"));
-  if (!asked.members.empty())
-    line("members", "only those that were named; the others of the region are out of it: empty their directories before they start again, then "
-                    "leewardctl member add ID --peer-url URL --client-url URL, and cluster.bootstrap = \"join\" in their configuration");
+  if (!asked.members.empty()) {
+    line("members", "only those that were named; the others of the region are out of it: before they start again empty their directories, and set "
+                    "cluster.bootstrap = \"join\" in their configuration; then");
+    for (const auto& add : left_out(topology, text_of(done, "region"), asked.members)) line("", add);
+  }
   line("next", "point clients at region " + text_of(done, "region") + "; leewardctl dr status --history shows the record");
 }
 
@@ -313,10 +331,12 @@ Result<void> dr_plan(const Server& server, const Output& output, const Promotion
 }
 
 Result<void> dr_promote(const Server& server, const Output& output, const Promotion& promotion) {
+  Result<Answer> before = Error{Code::kUnavailable, "not asked"};
+  if (!promotion.members.empty()) before = server.call("/v3/cluster/topology");
   const auto done = ask_promotion(server, promotion);
   if (!done.ok()) return done.error();
   if (output.json) output.out << done->text << "\n";
-  else print_promotion(done->json, output.out, promotion);
+  else print_promotion(done->json, output.out, promotion, before.ok() ? before->json : object());
   return {};
 }
 
@@ -346,22 +366,40 @@ Result<void> dr_reclaim(const Server& server, const Output& output, Promotion pr
   return {};
 }
 
+// Whose group takes no decision follows nobody, whatever it was last.
+bool decides_nothing(const object& status) {
+  const std::string state = text_of(status, "state");
+  return state == "waiting" || state == "removed" || state == "no_quorum" || (state == "fenced" && text_of(status, "next_command").starts_with("start "));
+}
+
+Error cannot_begin(const object& status) {
+  const std::string next = text_of(status, "next_command"), waiting = text_of(status, "waiting_for"), state = text_of(status, "state");
+  return {kCannotServe, "region " + text_of(status, "region") + " cannot begin it: the member that was asked is " + (state == "fenced" ? "fenced, and without a majority" : state) +
+                            (waiting.empty() ? "" : " (for " + waiting + ")") + (next.empty() ? "" : "; next: " + next)};
+}
+
 // Who leads the region of whoever is asked begins; asked at the one that serves,
 // a fenced one is meant.
 Result<void> dr_rejoin(const Server& server, const Output& output, bool discard, bool accept_data_loss) {
   const auto status = server.call("/v3/dr/status");
   if (!status.ok()) return status.error();
-  const bool serves = text_of(status->json, "role") == "primary";
   const std::string own = text_of(status->json, "region");
+  const bool serves = text_of(status->json, "role") == "primary";
   if (serves && discard)
     return Error{Code::kRefused, "primary: region " + own + " serves; name a member of the region that has diverged by --endpoints"};
   const auto order = leaders_first(server, [&](const object& m) { return serves ? text_of(m, "role") == "fenced" : text_of(m, "region") == own; });
   if (!order.ok()) return order.error();
-  if (order->empty()) return Error{Code::kNotFound, "no fenced region is known at " + own + ", which serves; name one of its members by --endpoints"};
+  if (order->empty() && decides_nothing(status->json)) return cannot_begin(status->json);
+  if (order->empty()) return Error{Code::kNotFound, "region " + own + " serves, and hears of no region that is fenced: start its members, or name one of them by --endpoints"};
   Result<Answer> answer = Error{Code::kUnavailable, "no member of a fenced region was reached; name one by --endpoints"};
   for (const Endpoint& endpoint : *order) {
     answer = server.call_at(endpoint, "/v3/dr/rejoin", {{"discard", discard}, {"accept_data_loss", accept_data_loss}}, kRejoinPatience);
     if (answer.ok() || !goes_on(answer.error())) break;
+  }
+  if (!answer.ok() && !goes_on(answer.error())) return answer.error();
+  if (!answer.ok() || !true_of(answer->json, "changed")) {
+    const auto now = server.call_at(status->from, "/v3/dr/status", {});
+    if (now.ok() && decides_nothing(now->json)) return cannot_begin(now->json);
   }
   if (!answer.ok()) return answer.error();
   // Its region may follow as another group than the one that this member is of; or it

@@ -39,7 +39,7 @@ void print_drill(const object& report, std::ostream& out) {
   line("standby's lag", report.contains("standby_lag_during_ms") ? "at most " + time_figure(report, "standby_lag_during_ms") + " meanwhile"
                                                                  : "unknown: the primary was not heard all the time");
   line("took", time_figure(report, "duration_ms"));
-  line("next", passed ? "leewardctl dr plan shows what the promotion itself would keep, lose and cost now"
+  line("next", passed ? "leewardctl dr plan shows what the promotion itself would keep and lose now, and which rule forbids it"
                       : "leewardctl standby status and the member's log say more; leewardctl storage verify --full-scan looks at all that a stopped node holds");
   Table table({{"CHECK"}, {"OK"}, {"TIME", Table::Align::kRight}, {"DETAIL"}});
   for (const object& check : list_of(report, "checks"))

@@ -18,6 +18,7 @@ using boost::json::object;
 
 constexpr Duration kPagePatience = std::chrono::seconds(30);
 constexpr std::uint64_t kLinesEach = 10'000;
+constexpr std::size_t kMostRows = 20;  // of a table that somebody reads
 
 
 // A line: one client's write, the request under one name whatever it is.
@@ -156,7 +157,7 @@ Result<void> dr_ledger_show(const Server& server, const Output& output, const Le
   }
   output.out << table.text();
   if (next.empty() && clean)
-    next = "next: leewardctl dr ledger replay --dry-run says what would be applied, and what not and why";
+    next = "next: leewardctl dr ledger replay --dry-run says what would be applied, and what not and why; what is clean may conflict once the application has written it anew";
   if (next.empty() && unjudged)
     next = "next: leewardctl dr ledger export FILE keeps what stands here, as nobody could say yet what of it the region that serves lacks; ask again when one serves";
   if (next.empty())
@@ -242,9 +243,12 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
     line("lease-bound", figure(l, "lease_bound") + ", never applied");
     line("other", figure(l, "other") + ", of regions and compactions: never applied");
     Table table({{"INDEX", Table::Align::kRight}, {"N", Table::Align::kRight}, {"OP"}, {"LEFT BECAUSE"}});
-    for (const object& t : list_of(l, "left")) table.add({text_of(t, "index"), text_of(t, "number"), text_of(t, "op"), text_of(t, "why")});
-    if (!list_of(l, "left").empty()) output.out << "\n" << table.text();
-    if (text_of(l, "left_more") != "0") output.out << "and " << figure(l, "left_more") << " more; leewardctl dr ledger export has all\n";
+    const auto left = list_of(l, "left");
+    const std::size_t shown = std::min(left.size(), kMostRows);
+    for (std::size_t i = 0; i < shown; ++i) table.add({text_of(left[i], "index"), text_of(left[i], "number"), text_of(left[i], "op"), text_of(left[i], "why")});
+    if (shown > 0) output.out << "\n" << table.text();
+    if (const auto more = left.size() - shown + number_of(l, "left_more").value_or(0); more > 0)
+      output.out << "and " << more << " more; -o json names the first " << left.size() << ", leewardctl dr ledger export has all\n";
   }
   if (failed) return *failed;
   const bool more = std::any_of(all.begin(), all.end(), [](const auto& l) { return number_of(l.as_object(), "clean").value_or(0) > 0; });

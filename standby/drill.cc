@@ -34,7 +34,7 @@ void Drill::begin(Function<void(Result<DrillReport>)> done) {
   if (stopping_) return done(kNodeStops);
   if (run_) return done(Error{Code::kRefused, "under_way: a drill is under way at this member"});
   if (group_.lineage().known() && !group_.leader())
-    return done(Error{Code::kRefused, "no_quorum: nobody leads this group, and nothing in it could be compared; leewardctl dr status names who is to be started"});
+    return done(Error{Code::kRefused, "no_quorum: nobody leads this region, and nothing in it could be compared; leewardctl dr status names who is to be started"});
   run_ = std::make_unique<Run>();
   run_->done = std::move(done);
   run_->begun = run_->step_begun = group_.clock().now();

@@ -95,7 +95,13 @@ PromotionPlan make_plan(const PlanFacts& f) {
   std::vector<NodeId> hearing;
   for (const auto& t : f.said)
     if (t.heard) hearing.push_back(t.voter);
-  if (!hearing.empty()) refuse("primary_heard", "nodes that hear the primary: " + ids(hearing));
+  if (!hearing.empty()) {
+    refuse("primary_heard", "nodes that hear the primary: " + ids(hearing));
+  } else if (!last && f.listens_for > Duration()) {
+    plan.too_early = true;
+    refuse("primary_heard", "this region has just begun to follow, and calls a primary silent that it has not heard in dr.primary_silence: ask again in " +
+                                std::to_string(f.listens_for / 1s + 1) + " s");
+  }
   if (!log.armed()) refuse("not_armed", "this group is not the one that may end epoch " + std::to_string(plan.from.value()));
   if (f.said.size() * 2 <= f.voters)
     refuse("no_quorum", std::to_string(f.said.size()) + " of " + std::to_string(f.voters) + " voters answer; silent: " + ids(f.silent));
@@ -124,7 +130,7 @@ PromotionPlan make_plan(const PlanFacts& f) {
   return plan;
 }
 
-Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std::vector<std::string>& force) {
+Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std::vector<std::string>& force, bool accepted) {
   std::vector<std::string> idle;
   for (const auto& rule : force) {
     const auto refusing = std::find_if(plan.refusals.begin(), plan.refusals.end(), [&](const auto& r) { return r.rule == rule; });
@@ -146,7 +152,8 @@ Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std:
     flags += (flags.empty() ? "" : ",") + r.rule;
     final |= !r.forceable;
   }
-  if (!left.empty() && !final) left += " (--force " + flags + " overrides)";
+  if (!left.empty() && !accepted) left += "; this is not what the plan said that was accepted: see leewardctl dr plan";
+  else if (!left.empty() && !final) left += " (--force " + flags + " overrides)";
   if (!left.empty()) return Error{Code::kRefused, left};
   return idle;
 }

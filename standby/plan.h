@@ -39,6 +39,7 @@ struct PlanFacts {
   std::vector<NodeId> silent;          // of them
   std::vector<NodeId> stateless;       // of them: they went back and wait for a copy of the state
   bool leader_stateless = false;
+  Duration listens_for{};              // still, until the leader may call a primary silent that it never heard
   std::vector<Testimony> said;         // by the others, the leader included
   std::vector<NamedCheck> checks;
 };
@@ -74,7 +75,8 @@ PromotionPlan make_plan(const PlanFacts& facts);
 // What the operator named of them is let go. Errors, all meaning that nothing
 // was begun: kInvalid (there is no such rule to name), kRefused (rules that were
 // not named, or that nobody may force). Gives those named that do not refuse.
-Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std::vector<std::string>& force);
+// `accepted`: the operator has seen this plan, and may be told how to force it.
+Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std::vector<std::string>& force, bool accepted);
 
 // The EpochChange that carries a plan out at the end of that log. `promotion`
 // and `draw` are random; `draw` chooses among the epochs of a forced or

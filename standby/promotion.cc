@@ -12,6 +12,13 @@ namespace {
 
 constexpr std::size_t kMaxInquiries = 16;
 
+// Who starts a majority again loses nothing; of a fenced region that is all there is to do.
+Error without_quorum(const node::Group& group, const char* what) {
+  std::string next = "; start a majority of its members with their disks";
+  next += group.role() == GroupRole::kFenced ? ", then leewardctl dr rejoin: it is fenced" : "; only where that is lost for good: leewardctl dr plan --members IDS";
+  return {Code::kUnavailable, "leeward: no_quorum: " + own_region(group) + what + next};
+}
+
 // How long after a Cut no stamp of before can count any more.
 Duration wait_after_cut(const region::Armed& armed, double margin) {
   return armed.lease + std::chrono::duration_cast<Duration>(armed.lease * margin);
@@ -31,7 +38,7 @@ Promoter::~Promoter() { *alive_ = false; }
 Promoter::Promotion::Promotion() = default;
 
 Error Promoter::not_leader() const {
-  if (!group_.leader()) return {Code::kUnavailable, "leeward: no_quorum: this group has no leader; where a majority is lost for good, leewardctl dr plan --members IDS"};
+  if (!group_.leader()) return without_quorum(group_, " has no leader");
   return led_elsewhere(group_);
 }
 
@@ -162,7 +169,7 @@ void Promoter::look(Instant now) {
     if (!group_.is_leader() || !group_.regions_of_log())
       inquiry.done(not_leader());
     else if (!inquiry.confirmed)
-      inquiry.done(Error{Code::kUnavailable, "leeward: no_quorum: no majority of this group's voters answers; where it is lost for good, leewardctl dr plan --members IDS"});
+      inquiry.done(without_quorum(group_, " hears no majority of its voters"));
     else
       inquiry.done(conclude(inquiry));
   }
@@ -192,6 +199,7 @@ PromotionPlan Promoter::conclude(const Inquiry& inquiry) {
   facts.stateless.assign(stateless.begin(), stateless.end());
   facts.leader_stateless = stateless.contains(group_.self());
   facts.checks = around_.checks();
+  facts.listens_for = around_.silence_left();
   auto plan = make_plan(facts);
   plan.estimated_rto = estimated_rto();
   return plan;
@@ -248,7 +256,7 @@ void Promoter::begin(PromotionRequest request, Function<void(Result<PromotionRec
 void Promoter::surveyed(Result<PromotionPlan> plan) {
   if (!plan.ok()) return end(plan.error());
   auto& p = *promotion_;
-  auto idle = forced_by(*plan, p.request.force);
+  auto idle = forced_by(*plan, p.request.force, plan->digest == p.request.digest);
   if (!idle.ok()) return end(idle.error());
   if (plan->digest != p.request.digest)
     return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed, or the digest is not one of a plan; see leewardctl dr plan"});

@@ -132,9 +132,12 @@ void Rearming::tick(Instant now, const Regions& regions) {
     for (const auto& [id, region] : regions.region_of)
       if (region == armed->region) outbox_.send(id, ResignAsked{armed->arming, resign && asked_->resigning == armed->arming});
   }
+  const bool anew = armed && followers_.group_of(armed->region) && followers_.group_of(armed->region) != armed->group;
   if (asked_ && now >= asked_->gives_up)
-    end(Error{Code::kUnknown, resign ? "leeward: the armed region does not answer, and stays armed unless it has resigned meanwhile; "
-                                       "leewardctl dr disarm --force gives up one that is known to be destroyed"
+    end(Error{Code::kUnknown, resign && anew ? "leeward: region " + armed->region + " has begun anew, as another group than the one that is armed, and nobody can"
+                                               " answer for that; leewardctl dr disarm --force gives it up, and with it planned switchovers in this epoch"
+                              : resign ? "leeward: the armed region does not answer, and stays armed unless it has resigned meanwhile; "
+                                       "leewardctl dr disarm --force gives up one that is known to be destroyed, and with it planned switchovers in this epoch"
                                      : "leeward: the arming is not committed; leewardctl dr status shows who is armed"});
 }
 

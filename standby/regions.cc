@@ -59,10 +59,16 @@ std::string at_client_url(const node::Group& group, NodeId node) {
   return at;
 }
 
+std::string own_region(const node::Group& group) {
+  for (const auto& n : group.topology())
+    if (n.id == group.self()) return "region " + n.region;
+  return "this group";
+}
+
 Error led_elsewhere(const node::Group& group) {
   const auto leader = group.leader();
-  if (!leader) return {Code::kUnavailable, "leeward: this group has no leader"};
-  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads this group: ask it" + at_client_url(group, leader)};
+  if (!leader) return {Code::kUnavailable, "leeward: " + own_region(group) + " has no leader"};
+  return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads " + own_region(group) + ": ask it" + at_client_url(group, leader)};
 }
 
 std::vector<NodeId> others(const node::Group& group) {

@@ -28,6 +28,8 @@ Result<LogPoint> point_at(const node::Group& group, HistoryIndex index);
 
 // " at http://...", where clients reach that node; "" when the topology does not say.
 std::string at_client_url(const node::Group& group, NodeId node);
+// "region west", of whoever this member is told by.
+std::string own_region(const node::Group& group);
 // Why a call that the group's leader alone serves is not begun here: who leads.
 Error led_elsewhere(const node::Group& group);
 

@@ -12,7 +12,6 @@ constexpr Duration kPresenceInterval = 500ms;
 constexpr Duration kPresenceFresh = 2s;
 constexpr std::uint64_t kHearsNowMs = 1000;
 constexpr Duration kHandOverInterval = 10s;
-constexpr Duration kReportFresh = 3s;
 constexpr Duration kColdInterval = 100ms;
 constexpr Duration kAheadAfter = 3s;  // an answer of the primary has come since
 constexpr std::size_t kMaxWaitingCommits = 65536;
@@ -444,10 +443,12 @@ Testimony Replication::testimony(Instant now) const {
   return t;
 }
 
-// Who never had an answer of the primary waits for no silence.
+// Who never had an answer of the primary has listened since it follows; a fork,
+// which is rehearsed alone, has none to hear.
 Duration Replication::silence_left(Instant now) const {
   const auto silence = pinger_.meter().silence(now);
-  return silence ? std::max(options_.primary_silence - *silence, Duration()) : Duration();
+  if (!silence && (!follows_since_ || regions_.primary.empty())) return Duration();
+  return std::max(options_.primary_silence - silence.value_or(now - *follows_since_), Duration());
 }
 
 // On average, of what came by the stream while this member led.
@@ -512,7 +513,7 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
     std::vector<VoterVerdict> voters;
     for (const auto& m : node.members)
       if (armed && m.region == armed->region && m.voter)
-        voters.push_back({m.id, m.report_age && *m.report_age <= kReportFresh ? m.eligibility : std::vector<NamedCheck>()});
+        voters.push_back({m.id, is_up(m) ? m.eligibility : std::vector<NamedCheck>()});
     eligibility_ = voters.empty() ? std::vector<NamedCheck>() : judge_group(voters);
     return;
   }
@@ -547,7 +548,7 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   for (const auto id : group_.membership().voters) {
     VoterVerdict verdict{id, {}};
     for (const auto& m : node.members)
-      if (m.id == id && m.report_age && *m.report_age <= kReportFresh) verdict.checks = m.eligibility;
+      if (m.id == id && is_up(m)) verdict.checks = m.eligibility;
     if (id == group_.self()) verdict.checks = self.eligibility;
     voters.push_back(std::move(verdict));
   }

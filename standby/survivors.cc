@@ -206,7 +206,7 @@ void Survivors::surveyed(Result<SurvivorFacts> facts) {
       return end(Error{Code::kRefused, "plan_changed: what the accepted plan rests on has changed, or the digest is not one of a plan; see leewardctl dr plan --members"});
     return next_step(Step::kEpochChange, "survey");
   }
-  auto idle = forced_by(plan, p.request.force);
+  auto idle = forced_by(plan, p.request.force, true);
   if (!idle.ok()) return end(idle.error());
   if (!p.request.accept_data_loss)
     return end(Error{Code::kRefused, "accept_data_loss: what only the lost members had is lost; say --accept-data-loss"});

@@ -26,7 +26,7 @@ Error Switchover::not_leader() const {
     return {Code::kUnavailable, "leeward: epoch " + std::to_string(group_.newest_epoch().value()) + " is served by another region: ask there"};
   if (group_.role() != GroupRole::kPrimary) return {Code::kUnavailable, "leeward: this region follows: ask the primary's leader"};
   const auto leader = group_.leader();
-  if (!leader || leader == group_.self()) return {Code::kUnavailable, "leeward: this group has no leader that is ready"};
+  if (!leader || leader == group_.self()) return {Code::kUnavailable, "leeward: " + own_region(group_) + " has no leader that is ready"};
   return {Code::kUnavailable, "leeward: node " + std::to_string(leader.value()) + " leads the primary: ask it" + at_client_url(group_, leader)};
 }
 
@@ -46,7 +46,10 @@ std::optional<Error> Switchover::refusal(const SwitchoverRequest& request, const
     return refused("unguarded: a region was disarmed by force in this epoch; only a promotion of region " + armed->region + " ends it");
   const auto now = group_.clock().now();
   const auto held = followers_.held(armed->region, now);
-  if (!held || !held->connected || followers_.group_of(armed->region) != armed->group)
+  if (held && held->connected && followers_.group_of(armed->region) != armed->group)
+    return refused("not_armed: region " + armed->region + " has begun anew, as another group than the one that is armed; leewardctl dr disarm --force, then"
+                   " leewardctl dr arm (no planned switchover in this epoch from then on)");
+  if (!held || !held->connected)
     return refused("not_following: region " + armed->region + " does not follow; leewardctl standby status");
   const auto lag = followers_.lag(armed->region, now);
   if (!lag || *lag > options_.max_lag)

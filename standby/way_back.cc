@@ -65,7 +65,7 @@ void Returner::begin_drop(Dropping asked, bool accept_data_loss, std::string by)
   if (!keeps(asked.ledger))
     return asked.done(Error{Code::kNotFound, "leeward: this group keeps no ledger " + std::to_string(asked.ledger.value()) + "; see leewardctl dr ledger show"});
   if (!accept_data_loss)
-    return asked.done(Error{Code::kRefused, "accept_data_loss: what this ledger holds is nowhere else, but for what was replayed; say --accept-data-loss"});
+    return asked.done(Error{Code::kRefused, "accept_data_loss: what this ledger holds is nowhere else, but for what was replayed; leewardctl dr ledger export FILE keeps it, then say --accept-data-loss"});
   if (dropping_.size() >= kMostWaiting) return asked.done(Error{Code::kOverloaded, "too many wait for this already"});
   raft::Proposal discarded;
   discarded.kind = EntryKind::kDiscarded;

@@ -59,7 +59,7 @@ NamedCheck apply(const NodeStatus& s) {
   if (s.leader == s.self || !s.leader) return {"apply", true, ""};
   // Its own commit index is as far behind as it is; the leader's report is not.
   for (const MemberStatus& member : s.members) {
-    if (member.id != s.leader || !member.report_age || *member.report_age > kReportFresh) continue;
+    if (member.id != s.leader || !is_up(member)) continue;
     const auto there = member.applied.position.writes, here = s.applied.point.position.writes;
     if (there > here + kWritesBehindLimit) return {"apply", false, std::to_string(there - here) + " writes behind its leader"};
     return {"apply", true, ""};

@@ -14,7 +14,6 @@ namespace leeward::admin {
 
 inline constexpr std::uint64_t kApplyBacklogLimit = 5'000;  // entries; the node refuses writes beyond it
 inline constexpr std::uint64_t kWritesBehindLimit = 1'000;   // behind a report of the leader, half a second old at most
-inline constexpr Duration kReportFresh = 3s;
 inline constexpr Duration kDiskStallLimit = 2s;
 
 // Can this node serve its role? README.md has the list.

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
-#include <set>
 
+#include "api/dr_advice.h"
 #include "api/handlers.h"
 #include "api/json.h"
 #include "proto/leeward.pb.h"
@@ -28,7 +28,7 @@ std::string rfc3339(WallTime time) {
 }
 
 // The flags that carry just this plan out; empty where no flag does.
-std::string next_command(const PromotionPlan& plan) {
+std::string carried_out(const PromotionPlan& plan) {
   std::string force;
   for (const auto& refusal : plan.refusals) {
     if (!refusal.forceable) return {};
@@ -39,6 +39,17 @@ std::string next_command(const PromotionPlan& plan) {
   if (plan.survivors)
     for (const NodeId id : plan.members) members += (members.empty() ? " --members " : ",") + std::to_string(id.value());
   return "leewardctl dr promote --digest " + plan.digest + (loses ? " --accept-data-loss" : "") + members + force;
+}
+
+// What a refusal asks for, before anybody overrides it.
+std::string instead_of_force(const PromotionPlan& plan) {
+  const auto refuses = [&](std::string_view rule) {
+    return std::any_of(plan.refusals.begin(), plan.refusals.end(), [&](const auto& r) { return r.rule == rule; });
+  };
+  if (refuses("newer_epoch")) return "leewardctl dr rejoin";
+  if (plan.too_early) return "leewardctl dr plan";
+  if (!refuses("primary_heard")) return {};
+  return refuses("not_armed") || plan.survivors ? "leewardctl dr status" : "leewardctl dr switchover";
 }
 
 void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
@@ -52,7 +63,8 @@ void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {
   out.set_epoch_drawn(plan.drawn);
   out.set_survivors(plan.survivors);
   out.set_newest_known_epoch(plan.known.value());
-  out.set_next_command(next_command(plan));
+  out.set_next_command(plan.allowed() ? carried_out(plan) : instead_of_force(plan));
+  if (!plan.allowed()) out.set_force_command(carried_out(plan));
   out.set_digest(plan.digest);
   out.set_region(plan.region);
   out.set_position_index(plan.position.index.value());
@@ -191,145 +203,6 @@ void dr_promote(CallPtr call, Bytes bytes) {
 }
 
 namespace {
-
-constexpr Duration kHeardLately = std::chrono::seconds(3);
-
-constexpr Duration kHearsAll = std::chrono::seconds(5);  // after its start a node has heard whoever is up
-
-bool is_up(const MemberStatus& m) { return m.report_age && *m.report_age < kHeardLately; }
-
-std::string list(const std::vector<NodeId>& ids, const char* between = ", ") {
-  std::string out;
-  for (const NodeId id : ids) out += (out.empty() ? "" : between) + std::to_string(id.value());
-  return out;
-}
-
-// Of another region: who answers and who does not.
-OwnVoters voters_of(const NodeStatus& status, const std::string& region) {
-  OwnVoters out;
-  for (const auto& m : status.members)
-    if (m.region == region && (m.voter || !m.report_age)) (is_up(m) ? out.up : out.down).push_back(m.id);
-  return out;
-}
-
-// Of that region, running without anything on their disks.
-std::vector<NodeId> empty_ones(const NodeStatus& status, const std::string& region) {
-  std::vector<NodeId> out;
-  for (const auto& m : status.members)
-    if (m.region == region && m.state == MemberState::kWaiting && is_up(m)) out.push_back(m.id);
-  return out;
-}
-
-bool follows(const NodeStatus& status) { return status.role == GroupRole::kStandby || status.role == GroupRole::kObserver; }
-
-std::string own_region(const NodeStatus& status) {
-  for (const auto& m : status.members)
-    if (m.id == status.self) return m.region;
-  return {};
-}
-
-// The region that it was armed with has another group by now.
-bool armed_with_another(const NodeStatus& status) {
-  if (status.armed_region.empty() || !status.armed_group) return false;
-  if (status.role != GroupRole::kPrimary) return status.armed_region == own_region(status) && status.group && status.group != status.armed_group;
-  return std::any_of(status.followers.begin(), status.followers.end(),
-                     [&](const auto& f) { return f.region == status.armed_region && f.connected && f.group && f.group != status.armed_group; });
-}
-
-constexpr const char* kArmAnew = "leewardctl dr disarm --force at the primary, then leewardctl dr arm (no planned switchover in this epoch from then on)";
-
-// What is lost is lost for good; whoever is only down loses nothing by coming back.
-std::string next_without_quorum(const NodeStatus& status) {
-  const auto own = own_voters(status);
-  const auto empty = empty_ones(status, own_region(status));
-  std::string next = "start " + std::string(own.down.size() > 1 ? "members " : "member ") + list(own.down) + " with their disks (a majority is enough, and nothing is lost)";
-  if (!empty.empty())
-    next = "members " + list(empty) + " run on empty disks; start as many others of " + list(own.down) + " with theirs as make a majority";
-  if (follows(status) && status.primary_heard)
-    return next + "; where a majority's disks are lost, empty the directories of members " + list(own.up) + " too: the region begins anew, from what the primary has";
-  std::set<std::string> ready;
-  for (const auto& m : status.members)
-    if (m.role == GroupRole::kStandby && is_up(m) && voters_of(status, m.region).majority()) ready.insert(m.region);
-  if (status.role == GroupRole::kPrimary && !ready.empty()) next += "; or promote region " + *ready.begin() + ": leewardctl dr plan";
-  return next + "; only where they are lost for good: leewardctl dr plan --members " + list(own.up, ",");
-}
-
-std::string next_of_fenced(const NodeStatus& status) {
-  const std::string own = own_region(status);
-  const auto begun_anew = [&](const MemberStatus& m) { return m.region == own && m.id != status.self && is_up(m) && m.leader && m.role != GroupRole::kFenced; };
-  if (!status.leader && std::any_of(status.members.begin(), status.members.end(), begun_anew))
-    return "leewardctl snapshot save FILE at this member keeps what it alone holds: its region has begun anew without it. Then empty its directories, start it, "
-           "and leewardctl member admit " + std::to_string(status.self.value());
-  if (!status.serving_region.empty() && voters_of(status, status.serving_region).up.empty())
-    return "leewardctl dr rejoin, when region " + status.serving_region + " is back; only where that is lost for good: leewardctl dr plan --region " + own;
-  return "leewardctl dr rejoin";
-}
-
-// The way on from a state that is none to stay in.
-std::string next_command(const NodeStatus& status) {
-  const std::string_view state = dr_state(status);
-  if (!status.leader && status.up < kHearsAll && state != "removed") return "leewardctl dr status (this node has just started, and hears of the others in a moment)";
-  if (state == "contested") return "leewardctl dr survivor --promotion-id P";
-  if (state == "fenced" && !status.leader && !own_voters(status).majority() && !empty_ones(status, own_region(status)).empty())
-    return "members " + list(empty_ones(status, own_region(status))) + " run on empty disks. Where a majority's disks are lost: leewardctl snapshot save FILE at members " +
-           list(own_voters(status).up) + " keeps what they alone hold, then empty those of members " + list(own_voters(status).up) + " too: the region follows by itself";
-  if (state == "fenced" && !status.leader && !own_voters(status).majority())
-    return "start members " + list(own_voters(status).down) + " with their disks, then leewardctl dr rejoin; where a majority of the disks is"
-           " lost: empty those of members " + list(own_voters(status).up) + " too (what they alone hold is lost), and the region follows by itself";
-  if (state == "fenced") return next_of_fenced(status);
-  if (state == "electing") return "leewardctl dr status (an election is under way)";
-  if (state == "waiting") return "leewardctl cluster status";
-  if (state == "no_quorum") return next_without_quorum(status);
-  if (state == "sealed") {
-    const auto armed = voters_of(status, status.armed_region);
-    if (const auto empty = empty_ones(status, status.armed_region); !empty.empty())
-      return "members " + list(empty) + " of region " + status.armed_region + " run on empty disks: where a majority of its disks is lost it answers no more: leewardctl dr reclaim";
-    if (armed.majority()) return "leewardctl dr abort";
-    return "start members " + list(armed.down) + " of region " + status.armed_region + ", then leewardctl dr abort takes the switchover back if it was not"
-           " done; only where that region is lost for good: leewardctl dr reclaim";
-  }
-  if (state == "start_wait" && !voters_of(status, status.armed_region).majority())
-    return "start members " + list(voters_of(status, status.armed_region).down) + " of region " + status.armed_region +
-           " with their disks: it says whether it was promoted; only where they are lost for good: " + kArmAnew;
-  if (armed_with_another(status)) return kArmAnew;
-  if (state == "following" && status.stream_state == "diverged") return "leewardctl dr rejoin --discard";
-  if (state == "following" && status.primary_silent) return "leewardctl dr plan";
-  if (state == "following" && !status.primary_heard) return "leewardctl dr status (the primary is called silent after dr.primary_silence)";
-  const auto is_fenced = [](const MemberStatus& m) { return m.healthy && m.role == GroupRole::kFenced; };
-  if (state == "serving" && std::any_of(status.members.begin(), status.members.end(), is_fenced)) return "leewardctl dr rejoin";
-  // What keeps the stream from its group's leader that one says.
-  if (state == "following" && status.stream_state.find("no stream") != std::string::npos)
-    for (const auto& member : status.members)
-      if (member.id == status.leader && member.id != status.self && !member.client_url.empty())
-        return "leewardctl --endpoints " + member.client_url + " dr status";
-  return "";
-}
-
-// What is well only until the next failure.
-std::vector<std::string> warnings(const NodeStatus& status) {
-  std::vector<std::string> out;
-  if (status.up < kHearsAll) return out;
-  std::map<std::string, std::vector<const MemberStatus*>> regions;
-  for (const auto& m : status.members) regions[m.region].push_back(&m);
-  for (const auto& [region, members] : regions) {
-    std::vector<NodeId> down;
-    for (const auto* m : members) {
-      if (!is_up(*m) && m->id != status.self) down.push_back(m->id);
-      if (m->state == MemberState::kLearner && !m->admitted && is_up(*m))
-        out.push_back("member " + std::to_string(m->id.value()) + " has no vote: leewardctl member admit " + std::to_string(m->id.value()));
-    }
-    if (const auto empty = empty_ones(status, region); !empty.empty())
-      out.push_back("members " + list(empty) + " of region " + region + " run on empty disks, and take part in no group");
-    if (down.size() == members.size()) out.push_back("no member of region " + region + " is heard");
-    else if (!down.empty()) out.push_back((down.size() > 1 ? "members " : "member ") + list(down) + " of region " + region + (down.size() > 1 ? " are not heard" : " is not heard"));
-  }
-  if (armed_with_another(status))
-    out.push_back("region " + status.armed_region + " is armed as a group that is gone: what it is now can neither be promoted nor handed over to");
-  if (status.role == GroupRole::kPrimary && status.armed_region.empty() && regions.size() > 1)
-    out.push_back("no region is armed: none can take over until one has caught up");
-  if (status.ledger_entries > 0) out.push_back("history was put aside, and nobody has decided about it: leewardctl dr ledger show");
-  return out;
-}
 
 std::uint64_t epoch_of(const NodeStatus& status, const MemberStatus* self, const pb::DrStatusResponse::Group& group) {
   if (self && group.region() == self->region) return status.epoch.value();

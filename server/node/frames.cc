@@ -438,6 +438,7 @@ std::string encode(const Report& report) {
     put_varint(out, way.from.value());
     put_u64(out, static_cast<std::uint64_t>(way.late_us));
   }
+  put_varint(out, s.ledger_entries);
   return out;
 }
 
@@ -494,6 +495,8 @@ Result<Report> decode_report(const Bytes& body) {
   // Of a clock that is centuries off; all else in the report counts.
   if (!within_reach(report.clock.sent_us)) report.clock = {};
   std::erase_if(report.clock.ways, [](const ClockReport::Way& way) { return !within_reach(way.late_us); });
+  if (in.empty()) return report;  // of the version before ledgers
+  if (!get_varint(in, s.ledger_entries)) return malformed("report");
   return report;
 }
 

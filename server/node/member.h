@@ -317,6 +317,7 @@ class Member final : public Service, public Group {
   void publish_status();
   const raft::Membership& known_members() const;
   MemberStatus own_status() const;
+  std::uint64_t ledger_entries() const;  // put aside, and not discarded
   MemberState member_state() const;
   Lineage own_lineage() const;
   bool admitted() const;

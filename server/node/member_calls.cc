@@ -284,17 +284,17 @@ void Member::serve_admit(NodeId id, CallDone done) {
   // Nobody hears itself. One that is silent may have another disk by now.
   const auto lives = id == self() ? context_.incarnation : heard == heard_incarnation_.end() ? Incarnation() : heard->second;
   const bool filled = known != context_.group.admitted.end() && known->second;
-  if (!lives && !filled) return done(Error{Code::kUnavailable, name + " has not been heard: start it first"});
+  if (!lives && !filled) return done(Error{Code::kUnavailable, name + " has not been heard: start it first, or, if it has just come, try again in a second"});
   if (!lives || (filled && known->second == lives && id != self() && !speaks(id, kSpokeLately)))
     return done(Error{Code::kUnavailable, name + " has not been heard since the life of it that the group has admitted: if its disk was "
-                                                 "emptied, start it and see what its /readyz waits for (peer addresses, TLS), then admit it"});
+                                                 "emptied, start it and see what its /readyz waits for (peer addresses, TLS); if it has just come, try again in a second"});
   const bool another = filled && known->second != lives;
   if (another && beside_admitted(id)) return done(two_lives(id));
   if (filled && !another && context_.group.membership.is_voter(id)) return done(kWasSo);
   const bool under_way = membership().joint() || (membership().is_voter(id) && !context_.group.membership.is_voter(id));
   if (under_way) return done(Error{Code::kExists, "another membership change is under way: try again"});
   if (!membership().is_voter(id) || another) {
-    if (!answers(id)) return done(Error{Code::kUnavailable, name + " does not answer the leader: start it, and see its /readyz"});
+    if (!answers(id)) return done(Error{Code::kUnavailable, name + " does not answer the leader: start it, and see its /readyz, or, if it has just come, try again in a second"});
     for (const auto& peer : context_.core->status().peers)
       if (peer.id == id && peer.match + context_.options.limits.apply_backlog < context_.core->commit())
         return done(Error{Code::kUnavailable,

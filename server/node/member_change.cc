@@ -72,7 +72,7 @@ Result<std::uint64_t> Member::entries_behind(NodeId id) const {
   const auto raft = context_.core->status();
   const auto peer = std::find_if(raft.peers.begin(), raft.peers.end(), [&](const auto& p) { return p.id == id; });
   if (!answers(id) || !heard_incarnation_.contains(id))
-    return refusal(rule::kInSync, name + " does not answer the leader; start it, and see its /readyz");
+    return refusal(rule::kInSync, name + " does not answer the leader; start it, and see its /readyz, or, if it has just come, try again in a second");
   if (peer->snapshot) return refusal(rule::kInSync, name + " is being sent a snapshot; wait for it (leewardctl member wait-sync)");
   const auto behind = raft.commit - std::min(raft.commit, peer->match);
   if (behind > kInSyncEntries)

@@ -6,7 +6,6 @@
 namespace leeward::node {
 namespace {
 
-constexpr Duration kReportFresh = 3s;
 constexpr int kHandOverTimeouts = 3;  // election timeouts, until it steps down without a successor
 constexpr std::size_t kReadBytes = 1_MiB;
 constexpr int kAttempts = 3;  // a log is shortened while it is read

@@ -8,7 +8,6 @@ namespace {
 
 constexpr Duration kReportInterval = 500ms;
 constexpr Duration kPublishInterval = 100ms;
-constexpr Duration kHealthyAge = 3s;
 
 // What a member said of itself too long ago stands for nothing any more: least
 // of all that it may be promoted.
@@ -100,7 +99,14 @@ MemberStatus Member::own_status() const {
   s.leaping = leaping_.has_value();
   s.lacks_state = leaping_ && leaping_->lacks_state;
   s.drill = drill_;
+  s.ledger_entries = ledger_entries();
   return s;
+}
+
+std::uint64_t Member::ledger_entries() const {
+  std::uint64_t entries = 0;
+  for (const auto& l : context_.group.control.ledgers) entries += l.to.index.value() - l.kept.index.value();
+  return entries;
 }
 
 void Member::publish_status() {
@@ -136,10 +142,8 @@ void Member::publish_status() {
                     " armed one is asked whether it was promoted meanwhile";
   s.start_wait = cold_question() != 0 || follows_cold();
   s.sealed = sealed();
-  for (const auto& l : context_.group.control.ledgers) {
-    s.ledger_entries += l.to.index.value() - l.kept.index.value();
-    s.ledgers_complete &= l.complete();
-  }
+  s.ledger_entries = ledger_entries();
+  for (const auto& l : context_.group.control.ledgers) s.ledgers_complete &= l.complete();
   if (warrant_->required() && context_.is_leader())
     s.fencing.remaining = std::max(warrant_->valid_until().value_or(now) - now, Duration());
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
@@ -198,7 +202,7 @@ void Member::publish_status() {
     // Where it is looked for is what the group committed, whatever it last said of itself.
     if (!listed.peer_address.empty()) m.peer_address = listed.peer_address;
     m.report_age = now - it->second.at;
-    if (*m.report_age > kHealthyAge)
+    if (!is_up(m))
       unheard(m);
     else
       age(m, role() == GroupRole::kPrimary && m.role != GroupRole::kPrimary ? &committed_.position : nullptr);

@@ -83,6 +83,7 @@ struct MemberStatus {
   bool lacks_state = false;      // and it cannot make that by itself
   std::string standing_reason;   // why it is isolated, and what its last verification found
   DrillRecord drill;             // the newest that it knows of
+  std::uint64_t ledger_entries = 0;  // that its group has put aside and nobody has discarded
   // Of its wall clock; positive: it is ahead of the answering node's. Half the
   // difference between the two ways' delays is in it.
   std::optional<Duration> clock_offset;
@@ -221,8 +222,12 @@ struct NodeStatus {
   std::vector<MemberStatus> members;   // all groups, by id, this node included
 };
 
+// How old a report may be for its member to be up.
+inline constexpr Duration kReportFresh = std::chrono::seconds(3);
+inline bool is_up(const MemberStatus& m) { return m.report_age && *m.report_age <= kReportFresh; }
+
 // The voters of the answering node's own group, as it knows them, and who of them
-// was heard within the last 3 s and is not on an empty disk.
+// is up and not on an empty disk.
 struct OwnVoters {
   std::vector<NodeId> up, down;
   bool majority() const { return up.size() > down.size(); }
@@ -234,7 +239,7 @@ inline OwnVoters own_voters(const NodeStatus& s) {
     if (m.id == s.self) region = m.region;
   for (const auto& m : s.members) {
     if (m.region != region || !(m.voter || m.state == MemberState::kWaiting)) continue;
-    const bool heard = m.report_age && *m.report_age < std::chrono::seconds(3) && m.admitted && m.state != MemberState::kWaiting;
+    const bool heard = is_up(m) && m.admitted && m.state != MemberState::kWaiting;
     (m.id == s.self || heard ? out.up : out.down).push_back(m.id);
   }
   return out;

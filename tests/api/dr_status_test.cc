@@ -209,9 +209,20 @@ TEST(DrStatus, ItWarnsOfWhatTheNextFailureWouldTake) {
   EXPECT_TRUE(holds(r.warnings(), "member 2 of region east is not heard")) << r.warnings();
   EXPECT_TRUE(holds(r.warnings(), "no member of region west is heard")) << r.warnings();
   EXPECT_TRUE(holds(r.warnings(), "leewardctl dr ledger show")) << r.warnings();
+  r.status.ledger_entries = 0;
+  EXPECT_FALSE(holds(r.warnings(), "leewardctl dr ledger show")) << r.warnings();
   r.status.members[2].state = MemberState::kLearner;
   r.status.members[2].admitted = false;
   EXPECT_TRUE(holds(r.warnings(), "leewardctl member admit 3")) << r.warnings();
+}
+
+// Who writes at the primary is to hear of what the other region keeps.
+TEST(DrStatus, WhatAnotherRegionHasPutAsideIsToldToo) {
+  Regions r{NodeId(1)};
+  EXPECT_FALSE(holds(r.warnings(), "put history aside")) << r.warnings();
+  for (auto& m : r.status.members)
+    if (m.region == "west") m.ledger_entries = 7;
+  EXPECT_TRUE(holds(r.warnings(), "region west has put history aside")) << r.warnings();
 }
 
 // The others' reports of it are half a second old.

@@ -340,6 +340,20 @@ TEST_F(CtlTest, WhatIsNoCommandIsSaid) {
   const Ran ran = run({"dr", "restore"});
   EXPECT_EQ(ran.code, 2);
   EXPECT_TRUE(ran.err.starts_with("leewardctl: \"restore\" is not a command")) << ran.err;
+  EXPECT_EQ(ran.err.find("did you mean"), std::string::npos) << "nothing is near it: " << ran.err;
+}
+
+TEST_F(CtlTest, WhatWasProbablyMeantIsNamed) {
+  const auto meant = [&](const std::vector<std::string>& typed, const char* what) {
+    const Ran ran = run(typed);
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_NE(ran.err.find(std::string("(did you mean ") + what + "?)"), std::string::npos) << ran.err;
+  };
+  meant({"dr", "promot"}, "promote");
+  meant({"dr", "plna"}, "plan");
+  meant({"clutser", "status"}, "cluster");
+  meant({"dr", "plan", "--regoin", "west"}, "--region");
+  meant({"dr", "plan", "--endpoint", "127.0.0.1:1"}, "--endpoints");
 }
 
 TEST_F(CtlTest, AReclaimNamesTheRulesFirstAndIsThenAForcedPromotionOfItsOwnRegion) {

@@ -206,15 +206,15 @@ TEST_F(Plan, EachRuleIsForcedByItsNameAndByNoOther) {
     const auto plan = make_plan(facts_);
     EXPECT_TRUE(plan.refusals[0].forceable);
     EXPECT_TRUE(plan.drawn);
-    const auto unforced = forced_by(plan, {});
+    const auto unforced = forced_by(plan, {}, true);
     ASSERT_FALSE(unforced.ok());
     EXPECT_EQ(unforced.error().code, Code::kRefused);
     EXPECT_NE(unforced.error().message.find(std::string("--force ") + refusing.rule), std::string::npos) << unforced.error().message;
     for (const auto& other : forceable_rules())
       if (std::string(other.rule) != refusing.rule) {
-        EXPECT_FALSE(forced_by(plan, {other.rule}).ok()) << other.rule;
+        EXPECT_FALSE(forced_by(plan, {other.rule}, true).ok()) << other.rule;
       }
-    const auto forced = forced_by(plan, {refusing.rule});
+    const auto forced = forced_by(plan, {refusing.rule}, true);
     ASSERT_TRUE(forced.ok()) << forced.error().message;
     EXPECT_TRUE(forced->empty());
     for (const std::uint64_t draw : {std::uint64_t{0}, std::uint64_t{1022}, UINT64_MAX}) {
@@ -228,17 +228,36 @@ TEST_F(Plan, EachRuleIsForcedByItsNameAndByNoOther) {
   }
 }
 
+TEST_F(Plan, WhoHasJustBegunToListenCallsNobodySilent) {
+  for (auto& t : facts_.said) t.stamp.reset();
+  facts_.listens_for = 1500ms;
+  const auto plan = make_plan(facts_);
+  EXPECT_EQ(rules(), "primary_heard");
+  EXPECT_TRUE(plan.too_early);
+  EXPECT_NE(plan.refusals[0].detail.find("ask again in 2 s"), std::string::npos) << plan.refusals[0].detail;
+  facts_.said[1] = said(5, 9, 110, 700ms);
+  EXPECT_EQ(rules(), "") << "one of them has heard it, and does no more";
+}
+
+TEST_F(Plan, APlanThatNobodyHasSeenIsRefusedWithoutTheWayToForceIt) {
+  facts_.said[2].heard = true;
+  const auto refused = forced_by(make_plan(facts_), {}, false);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message.find("--force"), std::string::npos) << refused.error().message;
+  EXPECT_NE(refused.error().message.find("leewardctl dr plan"), std::string::npos) << refused.error().message;
+}
+
 TEST_F(Plan, SeveralRulesAreAllToBeNamed) {
   facts_.said[2].heard = true;
   facts_.said[1].damage = "other history";
   const auto plan = make_plan(facts_);
-  EXPECT_FALSE(forced_by(plan, {"primary_heard"}).ok());
-  EXPECT_FALSE(forced_by(plan, {"corruption"}).ok());
-  EXPECT_TRUE(forced_by(plan, {"corruption", "primary_heard"}).ok());
+  EXPECT_FALSE(forced_by(plan, {"primary_heard"}, true).ok());
+  EXPECT_FALSE(forced_by(plan, {"corruption"}, true).ok());
+  EXPECT_TRUE(forced_by(plan, {"corruption", "primary_heard"}, true).ok());
 }
 
 TEST_F(Plan, ARuleThatDoesNotRefuseMayBeNamedAndIsTold) {
-  const auto idle = forced_by(make_plan(facts_), {"not_armed"});
+  const auto idle = forced_by(make_plan(facts_), {"not_armed"}, true);
   ASSERT_TRUE(idle.ok()) << idle.error().message;
   EXPECT_EQ(*idle, std::vector<std::string>{"not_armed"});
   EXPECT_EQ(change_for(make_plan(facts_), log_, 77, 5).ending, region::Ending::kGuarded) << "nothing was forced by it";
@@ -249,7 +268,7 @@ TEST_F(Plan, AGroupWithoutAStateIsPromotedByNoForce) {
   EXPECT_EQ(rules(), "") << "the others have theirs";
   facts_.leader_stateless = true;
   EXPECT_EQ(rules(), "no_state");
-  EXPECT_EQ(forced_by(make_plan(facts_), {"no_state"}).error().code, Code::kInvalid);
+  EXPECT_EQ(forced_by(make_plan(facts_), {"no_state"}, true).error().code, Code::kInvalid);
   facts_.leader_stateless = false;
   facts_.stateless = {NodeId(5), NodeId(6)};
   EXPECT_EQ(rules(), "no_state");
@@ -258,16 +277,16 @@ TEST_F(Plan, AGroupWithoutAStateIsPromotedByNoForce) {
 TEST_F(Plan, WithoutAQuorumOrWhileItServesNoForceHelps) {
   facts_.said.resize(1);
   EXPECT_EQ(rules(), "no_quorum");
-  const auto quorum = forced_by(make_plan(facts_), {"no_quorum"});
+  const auto quorum = forced_by(make_plan(facts_), {"no_quorum"}, true);
   ASSERT_FALSE(quorum.ok());
   EXPECT_NE(quorum.error().message.find("--members"), std::string::npos) << quorum.error().message;
   facts_.role = GroupRole::kPrimary;
   facts_.said = {said(4, 7, 103, 900ms), said(5, 9, 110, 700ms)};
   EXPECT_EQ(rules(), "serving");
-  const auto serving = forced_by(make_plan(facts_), {"serving"});
+  const auto serving = forced_by(make_plan(facts_), {"serving"}, true);
   ASSERT_FALSE(serving.ok());
   EXPECT_EQ(serving.error().code, Code::kInvalid);
-  EXPECT_FALSE(forced_by(make_plan(facts_), {}).ok());
+  EXPECT_FALSE(forced_by(make_plan(facts_), {}, true).ok());
 }
 
 TEST_F(Plan, AContestedGroupIsNotForcedButDecided) {
@@ -276,7 +295,7 @@ TEST_F(Plan, AContestedGroupIsNotForcedButDecided) {
   log_ = region::State(control, log_.history(), log_.end());
   EXPECT_EQ(rules(), "contested");
   EXPECT_FALSE(make_plan(facts_).refusals[0].forceable);
-  EXPECT_FALSE(forced_by(make_plan(facts_), {"contested"}).ok());
+  EXPECT_FALSE(forced_by(make_plan(facts_), {"contested"}, true).ok());
 }
 
 // --- survivors ---
@@ -338,12 +357,12 @@ TEST_F(SurvivorPlan, AWrongListIsNeverForced) {
   say(5, 7, 98, 110);
   say(6, 7, 98, 110);
   EXPECT_EQ(rules(), "left_out! no_quorum");
-  for (const auto* rule : {"quorum", "unfit", "silent", "left_out"}) EXPECT_FALSE(forced_by(make_plan(facts_), {"no_quorum", rule}).ok()) << rule;
+  for (const auto* rule : {"quorum", "unfit", "silent", "left_out"}) EXPECT_FALSE(forced_by(make_plan(facts_), {"no_quorum", rule}, true).ok()) << rule;
 }
 
 TEST_F(SurvivorPlan, EachRuleThatMayBeForcedIsToBeNamed) {
-  EXPECT_FALSE(forced_by(make_plan(facts_), {}).ok());
-  EXPECT_TRUE(forced_by(make_plan(facts_), {"no_quorum"}).ok());
+  EXPECT_FALSE(forced_by(make_plan(facts_), {}, true).ok());
+  EXPECT_TRUE(forced_by(make_plan(facts_), {"no_quorum"}, true).ok());
   facts_.said[NodeId(4)].testimony.heard = true;
   facts_.said[NodeId(5)].testimony.damage = "other history";
   facts_.said[NodeId(5)].testimony.newest_epoch = Epoch(6);
@@ -351,8 +370,8 @@ TEST_F(SurvivorPlan, EachRuleThatMayBeForcedIsToBeNamed) {
   const auto plan = make_plan(facts_);
   EXPECT_EQ(plan.to, Epoch(8));
   EXPECT_EQ(plan.unknown_for, std::nullopt);
-  EXPECT_FALSE(forced_by(plan, {"no_quorum", "primary_heard", "newer_epoch"}).ok());
-  EXPECT_TRUE(forced_by(plan, {"no_quorum", "primary_heard", "newer_epoch", "corruption"}).ok());
+  EXPECT_FALSE(forced_by(plan, {"no_quorum", "primary_heard", "newer_epoch"}, true).ok());
+  EXPECT_TRUE(forced_by(plan, {"no_quorum", "primary_heard", "newer_epoch", "corruption"}, true).ok());
 }
 
 TEST_F(SurvivorPlan, OfAPrimaryNobodyKnowsWhatTheLostHad) {

@@ -32,8 +32,8 @@ PATIENCE = 3  # limits of waits are those of an idle machine; a busy or slow one
 NOT_YET = (OSError, Failure, ValueError, LookupError, StopIteration, http.client.HTTPException, subprocess.SubprocessError)
 
 # Of a group that elects, that has not heard of its own promotion yet, or whose primary was not heard for a moment.
-ELECTION = re.compile("etcdserver: (no leader|leader changed|request timed out)|this group has no leader|the cluster has no leader|"
-                      "the leader changed meanwhile|leads [a-z ]+: ask it at|there is no connection available|hears no primary")
+ELECTION = re.compile("etcdserver: (no leader|leader changed|request timed out)|region \\S+ has no leader|the cluster has no leader|"
+                      "the leader changed meanwhile|leads [^:]+: ask it at|there is no connection available|hears no primary")
 
 
 def wait_for(what, condition, timeout=20.0, every=0.02):
