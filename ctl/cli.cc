@@ -183,6 +183,8 @@ class CommandLine {
     command(cluster, "status", "epoch, leader, members with role, state, lag and state hash", online(cluster_status));
     command(cluster, "topology", "regions, members and their addresses", online(cluster_topology));
 
+    command(cluster, "finalize", "lets every region write the newest format that all members know; ends the way back to an older version", online(cluster_finalize));
+
     CLI::App& member = group("member", "members of the answering node's group");
     command(member, "list", "members with their addresses", online(member_list));
     const auto with_id = [this](CLI::App& c, const char* text) { c.add_option("id", options_.id, text)->required()->check(CLI::Range(1u, 0xffffffffu)); };

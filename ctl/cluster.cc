@@ -1,4 +1,8 @@
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "base/quantity.h"
 #include "ctl/commands.h"
@@ -43,6 +47,14 @@ void print_warnings(const object& status, const std::vector<object>& members, st
           << ": see that both keep time\n";
 }
 
+// The newest format that every member's version knows, where its group writes an older one.
+std::optional<std::uint64_t> to_finalize(const object& status, const std::vector<object>& members) {
+  std::uint64_t all = UINT64_MAX;
+  for (const object& member : members) all = std::min(all, number_of(member, "newest_format").value_or(0));
+  const auto written = number_of(status, "format");
+  return written && all != UINT64_MAX && all > *written ? std::optional(all) : std::nullopt;
+}
+
 void print_status(const object& status, std::ostream& out) {
   const auto members = list_of(status, "members");
   const auto leader = number_of(status, "leader_id").value_or(0);
@@ -53,6 +65,9 @@ void print_status(const object& status, std::ostream& out) {
       << "   revision " << figure(status, "revision") << "\n";
   if (const std::string waiting = text_of(status, "waiting_for"); !waiting.empty()) out << "waiting   " << waiting << "\n";
   print_warnings(status, members, out);
+  if (const auto format = to_finalize(status, members))
+    out << "format    " << figure(status, "format") << " is written, all members know " << *format
+        << ": leewardctl cluster finalize, when the upgrade is to stay\n";
   out << "\n";
   Table table({{"ID", Table::Align::kRight}, {"NAME"}, {"REGION"}, {"ZONE"}, {"ROLE"}, {"STATE"}, {"VOTER"}, {"HEALTH"},
                {"APPLIED", Table::Align::kRight}, {"LAG (ENTRIES)", Table::Align::kRight}, {"STATE HASH"}, {"DATA", Table::Align::kRight}});
@@ -85,6 +100,43 @@ Result<void> cluster_status(const Server& server, const Output& output) {
   if (!answer.ok()) return answer.error();
   if (output.json) output.out << answer->text << "\n";
   else print_status(answer->json, output.out);
+  return {};
+}
+
+// Each region's group writes formats of its own; the primary's history goes to
+// all, so that one comes last.
+Result<void> cluster_finalize(const Server& server, const Output& output) {
+  const auto status = server.call("/v3/cluster/status");
+  if (!status.ok()) return status.error();
+  const auto members = list_of(status->json, "members");
+  std::vector<std::string> regions;
+  for (const bool primary : {false, true})
+    for (const object& m : members)
+      if (const auto region = text_of(m, "region"); (text_of(m, "role") == "primary") == primary && std::find(regions.begin(), regions.end(), region) == regions.end())
+        regions.push_back(region);
+  boost::json::array all;
+  for (const auto& region : regions) {
+    Result<Answer> done = Error{Code::kUnavailable, "no member of region " + region + " has a known address"};
+    for (const object& m : members) {
+      const auto endpoint = parse_endpoint(text_of(m, "client_url"), status->from.tls);
+      if (text_of(m, "region") != region || !endpoint.ok()) continue;
+      done = server.call_at(*endpoint, "/v3/cluster/finalize", {});
+      if (done.ok() || (exit_code(done.error()) != kUnreachable && done.error().code != kCannotServe)) break;
+    }
+    if (!done.ok())
+      return Error{done.error().code, done.error().message + (all.empty() ? "" : "; " + std::to_string(all.size()) + " of " + std::to_string(regions.size()) +
+                                                                                     " regions are finalized, say it again for the others")};
+    all.push_back(std::move(done->json));
+  }
+  if (output.json) {
+    output.out << boost::json::serialize(object{{"regions", std::move(all)}}) << "\n";
+    return {};
+  }
+  for (const auto& value : all) {
+    const object& region = value.as_object();
+    print_line(output.out, text_of(region, "region").c_str(), "writes format " + figure(region, "format") + (true_of(region, "already") ? ", as before" : " from now on"));
+  }
+  print_line(output.out, "next", "no member goes back to an older version from here on; leewardctl cluster status");
   return {};
 }
 

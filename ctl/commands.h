@@ -19,6 +19,7 @@ struct Output {
 };
 
 Result<void> cluster_status(const Server& server, const Output& output);
+Result<void> cluster_finalize(const Server& server, const Output& output);
 Result<void> cluster_topology(const Server& server, const Output& output);
 Result<void> member_list(const Server& server, const Output& output);
 Result<void> member_admit(const Server& server, const Output& output, std::uint64_t id);

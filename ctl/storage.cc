@@ -35,6 +35,7 @@ const char* kind_name(EntryKind kind) {
     case EntryKind::kRegroup: return "regroup";
     case EntryKind::kSurvivor: return "survivor";
     case EntryKind::kDiscarded: return "discarded";
+    case EntryKind::kFormat: return "format";
   }
   return "other";
 }

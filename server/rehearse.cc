@@ -17,6 +17,7 @@
 #include "standby/replication.h"
 #include "wal/log_store.h"
 #include "wal/superblock.h"
+#include "wiring.h"
 
 namespace leeward {
 namespace {
@@ -230,11 +231,12 @@ Result<void> Fork::open() {
   o.wal_dir = config_.node.wal_dir;
   o.snapshot_dir = config_.node.snapshot_dir;
   o.rehearsal = true;
+  o.newest_format = newest_format();
   node::MemberPorts ports{clock_, disk_, core_, wal_, apply_, files_, random_, link_, log_, {}, {}, {}, {}};
   ports.open_state = [this](const Path& path) { return told("state_files", &Fork::open_state, path, Incarnation()); };
   ports.open_log = [this](const Path& path, Incarnation owner, bool) { return told("log", &Fork::open_log, path, owner); };
   ports.open_superblock = [this](const Path& path, const SuperblockData*) -> Result<std::unique_ptr<Superblock>> {
-    auto found = wal::SuperblockFile::open(disk_, path);
+    auto found = wal::SuperblockFile::open(disk_, path, newest_format());
     if (!found.ok()) return found.error();
     return std::unique_ptr<Superblock>(std::move(*found));
   };

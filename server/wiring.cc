@@ -118,6 +118,7 @@ node::MemberOptions member_options(const config::Config& c) {
   o.wal_dir = c.node.wal_dir;
   o.snapshot_dir = c.node.snapshot_dir;
   o.version = version();
+  o.newest_format = newest_format();
   return o;
 }
 
@@ -436,7 +437,7 @@ Result<std::unique_ptr<StateMachine>> Daemon::Impl::open_state(const Path& path)
 }
 
 Result<std::unique_ptr<Superblock>> Daemon::Impl::open_superblock(const Path& path, const SuperblockData* fresh) {
-  auto found = wal::SuperblockFile::open(disk_, path);
+  auto found = wal::SuperblockFile::open(disk_, path, newest_format());
   if (!found.ok() && found.error().code == Code::kNotFound && fresh) found = wal::SuperblockFile::create(disk_, path, *fresh);
   if (!found.ok()) return found.error();
   return std::unique_ptr<Superblock>(std::move(*found));

@@ -67,6 +67,7 @@ void check_certificates(config::Loaded& loaded);
 
 // The version of this build, "0.1.0".
 const char* version();
+std::uint32_t newest_format();  // that it knows: base/format.h
 const char* revision();  // the commit that was built, "-dirty" behind it if files differ; or "unknown"
 
 }  // namespace leeward

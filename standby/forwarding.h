@@ -60,6 +60,7 @@ class ForwardingService final : public node::Service, public ForwardHandler {
   void alarm(NodeId member, bool raised, Executor& reply, Function<void(Result<bool>)> done) override {
     member_.alarm(member, raised, reply, std::move(done));
   }
+  void finalize(Executor& reply, Function<void(Result<bool>)> done) override { member_.finalize(reply, std::move(done)); }
   void change_standing(node::StandingChange change, Executor& reply, Function<void(Result<void>)> done) override {
     member_.change_standing(std::move(change), reply, std::move(done));
   }

@@ -91,6 +91,7 @@ constexpr Route kRoutes[] = {
     {"/v3/dr/disarm", "/leeward.v1.Operations/DrDisarm"},
     {"/v3/storage/info", "/leeward.v1.Operations/StorageInfo", true},
     {"/v3/member/admit", "/leeward.v1.Operations/MemberAdmit"},
+    {"/v3/cluster/finalize", "/leeward.v1.Operations/ClusterFinalize"},
     {"/v3/replica/pause", "/leeward.v1.Operations/ReplicaPause"},
     {"/v3/replica/resume", "/leeward.v1.Operations/ReplicaResume"},
     {"/v3/replica/isolate", "/leeward.v1.Operations/ReplicaIsolate"},

@@ -94,6 +94,7 @@ void replica_status(CallPtr, Bytes);
 void standby_status(CallPtr, Bytes);
 void storage_info(CallPtr, Bytes);
 void member_admit(CallPtr, Bytes);
+void cluster_finalize(CallPtr, Bytes);
 void member_change(CallPtr, Bytes);
 void member_sync(CallPtr, Bytes);
 // An id as it is shown; who asks, for the log and the history.

@@ -77,6 +77,24 @@ void member_admit(CallPtr call, Bytes bytes) {
   });
 }
 
+void cluster_finalize(CallPtr call, Bytes bytes) {
+  pb::ClusterFinalizeRequest request;
+  if (!parse(call, bytes, request) || !by_operator(call)) return;
+  Core& core = call->core();
+  if (!core.status()->status.leader) return call->fail(error::kNoLeader);
+  core.log.warn("the newest format is to be finalized", {{"peer", call->rpc().peer().address}});
+  core.node.finalize(call->loop(), [call](Result<bool> done) {
+    if (!done.ok()) return fail(call, done.error());
+    const auto status = call->core().node.status();
+    pb::ClusterFinalizeResponse response;
+    for (const auto& m : status.members)
+      if (m.id == status.self) response.set_region(m.region);
+    response.set_format(status.format);
+    response.set_already(*done);
+    call->reply_message(response);
+  });
+}
+
 void member_change(CallPtr call, Bytes bytes) {
   pb::MemberChangeRequest request;
   if (!parse(call, bytes, request) || !by_operator(call)) return;

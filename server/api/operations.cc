@@ -74,6 +74,7 @@ void fill(pb::MemberInfo& out, const MemberStatus& member, const NodeStatus& sta
   out.set_over_quota(std::find(status.over_quota.begin(), status.over_quota.end(), member.id) != status.over_quota.end());
   if (!member.report_age) return;  // never heard: what follows is not known
   out.set_report_age_ms(to_ms(*member.report_age));
+  out.set_newest_format(member.newest_format);
   if (member.clock_offset) out.set_clock_offset_ms(to_ms(*member.clock_offset));
   if (!follows(member))
     out.set_lag_entries(entries_behind(status, member));
@@ -145,6 +146,7 @@ pb::ClusterStatusResponse cluster_status_of(const NodeStatus& status) {
   response.set_state_hash(status.applied.state_hash.hex());
   if (status.primary_silence) response.set_primary_silence_ms(to_ms(*status.primary_silence));
   for (const auto& member : status.members) fill(*response.add_members(), member, status);
+  response.set_format(status.format);
   response.set_disk_full(status.disk_full);
   return response;
 }

@@ -25,7 +25,7 @@ namespace leeward::api {
   X(ClusterStatus) X(Topology) X(ReplicaStatus) X(StandbyStatus) X(StorageInfo) X(MemberAdmit) X(DrPlan) X(MemberChange) \
   X(ReplicaPause) X(ReplicaResume) X(ReplicaIsolate) X(ReplicaRejoin) X(DrPromote) X(DrSurvivor) X(DrStatus) X(MemberSync) \
   X(DrRejoin) X(DrDrill) X(DrSwitchover) X(DrAbort) X(DrArm) X(DrDisarm)                                             \
-  X(DrLedgers) X(DrLedgerPage) X(DrLedgerDiscard) X(DrChanges)                                                                          \
+  X(DrLedgers) X(DrLedgerPage) X(DrLedgerDiscard) X(DrChanges) X(ClusterFinalize)                                                                         \
   X(Other)
 
 enum class Method : std::uint8_t {

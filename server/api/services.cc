@@ -86,6 +86,7 @@ constexpr MethodEntry kTable[] = {
     {"/leeward.v1.Operations/DrDisarm", Method::kDrDisarm, operations::dr_disarm},
     {"/leeward.v1.Operations/StorageInfo", Method::kStorageInfo, operations::storage_info, nullptr, true},
     {"/leeward.v1.Operations/MemberAdmit", Method::kMemberAdmit, operations::member_admit},
+    {"/leeward.v1.Operations/ClusterFinalize", Method::kClusterFinalize, operations::cluster_finalize},
     {"/leeward.v1.Operations/ReplicaPause", Method::kReplicaPause, operations::replica_pause, nullptr, true},
     {"/leeward.v1.Operations/ReplicaResume", Method::kReplicaResume, operations::replica_resume, nullptr, true},
     {"/leeward.v1.Operations/ReplicaIsolate", Method::kReplicaIsolate, operations::replica_isolate, nullptr, true},

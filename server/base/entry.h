@@ -55,6 +55,7 @@ enum class EntryKind : std::uint8_t {
   kRegroup = 77,       // survivors of a lost majority are a group of their own from here on, see node/regroup.h
   kSurvivor = 78,      // which of two promotions that took one epoch goes on
   kDiscarded = 79,     // an operator has no more use for what a ledger holds
+  kFormat = 80,        // what the group's members may write from here on, see format.h
 };
 
 // The history goes on from another position than before it: further on behind a

@@ -189,7 +189,7 @@ Result<Call> decode_call(const Bytes& body) {
   Call call;
   std::uint8_t kind;
   std::uint64_t argument;
-  if (!get_u64(in, call.id) || !get_u8(in, kind) || kind < 1 || kind > 8 || !get_u64(in, argument) ||
+  if (!get_u64(in, call.id) || !get_u8(in, kind) || kind < 1 || kind > static_cast<std::uint8_t>(CallKind::kFinalize) || !get_u64(in, argument) ||
       !get_string(in, call.body))
     return malformed("call");
   call.kind = static_cast<CallKind>(kind);
@@ -439,6 +439,7 @@ std::string encode(const Report& report) {
     put_u64(out, static_cast<std::uint64_t>(way.late_us));
   }
   put_varint(out, s.ledger_entries);
+  put_varint(out, s.newest_format);
   return out;
 }
 
@@ -495,8 +496,10 @@ Result<Report> decode_report(const Bytes& body) {
   // Of a clock that is centuries off; all else in the report counts.
   if (!within_reach(report.clock.sent_us)) report.clock = {};
   std::erase_if(report.clock.ways, [](const ClockReport::Way& way) { return !within_reach(way.late_us); });
-  if (in.empty()) return report;  // of the version before ledgers
-  if (!get_varint(in, s.ledger_entries)) return malformed("report");
+  if (in.empty()) return report;  // of the version before formats
+  std::uint64_t newest;
+  if (!get_varint(in, s.ledger_entries) || !get_varint(in, newest) || newest < kOldestFormat || newest > UINT32_MAX) return malformed("report");
+  s.newest_format = static_cast<std::uint32_t>(newest);
   return report;
 }
 

@@ -87,7 +87,7 @@ std::string encode(const ForwardRefused& refused);
 Result<ForwardRefused> decode_forward_refused(const Bytes& body);
 
 // What only a leader answers.
-enum class CallKind : std::uint8_t { kKeepAlive = 1, kLeaseRemaining = 2, kTransfer = 3, kAdmit = 4, kChange = 5, kSync = 6, kWarrant = 7, kAlarm = 8 };  // kWarrant: may what is confirmed be acknowledged
+enum class CallKind : std::uint8_t { kKeepAlive = 1, kLeaseRemaining = 2, kTransfer = 3, kAdmit = 4, kChange = 5, kSync = 6, kWarrant = 7, kAlarm = 8, kFinalize = 9 };  // kWarrant: may what is confirmed be acknowledged
 struct Call {
   std::uint64_t id = 0;
   CallKind kind = CallKind::kKeepAlive;

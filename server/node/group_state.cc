@@ -8,7 +8,8 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint8_t kGroupStateVersion = 6;  // 5: without retired lives; 4: and without alarms
+// 6: of format 1, which does not say so; 5: without retired lives; 4: and without alarms
+constexpr std::uint8_t kGroupStateVersion = 7, kOfFormat1 = 6;
 constexpr std::uint8_t kOldestGroupState = 3;  // without changes of members
 const Error kMalformed{Code::kCorrupt, "the group's state is malformed"};
 
@@ -248,7 +249,7 @@ Result<GroupList> decode_group_list(std::string_view in) {
 
 std::string encode(const GroupState& state) {
   std::string out;
-  codec::put_u8(out, kGroupStateVersion);
+  codec::put_u8(out, state.format == 1 ? kOfFormat1 : kGroupStateVersion);
   out.append(reinterpret_cast<const char*>(state.lineage.bytes.data()), state.lineage.bytes.size());
   codec::put_bytes(out, region::encode(state.control));
   codec::put_bytes(out, raft::encode(state.membership));
@@ -281,6 +282,7 @@ std::string encode(const GroupState& state) {
     codec::put_u64(out, incarnation.value());
     codec::put_varint(out, index.value());
   }
+  if (state.format > 1) codec::put_varint(out, state.format);
   return out;
 }
 
@@ -293,7 +295,7 @@ Result<GroupState> decode_group_state(std::string_view in) {
   GroupState state;
   if (in.empty()) return state;
   std::uint8_t version;
-  std::uint64_t count, leapt;
+  std::uint64_t count, leapt, format = 1;
   std::string_view membership, control;
   if (!codec::get_u8(in, version) || version == 0) return kMalformed;
   if (version > kGroupStateVersion) return Error{Code::kNewerFormat, "the group's state was written by a newer version; run the newer leewardd"};
@@ -317,11 +319,26 @@ Result<GroupState> decode_group_state(std::string_view in) {
   }
   if (!get_nodes(in, state.topology)) return kMalformed;
   if (!codec::get_varint(in, leapt) || (version > 3 && !get_changes(in, state)) ||
-      (version > 4 && !get_alarms(in, state)) || (version > 5 && !get_retired(in, state)) || !in.empty())
+      (version > 4 && !get_alarms(in, state)) || (version > 5 && !get_retired(in, state)) ||
+      (version > kOfFormat1 && (!codec::get_varint(in, format) || format < 2 || format > UINT32_MAX)) || !in.empty())
     return kMalformed;
+  state.format = static_cast<std::uint32_t>(format);
   if (version < 6) retire_removed(state);
   state.leapt = Index(leapt);
   return state;
+}
+
+std::string encode(const FormatChange& change) {
+  std::string out;
+  codec::put_varint(out, change.format);
+  return out;
+}
+
+Result<FormatChange> decode_format_change(std::string_view in) {
+  std::uint64_t format;
+  if (!codec::get_varint(in, format) || !in.empty() || format < kOldestFormat || format > UINT32_MAX)
+    return Error{Code::kCorrupt, "malformed change of the format"};
+  return FormatChange{static_cast<std::uint32_t>(format)};
 }
 
 std::string encode(const Admission& admission) {
@@ -387,6 +404,11 @@ Result<bool> apply_to_group(const Entry& entry, GroupState& state) {
       if (!change.ok()) return change.error();
       if (!change->raised) return state.over_quota.erase(change->member) > 0;
       return state.membership.contains(change->member) && state.over_quota.insert(change->member).second;
+    }
+    case EntryKind::kFormat: {
+      const auto change = decode_format_change(entry.payload.view());
+      if (!change.ok()) return change.error();
+      return std::exchange(state.format, std::max(state.format, change->format)) != state.format;
     }
     case EntryKind::kFollow: {  // region_log.h has judged it, and noted what it puts aside
       const auto& ledgers = state.control.ledgers;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/entry.h"
+#include "base/format.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "node/group.h"
@@ -59,6 +60,7 @@ struct GroupState {
   // leads to another state than this group's. 0: none.
   Index leapt;
   std::set<NodeId> over_quota;  // members with a raised alarm; those that go take theirs along
+  std::uint32_t format = kOldestFormat;  // that its members may write
 
   bool started() const { return lineage.known(); }
 };
@@ -99,6 +101,13 @@ struct Admission {
 };
 std::string encode(const Admission& admission);
 Result<Admission> decode_admission(std::string_view bytes);
+
+// From there on the group's members may write that format; a lower one changes nothing.
+struct FormatChange {
+  std::uint32_t format = kOldestFormat;
+};
+std::string encode(const FormatChange& change);
+Result<FormatChange> decode_format_change(std::string_view bytes);
 
 // Applies one committed entry about members, or the group's first or an Adopt;
 // others change nothing here (those about regions: region_log.h). Returns true when the state changed. Errors: kCorrupt.

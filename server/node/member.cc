@@ -40,6 +40,7 @@ void Member::begin() {
   }
   running_ = true;
   started_ = context_.now();
+  heed_format();
   housekeep();
 }
 
@@ -316,6 +317,7 @@ void Member::propose_first_entry() {
   state.control.group = GroupId(random() | 1);
   state.membership = membership();
   state.topology = bootstrap_->nodes();
+  state.format = context_.options.newest_format;
   for (const auto& n : list) state.admitted[n.id] = Incarnation();
   for (const auto id : state.membership.voters) state.admitted[id] = Incarnation();
   for (const auto& [id, incarnation] : heard_incarnation_)

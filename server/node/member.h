@@ -39,6 +39,9 @@
 
 namespace leeward::node {
 
+// Of a directory, or a group, that was finalized to a format which this version does not know.
+Error newer_format(const MemberOptions& options, std::uint32_t format);
+
 class Member final : public Service, public Group {
  public:
   // Opens or makes the directories, finishing what a crash left half done.
@@ -63,6 +66,7 @@ class Member final : public Service, public Group {
   void transfer_leadership(NodeId to, Executor& reply, Function<void(Result<void>)> done) override;
   void admit(NodeId member, Executor& reply, Function<void(Result<bool>)> done) override;
   void alarm(NodeId member, bool raised, Executor& reply, Function<void(Result<bool>)> done) override;
+  void finalize(Executor& reply, Function<void(Result<bool>)> done) override;
   void change_standing(StandingChange change, Executor& reply, Function<void(Result<void>)> done) override;
   void change_members(MemberChange change, Executor& reply, Function<void(Result<Index>)> done) override;
   void member_sync(NodeId member, Executor& reply, Function<void(Result<std::uint64_t>)> done) override;
@@ -235,6 +239,9 @@ class Member final : public Service, public Group {
   void serve_admit(NodeId member, CallDone done);
   Error two_lives(NodeId id) const;
   void serve_alarm(const std::string& body, CallDone done);
+  void serve_finalize(CallDone done);
+  std::optional<Error> who_lacks(std::uint32_t format) const;
+  void heed_format();
   void propose_and_wait(std::span<const raft::Proposal> proposals, CallDone done);
   void drive_calls();
   bool may_write() const;

@@ -221,6 +221,7 @@ void Member::serve(Call call, CallDone done) {
     case CallKind::kTransfer: return serve_transfer(id, std::move(done));
     case CallKind::kAdmit: return serve_admit(id, std::move(done));
     case CallKind::kAlarm: return serve_alarm(call.body, std::move(done));
+    case CallKind::kFinalize: return serve_finalize(std::move(done));
   }
 }
 
@@ -346,6 +347,57 @@ void Member::serve_alarm(const std::string& body, CallDone done) {
   if (group.over_quota.contains(change->member) == change->raised) return done(kWasSo);
   const raft::Proposal proposal{EntryKind::kAlarm, Epoch(), 0, Bytes(body), {}, {}};
   propose_and_wait({&proposal, 1}, std::move(done));
+}
+
+void Member::finalize(Executor& reply, Function<void(Result<bool>)> done) {
+  post_task([this, &reply, done = std::move(done)]() mutable {
+    call({0, CallKind::kFinalize, 0, {}}, [this, &reply, done = std::move(done)](Result<std::int64_t> r) mutable {
+      Result<bool> result = r.ok() ? Result<bool>(*r == kWasSo) : Result<bool>(r.error());
+      context_.replies.add(reply, [done = std::move(done), result = std::move(result)]() mutable { done(result); });
+    });
+  });
+}
+
+// A history is read in every region: all nodes there are have to know the format.
+std::optional<Error> Member::who_lacks(std::uint32_t format) const {
+  std::string silent, older;
+  if (context_.options.newest_format < format) older = std::to_string(self().value()) + " (" + context_.options.version + ", which leads)";
+  for (const auto& n : topology()) {
+    if (n.id == self()) continue;
+    const auto report = reports_.find(n.id);
+    if (report == reports_.end() || context_.now() - report->second.at > kReportFresh)
+      silent += (silent.empty() ? "" : ", ") + std::to_string(n.id.value());
+    else if (const auto& m = report->second.status; m.newest_format < format)
+      older += (older.empty() ? "" : ", ") + std::to_string(n.id.value()) + " (" + m.version + ")";
+  }
+  if (!older.empty())
+    return Error{Code::kRefused, "version: nodes " + older + " do not know format " + std::to_string(format) + ": upgrade them first"};
+  if (!silent.empty())
+    return Error{Code::kRefused, "silent: nobody knows which formats nodes " + silent + " know: start them, or remove them"};
+  return std::nullopt;
+}
+
+void Member::serve_finalize(CallDone done) {
+  auto format = context_.options.newest_format;
+  for (const auto& [id, report] : reports_) format = std::max(format, report.status.newest_format);
+  if (context_.group.format >= format) return done(kWasSo);
+  if (auto why = who_lacks(format)) return done(std::move(*why));
+  context_.ports.log.warn("the format is finalized: no member goes back to an older version from here on", {{"format", format}});
+  const raft::Proposal proposal{EntryKind::kFormat, Epoch(), 0, Bytes(encode(FormatChange{format})), {}, {}};
+  propose_and_wait({&proposal, 1}, std::move(done));
+}
+
+// What is refused at an open is so too where it comes while the process runs:
+// by an entry, or with a state. The superblock says it to versions that do not
+// read the state any more.
+void Member::heed_format() {
+  const auto format = context_.group.format;
+  if (format > context_.options.newest_format) return fail(newer_format(context_.options, format));
+  if (format <= superblock_data_.format) return;
+  change_superblock([format](SuperblockData& data) { data.format = std::max(data.format, format); },
+                    [this](const Result<void>& written) {  // on a full disk the next start says it
+                      if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
+                    });
 }
 
 // What a leader writes into the history by itself.

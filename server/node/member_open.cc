@@ -8,7 +8,6 @@
 namespace leeward::node {
 namespace {
 
-constexpr std::uint32_t kFormat = 1;
 constexpr std::string_view kStatePrefix = "state-";
 constexpr std::string_view kLogSuffix = ".seg";
 
@@ -29,6 +28,11 @@ Error unusable(Error error, const MemberOptions& o, const char* then = "; ") {
 }
 
 }  // namespace
+
+Error newer_format(const MemberOptions& o, std::uint32_t format) {
+  return {Code::kNewerFormat, o.data_dir + " has format " + std::to_string(format) + ", and this version knows up to " + std::to_string(o.newest_format) +
+                                  ": run the newer leewardd"};
+}
 
 Member::Member(MemberPorts ports, MemberOptions options) : context_(std::move(options), std::move(ports)) {
   context_.process = context_.ports.random.next();
@@ -91,6 +95,7 @@ Result<void> Member::open_storage() {
   auto group = decode_group_state(context_.state->group_state());
   if (!group.ok()) return group.error();
   context_.group = std::move(*group);
+  if (context_.group.format > o.newest_format) return newer_format(o, context_.group.format);
   if (o.rehearsal) become_alone();
   if (superblock_data_.lineage.known() && context_.group.started() &&
       superblock_data_.lineage != context_.group.lineage)
@@ -154,7 +159,7 @@ bool Member::looks_new() const {
 Result<void> Member::open_superblock() {
   const auto& o = context_.options;
   SuperblockData fresh;
-  fresh.format = kFormat;
+  fresh.format = kOldestFormat;
   fresh.cluster_name = o.cluster_name;
   fresh.node = o.self;
   fresh.incarnation = new_incarnation(context_.ports.random);
@@ -167,9 +172,7 @@ Result<void> Member::open_superblock() {
   superblock_ = std::move(*superblock);
   superblock_data_ = superblock_->data();
   const auto& d = superblock_data_;
-  if (d.format > kFormat)
-    return Error{Code::kNewerFormat, o.data_dir + " has format " + std::to_string(d.format) +
-                                         "; this version knows up to " + std::to_string(kFormat)};
+  if (d.format > o.newest_format) return newer_format(o, d.format);
   if (d.cluster_name != o.cluster_name)
     return Error{Code::kLineage, o.data_dir + " belongs to the cluster '" + d.cluster_name + "', not '" +
                                      o.cluster_name + "'"};

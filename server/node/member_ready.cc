@@ -241,6 +241,7 @@ void Member::apply_control(std::span<const Entry> entries) {
   context_.state->set_group_state(encode(context_.group));
   update_may_vote();
   heed_regroup();
+  heed_format();
   if (before || !context_.group.started()) return;
   const auto& group = context_.group;
   context_.ports.log.info("the group has begun", {{"lineage", group.lineage.hex()}, {"group", group.control.group}});

@@ -100,6 +100,7 @@ MemberStatus Member::own_status() const {
   s.lacks_state = leaping_ && leaping_->lacks_state;
   s.drill = drill_;
   s.ledger_entries = ledger_entries();
+  s.newest_format = context_.options.newest_format;
   return s;
 }
 
@@ -153,6 +154,7 @@ void Member::publish_status() {
   if (s.waiting_for.empty() && context_.core && context_.group.started() && !s.admitted)
     s.waiting_for = "to be admitted (leewardctl member admit " + std::to_string(self().value()) + ")";
   s.stopping = stopping_;
+  s.format = context_.group.format;
   (leaping_ && !leaping_->manifest ? s.rewinding : s.adopting) = adoption();
   s.term = term();
   s.leader = context_.leader();

@@ -276,6 +276,7 @@ void Member::installed(std::unique_ptr<StateMachine> state, const Manifest& mani
   if (auto loaded = region_log_->load(); !loaded.ok()) return fail(loaded.error());
   publish_seen();
   heed_regroup();
+  heed_format();
   snapshots_->forget_superseded();
   publish_cluster_id();
   proposals_->state_exchanged();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/format.h"
 #include "base/result.h"
 #include "base/units.h"
 #include "node/group.h"
@@ -67,6 +68,7 @@ struct MemberOptions {
   Path data_dir, wal_dir, snapshot_dir;
   bool rehearsal = false;  // the directories are a fork (Group::fork); refused otherwise, and a fork without it
   std::string version = "0.1.0";
+  std::uint32_t newest_format = kNewestFormat;  // that it knows; an older build's in tests
 };
 
 // All but `random` are used as their own thread rules say; `random` belongs to

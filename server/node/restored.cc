@@ -52,6 +52,7 @@ Result<Restored> restored_group(const RestoredFrom& from, const std::string& clu
   group.control.role = GroupRole::kPrimary;
   group.membership = membership_of(list);
   group.topology = nodes;
+  group.format = kNewestFormat;
   for (const auto& n : list) group.admitted[n.id] = Incarnation();  // open: the first leader fills them, its own too
 
   region::EpochChange change;

@@ -74,6 +74,12 @@ class Service : public StatusSource {
   // Errors: kNotFound (no member), kUnavailable, kUnknown.
   virtual void alarm(NodeId member, bool raised, Executor& reply, Function<void(Result<bool>)> done) = 0;
 
+  // The group's members may write the newest format that the leader's version knows
+  // from now on, and go back to no version that does not know it. True: it was so
+  // already. Errors: kRefused, "rule: why" (version, silent: a node of any region
+  // does not know it, or nobody knows); kUnavailable, kUnknown.
+  virtual void finalize(Executor& reply, Function<void(Result<bool>)> done) = 0;
+
   // Of this member. Done when it is durable and leadership is handed over; a
   // rejoin when its verification has begun, whose end status() tells. Errors:
   // kRefused (the message names the rule), kInvalid, kUnavailable.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/entry.h"
+#include "base/format.h"
 #include "base/ids.h"
 #include "base/log_view.h"
 #include "base/units.h"
@@ -84,6 +85,7 @@ struct MemberStatus {
   std::string standing_reason;   // why it is isolated, and what its last verification found
   DrillRecord drill;             // the newest that it knows of
   std::uint64_t ledger_entries = 0;  // that its group has put aside and nobody has discarded
+  std::uint32_t newest_format = kOldestFormat;  // that its version knows
   // Of its wall clock; positive: it is ahead of the answering node's. Half the
   // difference between the two ways' delays is in it.
   std::optional<Duration> clock_offset;
@@ -170,6 +172,7 @@ struct NodeStatus {
   Epoch newest_epoch;          // that this member knows of, its own group's or not
   std::string serving_region;  // of a newer epoch than the own group's, as far as it is heard; else empty
   MemberState state = MemberState::kStarting;
+  std::uint32_t format = kOldestFormat;  // that the group's members write
   std::string waiting_for;  // why it is not serving yet, with whom it waits for; empty when it serves
   bool stopping = false;
   bool sealed = false;         // the epoch ends with a Seal that is open: a switchover is under way

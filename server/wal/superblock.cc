@@ -72,7 +72,7 @@ std::string encode_copy(const SuperblockData& data, int copy) {
   return out;
 }
 
-SuperblockCopy decode_copy(std::string_view in, int number) {
+SuperblockCopy decode_copy(std::string_view in, int number, std::uint32_t newest) {
   SuperblockCopy copy;
   if (in.size() < kSuperblockCopyBytes) {
     copy.fault = "the file is cut short";
@@ -93,8 +93,8 @@ SuperblockCopy decode_copy(std::string_view in, int number) {
   } else if (which != static_cast<std::uint32_t>(number) || length > rest.size() ||
              !decode_data(rest.substr(0, length), copy.data)) {
     copy.fault = "the copy makes no sense at this place";
-  } else if (copy.data.format > kDirectoryFormat) {
-    copy.fault = "directory format " + std::to_string(copy.data.format) + ", this version knows up to " + std::to_string(kDirectoryFormat);
+  } else if (copy.data.format > newest) {
+    copy.fault = "directory format " + std::to_string(copy.data.format) + ", this version knows up to " + std::to_string(newest);
     copy.code = Code::kNewerFormat;
   }
   return copy;
@@ -112,23 +112,23 @@ int find_current(const SuperblockReading& reading) {
   return best;
 }
 
-SuperblockReading decode_all(std::string_view all) {
+SuperblockReading decode_all(std::string_view all, std::uint32_t newest) {
   SuperblockReading reading;
   for (int i = 0; i < kSuperblockCopies; ++i) {
     const std::size_t start = std::min(all.size(), i * kSuperblockCopyBytes);
-    reading.copies[i] = decode_copy(all.substr(start, kSuperblockCopyBytes), i);
+    reading.copies[i] = decode_copy(all.substr(start, kSuperblockCopyBytes), i, newest);
   }
   reading.current = find_current(reading);
   return reading;
 }
 
-Result<SuperblockReading> read_file(const File& file) {
+Result<SuperblockReading> read_file(const File& file, std::uint32_t newest) {
   std::string all;
   const auto n = file.read(0, kFileBytes, all);
   if (!n.ok()) return n.error();
   const auto size = file.size();
   if (!size.ok()) return size.error();
-  auto reading = decode_all(all);
+  auto reading = decode_all(all, newest);
   reading.behind = *size - std::min<std::uint64_t>(*size, kFileBytes);
   return reading;
 }
@@ -156,7 +156,7 @@ Path superblock_path(const Path& directory) { return directory + "/superblock"; 
 Result<SuperblockReading> read_superblock(Disk& disk, const Path& directory) {
   auto file = disk.open(superblock_path(directory), OpenMode::kRead);
   if (!file.ok()) return file.error();
-  return read_file(**file);
+  return read_file(**file, kNewestFormat);
 }
 
 Result<std::unique_ptr<SuperblockFile>> SuperblockFile::create(Disk& disk, const Path& directory,
@@ -174,15 +174,17 @@ Result<std::unique_ptr<SuperblockFile>> SuperblockFile::create(Disk& disk, const
   return block;
 }
 
-Result<std::unique_ptr<SuperblockFile>> SuperblockFile::open(Disk& disk, const Path& directory) {
+Result<std::unique_ptr<SuperblockFile>> SuperblockFile::open(Disk& disk, const Path& directory, std::uint32_t newest_format) {
   const Path path = superblock_path(directory);
   auto file = disk.open(path, OpenMode::kReadWrite);
   if (!file.ok()) return file.error();
   LEEWARD_TRY(disk.sync_dir(directory));
   std::unique_ptr<SuperblockFile> block(new SuperblockFile(std::move(*file), path));
-  const auto reading = read_file(*block->file_);
+  const auto reading = read_file(*block->file_, newest_format);
   if (!reading.ok()) return reading.error();
-  if (reading->current < 0) return no_quorum(*reading, path);
+  // One pair may say it already and the other not yet.
+  const bool newer = std::any_of(reading->copies.begin(), reading->copies.end(), [](const auto& c) { return !c.valid() && c.code == Code::kNewerFormat; });
+  if (reading->current < 0 || newer) return no_quorum(*reading, path);
   block->data_ = reading->copies[reading->current].data;
   for (const auto& copy : reading->copies) block->mended_ += !(copy.valid() && copy.data == block->data_);
   block->attempts_ = block->data_.sequence;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/format.h"
 #include "ports/disk.h"
 #include "ports/superblock.h"
 
@@ -14,15 +15,14 @@ namespace leeward::wal {
 
 inline constexpr int kSuperblockCopies = 4;
 inline constexpr std::size_t kSuperblockCopyBytes = 4096;
-inline constexpr std::uint32_t kDirectoryFormat = 1;  // newest SuperblockData::format we know
 
 class SuperblockFile final : public Superblock {
  public:
   // Makes the file in `directory`, durable when it returns. Errors: kExists, kInvalid, kNoSpace, kIo.
   static Result<std::unique_ptr<SuperblockFile>> create(Disk& disk, const Path& directory, const SuperblockData& data);
   // Reads it, mends copies that differ and cuts off what stands behind them. Errors: kNotFound, kCorrupt (fewer
-  // than two valid copies agree), kNewerFormat, kIo.
-  static Result<std::unique_ptr<SuperblockFile>> open(Disk& disk, const Path& directory);
+  // than two valid copies agree), kNewerFormat (a directory of a format above `newest_format`; nothing is mended then), kIo.
+  static Result<std::unique_ptr<SuperblockFile>> open(Disk& disk, const Path& directory, std::uint32_t newest_format = kNewestFormat);
 
   const SuperblockData& data() const override { return data_; }
   // kInvalid when it does not fit a copy. kNoSpace may be tried again; any other

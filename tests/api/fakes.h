@@ -250,6 +250,11 @@ class FakeNode : public node::Service {
     auto held = std::make_shared<Function<void(Result<bool>)>>(std::move(done));
     reply.post([held, same = was == raised] { (*held)(same); });
   }
+  void finalize(Executor& reply, Function<void(Result<bool>)> done) override {
+    const bool was = std::exchange(info.format, kNewestFormat) == kNewestFormat;
+    auto held = std::make_shared<Function<void(Result<bool>)>>(std::move(done));
+    reply.post([held, was] { (*held)(was); });
+  }
   void change_members(node::MemberChange change, Executor& reply, Function<void(Result<Index>)> done) override {
     changes.push_back(std::move(change));
     auto held = std::make_shared<Function<void(Result<Index>)>>(std::move(done));

@@ -10,6 +10,7 @@ import threading
 
 from leeward.claims import expect
 from leeward.cluster import BIN, ROOT, Failure
+from leeward import versions
 import lab
 import store
 
@@ -120,27 +121,12 @@ def interrupted(name, mark, action, *words):
 
 
 def package(version=None):
-    """The Debian package of the binaries under test, built once a run; or one of another version, which is these binaries but for
-    the number that they say."""
+    """The Debian package of the binaries under test, built once a run; or one of another version, which knows a newer format."""
     folder = os.path.join(lab.HERE, "packages", version or "own")
     if not os.path.isdir(folder):
         fast = {**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "gzip", "DPKG_DEB_COMPRESSOR_LEVEL": "1"}
-        lab.run(os.path.join(ROOT, "packaging", "deb", "build"), "--bin", another(version) if version else BIN, "--out", folder, env=fast)
+        lab.run(os.path.join(ROOT, "packaging", "deb", "build"), "--bin", versions.another(os.path.join(lab.HERE, "programs", version), version, formats_later=1) if version else BIN, "--out", folder, env=fast)
     return os.path.join(folder, os.listdir(folder)[0])
-
-
-def another(version):
-    """The programs, saying another version, of as many letters."""
-    folder, own = os.path.join(lab.HERE, "programs", version), lab.run(os.path.join(BIN, "leewardd"), "--version").split()[1]
-    os.makedirs(folder)
-    for program in ("leewardd", "leewardctl"):
-        shutil.copy2(os.path.join(BIN, program), folder)
-    with open(os.path.join(folder, "leewardd"), "rb+") as file:
-        bytes_ = file.read()
-        expect(bytes_.count(own.encode()) == 1 and len(own) == len(version), f"{own} cannot be exchanged for {version} in leewardd")
-        file.seek(0)
-        file.write(bytes_.replace(own.encode(), version.encode()))
-    return folder
 
 
 def flags(who):

@@ -65,9 +65,13 @@ TEST(Frames, ComeBackAsTheyWent) {
   status.lag.high = Duration(5ms);
   status.eligibility = {{"lag", true, "1 ms"}};
   status.drill = {7, 1'700'000'000'123, 345'678};
+  status.ledger_entries = 7;
+  status.newest_format = 9;
   const auto again = decode_report(Bytes(encode(Report{status, {1'700'000'000'000'000, {{NodeId(4), -250'000}}}})));
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->status.drill, status.drill);
+  EXPECT_EQ(again->status.ledger_entries, 7u);
+  EXPECT_EQ(again->status.newest_format, 9u);
   EXPECT_EQ(again->status.lag.high, Duration(5ms));
   EXPECT_FALSE(again->status.lag.low.has_value());
   EXPECT_EQ(again->status.eligibility[0].detail, "1 ms");
@@ -154,6 +158,19 @@ TEST(Frames, WhatAGroupKnowsOfItsMembersComesBackAsItWas) {
   EXPECT_EQ(back->named, state.named);
   EXPECT_EQ(back->over_quota, state.over_quota);
   EXPECT_EQ(back->retired, state.retired);
+  state.format = 2;
+  const auto finalized = decode_group_state(encode(state));
+  ASSERT_TRUE(finalized.ok()) << finalized.error().message;
+  EXPECT_EQ(finalized->format, 2u);
+}
+
+// So that whoever knows no other format may read it.
+TEST(Frames, AGroupOfTheFirstFormatSaysNothingOfFormats) {
+  GroupState state;
+  state.lineage.bytes[0] = 1;
+  EXPECT_EQ(encode(state)[0], 6);
+  state.format = 2;
+  EXPECT_EQ(encode(state)[0], 7);
 }
 
 // Of format 4, before there were alarms; of 3, before groups changed their members: all up to `leapt`.
@@ -179,7 +196,7 @@ TEST(Frames, WhatAnOlderVersionKnewOfItsGroupIsReadOrRefusedByItsFormat) {
   back = decode_group_state(older);
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_EQ(encode(*back), now);
-  for (const char format : {1, 2, 7}) {
+  for (const char format : {1, 2, 8}) {
     older[0] = format;
     const auto refused = decode_group_state(older);
     ASSERT_FALSE(refused.ok());

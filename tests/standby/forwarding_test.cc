@@ -46,6 +46,7 @@ class FakeService final : public node::Service {
   void transfer_leadership(NodeId, Executor&, Function<void(Result<void>)>) override {}
   void admit(NodeId, Executor&, Function<void(Result<bool>)>) override {}
   void alarm(NodeId, bool, Executor&, Function<void(Result<bool>)>) override {}
+  void finalize(Executor&, Function<void(Result<bool>)>) override {}
   void change_members(node::MemberChange, Executor&, Function<void(Result<Index>)>) override {}
   void member_sync(NodeId, Executor&, Function<void(Result<std::uint64_t>)>) override {}
   Origin next_origin() override { return {member_.self(), Incarnation(1), 1, 1}; }

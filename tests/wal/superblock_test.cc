@@ -81,9 +81,10 @@ TEST_F(SuperblockTest, ASingleCopyIsNotBelieved) {
 
 TEST_F(SuperblockTest, ANewerDirectoryFormatIsRefused) {
   SuperblockData data = sample(1);
-  data.format = 2;
+  data.format = kNewestFormat + 1;
   ASSERT_TRUE(SuperblockFile::create(disk_, "/data", data).ok());
   EXPECT_EQ(SuperblockFile::open(disk_, "/data").error().code, Code::kNewerFormat);
+  EXPECT_TRUE(SuperblockFile::open(disk_, "/data", kNewestFormat + 1).ok());
 }
 
 TEST_F(SuperblockTest, ACrashAtAnyCallLeavesTheOldOrTheNewData) {

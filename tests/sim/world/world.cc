@@ -263,8 +263,9 @@ void World::start(NodeId id) {
   if (!opened.ok()) {
     n.open_error = opened.error().message;
     // Power that fails during the start is no finding, nor a full disk: it needs
-    // some room for that. All else is.
-    if (n.disk->powered() && !(opened.error().code == Code::kNoSpace))
+    // some room for that; nor is an older version that finds a newer one's. All else is.
+    const bool older = opened.error().code == Code::kNewerFormat && member_options(id).newest_format < kNewestFormat;
+    if (n.disk->powered() && !older && !(opened.error().code == Code::kNoSpace))
       checkers.report("node " + std::to_string(id.value()) + " does not open: " + n.open_error);
     end(id, true);
     return;

@@ -64,6 +64,7 @@ class Node:
         self.host, self.standby = host, standby
         self.dir = os.path.join(cluster.dir, name)
         self.process = None
+        self.programs = BIN
         self.extra = {}
 
     client = property(lambda self: f"{self.host}:2379")
@@ -120,7 +121,7 @@ class Node:
         with open(path, "w", encoding="utf-8") as handle:
             handle.write(self.config())
         stderr = open(os.path.join(self.dir, "stderr"), "ab")
-        self.process = subprocess.Popen([os.path.join(BIN, "leewardd"), "--config", path, *args],
+        self.process = subprocess.Popen([os.path.join(self.programs, "leewardd"), "--config", path, *args],
                                         stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
                                         env={**{k: v for k, v in os.environ.items() if k != "LEEWARD_BIN"},
                                              **self.cluster.environment})
