@@ -300,14 +300,10 @@ class CommandLine {
     };
     chosen(command(ledger, "show", "what each holds, whether it is all there is, and what could be replayed",
                    online([this](const Server& s, const Output& o) { return dr_ledger_show(s, o, options_.ledger); })));
-    chosen(command(ledger, "export", "the original transactions as lines of JSON, in order",
-                   online([this](const Server& s, const Output& o) -> Result<void> {
-                     if (options_.file == "-") return dr_ledger_export(s, o, options_.ledger, o.out, "the output");
-                     std::ofstream file(options_.file, std::ios::binary | std::ios::trunc);
-                     if (!file) return Error{Code::kIo, options_.file + " cannot be written"};
-                     return dr_ledger_export(s, o, options_.ledger, file, options_.file);
-                   })))
-        .add_option("file", options_.file, "FILE, or - for the output")->required();
+    CLI::App& out = chosen(command(ledger, "export", "the original transactions as lines of JSON, in order",
+                                   online([this](const Server& s, const Output& o) { return dr_ledger_export(s, o, options_.ledger, options_.file, options_.force); })));
+    out.add_option("file", options_.file, "FILE, or - for the output")->required();
+    out.add_flag("--force", options_.force, "replaces a file that is there");
     CLI::App& replay = chosen(command(ledger, "replay", "applies to the region that serves what nothing there contradicts; again: only what is left",
                                       online([this](const Server& s, const Output& o) { return dr_ledger_replay(s, o, options_.ledger, options_.dry_run); })));
     replay.add_flag("--dry-run", options_.dry_run, "says what would be applied, and what not and why");

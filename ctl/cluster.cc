@@ -96,7 +96,7 @@ void print_topology(const object& topology, std::ostream& out) {
 }  // namespace
 
 Result<void> cluster_status(const Server& server, const Output& output) {
-  const auto answer = server.call("/v3/cluster/status");
+  const auto answer = server.call_member("/v3/cluster/status");
   if (!answer.ok()) return answer.error();
   if (output.json) output.out << answer->text << "\n";
   else print_status(answer->json, output.out);

@@ -65,7 +65,7 @@ Result<void> dr_rejoin(const Server& server, const Output& output, bool discard,
 struct LedgerChoice;
 Result<void> dr_ledger_show(const Server& server, const Output& output, const LedgerChoice& choice);
 // Lines of JSON to `to`, called `name`.
-Result<void> dr_ledger_export(const Server& server, const Output& output, const LedgerChoice& choice, std::ostream& to, const std::string& name);
+Result<void> dr_ledger_export(const Server& server, const Output& output, const LedgerChoice& choice, const std::string& name, bool force);
 Result<void> dr_ledger_discard(const Server& server, const Output& output, const LedgerChoice& choice, bool accept_data_loss);
 Result<void> dr_ledger_replay(const Server& server, const Output& output, const LedgerChoice& choice, bool dry_run);
 struct HandoverTo {

@@ -271,8 +271,10 @@ Result<Answer> ask_plan(const Server& server, const Promotion& promotion) {
   const auto status = server.call("/v3/cluster/status");
   if (status.ok())
     for (const object& member : list_of(status->json, "members"))
-      if (follows(member) && true_of(member, "healthy")) others.insert(text_of(member, "region"));
-  if (others.empty()) return answer;
+      if (const auto at = parse_endpoint(text_of(member, "client_url"), status->from.tls);
+          follows(member) && true_of(member, "healthy") && at.ok() &&
+          std::none_of(order->begin(), order->end(), [&](const auto& asked) { return asked.text() == at->text(); })) others.insert(text_of(member, "region"));
+  if (others.empty()) return Error{answer.error().code, "no member of the region that could be promoted answers (" + answer.error().message + "); leewardctl dr status says what is left"};
   return Error{answer.error().code, answer.error().message + "; region " + *others.begin() + " follows too: leewardctl dr plan --region " + *others.begin()};
 }
 
@@ -369,7 +371,7 @@ Result<void> dr_reclaim(const Server& server, const Output& output, Promotion pr
 // Whose group takes no decision follows nobody, whatever it was last.
 bool decides_nothing(const object& status) {
   const std::string state = text_of(status, "state");
-  return state == "waiting" || state == "removed" || state == "no_quorum" || (state == "fenced" && text_of(status, "next_command").starts_with("start "));
+  return state == "waiting" || state == "removed" || state == "no_quorum" || (state == "fenced" && (text_of(status, "next_command").starts_with("start ") || text_of(status, "next_command").starts_with("members ")));
 }
 
 Error cannot_begin(const object& status) {
@@ -437,23 +439,9 @@ Result<void> dr_survivor(const Server& server, const Output& output, const std::
   return {};
 }
 
-// Who takes part in no group knows the least: others are asked first.
 Result<void> dr_status(const Server& server, const Output& output, bool history) {
-  std::optional<Answer> best;
-  std::optional<Error> failed;
-  for (const Endpoint& endpoint : server.endpoints()) {
-    auto answer = server.call_at(endpoint, "/v3/dr/status", {});
-    if (!answer.ok()) {
-      if (!failed) failed = answer.error();
-      continue;
-    }
-    const std::string state = text_of(answer->json, "state");
-    const bool knows = state != "waiting" && state != "removed";
-    if (!best || knows) best = std::move(*answer);
-    if (knows) break;
-  }
-  if (!best) return failed.value_or(Error{Code::kUnavailable, "no endpoint was named"});
-  const auto& answer = best;
+  const auto answer = server.call_member("/v3/dr/status");
+  if (!answer.ok()) return answer.error();
   if (output.json) output.out << answer->text << "\n";
   else if (history) print_history(answer->json, output.out);
   else print_dr_status(answer->json, output.out);

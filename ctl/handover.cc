@@ -32,6 +32,8 @@ Result<Answer> ask_primary(const Server& server, const std::string& path, const 
     if (answer.ok() || (answer.error().code != Code::kUnavailable && answer.error().code != kCannotServe)) return answer;
     if (!first) first = answer.error();
   }
+  if (first && first->code == Code::kUnavailable)
+    return Error{first->code, "no member of the primary region answers (" + first->message + "); where it is lost: leewardctl dr plan"};
   return first ? *first : answer.error();
 }
 
@@ -57,7 +59,7 @@ Result<void> change(const Server& server, const Output& output, const std::strin
   line(what, true_of(answer->json, "changed") ? "done" : "nothing to do: it was so already");
   line("epoch", figure(answer->json, "epoch") + ", " + text_of(answer->json, "state"));
   line("armed", or_dash(text_of(answer->json, "armed_region")));
-  if (const auto* force = request.if_contains("force"); force && force->is_bool() && force->as_bool())
+  if (const auto* force = request.if_contains("force"); force && force->is_bool() && force->as_bool() && true_of(answer->json, "changed"))
     line("note", "no planned switchover in this epoch from here on: the next change of roles is a promotion");
   line("next", text_of(answer->json, "next_command"));
   return {};

@@ -4,6 +4,8 @@
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "ctl/commands.h"
@@ -31,6 +33,13 @@ object exported(const KeptLedger& ledger, const object& transaction) {
   return line;
 }
 
+// Where nobody answers a ledger may be, with all that is nowhere else.
+Error unknown_of(const std::vector<std::string>& silent) {
+  std::string regions;
+  for (const auto& region : silent) regions += (regions.empty() ? "" : ", ") + region;
+  return {Code::kUnavailable, "no member of region " + regions + " could be asked: whether it has put history aside is not known. Start one before its disks are emptied"};
+}
+
 std::string missing(const object& ledger) {
   if (true_of(ledger, "complete")) return "nothing";
   std::string out;
@@ -41,7 +50,7 @@ std::string missing(const object& ledger) {
 
 }  // namespace
 
-Result<std::vector<KeptLedger>> kept_ledgers(const Server& server, const LedgerChoice& choice) {
+Result<KeptLedgers> kept_ledgers(const Server& server, const LedgerChoice& choice) {
   const auto status = server.call("/v3/cluster/status");
   if (!status.ok()) return status.error();
   std::map<std::string, std::vector<Endpoint>> regions;
@@ -51,11 +60,12 @@ Result<std::vector<KeptLedger>> kept_ledgers(const Server& server, const LedgerC
       regions[text_of(member, "region")].push_back(*endpoint);
   }
   if (regions.empty()) return Error{Code::kNotFound, "no member is of region " + choice.region + "; leewardctl cluster status lists all"};
-  std::vector<KeptLedger> out;
+  KeptLedgers kept;
+  auto& out = kept.all;
   std::optional<Error> failed;
-  bool answered = false;
   for (const auto& [region, members] : regions) {
     std::vector<KeptLedger> here;
+    bool answered = false;
     std::map<std::uint64_t, std::vector<Endpoint>> held;
     for (const Endpoint& member : members) {
       const auto answer = server.call_at(member, "/v3/dr/ledgers", {});
@@ -81,11 +91,13 @@ Result<std::vector<KeptLedger>> kept_ledgers(const Server& server, const LedgerC
           ledger.members.push_back(member);
       out.push_back(std::move(ledger));
     }
+    if (!answered) kept.silent.push_back(region);
   }
-  if (!answered && failed) return *failed;
+  if (kept.silent.size() == regions.size() && failed) return *failed;
+  if (out.empty() && !kept.silent.empty()) return unknown_of(kept.silent);
   if (choice.id != 0 && out.empty())
     return Error{Code::kNotFound, "no region keeps a ledger " + std::to_string(choice.id) + "; leewardctl dr ledger show lists them"};
-  return out;
+  return kept;
 }
 
 Result<void> LedgerTransactions::turn() {
@@ -119,7 +131,7 @@ Result<void> dr_ledger_show(const Server& server, const Output& output, const Le
   if (!ledgers.ok()) return ledgers.error();
   boost::json::array all;
   std::string next;
-  for (const KeptLedger& ledger : *ledgers) {
+  for (const KeptLedger& ledger : ledgers->all) {
     object shown = ledger.described;
     shown["region"] = ledger.region;
     shown.erase("held");
@@ -136,9 +148,12 @@ Result<void> dr_ledger_show(const Server& server, const Output& output, const Le
     all.push_back(std::move(shown));
   }
   if (output.json) {
-    output.out << boost::json::serialize(object{{"ledgers", all}}) << "\n";
+    boost::json::array unknown;
+    for (const auto& region : ledgers->silent) unknown.push_back(boost::json::value(region));
+    output.out << boost::json::serialize(object{{"ledgers", all}, {"unknown_regions", std::move(unknown)}}) << "\n";
     return {};
   }
+  if (!ledgers->silent.empty()) output.out << unknown_of(ledgers->silent).message << "\n";
   if (all.empty()) {
     output.out << "no region has put history aside\n";
     return {};
@@ -146,33 +161,43 @@ Result<void> dr_ledger_show(const Server& server, const Output& output, const Le
   Table table({{"REGION"}, {"LEDGER", Table::Align::kRight}, {"EPOCH", Table::Align::kRight}, {"WRITES", Table::Align::kRight}, {"SIZE", Table::Align::kRight},
                {"MISSING"}, {"CLEAN", Table::Align::kRight}, {"CONFLICTING", Table::Align::kRight}, {"LEASE-BOUND", Table::Align::kRight},
                {"REPLAYED", Table::Align::kRight}});
-  bool clean = false, unjudged = false;
+  bool clean = false, unjudged = false, no_fork = false;
   for (const auto& value : all) {
     const object& l = value.as_object();
     table.add({text_of(l, "region"), text_of(l, "ledger"), figure(l, "epoch"), figure(l, "writes"), size_figure(l, "bytes"), missing(l),
                figure(l, "clean"), figure(l, "conflicting"), figure(l, "lease_bound"), figure(l, "replayed")});
     clean |= number_of(l, "clean").value_or(0) > 0;
     unjudged |= l.contains("not_judged");
+    no_fork |= text_of(l, "not_judged").find("another time") != std::string::npos;
     if (l.contains("not_judged")) output.out << "ledger " << text_of(l, "ledger") << " is not judged: " << text_of(l, "not_judged") << "\n";
   }
   output.out << table.text();
   if (next.empty() && clean)
     next = "next: leewardctl dr ledger replay --dry-run says what would be applied, and what not and why; what is clean may conflict once the application has written it anew";
+  if (next.empty() && no_fork)
+    next = "next: leewardctl dr ledger export FILE; what is in it is brought back by hand, for nothing tells what has changed since";
   if (next.empty() && unjudged)
     next = "next: leewardctl dr ledger export FILE keeps what stands here, as nobody could say yet what of it the region that serves lacks; ask again when one serves";
   if (next.empty())
     next = "next: nothing is left to apply; leewardctl dr ledger export FILE keeps what is left, leewardctl dr ledger discard --region " +
-           ledgers->front().region + " --ledger " + std::to_string(ledgers->front().id) + " --accept-data-loss ends it";
+           ledgers->all.front().region + " --ledger " + std::to_string(ledgers->all.front().id) + " --accept-data-loss ends it";
   output.out << next << "\n";
   return {};
 }
 
-Result<void> dr_ledger_export(const Server& server, const Output& output, const LedgerChoice& choice, std::ostream& to, const std::string& name) {
+Result<void> dr_ledger_export(const Server& server, const Output& output, const LedgerChoice& choice, const std::string& name, bool force) {
+  const bool to_terminal = name == "-";
+  // It may be the last copy of another export.
+  if (!to_terminal && !force && std::filesystem::exists(name)) return Error{Code::kRefused, "exists: " + name + " is there already; name another file, or say --force"};
   const auto ledgers = kept_ledgers(server, choice);
   if (!ledgers.ok()) return ledgers.error();
-  const bool to_terminal = &to == &output.out;
+  if (ledgers->all.empty()) return Error{Code::kNotFound, "no region has put history aside: nothing was written"};
+  std::ofstream file;
+  if (!to_terminal) file.open(name, std::ios::binary | std::ios::trunc);
+  if (!to_terminal && !file) return Error{Code::kIo, name + " cannot be written"};
+  std::ostream& to = to_terminal ? output.out : file;
   std::uint64_t lines = 0;
-  for (const KeptLedger& ledger : *ledgers) {
+  for (const KeptLedger& ledger : ledgers->all) {
     LedgerTransactions transactions(server, ledger);
     for (;;) {
       auto transaction = transactions.next();
@@ -187,9 +212,10 @@ Result<void> dr_ledger_export(const Server& server, const Output& output, const 
   }
   to.flush();
   if (!to) return Error{Code::kIo, name + " cannot be written; is there space?"};
+  if (!ledgers->silent.empty()) return unknown_of(ledgers->silent);
   if (to_terminal) return {};
-  if (output.json) output.out << boost::json::serialize(object{{"file", name}, {"ledgers", std::to_string(ledgers->size())}, {"transactions", std::to_string(lines)}}) << "\n";
-  else output.out << lines << " transactions of " << ledgers->size() << " ledgers in " << name << ", proved by their chain of hashes\n";
+  if (output.json) output.out << boost::json::serialize(object{{"file", name}, {"ledgers", std::to_string(ledgers->all.size())}, {"transactions", std::to_string(lines)}}) << "\n";
+  else output.out << lines << " transactions of " << ledgers->all.size() << " ledgers in " << name << ", proved by their chain of hashes\n";
   return {};
 }
 
@@ -197,7 +223,7 @@ Result<void> dr_ledger_discard(const Server& server, const Output& output, const
   const auto ledgers = kept_ledgers(server, choice);
   if (!ledgers.ok()) return ledgers.error();
   Result<Answer> answer = Error{Code::kNotFound, "region " + choice.region + " keeps no ledger " + std::to_string(choice.id) + "; leewardctl dr ledger show lists all"};
-  for (const KeptLedger& ledger : *ledgers)
+  for (const KeptLedger& ledger : ledgers->all)
     for (const Endpoint& member : ledger.members) {  // its leader answers
       answer = server.call_at(member, "/v3/dr/ledger/discard", {{"ledger", std::to_string(ledger.id)}, {"accept_data_loss", accept_data_loss}});
       if (answer.ok() || (exit_code(answer.error()) != kUnreachable && answer.error().code != kCannotServe)) break;
@@ -213,7 +239,7 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
   if (!ledgers.ok()) return ledgers.error();
   boost::json::array all;
   std::optional<Error> failed;  // of the first that could not be: the others are replayed, and told, all the same
-  for (const KeptLedger& ledger : *ledgers) {
+  for (const KeptLedger& ledger : ledgers->all) {
     const auto done = replay(server, ledger, {.dry_run = dry_run, .progress = output.json ? nullptr : &output.out});
     if (!done.ok()) {
       if (!failed) failed = Error{done.error().code, "ledger " + std::to_string(ledger.id) + " of region " + ledger.region + ": " + done.error().message};
@@ -231,7 +257,7 @@ Result<void> dr_ledger_replay(const Server& server, const Output& output, const 
     output.out << boost::json::serialize(object{{"ledgers", all}}) << "\n";
     return failed ? Result<void>(*failed) : Result<void>();
   }
-  if (ledgers->empty()) output.out << "no region has put history aside\n";
+  if (ledgers->all.empty()) output.out << "no region has put history aside\n";
   for (const auto& value : all) {
     const object& l = value.as_object();
     const auto line = [&](const char* key, const std::string& text) { print_line(output.out, key, text); };

@@ -25,8 +25,12 @@ struct LedgerChoice {
   std::string region;    // empty: all
   std::uint64_t id = 0;  // 0: all, oldest first
 };
-// Errors: kNotFound when a named one is not there; kUnavailable.
-Result<std::vector<KeptLedger>> kept_ledgers(const Server& server, const LedgerChoice& choice);
+struct KeptLedgers {
+  std::vector<KeptLedger> all;
+  std::vector<std::string> silent;  // regions of which no member could be asked
+};
+// Errors: kNotFound when a named one is not there; kUnavailable: nobody could be asked.
+Result<KeptLedgers> kept_ledgers(const Server& server, const LedgerChoice& choice);
 
 // Goes on at another member of the group where one fails: all hold the same.
 class LedgerTransactions {

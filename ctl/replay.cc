@@ -164,7 +164,7 @@ class Replay {
     if (!status.ok()) return status.error();
     for (const object& member : list_of(status->json, "members")) {
       const auto endpoint = parse_endpoint(text_of(member, "client_url"), status->from.tls);
-      if (endpoint.ok() && text_of(member, "role") == "primary" && text_of(member, "state") != "down") primary_.push_back(*endpoint);
+      if (endpoint.ok() && text_of(member, "role") == "primary" && text_of(member, "state") != "down" && text_of(member, "state") != "waiting") primary_.push_back(*endpoint);
     }
     if (primary_.empty()) return Error{Code::kUnavailable, "no member of a region that serves was reached; name one by --endpoints"};
     return {};

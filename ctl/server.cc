@@ -116,6 +116,27 @@ Result<Answer> Server::call(const std::string& path, const boost::json::object& 
   return std::move(*out);
 }
 
+Result<Answer> Server::call_member(const std::string& path) const {
+  std::optional<Answer> best;
+  std::string unreached;
+  std::optional<Error> failed;
+  for (const Endpoint& endpoint : endpoints_) {
+    auto answer = call_at(endpoint, path, {});
+    if (!answer.ok()) {
+      if (exit_code(answer.error()) == kUnreachable) unreached += (unreached.empty() ? "" : "; ") + endpoint.text() + ": " + answer.error().message;
+      else if (!failed) failed = answer.error();
+      continue;
+    }
+    const std::string state = text_of(answer->json, "state");
+    const bool knows = state != "waiting" && state != "removed";
+    if (!best || knows) best = std::move(*answer);
+    if (knows) break;
+  }
+  if (best) return std::move(*best);
+  if (failed) return *failed;
+  return Error{Code::kUnavailable, "no endpoint was reached (" + unreached + "); check that nodes run and --endpoints names them"};
+}
+
 std::string text_of(const boost::json::object& object, std::string_view name) {
   const auto* value = object.if_contains(name);
   if (!value) return {};

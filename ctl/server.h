@@ -37,6 +37,9 @@ class Server {
 
   // Asks the first endpoint that is reached and does not answer UNAVAILABLE.
   Result<Answer> call(const std::string& path, const boost::json::object& request = {}) const;
+  // Likewise, and passes over who takes part in no group where another one does: it
+  // has heard of less, and not of late.
+  Result<Answer> call_member(const std::string& path) const;
   // Asks this one only; `at_least`: for what takes longer than a question.
   Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request,
                          Duration at_least = {}) const;

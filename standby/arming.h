@@ -23,6 +23,12 @@ std::optional<region::Armed> armed_group(const StateMachine& state);
 // nobody is armed again by itself.
 bool disarmed_by_hand(const StateMachine& state);
 
+// How long after the last one was given, by a Cut or by the group's end, no stamp
+// counts any more. `margin`: of the lease, how far clocks may drift.
+inline Duration stamps_last(const region::Armed& armed, double margin) {
+  return armed.lease + std::chrono::duration_cast<Duration>(armed.lease * margin);
+}
+
 class Arming {
  public:
   Arming(node::Group& group, const Followers& followers, ArmingOptions options)

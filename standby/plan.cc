@@ -33,6 +33,11 @@ const Testimony* newest(const std::vector<Testimony>& said) {
   return out;
 }
 
+std::string just_begun(Duration listens_for) {
+  return "this region has just begun to follow, and calls a primary silent that it has not heard in dr.primary_silence: ask again in " +
+         std::to_string(listens_for / 1s + 1) + " s";
+}
+
 bool names(const PromotionPlan& plan, std::string_view rule) {
   return std::any_of(plan.refusals.begin(), plan.refusals.end(), [&](const auto& r) { return r.rule == rule; });
 }
@@ -99,8 +104,7 @@ PromotionPlan make_plan(const PlanFacts& f) {
     refuse("primary_heard", "nodes that hear the primary: " + ids(hearing));
   } else if (!last && f.listens_for > Duration()) {
     plan.too_early = true;
-    refuse("primary_heard", "this region has just begun to follow, and calls a primary silent that it has not heard in dr.primary_silence: ask again in " +
-                                std::to_string(f.listens_for / 1s + 1) + " s");
+    refuse("primary_heard", just_begun(f.listens_for));
   }
   if (!log.armed()) refuse("not_armed", "this group is not the one that may end epoch " + std::to_string(plan.from.value()));
   if (f.said.size() * 2 <= f.voters)
@@ -124,6 +128,7 @@ PromotionPlan make_plan(const PlanFacts& f) {
     refuse("no_state", "this group holds nothing yet: it would serve an empty state, and cut off whoever holds more");
   const auto armed = log.armed();
   if (plan.known > plan.from) plan.unknown_for.reset();  // of later epochs nothing is known here
+  plan.unguarded = armed && armed->unguarded;
   plan.drawn = !plan.refusals.empty() || (armed && armed->unguarded && !plan.sealed);
   plan.to = plan.drawn ? region::forced_epoch(plan.known, 0) : plan.from + 1;
   plan.digest = digest_of(f, plan, last);
@@ -204,6 +209,7 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
   for (const auto& [id, said] : f.said)
     if (listed(id) && settled(said.stand)) groups[said.stand.group].push_back(id);
   std::vector<NodeId> left_out, unfit, led, hearing;
+  bool sealed = false;
   std::vector<Testimony> testimonies;
   std::string damage;
   for (const auto id : f.members)
@@ -216,6 +222,7 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
     }
     if (!said.stand.may) unfit.push_back(id);
     if (said.stand.leader) led.push_back(id);
+    sealed |= said.stand.sealed;
     if (said.testimony.heard) hearing.push_back(id);
     if (damage.empty() && !said.testimony.damage.empty()) damage = "node " + std::to_string(id.value()) + ": " + said.testimony.damage;
     testimonies.push_back(said.testimony);
@@ -246,7 +253,13 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
   if (!left_out.empty()) refuse("left_out", "members that answer and are not named: " + ids(left_out), false);
   if (!unfit.empty()) refuse("unfit", "empty, without a state, not admitted, isolated or removed: " + ids(unfit), false);
   if (!led.empty()) refuse("quorum", "this group has a leader, as " + ids(led) + " say: leewardctl dr plan without --members", false);
-  if (!hearing.empty()) refuse("primary_heard", "nodes that hear the primary: " + ids(hearing), true);
+  if (sealed) refuse("sealed", "this group was primary and has sealed its history for another region, which may have been promoted by it: see there first", true);
+  if (!hearing.empty()) {
+    refuse("primary_heard", "nodes that hear the primary: " + ids(hearing), true);
+  } else if (!last && f.listens_for > Duration()) {
+    plan.too_early = true;
+    refuse("primary_heard", just_begun(f.listens_for), true);
+  }
   refuse(kNoQuorum, "a majority of the group is lost; what only the lost members had may have been committed, and they are never to vote again", true);
   if (plan.known > plan.from)
     refuse("newer_epoch", "epoch " + std::to_string(plan.known.value()) + " is known; this group is in " + std::to_string(plan.from.value()) +

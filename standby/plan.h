@@ -54,6 +54,7 @@ struct SurvivorFacts {
   std::string region;
   std::vector<NodeId> members;    // as the operator named them
   std::map<NodeId, Said> said;    // by whoever of the region answered
+  Duration listens_for{};         // as in PlanFacts, of who was asked
   std::vector<NamedCheck> checks;
 };
 

@@ -19,18 +19,13 @@ Error without_quorum(const node::Group& group, const char* what) {
   return {Code::kUnavailable, "leeward: no_quorum: " + own_region(group) + what + next};
 }
 
-// How long after a Cut no stamp of before can count any more.
-Duration wait_after_cut(const region::Armed& armed, double margin) {
-  return armed.lease + std::chrono::duration_cast<Duration>(armed.lease * margin);
-}
-
 }  // namespace
 
 Promoter::Promoter(node::Group& group, Outbox& outbox, PromotionProbe& probe, PromotionOptions options, Surroundings around)
     : group_(group), outbox_(outbox), probe_(probe), options_(options), around_(std::move(around)),
       survivors_(group, outbox, probe, options,
                  {[this] { return around_.testimony(); }, [this] { around_.ping_primary(); }, [this] { return around_.checks(); },
-                  [this] { return around_.region(); }, [this](const std::string& digest) { return done_already(digest); }}),
+                  [this] { return around_.region(); }, [this] { return around_.silence_left(); }, [this](const std::string& digest) { return done_already(digest); }}),
       contest_(group, outbox, [this] { return around_.region(); }) {}
 
 Promoter::~Promoter() { *alive_ = false; }
@@ -211,7 +206,7 @@ std::optional<Duration> Promoter::estimated_rto() const {
   const auto armed = armed_group(group_.state());
   if (!follows(group_.role()) || !group_.leader() || !armed || armed->group != group_.group()) return std::nullopt;
   const bool lease = armed->mode == region::FenceMode::kLease;
-  return around_.silence_left() + options_.survey + (lease ? wait_after_cut(*armed, options_.lease_margin) : Duration()) +
+  return around_.silence_left() + options_.survey + (lease ? stamps_last(*armed, options_.lease_margin) : Duration()) +
          (lease ? 3 : 2) * around_.commit();
 }
 
@@ -272,7 +267,7 @@ void Promoter::surveyed(Result<PromotionPlan> plan) {
   next_step(lease ? Step::kCut : Step::kEpochChange, "survey");
   if (!lease) return change();
   p.arming = armed->arming;
-  p.gives_up += wait_after_cut(*armed, options_.lease_margin);
+  p.gives_up += stamps_last(*armed, options_.lease_margin);
   cut();
 }
 
@@ -381,7 +376,7 @@ void Promoter::tick(Instant now) {
     const auto armed = group_.regions_of_log() ? group_.regions_of_log()->armed() : std::nullopt;
     if (!armed || armed->arming != p.arming) return end(Error{Code::kRefused, "not_armed: the arming has ended"});
     next_step(Step::kLease, "cut");
-    p.lease_over = now + wait_after_cut(*armed, options_.lease_margin);
+    p.lease_over = now + stamps_last(*armed, options_.lease_margin);
   }
   if (p.step == Step::kLease && now >= p.lease_over) {
     next_step(Step::kEpochChange, "lease");

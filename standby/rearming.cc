@@ -74,7 +74,8 @@ void Rearming::disarm(bool force, Done done) {
   const region::State* log = nullptr;
   if (auto why = not_now(log)) return done(std::move(*why));
   const auto armed = log->armed_group();
-  if (!armed) return done(state(false));
+  if (!armed && disarmed_by_hand(group_.state())) return done(state(false));
+  if (!armed) return done(Error{Code::kRefused, "not_armed: no region is armed yet, and one that has caught up will be by itself; say it again when leewardctl dr status names it"});
   asked_ = Asked{"", group_.term(), group_.clock().now() + options_.limit, armed->arming, std::move(done)};
   asked_at_ = {};
   if (!force) return;

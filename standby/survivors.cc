@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/codec.h"
+#include "standby/arming.h"
 #include "standby/desk.h"
 #include "standby/step_spans.h"
 
@@ -18,7 +19,7 @@ std::string encode(const SurvivorFacts::Said& said) {
   const auto& t = said.testimony;
   for (const auto number : {s.incarnation.value(), s.group.value(), s.term.value(), s.end.term.value(), s.end.index.value(),
                             s.position.index.value(), s.position.writes, s.position.bytes, s.leader.value(), s.epoch.value(),
-                            static_cast<std::uint64_t>(s.role), static_cast<std::uint64_t>(s.may) | static_cast<std::uint64_t>(s.begun) << 1, static_cast<std::uint64_t>(t.heard),
+                            static_cast<std::uint64_t>(s.role), static_cast<std::uint64_t>(s.may) | static_cast<std::uint64_t>(s.begun) << 1 | static_cast<std::uint64_t>(s.sealed) << 2, static_cast<std::uint64_t>(t.heard),
                             t.stamp ? t.stamp->epoch.value() : 0, t.stamp ? t.stamp->term.value() : 0, t.stamp ? t.stamp->counter : 0,
                             static_cast<std::uint64_t>(t.stamp.has_value()), t.committed.index.value(), t.committed.writes, t.committed.bytes,
                             static_cast<std::uint64_t>(t.age / 1ms), t.newest_epoch.value()})
@@ -52,6 +53,7 @@ std::optional<SurvivorFacts::Said> decode_said(NodeId from, std::string_view in)
   s.role = static_cast<GroupRole>(n[10]);
   s.may = n[11] & 1;
   s.begun = n[11] & 2;
+  s.sealed = n[11] & 4;
   s.plan = plan;
   t.voter = from;
   t.heard = n[12] != 0;
@@ -215,6 +217,7 @@ void Survivors::surveyed(Result<SurvivorFacts> facts) {
   p.regroup = regroup_for(plan, *facts, p.request, ms);
   group_.logger().warn("members of a lost majority's group are to be a group of their own",
                        {{"group", p.regroup.become.group}, {"leader", p.regroup.leader}, {"by", p.request.by}});
+  if (const auto armed = by_lease()) p.gives_up += stamps_last(*armed, options_.lease_margin);
   next_step(Step::kStage, "survey");
 }
 
@@ -270,13 +273,20 @@ void Survivors::tick(Instant now) {
     auto inquiry = std::move(*inquiry_);
     inquiry_.reset();
     inquiry.facts.said[group_.self()] = own();
+    inquiry.facts.listens_for = around_.silence_left();
     if (follows(group_.role())) inquiry.facts.checks = around_.checks();  // a primary knows those of the armed region only
     inquiry.done(std::move(inquiry.facts));
   }
   if (promotion_) drive(now);
-  // What was decided with the entry by which the group began.
+  // What was decided with the entry by which the group began. Of the group that was
+  // armed stamps may be out, as long as the lease: nobody gives one from that entry on.
   const auto* log = group_.is_leader() ? group_.regions_of_log() : nullptr;
-  if (!log || !log->control().regrouped) return;
+  if (!log || !log->control().regrouped) return outlast_.reset();
+  if (const auto armed = by_lease()) {
+    if (!group_.regions() || !group_.regions()->control().regrouped) return;  // not committed yet
+    if (!outlast_ || outlast_->term != group_.term()) outlast_ = Outlasting{group_.term(), now + stamps_last(*armed, options_.lease_margin)};
+    if (now < outlast_->until) return;
+  }
   const auto change = change_for(*log->control().regrouped, *log, group_.newest_epoch(), group_.random() | 1, group_.random());
   raft::Proposal proposal;
   proposal.kind = EntryKind::kEpochChange;
@@ -284,6 +294,15 @@ void Survivors::tick(Instant now) {
   proposal.payload = Bytes(encode(change));
   if (group_.propose({&proposal, 1}).ok())
     group_.logger().warn("ends the epoch: the group of survivors is to be primary", {{"epoch", change.epoch}, {"fork", change.fork.index}});
+}
+
+// Armed by lease is, or was, the group that these are what is left of.
+std::optional<region::Armed> Survivors::by_lease() const {
+  const auto* log = group_.regions_of_log();
+  auto armed = log ? log->armed_group() : std::nullopt;
+  if (!armed) armed = armed_group(group_.state());
+  if (!armed || armed->mode != region::FenceMode::kLease || armed->region != around_.region()) return std::nullopt;
+  return armed;
 }
 
 void Survivors::stopping() {

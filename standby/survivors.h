@@ -32,6 +32,7 @@ class Survivors {
     Function<void()> ping_primary;
     Function<std::vector<NamedCheck>()> checks;
     Function<std::string()> region;
+    Function<Duration()> silence_left;
     Function<std::optional<PromotionRecord>(const std::string& digest)> done_already;
   };
   Survivors(node::Group& group, Outbox& outbox, PromotionProbe& probe, PromotionOptions options, Surroundings around)
@@ -89,6 +90,12 @@ class Survivors {
   mutable Surroundings around_;
   std::optional<Inquiry> inquiry_;
   std::optional<Promotion> promotion_;
+  std::optional<region::Armed> by_lease() const;
+  struct Outlasting {
+    Term term;
+    Instant until;  // no stamp of the group before counts any more
+  };
+  std::optional<Outlasting> outlast_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -39,6 +39,8 @@ std::optional<Error> Switchover::refusal(const SwitchoverRequest& request, const
   if (group_.cold_question() != 0) return refused("start_wait: this region asks whether another one was promoted");
   if (!request.region.empty() && request.region == survey(group_).own)
     return refused("already_primary: region " + request.region + " is primary already; there is nothing to do");
+  if (!request.region.empty() && !survey(group_).role_of.contains(request.region))
+    return refused("no_such_region: region " + request.region + " is not known; leewardctl cluster topology lists all");
   if (!armed) return refused("not_armed: no region is armed; leewardctl dr arm arms one");
   if (!request.region.empty() && request.region != armed->region)
     return refused("not_armed: region " + armed->region + " is armed; leewardctl dr arm --to " + request.region + " arms the other one");

@@ -109,6 +109,7 @@ void Returner::ledger_page(Index ledger, HistoryIndex after, Executor& reply, Fu
 }
 
 void Returner::begin(Waiting asked) {
+  if (!group_.group()) return asked.done(Error{Code::kUnavailable, "leeward: this member takes part in no group yet; leewardctl cluster status says what it waits for"});
   if (group_.role() == GroupRole::kPrimary)
     return asked.done(Error{Code::kRefused, "primary: this region is primary as far as it knows; it follows nobody"});
   if (there() && !asked.request.discard && !group_.is_leader()) return asked.done(record(false));

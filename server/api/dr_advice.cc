@@ -15,13 +15,18 @@ std::string list(const std::vector<NodeId>& ids, const char* between = ", ") {
   return out;
 }
 
-// Of another region: who answers and who does not.
-OwnVoters voters_of(const NodeStatus& status, const std::string& region) {
+// Of another region: who answers, and is of that group if one is named, and who does not.
+OwnVoters voters_of(const NodeStatus& status, const std::string& region, GroupId group = {}) {
   OwnVoters out;
-  for (const auto& m : status.members)
-    if (m.region == region && (m.voter || !m.report_age)) (is_up(m) ? out.up : out.down).push_back(m.id);
+  for (const auto& m : status.members) {
+    if (m.region != region || !(m.voter || !m.report_age || m.state == MemberState::kWaiting)) continue;
+    const bool another = group && m.group && m.group != group;
+    (is_up(m) && !another && m.state != MemberState::kWaiting ? out.up : out.down).push_back(m.id);
+  }
   return out;
 }
+
+OwnVoters armed_voters(const NodeStatus& status) { return voters_of(status, status.armed_region, status.armed_group); }
 
 // Of that region, running without anything on their disks.
 std::vector<NodeId> empty_ones(const NodeStatus& status, const std::string& region) {
@@ -55,9 +60,13 @@ std::string next_without_quorum(const NodeStatus& status) {
   const auto empty = empty_ones(status, own_region(status));
   std::string next = "start " + std::string(own.down.size() > 1 ? "members " : "member ") + list(own.down) + " with their disks (a majority is enough, and nothing is lost)";
   if (!empty.empty())
-    next = "members " + list(empty) + " run on empty disks; start as many others of " + list(own.down) + " with theirs as make a majority";
+    next = "members " + list(empty) + " run on empty disks" +
+           (empty.size() == own.down.size() ? ", and too few are left without them" : "; start as many others of " + list(own.down) + " with theirs as make a majority");
+  if (status.sealed) next = "region " + status.armed_region + " may have been promoted by the switchover that is under way: leewardctl dr status there, before anything else; " + next;
+  // What is in a ledger is nowhere else.
+  const std::string first = status.ledger_entries > 0 ? "first leewardctl dr ledger export FILE, then " : "";
   if (follows(status) && status.primary_heard)
-    return next + "; where a majority's disks are lost, empty the directories of members " + list(own.up) + " too: the region begins anew, from what the primary has";
+    return next + "; where a majority's disks are lost, " + first + "empty the directories of members " + list(own.up) + " too: the region begins anew, from what the primary has (while it was armed, there is no planned switchover in this epoch after that)";
   std::set<std::string> ready;
   for (const auto& m : status.members)
     if (m.role == GroupRole::kStandby && is_up(m) && voters_of(status, m.region).majority()) ready.insert(m.region);
@@ -94,18 +103,21 @@ std::string next_command(const NodeStatus& status) {
   if (state == "waiting") return "leewardctl cluster status";
   if (state == "no_quorum") return next_without_quorum(status);
   if (state == "sealed") {
-    const auto armed = voters_of(status, status.armed_region);
+    const auto armed = armed_voters(status);
+    if (armed_with_another(status)) return "leewardctl dr reclaim: region " + status.armed_region + " has begun anew, and answers for that switchover no more";
     if (const auto empty = empty_ones(status, status.armed_region); !empty.empty())
       return "members " + list(empty) + " of region " + status.armed_region + " run on empty disks: where a majority of its disks is lost it answers no more: leewardctl dr reclaim";
     if (armed.majority()) return "leewardctl dr abort";
     return "start members " + list(armed.down) + " of region " + status.armed_region + ", then leewardctl dr abort takes the switchover back if it was not"
            " done; only where that region is lost for good: leewardctl dr reclaim";
   }
-  if (state == "start_wait" && !voters_of(status, status.armed_region).majority())
-    return "start members " + list(voters_of(status, status.armed_region).down) + " of region " + status.armed_region +
+  if (state == "start_wait" && !armed_voters(status).majority())
+    return "start members " + list(armed_voters(status).down) + " of region " + status.armed_region +
            " with their disks: it says whether it was promoted; only where they are lost for good: " + kArmAnew;
   if (armed_with_another(status)) return kArmAnew;
   if (state == "following" && status.stream_state == "diverged") return "leewardctl dr rejoin --discard";
+  if (state == "following" && status.primary_silent && !status.serving_region.empty())
+    return "leewardctl dr status (region " + status.serving_region + " serves epoch " + std::to_string(status.newest_epoch.value()) + ", which this one is to follow)";
   if (state == "following" && status.primary_silent) return "leewardctl dr plan";
   if (state == "following" && !status.primary_heard) return "leewardctl dr status (the primary is called silent after dr.primary_silence)";
   const auto is_fenced = [](const MemberStatus& m) { return m.healthy && m.role == GroupRole::kFenced; };
@@ -139,10 +151,12 @@ std::vector<std::string> warnings(const NodeStatus& status) {
     if (down.size() == members.size()) out.push_back("no member of region " + region + " is heard");
     else if (!down.empty()) out.push_back((down.size() > 1 ? "members " : "member ") + list(down) + " of region " + region + (down.size() > 1 ? " are not heard" : " is not heard"));
   }
+  if (const auto own = own_voters(status); status.role == GroupRole::kPrimary && regions.size() > 1 && own.up.size() + own.down.size() == 1)
+    out.push_back("this region stands on one voter, and stops when that fails: leewardctl member add ID, then member promote ID");
   if (armed_with_another(status))
     out.push_back("region " + status.armed_region + " is armed as a group that is gone: what it is now can neither be promoted nor handed over to");
   if (status.role == GroupRole::kPrimary && status.armed_region.empty() && regions.size() > 1)
-    out.push_back("no region is armed: none can take over until one has caught up");
+    out.push_back("no region is armed: one that has caught up is armed by itself, unless an operator has disarmed one in this epoch: then leewardctl dr arm");
   return out;
 }
 

@@ -49,7 +49,7 @@ std::string instead_of_force(const PromotionPlan& plan) {
   if (refuses("newer_epoch")) return "leewardctl dr rejoin";
   if (plan.too_early) return "leewardctl dr plan";
   if (!refuses("primary_heard")) return {};
-  return refuses("not_armed") || plan.survivors ? "leewardctl dr status" : "leewardctl dr switchover";
+  return refuses("not_armed") || plan.survivors || plan.unguarded ? "leewardctl dr status" : "leewardctl dr switchover";
 }
 
 void fill(pb::DrPlanResponse& out, const PromotionPlan& plan, WallTime now) {

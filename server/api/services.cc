@@ -120,9 +120,10 @@ std::optional<RpcStatus> fenced(const Core& core) {
 }
 
 // A member that its group has removed serves nobody: what it holds grows old.
-// Its operator may ask it what it is.
+// Its operator may ask it what it is, and take what it alone may hold.
 bool answers_when_removed(std::string_view path) {
-  return path.starts_with("/leeward.v1.") || path.starts_with("/grpc.") || path == "/etcdserverpb.Maintenance/Status";
+  return path.starts_with("/leeward.v1.") || path.starts_with("/grpc.") || path == "/etcdserverpb.Maintenance/Status" ||
+         path == "/etcdserverpb.Maintenance/Snapshot";
 }
 
 // A request of a client for the store, which `limits.rate` counts. Not counted are

@@ -32,11 +32,12 @@ void Bootstrap::knock() {
     if (n.id != context_.options.self) context_.send(n.id, Lane::kControl, FrameType::kKnock, body);
 }
 
-void Bootstrap::answer(NodeId from, const FrameHeader&, const Knock&) {
+void Bootstrap::answer(NodeId from, const FrameHeader&, const Knock&, bool cold) {
   KnockAnswer answer;
   answer.cluster_name = context_.options.cluster_name;
   answer.list_hash = list_hash_;
-  answer.role = context_.group.control.role;
+  // A primary that does not serve yet, for another region may have been promoted, is nobody's to follow.
+  answer.role = cold ? GroupRole::kUnknown : context_.group.control.role;
   answer.lineage = context_.group.lineage;
   answer.same_group = own_.contains(from) || context_.group.membership.contains(from) || context_.group.removed.contains(from);
   answer.applied = context_.applied();
@@ -134,7 +135,7 @@ Bootstrap::Verdict Bootstrap::verdict() const {
     auto membership = raft::decode_membership(heard.answer.membership);
     if (!membership.ok()) continue;
     const bool member = membership->contains(self);
-    if (member && (heard.answer.admitted == context_.incarnation || !membership->is_voter(self))) return {*membership, ""};
+    if (member && (heard.answer.admitted == context_.incarnation || !membership->is_voter(self))) return {*membership, "", false, heard.group};
     if (waits && !membership->contains(id)) continue;
     waits = {std::nullopt, member ? named(id) + " says the group runs: waiting to be admitted (leewardctl member admit " + own + ")"
                                   : named(id) + " says the group runs without this node: waiting to be added"
@@ -174,6 +175,8 @@ Bootstrap::Verdict Bootstrap::new_group() const {
       if (one && *one != heard.answer.lineage) return {std::nullopt, "other nodes name two lineages"};
       one = heard.answer.lineage;
     }
+    // A member may still come back with this region's history, and know more than who has that lineage.
+    if (one && !another_serves()) return {std::nullopt, "a region of its lineage to serve: none does, or too few of its members answer"};
   }
   std::string missing;
   // Each list by itself: this node's, the active one, and for an active member
@@ -193,7 +196,7 @@ Bootstrap::Verdict Bootstrap::new_group() const {
   }
   if (!listens_since_ || context_.now() - *listens_since_ < kListen)
     return {std::nullopt, "a group that these nodes were part of before, should there be one"};
-  return {membership_of(region), "", active_.contains(context_.options.self) && !active};
+  return {membership_of(region), "", active_.contains(context_.options.self) && !active, {}};
 }
 
 // This node's list as it was when the region was lost; in the file it is of the first start.

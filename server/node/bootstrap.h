@@ -29,13 +29,14 @@ class Bootstrap {
     std::optional<raft::Membership> start;
     std::string waiting_for;
     bool follows = false;  // a list of the primary's, whose region another one has succeeded
+    GroupId joins{};       // the running group that it starts as a member of
   };
 
   explicit Bootstrap(Context& context);
 
   // Sends a knock to all that are known, at most every `kInterval`.
   void knock();
-  void answer(NodeId from, const FrameHeader& header, const Knock& knock);
+  void answer(NodeId from, const FrameHeader& header, const Knock& knock, bool cold);
   void hear(NodeId from, const FrameHeader& header, const KnockAnswer& answer);
   Verdict verdict() const;
 

@@ -42,6 +42,7 @@ struct Context {
   bool removed = false;                // from its group: the core, if there is one, stands still for good
   bool frozen = false;                 // likewise, until the survivors of the group are one
   std::optional<Regroup> joins;        // the group of survivors that this member is of, until its log says so
+  GroupId joins_group;                 // likewise of a newcomer: the group that took it in
 
   std::optional<Instant> leaderless_since;  // this member knows nobody who leads it
 
@@ -57,7 +58,7 @@ struct Context {
   }
   // Nothing is taken that makes the state larger.
   bool no_room() const { return over_quota || !group.over_quota.empty(); }
-  GroupId group_id() const { return joins ? joins->become.group : group.control.group; }
+  GroupId group_id() const { return joins ? joins->become.group : joins_group ? joins_group : group.control.group; }
   NodeId leader() const { return core && !removed && !frozen ? core->leader() : NodeId(); }
   bool is_leader() const { return core && !removed && !frozen && core->role() == raft::Role::kLeader; }
   Duration patience() const { return options.limits.request_timeout + 2 * options.raft.election_timeout; }

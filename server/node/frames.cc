@@ -440,6 +440,7 @@ std::string encode(const Report& report) {
   }
   put_varint(out, s.ledger_entries);
   put_varint(out, s.newest_format);
+  put_u64(out, s.group.value());
   return out;
 }
 
@@ -497,8 +498,10 @@ Result<Report> decode_report(const Bytes& body) {
   if (!within_reach(report.clock.sent_us)) report.clock = {};
   std::erase_if(report.clock.ways, [](const ClockReport::Way& way) { return !within_reach(way.late_us); });
   if (in.empty()) return report;  // of the version before formats
-  std::uint64_t newest;
-  if (!get_varint(in, s.ledger_entries) || !get_varint(in, newest) || newest < kOldestFormat || newest > UINT32_MAX) return malformed("report");
+  std::uint64_t newest, of_group;
+  if (!get_varint(in, s.ledger_entries) || !get_varint(in, newest) || newest < kOldestFormat || newest > UINT32_MAX || !get_u64(in, of_group))
+    return malformed("report");
+  s.group = GroupId(of_group);
   s.newest_format = static_cast<std::uint32_t>(newest);
   return report;
 }

@@ -46,12 +46,14 @@ void Member::begin() {
 
 // The core starts only when a crash from now on would find the record of it:
 // a member that has voted must never look like one that has not.
-void Member::start_core(raft::Membership membership, bool first, bool follows) {
+void Member::start_core(raft::Membership membership, bool first, bool follows, GroupId joins) {
   if (first) {
     starting_core_ = true;
     begins_following_ = follows;
-    return change_superblock([membership, follows](SuperblockData& data) {
+    context_.joins_group = joins;
+    return change_superblock([membership, follows, joins](SuperblockData& data) {
                                set_started(data.extra, membership);
+                               set_joins_group(data.extra, joins);
                                if (follows) set_begins_following(data.extra);
                              },
                              [this, membership](const Result<void>& written) {
@@ -205,7 +207,7 @@ void Member::try_bootstrap() {
   if (verdict.waiting_for != waiting_for_ && !verdict.waiting_for.empty())
     context_.ports.log.info("waits before it takes part in a group", {{"waiting_for", verdict.waiting_for}});
   waiting_for_ = std::move(verdict.waiting_for);
-  if (verdict.start) start_core(std::move(*verdict.start), true, verdict.follows);
+  if (verdict.start) start_core(std::move(*verdict.start), true, verdict.follows, verdict.joins);
 }
 
 void Member::hear_incarnation(NodeId from, Incarnation incarnation) {

@@ -175,7 +175,7 @@ class Member final : public Service, public Group {
   void turn();
   void housekeep();
   void arm_tick();
-  void start_core(raft::Membership membership, bool first, bool follows = false);
+  void start_core(raft::Membership membership, bool first, bool follows = false, GroupId joins = {});
   void heed_strangers();
   void try_bootstrap();
   void lead_duties();
@@ -272,6 +272,7 @@ class Member final : public Service, public Group {
   }
   bool cold();  // no call is served: a cold start is not over
   bool follows_cold() const;
+  bool waits_cold() const { return cold_question() != 0 || follows_cold(); }
   void refuse_cold();
   bool serving();  // a leader: judged now if it was not a moment ago
   // member_standing.cc: what an operator did to this member
@@ -401,6 +402,7 @@ class Member final : public Service, public Group {
   std::optional<Staging> staging_;
   bool activating_ = false;
   std::optional<Index> regrouped_at_;  // applied here when the new group was
+  std::optional<Index> joined_at_;     // likewise of the group that took this member in
 
   bool running_ = false, turn_posted_ = false, failed_ = false, starting_core_ = false;
   std::optional<Instant> started_;

@@ -365,7 +365,7 @@ void Member::call_silent() {
   silent_called_ = now;
   for (const auto& [id, address] : peers_) {
     if (!context_.group.membership.contains(id) && !context_.group.removed.contains(id)) continue;
-    if (!speaks(id, kSilent)) bootstrap_->answer(id, {}, {});
+    if (!speaks(id, kSilent)) bootstrap_->answer(id, {}, {}, waits_cold());
   }
 }
 

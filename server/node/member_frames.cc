@@ -143,7 +143,7 @@ void Member::on_control(NodeId from, const Frame& frame) {
         context_.ports.log.warn("a node of another cluster knocks", {{"peer", from}, {"name", knock->cluster_name}});
       else if (bootstrap_->in_own_list(from) || context_.group.membership.contains(from))
         hear_incarnation(from, frame.header.incarnation);
-      return bootstrap_->answer(from, frame.header, *knock);
+      return bootstrap_->answer(from, frame.header, *knock, waits_cold());
     }
     case FrameType::kKnockAnswer: {
       const auto answer = decode_knock_answer(frame.body);

@@ -109,6 +109,7 @@ Result<void> Member::open_storage() {
   auto joins = regroup_in(superblock_data_.extra);
   if (!joins.ok()) return joins.error();
   if (*joins && (*joins)->become.group != context_.group.control.group) context_.joins = std::move(*joins);
+  if (const auto group_joined = joins_group(superblock_data_.extra); group_joined != context_.group.control.group) context_.joins_group = group_joined;
   publish_seen();
   committed_ = context_.finished = context_.state->applied().point;
   swept_ = context_.state->applied().compacted;

@@ -31,6 +31,7 @@ RegroupStand Member::regroup_stand() {
   stand.may = context_.group.started() && !context_.removed && !failed_ && !standing_.is_isolated() && admitted() && !(leaping_ && leaping_->lacks_state);
   if (context_.joins) stand.plan = context_.joins->become.plan;
   else if (const auto& regrouped = region_log_->applied().control().regrouped) stand.plan = regrouped->plan;
+  stand.sealed = sealed();
   stand.begun = !stand.plan.empty() && (!context_.joins || begun());
   return stand;
 }
@@ -155,6 +156,16 @@ void Member::activate(const std::string& plan, Function<void(Result<void>)> done
 // it is applied: after a loss of power this member knows again only what is on
 // its disk, and with the old group's id it would not be heard.
 void Member::heed_regroup() {
+  if (context_.joins_group && context_.group.control.group == context_.joins_group) {
+    if (!joined_at_) joined_at_ = context_.applied();
+    if (context_.state->durable() < *joined_at_) return;
+    joined_at_.reset();
+    context_.joins_group = GroupId();
+    change_superblock([](SuperblockData& data) { set_joins_group(data.extra, {}); },
+                      [this](const Result<void>& written) {
+                        if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
+                      });
+  }
   if (!context_.joins || context_.group.control.group != context_.joins->become.group) return;
   if (!regrouped_at_) {
     regrouped_at_ = context_.applied();

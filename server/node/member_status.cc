@@ -101,6 +101,7 @@ MemberStatus Member::own_status() const {
   s.drill = drill_;
   s.ledger_entries = ledger_entries();
   s.newest_format = context_.options.newest_format;
+  s.group = group();
   return s;
 }
 
@@ -135,13 +136,13 @@ void Member::publish_status() {
   s.state = member_state();
   s.waiting_for = waiting_for_;
   if (context_.removed)
-    s.waiting_for = "this member was removed from its group; empty its directories and let it be added again"
-                    " (leewardctl member add), or stop it";
+    s.waiting_for = "this member was removed from its group: leewardctl snapshot save FILE here keeps what it alone may hold; then empty its directories"
+                    " and let it be added again (leewardctl member add), or stop it";
   if (s.waiting_for.empty() && cold_question() != 0) s.waiting_for = "the armed region to say that it was not promoted meanwhile";
   if (s.waiting_for.empty() && follows_cold())
     s.waiting_for = "its leader (node " + std::to_string(context_.leader().value()) + ") to serve: the region has started anew, and the"
                     " armed one is asked whether it was promoted meanwhile";
-  s.start_wait = cold_question() != 0 || follows_cold();
+  s.start_wait = waits_cold();
   s.sealed = sealed();
   s.ledger_entries = ledger_entries();
   for (const auto& l : context_.group.control.ledgers) s.ledgers_complete &= l.complete();

@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::string_view kStarted = "started";
 constexpr std::string_view kBeginsFollowing = "begins_following";
+constexpr std::string_view kJoinsGroup = "joins_group";
 constexpr std::string_view kSeen = "seen";
 constexpr std::string_view kDrill = "drill";
 constexpr std::uint8_t kSeenVersion = 1;
@@ -44,6 +45,21 @@ void set_started(std::string& extra, const raft::Membership& membership) {
 
 void set_begins_following(std::string& extra) { set_record(extra, kBeginsFollowing, "1"); }
 bool begins_following(const std::string& extra) { return find_record(extra, kBeginsFollowing).has_value(); }
+
+void set_joins_group(std::string& extra, GroupId group) {
+  if (!group) return drop_record(extra, kJoinsGroup);
+  std::string value;
+  codec::put_u64(value, group.value());
+  set_record(extra, kJoinsGroup, value);
+}
+
+GroupId joins_group(const std::string& extra) {
+  const auto value = find_record(extra, kJoinsGroup);
+  std::uint64_t group = 0;
+  if (!value) return {};
+  std::string_view in = *value;
+  return codec::get_u64(in, group) && in.empty() ? GroupId(group) : GroupId();
+}
 
 std::optional<raft::Membership> started_with(const std::string& extra) {
   const auto value = find_record(extra, kStarted);

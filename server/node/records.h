@@ -30,6 +30,10 @@ struct Seen {
   std::uint64_t promotion = 0;
   bool operator==(const Seen&) const = default;
 };
+// The group that a member was told to join, where its log may name another one for
+// a while: survivors go on with the log of the group that they were part of.
+void set_joins_group(std::string& extra, GroupId group);  // none: it is dropped
+GroupId joins_group(const std::string& extra);
 // The newest epoch that a member of another group proved.
 void set_seen(std::string& extra, const Seen& seen);
 // Errors: kNewerFormat, kCorrupt.

@@ -66,6 +66,7 @@ struct RegroupStand {
   bool may = false;   // it has data, a log that it can freeze, and was not removed
   std::string plan;   // regrouping that it takes part in, or took part in last; empty: none
   bool begun = false; // that one's first entry stands in its log
+  bool sealed = false;  // its history is sealed for another region
 };
 
 }  // namespace leeward::node

@@ -38,6 +38,7 @@ struct PromotionPlan {
   std::optional<Duration> estimated_rto;
   std::vector<NamedCheck> checks;  // of eligibility: they inform
   std::vector<Refusal> refusals;   // none: the promotion is allowed
+  bool unguarded = false;          // a region was disarmed by force in this epoch: no switchover ends it
   bool too_early = false;          // this group listens for a primary since a moment ago
   std::vector<NodeId> members, silent;  // voters of the group that answered, and the others
   bool survivors = false;          // `members` are to be a group without the others, who may vote no more

@@ -86,6 +86,7 @@ struct MemberStatus {
   DrillRecord drill;             // the newest that it knows of
   std::uint64_t ledger_entries = 0;  // that its group has put aside and nobody has discarded
   std::uint32_t newest_format = kOldestFormat;  // that its version knows
+  GroupId group;                 // as its log says; 0: none, or of a version that does not tell
   // Of its wall clock; positive: it is ahead of the answering node's. Half the
   // difference between the two ways' delays is in it.
   std::optional<Duration> clock_offset;
@@ -242,7 +243,8 @@ inline OwnVoters own_voters(const NodeStatus& s) {
     if (m.id == s.self) region = m.region;
   for (const auto& m : s.members) {
     if (m.region != region || !(m.voter || m.state == MemberState::kWaiting)) continue;
-    const bool heard = is_up(m) && m.admitted && m.state != MemberState::kWaiting;
+    const bool another = m.group && s.group && m.group != s.group;  // its region has begun anew, or is one of survivors
+    const bool heard = is_up(m) && !another && m.admitted && m.state != MemberState::kWaiting;
     (m.id == s.self || heard ? out.up : out.down).push_back(m.id);
   }
   return out;

@@ -225,6 +225,62 @@ TEST(DrStatus, WhatAnotherRegionHasPutAsideIsToldToo) {
   EXPECT_TRUE(holds(r.warnings(), "region west has put history aside")) << r.warnings();
 }
 
+// What it put aside is in no other place, and goes with its disks.
+TEST(DrStatus, BeforeDisksWithALedgerAreEmptiedItIsExported) {
+  Regions r{NodeId(11)};
+  r.status.leader = NodeId();
+  r.status.ledger_entries = 7;
+  r.down({12, 13});
+  EXPECT_TRUE(holds(r.next(), "first leewardctl dr ledger export FILE, then empty the directories")) << r.next();
+}
+
+// They are up, and of no use to the group that they were part of.
+TEST(DrStatus, MembersOfAGroupThatHasBegunAnewAreNoMajorityOfTheOldOne) {
+  Regions r{NodeId(13)};
+  r.status.leader = NodeId();
+  r.status.group = GroupId(7);
+  for (auto& m : r.status.members)
+    if (m.region == "west") m.group = m.id == NodeId(13) ? GroupId(7) : GroupId(9);
+  EXPECT_EQ(r.state(), "no_quorum");
+}
+
+TEST(DrStatus, ASwitchoverToARegionThatHasBegunAnewIsReclaimed) {
+  Regions r{NodeId(1)};
+  r.status.sealed = true;
+  r.status.armed_group = GroupId(7);
+  FollowerStatus west;
+  west.region = "west";
+  west.group = GroupId(9);
+  west.connected = true;
+  r.status.followers = {west};
+  EXPECT_EQ(r.next().find("leewardctl dr reclaim"), 0u) << r.next();
+}
+
+TEST(DrStatus, ASealedPrimaryWithoutAMajorityIsSentToWhoMayServe) {
+  Regions r{NodeId(1)};
+  r.status.sealed = true;
+  r.status.leader = NodeId();
+  r.down({2, 3});
+  EXPECT_EQ(r.next().find("region west may have been promoted"), 0u) << r.next();
+}
+
+// As it comes on empty disks, with the history still to come.
+TEST(DrStatus, ARegionThatIsAboutToFollowIsNotToldToPromote) {
+  Regions r{NodeId(11)};
+  r.status.primary_heard = false;
+  r.status.primary_silent = true;
+  r.status.newest_epoch = Epoch(9);
+  r.status.serving_region = "east";
+  EXPECT_FALSE(holds(r.next(), "dr plan")) << r.next();
+  EXPECT_TRUE(holds(r.next(), "region east serves epoch 9")) << r.next();
+}
+
+TEST(DrStatus, APrimaryThatStandsOnOneVoterSaysSo) {
+  Regions r{NodeId(1)};
+  std::erase_if(r.status.members, [](const MemberStatus& m) { return m.id == NodeId(2) || m.id == NodeId(3); });
+  EXPECT_TRUE(holds(r.warnings(), "stands on one voter")) << r.warnings();
+}
+
 // The others' reports of it are half a second old.
 TEST(DrStatus, OfItsOwnRegionANodeKnowsTheRoleAtOnce) {
   Regions r{NodeId(11)};

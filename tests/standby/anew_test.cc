@@ -134,5 +134,31 @@ TEST_F(Anew, AMemberWithItsDiskKeepsTheOthersFromBeginning) {
   EXPECT_EQ(r.world.checkers.breach(), "");
 }
 
+// Where the primary asks whether another region was promoted, and that one's disks
+// are gone but for a member that is late, that member may know more than all of them.
+TEST_F(Anew, TheWordOfAPrimaryThatDoesNotServeIsNotEnough) {
+  Story r(8);
+  ASSERT_READY(r);
+  for (const auto a : kPrimaries) r.world.network.isolate(a, kStandbys);
+  for (const auto id : kPrimaries) r.world.crash(id);
+  ASSERT_TRUE(r.promote()) << r.why();
+  r.expect_it_serves();
+  const NodeId late(6);
+  for (const auto id : kStandbys)
+    if (id != late) r.world.wipe(id);
+  r.world.crash(late);
+  r.world.network.heal();
+  for (const auto id : kPrimaries) r.world.start(id);
+  for (const auto id : kStandbys)
+    if (id != late) r.world.start(id);
+  r.world.run_for(20s);
+  for (const auto id : kStandbys)
+    if (id != late) {
+      EXPECT_FALSE(r.world.member(id)->lineage().known()) << "it has begun anew on the word of one that does not serve";
+      EXPECT_NE(waits(r, id).find("to serve"), std::string::npos) << waits(r, id);
+    }
+  EXPECT_EQ(r.world.checkers.breach(), "");
+}
+
 }  // namespace
 }  // namespace leeward::standby

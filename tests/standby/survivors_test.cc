@@ -315,5 +315,120 @@ TEST_F(Survivor, TwoOperatorsWithDifferentListsMakeNoTwoGroupsOfOneMember) {
   EXPECT_GT(primaries, 0);
 }
 
+// The log that survivors go on with names the group that they were part of, until
+// the entry by which they are another one: a newcomer may be there for a while.
+TEST_F(Survivor, ANewcomerIsHeardWhileItsLogStillNamesTheGroupOfBefore) {
+  r_ = std::make_unique<Story>(57);
+  r_->world.adjust = [](node::MemberOptions& o) { o.raft.max_append_bytes = 500; };  // an entry or two at a time
+  ASSERT_TRUE(r_->ready()) << r_->why();
+  r_->puts(*r_->world.leader(), 40);
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.caught_up(); }, 20s)) << r_->why();
+  r_->world.lose(GroupRole::kPrimary);
+  const NodeId left(4), comes(5);
+  lose({comes, NodeId(6)});
+  wait_until_all_is_known();
+  const auto done = promote_these(left, {left});
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  r_->world.expect_changes();
+  r_->world.wipe(comes);
+  r_->world.start(comes);
+  const auto change = [&](node::MemberChange wanted) {
+    std::optional<Result<Index>> changed;
+    r_->world.member(left)->change_members(std::move(wanted), r_->world.client_loop(), [&](Result<Index> i) { changed = std::move(i); });
+    if (!r_->world.run_until([&] { return changed.has_value(); }, 20s)) return Result<Index>(Error{Code::kDeadline, "no answer"});
+    return *changed;
+  };
+  node::Node newcomer;
+  for (const auto& n : r_->world.member(comes)->topology())
+    if (n.id == comes) newcomer = n;
+  ASSERT_TRUE(r_->world.run_until([&] { return change({.add = {newcomer}}).ok(); }, 20s)) << r_->why();
+  ASSERT_TRUE(r_->world.run_until([&] { return change({.promote = {comes}}).ok(); }, 30s)) << r_->why();
+  const auto group = r_->world.member(left)->group();
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.member(comes)->state().applied().point == r_->world.member(left)->state().applied().point; }, 20s)) << r_->why();
+  EXPECT_EQ(r_->world.member(comes)->group(), group);
+  r_->world.run_for(3s);  // its state is flushed, and what it noted is dropped
+  r_->world.crash(comes);
+  r_->world.start(comes);
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.leader(GroupRole::kStandby) && r_->world.member(comes)->group() == group; }, 20s)) << r_->why();
+  r_->puts(*r_->world.leader(GroupRole::kStandby), 3);
+  EXPECT_EQ(r_->world.checkers.breach(), "");
+}
+
+// Nobody gives a stamp any more from when they are a group of their own; those
+// that are out count as long as the lease.
+TEST_F(Survivor, WhoWereArmedByLeaseWaitItOut) {
+  auto o = options(58);
+  o.fence_lease = 8s;
+  r_ = std::make_unique<Story>(o);
+  ASSERT_TRUE(r_->ready()) << r_->why();
+  ASSERT_TRUE(r_->world.run_until([&] {
+    const auto leader = r_->world.leader();
+    return leader && r_->world.member(*leader)->stamp_wanted().has_value();
+  })) << r_->why();
+  r_->world.run_for(4s);
+  const NodeId left(4), east(*r_->world.leader());
+  for (const auto a : kPrimaries) r_->world.network.isolate(a, kStandbys);
+  lose({NodeId(5), NodeId(6)});
+  const auto lost_at = r_->world.clock(left).now();
+  std::optional<Instant> last_east, first_west;
+  std::shared_ptr<Asked> asked;
+  for (int i = 0; i < 3000 && (!first_west || r_->world.clock(left).now() - *first_west < 10s); ++i) {
+    if (!asked && r_->world.clock(left).now() - lost_at > 1s) {
+      const auto planned = plan_of(left, {left});
+      if (planned.ok() && (rules(planned) == "no_quorum" || rules(planned) == "primary_heard no_quorum")) {
+        std::vector<std::string> all;
+        for (const auto& refusal : planned->refusals) all.push_back(refusal.rule);
+        asked = ask_for(left, planned->digest, {left}, all);
+      }
+    }
+    auto put = r_->world.put(east, "east", "v", 100ms);
+    r_->world.run_for(20ms);
+    if (put->ended && put->outcome.end == node::Outcome::End::kApplied) last_east = r_->world.clock(left).now();
+    if (!first_west && r_->world.member(left)->role() == GroupRole::kPrimary) first_west = r_->world.clock(left).now();
+  }
+  ASSERT_TRUE(first_west) << r_->why();
+  ASSERT_TRUE(last_east) << "east acknowledged nothing at all";
+  EXPECT_LE(*last_east, *first_west);
+  EXPECT_EQ(r_->world.checkers.breach(), "");
+}
+
+TEST_F(Survivor, WhoHasJustStartedCallsNoPrimarySilent) {
+  make(59);
+  const NodeId left(4);
+  for (const auto a : kPrimaries) r_->world.network.isolate(a, kStandbys);
+  lose({NodeId(5), NodeId(6)});
+  r_->world.run_for(6s);
+  EXPECT_EQ(rules(plan_of(left, {left})), "no_quorum");
+  r_->world.crash(left);
+  r_->world.start(left);
+  r_->world.run_for(500ms);
+  const auto early = plan_of(left, {left});
+  EXPECT_EQ(rules(early), "primary_heard no_quorum");
+  EXPECT_TRUE(early.ok() && early->too_early);
+  r_->world.run_for(6s);
+  EXPECT_EQ(rules(plan_of(left, {left})), "no_quorum");
+}
+
+// The region that it was sealed for may serve.
+TEST_F(Survivor, OfASealedPrimaryTheSealRefusesToo) {
+  make(60);
+  const auto east = *r_->world.leader();
+  std::optional<Result<SwitchoverRecord>> over;
+  r_->world.run_for(3s);  // west has said that it is well
+  for (const auto a : kPrimaries) r_->world.network.isolate(a, kStandbys);
+  r_->world.stream(east)->handover().switchover({}, r_->world.client_loop(), [&](Result<SwitchoverRecord> r) { over = std::move(r); });
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.member(east)->sealed(); }, 5s)) << r_->why();
+  std::vector<NodeId> others;
+  for (const auto id : kPrimaries)
+    if (id != east) others.push_back(id);
+  lose(others);
+  wait_until_all_is_known();
+  const auto planned = plan_of(east, {east});
+  EXPECT_EQ(rules(planned), "sealed no_quorum");
+  const auto refused = ended(ask_for(east, planned->digest, {east}));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message.find("sealed: "), 0u) << refused.error().message;
+}
+
 }  // namespace
 }  // namespace leeward::standby

@@ -356,7 +356,7 @@ std::string refusal(Story& s, std::string to = "") {
 TEST(SwitchoverRules, ARegionThatLagsOrDoesNotFollowTakesNothingOver) {
   Story s(21);
   ASSERT_TRUE(ready(s)) << s.why();
-  EXPECT_EQ(refusal(s, "south"), "not_armed");
+  EXPECT_EQ(refusal(s, "south"), "no_such_region");
   cut_regions(s);
   s.world.run_for(1500ms);
   for (int i = 0; i < 3; ++i) s.puts(*s.world.leader(), 1);
