@@ -65,16 +65,18 @@ class Stand:
     def environment(self, **more):
         return workspace.environment(AWS_ENDPOINT_URL=self.url, **KEYS, **more)
 
-    def write_variables(self):
+    def write_variables(self, primary=3, dr=3, **more):
+        """Members of each region, and what else differs from a first apply."""
         with open(self.variables, "w", encoding="utf-8") as file:
             json.dump({
                 "name": NAME,
-                "primary": {"region": PRIMARY, "vpc_cidr": "10.10.0.0/16", "azs": zones(PRIMARY)},
-                "dr": {"region": DR, "vpc_cidr": "10.20.0.0/16", "azs": zones(DR)},
+                "primary": {"region": PRIMARY, "vpc_cidr": "10.10.0.0/16", "azs": zones(PRIMARY), "members": primary},
+                "dr": {"region": DR, "vpc_cidr": "10.20.0.0/16", "azs": zones(DR), "members": dr},
                 "allowed_cidrs": ["10.0.0.0/8"],
                 "operator_cidrs": ["10.20.240.0/28"],
                 "emails": ["oncall@example.com"],
                 "dns": {"mode": "public", "record_name": "leeward.example.com", "zone_id": self.zone},
+                **more,
             }, file)
 
     def terraform(self, *words, folder=FOLDER, codes=(0,)):
@@ -89,6 +91,28 @@ class Stand:
         """plan, apply or destroy of the deployment."""
         approve = [] if word == "plan" else ["-auto-approve"]
         return self.terraform(word, "-no-color", "-parallelism=20", f"-var-file={self.variables}", *approve, *more, codes=codes)
+
+    def plan(self, *more):
+        """What an apply would do, address to actions, left in a file for apply()."""
+        file = f"{workspace.SCRATCH}/change.plan"
+        self.change("plan", f"-out={file}", *more)
+        made = workspace.terraform_json(FOLDER, "show", "-json", file, env=self.environment())
+        actions = {c["address"]: c["change"]["actions"] for c in made["resource_changes"]}
+        return {address: done for address, done in actions.items() if done not in (["no-op"], ["read"])}
+
+    def apply(self, codes=(0,)):
+        """Does what plan() said."""
+        return self.terraform("apply", "-no-color", "-parallelism=20", f"{workspace.SCRATCH}/change.plan", codes=codes)
+
+    def members(self):
+        """Of both regions: name to what the inventory says."""
+        groups = self.output("inventory")["all"]["children"]["leeward"]["children"]
+        return {name: host for group in ("primary", "dr") for name, host in groups[group]["hosts"].items()}
+
+    def instances(self, region):
+        """Those that are not terminated, by id."""
+        found = self.client("ec2", region).describe_instances()["Reservations"]
+        return {i["InstanceId"]: i for r in found for i in r["Instances"] if i["State"]["Name"] != "terminated"}
 
     def state(self, folder=FOLDER):
         """`terraform show -json`, asked once for each change: it loads the whole provider."""

@@ -264,3 +264,21 @@ module "inventory" {
     vars           = { leeward_backup_bucket = module.backup_dr.bucket }
   }
 }
+
+# Goes before all else when a member, or everything, is destroyed, and refuses while the protection is on: nothing was
+# touched then. AWS's own protection of an instance does not hold here: the provider takes it off by itself.
+resource "terraform_data" "protection" {
+  for_each = toset(concat(keys(module.cluster.members), keys(module.dr.cluster.members)))
+
+  input = var.deletion_protection
+
+  provisioner "local-exec" {
+    when    = destroy
+    command = self.input ? "echo '${each.key} is protected: deletion_protection = false, apply, and again' >&2; exit 1" : "true"
+  }
+
+  depends_on = [
+    module.network, module.cluster, module.dr, module.peering, module.data_key, module.backup_key, module.backup, module.backup_dr,
+    module.secrets, module.dead_mans_switch, module.monitoring, module.monitoring_dr, module.dns,
+  ]
+}

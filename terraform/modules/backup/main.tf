@@ -14,6 +14,9 @@ resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV_AWS_18:who reads and writes stands in CloudTrail's data events, which belong to the account; a bucket of logs would need the same again
   bucket              = "${var.name}-backup-${data.aws_caller_identity.this.account_id}"
   object_lock_enabled = true
+
+  # A bucket with backups is not destroyed, nor is then the key that opens them.
+  depends_on = [var.kms_key_arn]
 }
 
 resource "aws_s3_bucket_versioning" "this" {

@@ -20,6 +20,9 @@ resource "aws_s3_bucket" "state" {
   #checkov:skip=CKV2_AWS_62:nobody waits for events of this bucket
   #checkov:skip=CKV_AWS_18:who reads and writes stands in CloudTrail's data events, which belong to the account; a bucket of logs would need the same again
   bucket = "${var.name}-state-${data.aws_caller_identity.this.account_id}"
+
+  # A bucket with states is not destroyed, nor is then the key that opens them.
+  depends_on = [var.kms_key_arn]
 }
 
 resource "aws_s3_bucket" "copy" {
@@ -29,7 +32,7 @@ resource "aws_s3_bucket" "copy" {
 
   bucket = "${var.name}-state-copy-${data.aws_caller_identity.this.account_id}"
 
-  depends_on = [data.aws_region.copy]
+  depends_on = [data.aws_region.copy, var.copy_kms_key_arn]
 }
 
 resource "aws_s3_bucket_versioning" "state" {
