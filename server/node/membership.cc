@@ -25,10 +25,13 @@ Result<void> check_address(const Node& node, const GroupState& group) {
   return {};
 }
 
+// Who stands in this group's list and is no member did not come back when its region began anew.
+bool of_own_list(const Node& node, const MemberFacts& facts) { return !facts.own.empty() && same_list(node, facts.own.front()); }
+
 // Each region is one group's: who reads the topology goes by it.
 Result<void> check_region(const Node& node, const MemberFacts& facts) {
   for (const auto& other : facts.group.topology)
-    if (other.region == node.region && !find(facts.own, other.id))
+    if (other.region == node.region && !find(facts.own, other.id) && !of_own_list(other, facts))
       return refusal(rule::kRegion, "region " + node.region + " is that of another group; ask one of its members");
   if (!facts.own.empty() && node.region != facts.own.front().region)
     return refusal(rule::kRegion, "this group is of region " + facts.own.front().region + ", not " + node.region);
@@ -38,7 +41,7 @@ Result<void> check_region(const Node& node, const MemberFacts& facts) {
 Result<void> plan_add(const Node& wanted, const MemberFacts& facts, PlannedChange& out) {
   if (!wanted.id) return Error{Code::kInvalid, "a member needs an id from 1 to 4294967295"};
   if (facts.membership.contains(wanted.id)) return Error{Code::kExists, member(wanted.id) + " is a member already"};
-  if (find(facts.group.topology, wanted.id)) return refusal(rule::kTaken, "the id " + std::to_string(wanted.id.value()) + " is taken in another region");
+  if (const auto* listed = find(facts.group.topology, wanted.id); listed && !of_own_list(*listed, facts)) return refusal(rule::kTaken, "the id " + std::to_string(wanted.id.value()) + " is taken in another region");
   LEEWARD_TRY(check_address(wanted, facts.group));
   auto node = wanted;
   if (!facts.own.empty()) node.role = facts.own.front().role;

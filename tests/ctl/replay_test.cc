@@ -1,10 +1,14 @@
 // dr ledger: what is replayed against a region that serves, and what is left.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <boost/json.hpp>
 
 #include <functional>
 #include <map>
+#include <fstream>
+#include <iterator>
 #include <sstream>
 
 #include "ctl/commands.h"
@@ -45,6 +49,7 @@ class Regions final : public Poster {
                                          {{"region", "west"}, {"role", "primary"}, {"client_url", "http://west:1"}, {"state", "leader"}}}}});
     if (path == "/v3/dr/status")
       return ok({{"history", json::array{{{"epoch", "2"}, {"fork_index", "10"}, {"first_revision", std::to_string(kFirst)}}}}});
+    if (endpoint.host == "east" && east_is_down && path != "/v3/cluster/status") return Error{Code::kUnavailable, "Connection refused"};
     if (path == "/v3/dr/ledgers" && endpoint.host == "west") return ok({{"ledgers", json::array()}});
     if (path == "/v3/dr/ledgers")
       return ok({{"group", "00000000000000aa"},
@@ -57,6 +62,7 @@ class Regions final : public Poster {
     return Error{Code::kUnavailable, "no " + path};
   }
 
+  bool east_is_down = false;
   // --- the ledger: one transaction an entry ---
   void lost(const char* op, json::object request) {
     const auto index = std::to_string(11 + ledger.size());
@@ -363,6 +369,39 @@ TEST_F(ReplayTest, ExportsALineForEachOriginalTransaction) {
     ops += std::string(o.at("index").as_string()) + std::string(o.at("op").as_string()) + " ";
   }
   EXPECT_EQ(ops, "11put 12txn 13lease_revoke 14put ");
+}
+
+// Who empties its disks because nothing is put aside there is to be told that nobody knows.
+TEST_F(ReplayTest, OfARegionThatNobodyCouldAskItIsNotKnownWhatItPutAside) {
+  regions_.lost_put("aaa", "1");
+  regions_.east_is_down = true;
+  for (const char* what : {"show", "replay"}) {
+    std::ostringstream out, err;
+    EXPECT_EQ(run(std::vector<std::string>{"--endpoints", "east:1", "dr", "ledger", what}, out, err, disk_, &regions_), kUnreachable) << out.str();
+    EXPECT_NE(err.str().find("region east could be asked"), std::string::npos) << err.str();
+    EXPECT_EQ(out.str().find("no region has put history aside"), std::string::npos) << out.str();
+  }
+}
+
+TEST_F(ReplayTest, AnExportIsNotWrittenOverAnother) {
+  const std::string file = testing::TempDir() + "/ledger." + std::to_string(::getpid());
+  regions_.lost_put("aaa", "1");
+  const auto exported = [&](std::vector<std::string> flags) {
+    std::vector<std::string> line{"--endpoints", "east:1", "dr", "ledger", "export", file};
+    line.insert(line.end(), flags.begin(), flags.end());
+    std::ostringstream out, err;
+    return run(line, out, err, disk_, &regions_);
+  };
+  const auto kept = [&] { return std::string(std::istreambuf_iterator<char>(std::ifstream(file).rdbuf()), {}); };
+  EXPECT_EQ(exported({}), 0);
+  const auto first = kept();
+  EXPECT_NE(first.find("\"index\":\"11\""), std::string::npos) << first;
+  regions_.lost_put("bbb", "1");
+  EXPECT_EQ(exported({}), kRefused);
+  EXPECT_EQ(kept(), first);
+  EXPECT_EQ(exported({"--force"}), 0);
+  EXPECT_NE(kept(), first);
+  std::remove(file.c_str());
 }
 
 }  // namespace

@@ -881,5 +881,25 @@ TEST_F(MembersOfTwoRegions, AStandbyRegionGoesOnWithOtherMembersAndIsFollowedByT
   EXPECT_TRUE(w().settle()) << w().checkers.breach();
 }
 
+// The list that the region began anew by names two of three: the third is of no other region.
+TEST(PlanOfMembers, WhoDidNotComeBackWithItsRegionIsAddedAndWhoIsOfAnotherIsNot) {
+  const auto node = [](std::uint64_t id, const char* region, GroupRole role) {
+    return Node{NodeId(id), "n" + std::to_string(id), region, "", "10.0.0." + std::to_string(id) + ":2380", "", role};
+  };
+  GroupState group;
+  for (std::uint64_t id : {1, 2, 3}) group.topology.push_back(node(id, "east", GroupRole::kPrimary));
+  for (std::uint64_t id : {11, 12, 13}) group.topology.push_back(node(id, "west", GroupRole::kStandby));
+  raft::Membership membership;
+  membership.voters = {NodeId(11), NodeId(12)};
+  const MemberFacts facts{membership, group, {group.topology[3], group.topology[4]}, [](NodeId) { return true; },
+                          [](NodeId) { return Result<std::uint64_t>(0); }};
+  const auto back = plan({.add = {node(13, "west", GroupRole::kStandby)}}, facts);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_TRUE(back->last.learners.contains(NodeId(13)));
+  const auto foreign = plan({.add = {node(3, "west", GroupRole::kStandby)}}, facts);
+  ASSERT_FALSE(foreign.ok());
+  EXPECT_TRUE(refused_by(foreign.error(), rule::kTaken)) << foreign.error().message;
+}
+
 }  // namespace
 }  // namespace leeward::node
