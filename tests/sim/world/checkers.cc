@@ -96,8 +96,11 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
     begun.fork = begun.committed = change->fork.index;
     begun.epoch = change->epoch;
     begun.forced = forced;
-    for (const auto& [role, g] : groups_)
-      if (g.regions.control().group == change->group) begun.writer = role;
+    for (const auto& [role, g] : groups_) {
+      if (g.regions.control().group != change->group) continue;
+      begun.writer = role;
+      if (const auto beyond = g.committed_beyond.find(begun.fork); beyond != g.committed_beyond.end()) begun.committed = beyond->second;
+    }
     branches_.emplace(change->promotion, std::move(begun));
   }
 }
@@ -171,6 +174,10 @@ void Checkers::stands(GroupRole group, NodeId node, const LogPoint& committed, c
   if (known && (b.writer == group || committed.index <= log.last().index)) {
     share(node, on, committed.position, std::nullopt);
     ahead(group, node, "has committed", on, committed.position.index);
+  }
+  if (!known) {  // who follows may apply it before anybody of that group
+    auto& beyond = groups_[group].committed_beyond[change->second];
+    beyond = std::max(beyond, committed.position.index);
   }
   if (known && b.writer == group && committed.position.index > b.committed) {
     b.committed_at.emplace(committed.position.index, now);  // and all from the one before on

@@ -135,6 +135,7 @@ class Checkers {
     std::map<Index, region::PromotionId> branches;  // on which the log is, from that index on
     std::map<Term, NodeId> leaders;
     std::map<Index, Committed> committed;
+    std::map<HistoryIndex, HistoryIndex> committed_beyond;  // by the fork of a change that nobody has applied: up to where
     std::map<std::pair<Index, Term>, Hash> entries;
     std::map<NodeId, Index> log_checked;
   };

@@ -569,8 +569,8 @@ std::shared_ptr<World::Put> World::client_put(NodeId id, const std::string& key,
 std::shared_ptr<World::Read> World::read(NodeId id, const std::string& key) {
   auto ended = std::make_shared<Read>();
   const auto before = checkers.highest();
-  auto serve = [this, id, key, before, ended](Result<void> confirmed) {
-    if (!member(id)) return;
+  auto serve = [this, id, key, before, ended, life = nodes_.at(id).starts](Result<void> confirmed) {
+    if (!member(id) || nodes_.at(id).starts != life) return;  // whoever was asked answers no more
     ended->ended = true;
     ended->confirmed = std::move(confirmed);
     if (!ended->confirmed.ok()) return;
@@ -666,8 +666,9 @@ void World::client_read(Client& client, NodeId id) {
   const auto operation = client.operation;
   const auto key = "key" + std::to_string(dice.below(8));
   const auto before = checkers.highest();
-  auto serve = [this, &client, operation, before, key, id] {
-    if (auto* m = member(id)) {
+  // Its next life has not applied again what was confirmed to this one, and was not asked.
+  auto serve = [this, &client, operation, before, key, id, life = nodes_.at(id).starts] {
+    if (auto* m = member(id); m && nodes_.at(id).starts == life) {
       auto found = read_key(m->state(), key);
       if (found.ok()) checkers.acknowledged_read({before, key, found->value, found->revision}, found->mod_revision);
     }
