@@ -137,7 +137,10 @@ void print_plan(const object& plan, std::ostream& out) {
   if (true_of(plan, "allowed") && unbounded)
     line("first", "see whether a majority of the primary's members can be started with their disks: that loses nothing");
   if (const auto next = text_of(plan, "next_command"); !next.empty()) line("next", with_reason(next));
-  if (const auto force = text_of(plan, "force_command"); !force.empty()) line("by force", force);
+  if (const auto force = text_of(plan, "force_command"); !force.empty()) {
+    line("by force", force);
+    line("", "only where the region that refuses it is lost for good: what that alone has, and goes on to acknowledge, is lost");
+  }
   if (list_of(plan, "checks").empty()) return;
   Table table({{"CHECK"}, {"OK"}, {"DETAIL"}});
   for (const object& check : list_of(plan, "checks"))

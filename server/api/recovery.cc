@@ -48,7 +48,7 @@ std::string instead_of_force(const PromotionPlan& plan) {
   };
   if (refuses("newer_epoch")) return "leewardctl dr rejoin";
   if (plan.too_early) return "leewardctl dr plan";
-  if (!refuses("primary_heard")) return {};
+  if (!refuses("primary_heard")) return "leewardctl dr status";
   return refuses("not_armed") || plan.survivors || plan.unguarded ? "leewardctl dr status" : "leewardctl dr switchover";
 }
 

@@ -577,6 +577,41 @@ TEST(ArmingByHand, ForcedItLeavesTheEpochUnguarded) {
   EXPECT_EQ(refusal(s), "unguarded");
 }
 
+std::string rule_of(Story& s, const std::shared_ptr<State>& asked) {
+  const auto begun = s.world.scheduler.now();
+  if (!s.world.run_until([&] { return asked->has_value(); }, 15s)) return "no answer";
+  if ((*asked)->ok()) return "done";
+  EXPECT_LT(s.world.scheduler.now() - begun, 5s) << "what is known at once is said at once";
+  const auto& message = (*asked)->error().message;
+  return (*asked)->error().code == Code::kRefused ? message.substr(0, message.find(':')) : "not refused: " + message;
+}
+
+// "Done" would be taken for: nobody is armed from now on.
+TEST(ArmingByHand, BeforeAnybodyIsArmedNobodyIsDisarmed) {
+  Story s(46);
+  for (const auto id : kPrimaries) s.world.start(id);
+  for (const auto id : kStandbys) s.world.start(id);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.leader().has_value(); })) << s.why();
+  ASSERT_FALSE(armed(s)) << "armed already: another seed";
+  EXPECT_EQ(rule_of(s, disarm(s, *s.world.leader())), "not_armed");
+  ASSERT_TRUE(s.world.run_until([&] { return armed(s); }, 30s)) << s.why();
+  EXPECT_EQ(rule_of(s, disarm(s, *s.world.leader())), "done");
+}
+
+TEST(ArmingByHand, ForAGroupThatIsGoneNobodyIsAsked) {
+  Story s(47);
+  ASSERT_TRUE(ready(s)) << s.why();
+  s.world.wipe_all(GroupRole::kStandby);
+  for (const auto id : kStandbys) s.world.start(id);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.leader() && s.leader() && s.world.caught_up(); }, 60s)) << s.why();
+  s.world.run_for(2s);
+  EXPECT_EQ(rule_of(s, disarm(s, *s.world.leader())), "begun_anew");
+  EXPECT_EQ(rule_of(s, arm(s, *s.world.leader(), "west")), "begun_anew");
+  EXPECT_EQ(refusal(s), "not_armed");
+  EXPECT_EQ(rule_of(s, disarm(s, *s.world.leader(), true)), "done");
+  EXPECT_EQ(rule_of(s, arm(s, *s.world.leader(), "west")), "done");
+}
+
 TEST(ArmingByHand, NamesTheRuleThatRefuses) {
   Story s(45);
   ASSERT_TRUE(ready(s)) << s.why();
