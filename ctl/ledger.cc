@@ -93,6 +93,9 @@ Result<KeptLedgers> kept_ledgers(const Server& server, const LedgerChoice& choic
     }
     if (!answered) kept.silent.push_back(region);
   }
+  // Of those that part at one place the longest first: what it has, the others' replay finds to be there.
+  const auto to = [](const KeptLedger& l) { return number_of(l.described, "to_index").value_or(0); };
+  std::stable_sort(out.begin(), out.end(), [&](const auto& a, const auto& b) { return a.from_index != b.from_index ? a.from_index < b.from_index : to(a) > to(b); });
   if (kept.silent.size() == regions.size() && failed) return *failed;
   if (out.empty() && !kept.silent.empty()) return unknown_of(kept.silent);
   if (choice.id != 0 && out.empty())

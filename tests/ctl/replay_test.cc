@@ -50,7 +50,7 @@ class Regions final : public Poster {
     if (path == "/v3/dr/status")
       return ok({{"history", json::array{{{"epoch", "2"}, {"fork_index", "10"}, {"first_revision", std::to_string(kFirst)}}}}});
     if (endpoint.host == "east" && east_is_down && path != "/v3/cluster/status") return Error{Code::kUnavailable, "Connection refused"};
-    if (path == "/v3/dr/ledgers" && endpoint.host == "west") return ok({{"ledgers", json::array()}});
+    if (path == "/v3/dr/ledgers" && endpoint.host == "west") return ok({{"group", "00000000000000bb"}, {"ledgers", west_keeps}});
     if (path == "/v3/dr/ledgers")
       return ok({{"group", "00000000000000aa"},
                  {"ledgers", json::array{{{"ledger", "7"}, {"epoch", "1"}, {"followed_epoch", followed_epoch}, {"from_index", "10"}, {"to_index", "99"}, {"writes", "3"}, {"bytes", "5"},
@@ -63,6 +63,7 @@ class Regions final : public Poster {
   }
 
   bool east_is_down = false;
+  json::array west_keeps;
   // --- the ledger: one transaction an entry ---
   void lost(const char* op, json::object request) {
     const auto index = std::to_string(11 + ledger.size());
@@ -381,6 +382,19 @@ TEST_F(ReplayTest, OfARegionThatNobodyCouldAskItIsNotKnownWhatItPutAside) {
     EXPECT_NE(err.str().find("region east could be asked"), std::string::npos) << err.str();
     EXPECT_EQ(out.str().find("no region has put history aside"), std::string::npos) << out.str();
   }
+}
+
+// What it has, the others' replay finds to be there.
+TEST_F(ReplayTest, OfLedgersThatPartAtOnePlaceTheLongestComesFirst) {
+  regions_.lost_put("aaa", "1");
+  regions_.west_keeps = json::array{{{"ledger", "8"}, {"epoch", "1"}, {"followed_epoch", "2"}, {"from_index", "10"}, {"to_index", "200"}, {"complete", true}, {"held", true}},
+                         {{"ledger", "9"}, {"epoch", "1"}, {"followed_epoch", "2"}, {"from_index", "5"}, {"to_index", "7"}, {"complete", true}, {"held", true}}};
+  std::ostringstream out, err;
+  ASSERT_EQ(run(std::vector<std::string>{"--endpoints", "east:1", "-o", "json", "dr", "ledger", "show"}, out, err, disk_, &regions_), 0) << err.str();
+  std::string order;
+  const auto shown = json::parse(out.str());
+  for (const auto& l : shown.as_object().at("ledgers").as_array()) order += std::string(l.as_object().at("ledger").as_string()) + " ";
+  EXPECT_EQ(order, "9 8 7 ");
 }
 
 TEST_F(ReplayTest, AnExportIsNotWrittenOverAnother) {
