@@ -85,6 +85,15 @@ std::string next_of_fenced(const NodeStatus& status) {
   return "leewardctl dr rejoin";
 }
 
+// By a member of its group; which it has heard of, and who that is stands in what it waits for.
+std::string next_of_waiting(const NodeStatus& status) {
+  for (const auto& m : status.members)
+    if (m.id == status.self && status.waiting_for.find("waiting to be added") != std::string::npos)
+      return "leewardctl member add " + std::to_string(m.id.value()) + " --name " + m.name + " --region " + m.region + (m.zone.empty() ? "" : " --zone " + m.zone) +
+             " --peer-url " + m.peer_address + (m.client_url.empty() ? "" : " --client-url " + m.client_url) + ", at that member";
+  return "leewardctl cluster status";
+}
+
 }  // namespace
 
 // The way on from a state that is none to stay in.
@@ -100,7 +109,7 @@ std::string next_command(const NodeStatus& status) {
            " lost: empty those of members " + list(own_voters(status).up) + " too (what they alone hold is lost), and the region follows by itself";
   if (state == "fenced") return next_of_fenced(status);
   if (state == "electing") return "leewardctl dr status (an election is under way)";
-  if (state == "waiting") return "leewardctl cluster status";
+  if (state == "waiting") return next_of_waiting(status);
   if (state == "no_quorum") return next_without_quorum(status);
   if (state == "sealed") {
     const auto armed = armed_voters(status);
@@ -133,7 +142,8 @@ std::string next_command(const NodeStatus& status) {
 // What is well only until the next failure.
 std::vector<std::string> warnings(const NodeStatus& status) {
   std::vector<std::string> out;
-  if (status.up < kHearsAll) return out;
+  // Who takes part in no group is sent no reports.
+  if (status.up < kHearsAll || dr_state(status) == std::string_view("waiting")) return out;
   std::map<std::string, std::vector<const MemberStatus*>> regions;
   for (const auto& m : status.members) regions[m.region].push_back(&m);
   for (const auto& [region, members] : regions) {

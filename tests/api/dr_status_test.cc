@@ -101,6 +101,17 @@ TEST(DrStatus, ANodeThatTakesPartInNoGroupSaysWhatItWaitsFor) {
   EXPECT_EQ(r.state(), "waiting");
   EXPECT_EQ(r.told().at("waiting_for").as_string(), "another region to serve");
   EXPECT_FALSE(holds(r.next(), "--members")) << r.next();
+  EXPECT_EQ(r.warnings(), "") << "it hears of nobody, whoever is up";
+}
+
+TEST(DrStatus, ANodeThatIsToBeAddedNamesTheWholeCommand) {
+  Regions r{NodeId(3)};
+  r.status.leader = NodeId();
+  r.status.state = MemberState::kWaiting;
+  r.status.waiting_for = "node 1 at http://h1:2379 says the group runs without this node: waiting to be added (leewardctl member add 3)";
+  for (auto& m : r.status.members)
+    if (m.id == NodeId(3)) m.name = "a3", m.zone = "c", m.peer_address = "h3:2380", m.client_url = "http://h3:2379";
+  EXPECT_EQ(r.next(), "leewardctl member add 3 --name a3 --region east --zone c --peer-url h3:2380 --client-url http://h3:2379, at that member");
 }
 
 TEST(DrStatus, APromotionIsNamedWhenThePrimaryWasSilentForLongEnough) {
