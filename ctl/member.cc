@@ -76,9 +76,9 @@ Result<void> member_list(const Server& server, const Output& output) {
 }
 
 Result<void> member_admit(const Server& server, const Output& output, std::uint64_t id) {
-  const auto answer = server.call("/v3/member/admit", {{"id", std::to_string(id)}});
+  const auto answer = server.call_group_of(id, "/v3/member/admit", {{"id", std::to_string(id)}});
   if (!answer.ok() && answer.error().code == Code::kNotFound)
-    return Error{Code::kNotFound, answer.error().message + "; ask a node of its own region (leewardctl cluster status)"};
+    return Error{Code::kNotFound, answer.error().message + " (leewardctl cluster status)"};
   if (!answer.ok()) return answer.error();
   const bool already = true_of(answer->json, "already");
   if (output.json) output.out << "{\"id\":\"" << id << "\",\"admitted\":true,\"already\":" << (already ? "true" : "false") << "}\n";

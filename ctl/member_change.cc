@@ -26,11 +26,10 @@ array texts(const std::vector<std::uint64_t>& ids) {
   return out;
 }
 
-// The change, then what was done as a line or as JSON.
-Result<void> change(const Server& server, const Output& output, const object& request, const std::string& done) {
-  const auto answer = server.call("/v3/member/change", request);
-  if (!answer.ok() && answer.error().code == Code::kNotFound)
-    return Error{Code::kNotFound, answer.error().message + "; ask a node of its own region (leewardctl cluster status)"};
+// The change, of the group that `member` is of, then what was done as a line or as JSON.
+Result<void> change(const Server& server, const Output& output, std::uint64_t member, const object& request, const std::string& done) {
+  const auto answer = server.call_group_of(member, "/v3/member/change", request);
+  if (!answer.ok() && answer.error().code == Code::kNotFound) return Error{Code::kNotFound, answer.error().message + " (leewardctl cluster status)"};
   if (!answer.ok()) return answer.error();
   if (output.json) output.out << answer->text << (answer->text.ends_with("\n") ? "" : "\n");
   else output.out << done << "\n";
@@ -43,17 +42,17 @@ Result<void> member_add(const Server& server, const Output& output, const NewMem
   const object added{{"id", std::to_string(member.id)}, {"name", member.name}, {"region", member.region}, {"zone", member.zone},
                      {"peer_address", member.peer_address}, {"client_url", member.client_url}};
   const std::string id = std::to_string(member.id);
-  return change(server, output, {{"add", array{added}}},
+  return change(server, output, member.id, {{"add", array{added}}},
                 "member " + id + " is a learner now; start it with cluster.bootstrap = \"join\", then leewardctl member wait-sync " +
                     id + " and member promote " + id);
 }
 
 Result<void> member_promote(const Server& server, const Output& output, std::uint64_t id) {
-  return change(server, output, {{"promote", texts({id})}}, "member " + std::to_string(id) + " votes now");
+  return change(server, output, id, {{"promote", texts({id})}}, "member " + std::to_string(id) + " votes now");
 }
 
 Result<void> member_remove(const Server& server, const Output& output, std::uint64_t id, bool force) {
-  return change(server, output, {{"remove", texts({id})}, {"force", force}},
+  return change(server, output, id, {{"remove", texts({id})}, {"force", force}},
                 "member " + std::to_string(id) + " is removed; stop it, and empty its directories before it is added again");
 }
 
@@ -65,20 +64,20 @@ Result<void> member_replace(const Server& server, const Output& output, const st
     fresh.push_back(pairs[i + 1]);
   }
   const std::string kind = old.size() == 1 ? "member " : "members ";
-  return change(server, output, {{"promote", texts(fresh)}, {"remove", texts(old)}, {"force", force}},
+  return change(server, output, old.empty() ? 0 : old.front(), {{"promote", texts(fresh)}, {"remove", texts(old)}, {"force", force}},
                 kind + spelled(fresh) + (old.size() == 1 ? " votes" : " vote") + " now in place of " + spelled(old));
 }
 
 Result<void> member_update(const Server& server, const Output& output, const NewMember& member) {
   const object moved{{"id", std::to_string(member.id)}, {"peer_address", member.peer_address}, {"client_url", member.client_url}};
-  return change(server, output, {{"move", array{moved}}}, "member " + std::to_string(member.id) + " is looked for there now");
+  return change(server, output, member.id, {{"move", array{moved}}}, "member " + std::to_string(member.id) + " is looked for there now");
 }
 
 Result<void> member_wait_sync(const Server& server, const Output& output, std::uint64_t id, Duration limit) {
   const auto until = std::chrono::steady_clock::now() + limit;
   std::string told = "no answer yet";
   for (;;) {
-    const auto answer = server.call("/v3/member/sync", {{"id", std::to_string(id)}});
+    const auto answer = server.call_group_of(id, "/v3/member/sync", {{"id", std::to_string(id)}});
     // Nobody there, or no leader for the moment: it is what waiting is for.
     const bool passing = !answer.ok() && (answer.error().code == kCannotServe || exit_code(answer.error()) == kUnreachable);
     if (!answer.ok() && !passing) return answer.error();

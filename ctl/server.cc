@@ -116,6 +116,27 @@ Result<Answer> Server::call(const std::string& path, const boost::json::object& 
   return std::move(*out);
 }
 
+Result<Answer> Server::call_group_of(std::uint64_t member, const std::string& path, const boost::json::object& request) const {
+  auto answer = call(path, request);
+  if (answer.ok() || answer.error().code != Code::kNotFound) return answer;
+  const auto status = call("/v3/cluster/status");
+  if (!status.ok()) return answer;
+  std::string own, wanted;
+  for (const boost::json::object& m : list_of(status->json, "members")) {
+    if (text_of(m, "id") == text_of(status->json, "node_id")) own = text_of(m, "region");
+    if (number_of(m, "id") == member) wanted = text_of(m, "region");
+  }
+  if (wanted.empty() || wanted == own) return answer;
+  for (const bool leader : {true, false})
+    for (const boost::json::object& m : list_of(status->json, "members")) {
+      const auto endpoint = parse_endpoint(text_of(m, "client_url"), status->from.tls);
+      if (text_of(m, "region") != wanted || (text_of(m, "state") == "leader") != leader || !endpoint.ok()) continue;
+      answer = call_at(*endpoint, path, request);
+      if (answer.ok() || (exit_code(answer.error()) != kUnreachable && answer.error().code != kCannotServe)) return answer;
+    }
+  return answer;
+}
+
 Result<Answer> Server::call_member(const std::string& path) const {
   std::optional<Answer> best;
   std::string unreached;

@@ -40,6 +40,8 @@ class Server {
   // Likewise, and passes over who takes part in no group where another one does: it
   // has heard of less, and not of late.
   Result<Answer> call_member(const std::string& path) const;
+  // Of a member's own group: where whoever answers is of another region, a member of that one is asked.
+  Result<Answer> call_group_of(std::uint64_t member, const std::string& path, const boost::json::object& request) const;
   // Asks this one only; `at_least`: for what takes longer than a question.
   Result<Answer> call_at(const Endpoint& endpoint, const std::string& path, const boost::json::object& request,
                          Duration at_least = {}) const;

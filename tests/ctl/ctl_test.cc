@@ -148,6 +148,24 @@ TEST_F(CtlTest, MemberAdmitSendsTheId) {
   EXPECT_EQ(run({"-o", "json", "member", "admit", "3"}).out, "{\"id\":\"3\",\"admitted\":true,\"already\":false}\n");
 }
 
+TEST_F(CtlTest, WhatIsOfAnotherRegionsMemberIsAskedThere) {
+  cluster_.answers["/v3/cluster/status"] = {200, R"({"node_id":"1","members":[
+    {"id":"1","region":"east","role":"primary","state":"leader","client_url":"http://10.0.1.1:2379"},
+    {"id":"11","region":"west","role":"standby","state":"follower","client_url":"http://10.0.2.1:2379"},
+    {"id":"12","region":"west","role":"standby","state":"leader","client_url":"http://10.0.2.2:2379"}]})"};
+  const Reply stranger{404, R"({"error":"x","code":5,"message":"member 11 is not one of this group"})"};
+  cluster_.answers["127.0.0.1:2379/v3/member/admit"] = stranger;
+  cluster_.answers["10.0.2.2:2379/v3/member/admit"] = {200, R"({"id":"11"})"};
+  const Ran ran = run({"member", "admit", "11"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(cluster_.asked.back(), R"(10.0.2.2:2379/v3/member/admit {"id":"11"})") << "its leader first";
+  cluster_.answers["127.0.0.1:2379/v3/member/change"] = stranger;
+  cluster_.answers["10.0.2.2:2379/v3/member/change"] = {200, R"({"index":"7"})"};
+  EXPECT_EQ(run({"member", "remove", "11"}).code, 0);
+  // Of nobody that is known the first answer stands.
+  EXPECT_EQ(run({"member", "admit", "77"}).code, 1);
+}
+
 TEST_F(CtlTest, OneThatIsAdmittedAlreadyIsSaidSoAndASuccess) {
   cluster_.answers["/v3/member/admit"] = {200, R"({"id":"3","already":true})"};
   const Ran ran = run({"member", "admit", "3"});
