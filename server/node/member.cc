@@ -41,6 +41,7 @@ void Member::begin() {
   running_ = true;
   started_ = context_.now();
   heed_format();
+  if (joins_group(superblock_data_.extra) && !context_.joins_group) drop_joined();  // it ended before it was dropped
   housekeep();
 }
 

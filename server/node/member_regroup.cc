@@ -73,7 +73,10 @@ void Member::drive_staging() {
     return end_staging(Error{Code::kRefused, "plan_changed: the log of node " + std::to_string(self().value()) +
                                                  " has moved on since the plan; see leewardctl dr plan --members"});
   staging_->writing = true;
-  change_superblock([r](SuperblockData& data) { set_regroup(data.extra, r); },
+  change_superblock([r](SuperblockData& data) {
+                      set_regroup(data.extra, r);
+                      set_joins_group(data.extra, {});  // which it joined is another group from here on
+                    },
                     [this](const Result<void>& written) {
                       if (!written.ok()) {
                         const auto error = written.error();
@@ -82,6 +85,7 @@ void Member::drive_staging() {
                         return;
                       }
                       context_.joins = staging_->regroup;
+                      context_.joins_group = GroupId();
                       context_.ports.log.warn("leaves its group for one of survivors",
                                               {{"group", context_.joins->become.group}, {"plan", context_.joins->become.plan}});
                       end_staging({});
@@ -161,10 +165,7 @@ void Member::heed_regroup() {
     if (context_.state->durable() < *joined_at_) return;
     joined_at_.reset();
     context_.joins_group = GroupId();
-    change_superblock([](SuperblockData& data) { set_joins_group(data.extra, {}); },
-                      [this](const Result<void>& written) {
-                        if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
-                      });
+    drop_joined();
   }
   if (!context_.joins || context_.group.control.group != context_.joins->become.group) return;
   if (!regrouped_at_) {
@@ -185,6 +186,16 @@ void Member::heed_regroup() {
         if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
       });
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
+}
+
+void Member::drop_joined() {
+  change_superblock([group = context_.group.control.group](SuperblockData& data) {
+                      set_joins_group(data.extra, {});
+                      data.group = group;
+                    },
+                    [this](const Result<void>& written) {  // on a full disk the next start drops it
+                      if (!written.ok() && written.error().code != Code::kNoSpace) fail(written.error());
+                    });
 }
 
 // Until the entry is here, only who began the group may lead it: its log is the
