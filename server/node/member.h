@@ -316,7 +316,7 @@ class Member final : public Service, public Group {
   void wake_later();
   void join_group();
   bool begun() const;
-  void heed_regroup();
+  void heed_regroup(Index applying = {});  // `applying`: up to there it is being applied in this turn
   void drop_joined();  // the record of the group that took this member in: its state says so by itself
   bool may_lead() const;
   bool left_without_state() const;

@@ -379,7 +379,9 @@ std::optional<Error> Member::who_lacks(std::uint32_t format) const {
 
 void Member::serve_finalize(CallDone done) {
   auto format = context_.options.newest_format;
-  for (const auto& [id, report] : reports_) format = std::max(format, report.status.newest_format);
+  for (const auto& n : topology())  // of who was removed, or is silent, what it said last tells nothing
+    if (const auto report = reports_.find(n.id); report != reports_.end() && context_.now() - report->second.at <= kReportFresh)
+      format = std::max(format, report->second.status.newest_format);
   if (context_.group.format >= format) return done(kWasSo);
   if (auto why = who_lacks(format)) return done(std::move(*why));
   context_.ports.log.warn("the format is finalized: no member goes back to an older version from here on", {{"format", format}});

@@ -240,7 +240,7 @@ void Member::apply_control(std::span<const Entry> entries) {
   if (role() != role_before && !may_be_read()) reads_->end_asked(role_refusal());
   context_.state->set_group_state(encode(context_.group));
   update_may_vote();
-  heed_regroup();
+  heed_regroup(entries.back().index);
   heed_format();
   if (before || !context_.group.started()) return;
   const auto& group = context_.group;

@@ -159,9 +159,9 @@ void Member::activate(const std::string& plan, Function<void(Result<void>)> done
 // When the group's state has it for good the record has done its duty. Not when
 // it is applied: after a loss of power this member knows again only what is on
 // its disk, and with the old group's id it would not be heard.
-void Member::heed_regroup() {
+void Member::heed_regroup(Index applying) {
   if (context_.joins_group && context_.group.control.group == context_.joins_group) {
-    if (!joined_at_) joined_at_ = context_.applied();
+    if (!joined_at_) joined_at_ = std::max(context_.applied(), applying);
     if (context_.state->durable() < *joined_at_) return;
     joined_at_.reset();
     context_.joins_group = GroupId();
@@ -169,7 +169,7 @@ void Member::heed_regroup() {
   }
   if (!context_.joins || context_.group.control.group != context_.joins->become.group) return;
   if (!regrouped_at_) {
-    regrouped_at_ = context_.applied();
+    regrouped_at_ = std::max(context_.applied(), applying);
     for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
   }
   if (context_.state->durable() < *regrouped_at_) return;

@@ -405,6 +405,44 @@ TEST_F(Survivor, WhoWereArmedByLeaseWaitItOut) {
   EXPECT_EQ(r_->world.checkers.breach(), "");
 }
 
+// While they wait a lease out nothing is appended and nothing flushed: what a member
+// noted has to stay until the entry is in its state for good.
+TEST_F(Survivor, AMemberThatLosesPowerWhileTheyWaitIsHeardAgain) {
+  auto o = options(61);
+  o.fence_lease = 4s;
+  o.standbys = 4;
+  r_ = std::make_unique<Story>(o);
+  ASSERT_TRUE(r_->ready()) << r_->why();
+  ASSERT_TRUE(r_->world.run_until([&] {
+    const auto leader = r_->world.leader();
+    return leader && r_->world.member(*leader)->stamp_wanted().has_value();
+  })) << r_->why();
+  r_->puts(*r_->world.leader(), 5);
+  std::vector<NodeId> left, others;
+  for (const auto id : r_->world.of(GroupRole::kStandby)) (id != *r_->leader() && left.size() < 2 ? left : others).push_back(id);
+  r_->world.lose(GroupRole::kPrimary);
+  for (const auto id : left) {  // followers: no election, and their state is on their disks as far as their log goes
+    r_->world.stop(id);
+    r_->world.start(id);
+    r_->world.run_for(2s);
+  }
+  lose(others);
+  wait_until_all_is_known();
+  const auto before = r_->world.member(left[0])->group();
+  const auto planned = plan_of(left[0], left);
+  ASSERT_EQ(rules(planned), "no_quorum");
+  const auto asked = ask_for(left[0], planned->digest, left);
+  const auto regrouped = [&](NodeId id) { return r_->world.member(id)->group() != before && r_->world.member(id)->regions()->control().regrouped; };
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.leader(GroupRole::kStandby) && regrouped(left[0]) && regrouped(left[1]); }, 20s)) << r_->why();
+  r_->world.run_for(1s);
+  ASSERT_FALSE(asked->answer) << "they did not wait";
+  const auto follower = r_->world.leader(GroupRole::kStandby) == left[0] ? left[1] : left[0];
+  r_->world.crash_hard(follower);
+  r_->world.start(follower);
+  ASSERT_TRUE(r_->world.run_until([&] { return are(left, GroupRole::kPrimary); }, 40s)) << r_->why();
+  EXPECT_EQ(r_->world.checkers.breach(), "");
+}
+
 TEST_F(Survivor, WhoHasJustStartedCallsNoPrimarySilent) {
   make(59);
   const NodeId left(4);
