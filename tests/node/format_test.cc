@@ -111,6 +111,26 @@ TEST_F(Formats, WhoIsSilentMayBeOld) {
   EXPECT_EQ(refused.error().message.find("silent: "), 0u) << refused.error().message;
 }
 
+TEST_F(Formats, WhatARemovedMemberKnewAsksNothingOfTheOthers) {
+  make_older({.seed = 55});
+  w().expect_changes();
+  start_all();
+  puts(3);
+  const auto newer = follower();
+  exchange(newer, kNewestFormat);
+  ASSERT_TRUE(all_up());
+  w().run_for(2s);
+  ASSERT_FALSE(finalize(*w().leader()).ok());
+  std::optional<Result<Index>> removed;
+  w().member(*w().leader())->change_members({.remove = {newer}}, w().client_loop(), [&](Result<Index> r) { removed = std::move(r); });
+  ASSERT_TRUE(w().run_until([&] { return removed.has_value(); }));
+  ASSERT_TRUE(removed->ok()) << removed->error().message;
+  w().run_for(2s);
+  const auto done = finalize(*w().leader());
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  EXPECT_TRUE(*done) << "nobody knows a newer one";
+}
+
 // It was away with its disk, or comes on an empty one: it learns of it from the group.
 TEST_F(Formats, AnOldVersionThatIsToldOfItByItsGroupEndsAndWritesNothingOfIt) {
   make_older({.seed = 54});
