@@ -64,7 +64,7 @@ Result<void> dr_status(const Server& server, const Output& output, bool history)
 Result<void> dr_rejoin(const Server& server, const Output& output, bool discard, bool accept_data_loss);
 struct LedgerChoice;
 Result<void> dr_ledger_show(const Server& server, const Output& output, const LedgerChoice& choice);
-// Lines of JSON to `to`, called `name`.
+// Lines of JSON to the file `name`, or to the output where that is "-". `force`: replaces a file that is there.
 Result<void> dr_ledger_export(const Server& server, const Output& output, const LedgerChoice& choice, const std::string& name, bool force);
 Result<void> dr_ledger_discard(const Server& server, const Output& output, const LedgerChoice& choice, bool accept_data_loss);
 Result<void> dr_ledger_replay(const Server& server, const Output& output, const LedgerChoice& choice, bool dry_run);

@@ -139,23 +139,17 @@ Result<Answer> Server::call_group_of(std::uint64_t member, const std::string& pa
 
 Result<Answer> Server::call_member(const std::string& path) const {
   std::optional<Answer> best;
-  std::string unreached;
-  std::optional<Error> failed;
-  for (const Endpoint& endpoint : endpoints_) {
+  const auto asked = try_each([&](const Endpoint& endpoint) -> Result<void> {
     auto answer = call_at(endpoint, path, {});
-    if (!answer.ok()) {
-      if (exit_code(answer.error()) == kUnreachable) unreached += (unreached.empty() ? "" : "; ") + endpoint.text() + ": " + answer.error().message;
-      else if (!failed) failed = answer.error();
-      continue;
-    }
+    if (!answer.ok()) return answer.error();
     const std::string state = text_of(answer->json, "state");
     const bool knows = state != "waiting" && state != "removed";
     if (!best || knows) best = std::move(*answer);
-    if (knows) break;
-  }
+    if (knows) return {};
+    return Error{kCannotServe, endpoint.text() + " takes part in no group"};
+  });
   if (best) return std::move(*best);
-  if (failed) return *failed;
-  return Error{Code::kUnavailable, "no endpoint was reached (" + unreached + "); check that nodes run and --endpoints names them"};
+  return asked.error();
 }
 
 std::string text_of(const boost::json::object& object, std::string_view name) {

@@ -101,6 +101,11 @@ GroupId Followers::group_of(const std::string& region) const {
   return it == followers_.end() ? GroupId() : it->second.group;
 }
 
+bool Followers::begun_anew(const std::string& region, GroupId group, Instant now) const {
+  const auto follows = held(region, now);
+  return follows && follows->connected && group_of(region) && group_of(region) != group;
+}
+
 std::optional<Followers::Held> Followers::held(const std::string& region, Instant now) const {
   const auto it = followers_.find(region);
   if (it == followers_.end() || !it->second.heard) return std::nullopt;

@@ -36,6 +36,8 @@ class Followers {
   // unknown, or longer than is remembered.
   std::optional<Duration> lag(const std::string& region, Instant now) const;
   GroupId group_of(const std::string& region) const;
+  // That region follows, as another group than `group`: it has begun anew, and nobody answers for that one.
+  bool begun_anew(const std::string& region, GroupId group, Instant now) const;
   // What that region has committed, and whether it has acknowledged lately;
   // nullopt: it was never heard.
   struct Held {

@@ -24,14 +24,6 @@ std::optional<Error> Rearming::not_now(const region::State*& log) {
   return std::nullopt;
 }
 
-// Its region is another group by now: nobody can answer for the one that is armed.
-bool Rearming::begun_anew(const region::Armed& armed) const {
-  const auto now = group_.clock().now();
-  const auto held = followers_.held(armed.region, now);
-  const auto group = followers_.group_of(armed.region);
-  return held && held->connected && group && group != armed.group;
-}
-
 Error Rearming::gone(const region::Armed& armed) {
   return {Code::kRefused, "begun_anew: region " + armed.region + " has begun anew, as another group than the one that is armed, and nobody can answer for that;"
                           " leewardctl dr disarm --force gives it up, and with it planned switchovers in this epoch"};
@@ -76,7 +68,7 @@ void Rearming::arm(std::string region, const Regions& regions, Done done) {
       }
   }
   if (!group.ok()) return done(group.error());
-  if (armed && begun_anew(*armed)) return done(gone(*armed));
+  if (armed && followers_.begun_anew(armed->region, armed->group, group_.clock().now())) return done(gone(*armed));
   const auto& wanted = options_.arming;
   if (armed && armed->group == *group && armed->mode == wanted.mode && armed->lease == wanted.lease) return done(state(false));
   asked_ = Asked{std::move(region), group_.term(), group_.clock().now() + options_.limit, armed ? armed->arming : 0, std::move(done)};
@@ -88,7 +80,7 @@ void Rearming::disarm(bool force, Done done) {
   const region::State* log = nullptr;
   if (auto why = not_now(log)) return done(std::move(*why));
   const auto armed = log->armed_group();
-  if (armed && !force && begun_anew(*armed)) return done(gone(*armed));
+  if (armed && !force && followers_.begun_anew(armed->region, armed->group, group_.clock().now())) return done(gone(*armed));
   if (!armed && disarmed_by_hand(group_.state())) return done(state(false));
   if (!armed) return done(Error{Code::kRefused, "not_armed: no region is armed yet, and one that has caught up will be by itself; say it again when leewardctl dr status names it"});
   asked_ = Asked{"", group_.term(), group_.clock().now() + options_.limit, armed->arming, std::move(done)};

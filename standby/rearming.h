@@ -51,7 +51,6 @@ class Rearming {
 
   std::optional<Error> not_now(const region::State*& log);
   // Why that region cannot be armed; its group where it can.
-  bool begun_anew(const region::Armed& armed) const;
   static Error gone(const region::Armed& armed);
   Result<GroupId> candidate(const std::string& region, const Regions& regions) const;
   void propose_armed();

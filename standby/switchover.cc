@@ -48,7 +48,7 @@ std::optional<Error> Switchover::refusal(const SwitchoverRequest& request, const
     return refused("unguarded: a region was disarmed by force in this epoch; only a promotion of region " + armed->region + " ends it");
   const auto now = group_.clock().now();
   const auto held = followers_.held(armed->region, now);
-  if (held && held->connected && followers_.group_of(armed->region) != armed->group)
+  if (followers_.begun_anew(armed->region, armed->group, now))
     return refused("not_armed: region " + armed->region + " has begun anew, as another group than the one that is armed; leewardctl dr disarm --force, then"
                    " leewardctl dr arm (no planned switchover in this epoch from then on)");
   if (!held || !held->connected)

@@ -40,6 +40,18 @@ class Survivor : public Promotion {
       return m && m->role() == role;
     });
   }
+  // Armed by lease, and stamps are returned.
+  void make_leased(std::uint64_t seed, Duration lease, int standbys) {
+    auto o = options(seed);
+    o.fence_lease = lease;
+    o.standbys = standbys;
+    r_ = std::make_unique<Story>(o);
+    ASSERT_TRUE(r_->ready()) << r_->why();
+    ASSERT_TRUE(r_->world.run_until([&] {
+      const auto leader = r_->world.leader();
+      return leader && r_->world.member(*leader)->stamp_wanted().has_value();
+    })) << r_->why();
+  }
   // Known to whoever decides: nobody leads any more, the primary is silent.
   void wait_until_all_is_known() { r_->world.run_for(6s); }
 };
@@ -370,14 +382,7 @@ TEST_F(Survivor, ANewcomerIsHeardWhileItsLogStillNamesTheGroupOfBefore) {
 // Nobody gives a stamp any more from when they are a group of their own; those
 // that are out count as long as the lease.
 TEST_F(Survivor, WhoWereArmedByLeaseWaitItOut) {
-  auto o = options(58);
-  o.fence_lease = 8s;
-  r_ = std::make_unique<Story>(o);
-  ASSERT_TRUE(r_->ready()) << r_->why();
-  ASSERT_TRUE(r_->world.run_until([&] {
-    const auto leader = r_->world.leader();
-    return leader && r_->world.member(*leader)->stamp_wanted().has_value();
-  })) << r_->why();
+  ASSERT_NO_FATAL_FAILURE(make_leased(58, 8s, 3));
   r_->world.run_for(4s);
   const NodeId left(4), east(*r_->world.leader());
   for (const auto a : kPrimaries) r_->world.network.isolate(a, kStandbys);
@@ -408,15 +413,7 @@ TEST_F(Survivor, WhoWereArmedByLeaseWaitItOut) {
 // While they wait a lease out nothing is appended and nothing flushed: what a member
 // noted has to stay until the entry is in its state for good.
 TEST_F(Survivor, AMemberThatLosesPowerWhileTheyWaitIsHeardAgain) {
-  auto o = options(61);
-  o.fence_lease = 4s;
-  o.standbys = 4;
-  r_ = std::make_unique<Story>(o);
-  ASSERT_TRUE(r_->ready()) << r_->why();
-  ASSERT_TRUE(r_->world.run_until([&] {
-    const auto leader = r_->world.leader();
-    return leader && r_->world.member(*leader)->stamp_wanted().has_value();
-  })) << r_->why();
+  ASSERT_NO_FATAL_FAILURE(make_leased(61, 4s, 4));
   r_->puts(*r_->world.leader(), 5);
   std::vector<NodeId> left, others;
   for (const auto id : r_->world.of(GroupRole::kStandby)) (id != *r_->leader() && left.size() < 2 ? left : others).push_back(id);
