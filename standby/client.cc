@@ -244,24 +244,27 @@ bool StreamClient::contradicts(const Position& theirs) const {
 // may have had its word for it, an operator decides when it is put aside; and
 // what a primary was lost for, before it comes back. A Seal says it was planned.
 void StreamClient::forked(const Refused& refused) {
-  const bool told = refused.at.hash != Hash{};
+  const auto* log = group_.regions_of_log();
+  auto at = refused.at;
+  bool told = at.hash != Hash{} || at.index == HistoryIndex();  // all histories begin alike
+  if (!told && log)  // its log begins above it, as this one's may: it is where an epoch began that this history alone has
+    if (const auto fork = region::fork_at(log->history().epochs, at.index)) at = *fork, told = true;
   const auto begin = own_begin();
-  auto own = own_point(refused.at.index);
+  auto own = own_point(at.index);
   // Nothing here can say what stood there: the epochs do, which agree up to it.
-  const bool dropped = !own.ok() && told && begin.ok() && begin->position.index > refused.at.index;
-  if (dropped) own = LogPoint{begin->index, begin->term, refused.at};
+  const bool dropped = !own.ok() && told && begin.ok() && begin->position.index > at.index;
+  if (dropped) own = LogPoint{begin->index, begin->term, at};
   if (!own.ok()) {
-    damage_ = "the log does not reach down to history index " + std::to_string(refused.at.index.value()) +
+    damage_ = "the log does not reach down to history index " + std::to_string(at.index.value()) +
               ", where the primary's history and this group's part";
     state_ = StreamState::kForked;
     next_attempt_ = group_.clock().now() + kAskForkAgain;
     return end_session();
   }
-  if (own->position.index != refused.at.index || (told && own->position != refused.at)) return diverged(refused.at);
+  if (own->position.index != at.index || (told && own->position != at)) return diverged(at);
   end_session();
   tried_.clear();
   const auto end = group_.last().position;
-  const auto* log = group_.regions_of_log();
   const bool planned = own->position == end && log && log->history().seal;
   if (goes_back() && !planned && !rejoin_ && !options_.auto_rejoin) {
     if (state_ != StreamState::kForked)

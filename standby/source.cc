@@ -85,9 +85,7 @@ bool StreamSource::forked(NodeId to, const Hello& hello) {
   Position at;
   at.index = common;
   if (const auto point = point_at(group_, common); point.ok()) at = point->position;
-  // Below what the log holds a fork is known still.
-  for (const auto& e : epochs)
-    if (e.fork.index == common && e.fork.writes + e.fork.bytes > 0) at = e.fork;
+  if (const auto fork = region::fork_at(epochs, common)) at = *fork;
   refuse(to, hello.session, Refusal::kFork, "the common position is " + std::to_string(common.value()), at, epochs);
   return true;
 }

@@ -282,8 +282,10 @@ void Survivors::tick(Instant now) {
   // armed stamps may be out, as long as the lease: nobody gives one from that entry on.
   const auto* log = group_.is_leader() ? group_.regions_of_log() : nullptr;
   if (!log || !log->control().regrouped) return outlast_.reset();
+  // Not committed yet; or what stands below it, a Follow perhaps, waits for a state, and nobody
+  // could apply an EpochChange.
+  if (!group_.regions() || !group_.regions()->control().regrouped) return;
   if (const auto armed = by_lease()) {
-    if (!group_.regions() || !group_.regions()->control().regrouped) return;  // not committed yet
     if (!outlast_ || outlast_->term != group_.term()) outlast_ = Outlasting{group_.term(), now + stamps_last(*armed, options_.lease_margin)};
     if (now < outlast_->until) return;
   }

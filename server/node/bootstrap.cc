@@ -121,11 +121,26 @@ bool Bootstrap::tells(const Heard& heard) const {
   return heard.answer.same_group && !heard.answer.membership.empty() && context_.now() - heard.at < kFresh;
 }
 
+// Who counts votes of this id must know this incarnation.
+bool Bootstrap::takes_in(const Heard& heard, const raft::Membership& membership) const {
+  const auto self = context_.options.self;
+  return membership.contains(self) && (heard.answer.admitted == context_.incarnation || !membership.is_voter(self));
+}
+
+bool Bootstrap::takes_in(GroupId group) const {
+  return std::any_of(heard_.begin(), heard_.end(), [&](const auto& it) {
+    const auto& heard = it.second;
+    if (heard.group != group || !tells(heard)) return false;
+    const auto membership = raft::decode_membership(heard.answer.membership);
+    return membership.ok() && takes_in(heard, *membership);
+  });
+}
+
 Bootstrap::Verdict Bootstrap::verdict() const {
   const auto self = context_.options.self;
   const auto own = std::to_string(self.value());
-  // The group runs. Who counts votes of this id must know this incarnation. One
-  // that has missed the newest changes may name as a member who is none, and the reverse.
+  // The group runs. One that has missed the newest changes may name as a member who
+  // is none, and the reverse.
   std::map<GroupId, Index> newest;
   for (const auto& [id, heard] : heard_)
     if (tells(heard)) newest[heard.group] = std::max(newest[heard.group], heard.answer.applied);
@@ -135,7 +150,7 @@ Bootstrap::Verdict Bootstrap::verdict() const {
     auto membership = raft::decode_membership(heard.answer.membership);
     if (!membership.ok()) continue;
     const bool member = membership->contains(self);
-    if (member && (heard.answer.admitted == context_.incarnation || !membership->is_voter(self))) return {*membership, "", false, heard.group};
+    if (takes_in(heard, *membership)) return {*membership, "", false, heard.group};
     if (waits && !membership->contains(id)) continue;
     waits = {std::nullopt, member ? named(id) + " says the group runs: waiting to be admitted (leewardctl member admit " + own + ")"
                                   : named(id) + " says the group runs without this node: waiting to be added"
@@ -185,6 +200,12 @@ Bootstrap::Verdict Bootstrap::new_group() const {
   for (const auto& n : context_.options.nodes)
     lists[{n.role, n.role == GroupRole::kObserver ? n.region : ""}].insert(n.id);
   const auto region = list_told();
+  if (std::none_of(region.begin(), region.end(), [this](const Node& n) { return n.id == context_.options.self; })) {
+    std::string members;
+    for (const auto& n : region) members += (members.empty() ? "" : ", ") + named(n.id);
+    return {std::nullopt, "this region's group, whose members are " + members + ", to add it (leewardctl member add " +
+                              std::to_string(context_.options.self.value()) + "); where all of those are lost: cluster.bootstrap = force"};
+  }
   for (auto& [key, list] : lists) {
     const bool own = list == own_;
     if (own)
@@ -204,13 +225,9 @@ std::vector<Node> Bootstrap::list_told() const {
   auto list = own_list(context_.options.nodes, context_.options.self);
   if (!another_serves() || list.empty()) return list;
   std::vector<Node> told;
-  bool listed = false;
-  for (const auto& n : told_afar_) {
-    if (n.region != list.front().region) continue;
-    told.push_back(n);
-    listed |= n.id == context_.options.self;
-  }
-  return listed ? told : list;
+  for (const auto& n : told_afar_)
+    if (n.region == list.front().region) told.push_back(n);
+  return told.empty() ? list : told;
 }
 
 bool Bootstrap::majority(const std::set<NodeId>& list, std::string& missing) const {

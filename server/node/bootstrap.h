@@ -39,6 +39,9 @@ class Bootstrap {
   void answer(NodeId from, const FrameHeader& header, const Knock& knock, bool cold);
   void hear(NodeId from, const FrameHeader& header, const KnockAnswer& answer);
   Verdict verdict() const;
+  // By the word of a member of that group: it has admitted this incarnation, or
+  // counts it as a learner.
+  bool takes_in(GroupId group) const;
 
   // `from` names another lineage than this directory is of. When a majority of
   // this node's own list names one and the same, it is this directory that does
@@ -69,6 +72,7 @@ class Bootstrap {
     Instant at{};
   };
   bool tells(const Heard& heard) const;
+  bool takes_in(const Heard& heard, const raft::Membership& membership) const;
   bool majority(const std::set<NodeId>& list, std::string& missing) const;
   Verdict new_group() const;
   std::vector<Node> list_told() const;

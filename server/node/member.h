@@ -317,6 +317,7 @@ class Member final : public Service, public Group {
   void join_group();
   bool begun() const;
   void heed_regroup(Index applying = {});  // `applying`: up to there it is being applied in this turn
+  void join_spoken(GroupId group);
   void drop_joined();  // the record of the group that took this member in: its state says so by itself
   bool may_lead() const;
   bool left_without_state() const;

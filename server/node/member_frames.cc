@@ -38,12 +38,14 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
   if (!context_.core || installing_ || context_.frozen) return;
   if (header.group && group() && header.group != group()) {
     if (lane == Lane::kBulk) on_foreign_bulk(from, *frame);
+    if (lane == Lane::kConsensus && bootstrap_->takes_in(header.group)) join_spoken(header.group);
     return;
   }
   if (tell_if_removed(from, header)) return;
   if (!of_own_group(from, header)) return;
   hear_incarnation(from, header.incarnation);
   hear_start(from, header);
+  if (header.group && !group()) join_spoken(header.group);
   if (lane == Lane::kBulk) return on_bulk(from, *frame);
   if (lane == Lane::kConsensus) return on_consensus(from, *frame);
   const auto it = lane_handlers_.find(lane);

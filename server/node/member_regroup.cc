@@ -188,6 +188,20 @@ void Member::heed_regroup(Index applying) {
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->role_changed();
 }
 
+// A member that holds nothing is of the group that speaks to it and has it: where it
+// began by the word of others with empty disks, or of a group of before that nobody
+// leads any more. What it voted stays with its term.
+void Member::join_spoken(GroupId group) {
+  if (context_.group.started() || context_.leader() || context_.log->last().index > Index()) return;
+  if (context_.joins_group)
+    context_.ports.log.info("joins another group: who told it to start is of one that nobody leads", {{"group", group}, {"before", context_.joins_group}});
+  context_.joins_group = group;
+  change_superblock([group](SuperblockData& data) { set_joins_group(data.extra, group); },
+                    [this](const Result<void>& written) {
+                      if (!written.ok()) fail(written.error());
+                    });
+}
+
 void Member::drop_joined() {
   change_superblock([group = context_.group.control.group](SuperblockData& data) {
                       set_joins_group(data.extra, {});

@@ -122,9 +122,10 @@ void State::follow(const Follow& follow, Index index) {
   const auto survived_at = std::exchange(control_.survived_at, {});
   const bool survived = survived_at != HistoryIndex() && survived_at >= follow.common.index;
   const auto& common = follow.common;
-  // Who was primary knows what the epoch lost with which the other history goes on.
+  // Who was primary knows what the epoch lost that came after its own: those before
+  // it began without it, and it went on beside them by force.
   const auto first = std::find_if(follow.history.begin(), follow.history.end(), [&](const EpochRecord& r) {
-    return r.fork.index >= common.index && promotion(r.epoch) != r.promotion;
+    return r.fork.index >= common.index && promotion(r.epoch) != r.promotion && r.epoch > before;
   });
   if (first != follow.history.end() && (role() == GroupRole::kPrimary || role() == GroupRole::kFenced))
     control_.left_behind.push_back({first->epoch, first->promotion, control_.group,
@@ -575,6 +576,12 @@ HistoryIndex common_index(const std::vector<EpochRecord>& a, HistoryIndex a_end,
   std::size_t same = 0;
   while (same < a.size() && same < b.size() && a[same].epoch == b[same].epoch && a[same].promotion == b[same].promotion) ++same;
   return std::min(same < a.size() ? a[same].fork.index : a_end, same < b.size() ? b[same].fork.index : b_end);
+}
+
+std::optional<Position> fork_at(const std::vector<EpochRecord>& epochs, HistoryIndex index) {
+  for (const auto& e : epochs)
+    if (e.fork.index == index && e.fork.writes + e.fork.bytes > 0) return e.fork;  // an older version kept the index alone
+  return std::nullopt;
 }
 
 }  // namespace leeward::region

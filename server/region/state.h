@@ -134,5 +134,7 @@ std::optional<Epoch> contested(const std::vector<EpochRecord>& a, const std::vec
 // epoch that both hold. Each is given by its epochs and where it ends.
 HistoryIndex common_index(const std::vector<EpochRecord>& a, HistoryIndex a_end, const std::vector<EpochRecord>& b,
                           HistoryIndex b_end);
+// The position at which one of these epochs began; a log may not reach down to it any more.
+std::optional<Position> fork_at(const std::vector<EpochRecord>& epochs, HistoryIndex index);
 
 }  // namespace leeward::region

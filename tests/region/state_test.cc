@@ -464,6 +464,27 @@ TEST_F(Rule, AGroupThatWasPrimaryKnowsWhatItLeftBehind) {
   EXPECT_TRUE(north.state().control().left_behind.empty());
 }
 
+// East went on by force beside west's second epoch; west by force beside east's
+// third: what that one lost is east's, whichever of west's began at the fork.
+TEST_F(Rule, WhatWasWrittenByForceIsLostWithTheEpochThatOvertookIt) {
+  arm();
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");
+  const Position fork = east.state().end();
+  EpochChange third = east.change(Ending::kForced);
+  third.epoch = Epoch(3);
+  third.promotion = 32;
+  ASSERT_EQ(east.append(EntryKind::kEpochChange, third), "");
+  ASSERT_EQ(east.write("beside"), "");
+  const Position end = east.state().end();
+  EpochChange fourth = west.change(Ending::kForced);
+  fourth.epoch = Epoch(4);
+  fourth.promotion = 33;
+  ASSERT_EQ(west.append(EntryKind::kEpochChange, fourth), "");
+  ASSERT_EQ(east.append(EntryKind::kFollow, Follow{west.state().history().epochs, fork}), "");
+  const Measured left{Epoch(4), 33, kEast, {end.writes - fork.writes, end.index.value() - fork.index.value(), end.bytes - fork.bytes, false}};
+  EXPECT_EQ(east.state().control().left_behind, std::vector{left});
+}
+
 TEST_F(Rule, WithNothingBeyondTheForkNothingWasLost) {
   arm();
   ASSERT_EQ(west.append(EntryKind::kEpochChange, west.change()), "");

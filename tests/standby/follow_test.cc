@@ -261,6 +261,37 @@ TEST_F(Follow, AGroupWhoseLogBeginsAboveTheForkTakesACopyOfState) {
   EXPECT_EQ(s.world.checkers.breach(), "");
 }
 
+// Both regions began an epoch of their own, and both logs have dropped where: who
+// goes back knows it as the beginning of the epoch that it alone has.
+TEST_F(Follow, WhereNeitherLogReachesDownToTheForkItsEpochSaysWhatStoodThere) {
+  Story s(options(12, 4_KiB, 60));
+  ASSERT_READY(s);
+  lose_writes(s, 5);
+  ASSERT_TRUE(s.promote()) << s.why();
+  s.puts(*s.leader(), 400);
+  region::EpochChange change;
+  ASSERT_TRUE(s.world.run_until([&] {
+    if (all(s, kPrimaries, GroupRole::kPrimary) && s.world.member(kPrimaries[0])->epoch() == Epoch(3)) return true;
+    const auto leader = s.world.leader();
+    if (!leader || s.world.member(*leader)->epoch() != Epoch(1)) return false;
+    change = s.world.change_at(*leader, region::Ending::kForced);
+    change.epoch = Epoch(3);  // the operator knows of the second one
+    (void)s.world.propose(*leader, change);
+    return false;
+  }, 10s)) << s.why();
+  s.puts(*s.world.leader(), 400);
+  s.world.run_for(3s);  // the logs are released now and then
+  const auto fork = s.epochs(kStandbys[0]).back().fork.index;
+  for (const auto id : s.world.ids()) ASSERT_GT(s.world.member(id)->log().base().position.index, fork);
+  s.world.network.heal();
+  ASSERT_TRUE(s.world.run_until([&] {
+    if (const auto leader = s.leader(); leader && role(s, *leader) == GroupRole::kFenced) s.world.stream(*leader)->rejoin();
+    return all(s, kStandbys, GroupRole::kStandby) && s.world.caught_up();
+  }, 60s)) << s.why();
+  for (const auto id : kStandbys) EXPECT_EQ(s.epochs(id), s.epochs(kPrimaries[0]));
+  EXPECT_EQ(s.world.checkers.breach(), "");
+}
+
 // The others could: the group takes a copy all the same, and nobody is left behind.
 TEST_F(Follow, AMemberWhoseCheckpointsAreGoneGetsACopyOfState) {
   for (const bool leads : {false, true}) {

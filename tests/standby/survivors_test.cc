@@ -379,6 +379,48 @@ TEST_F(Survivor, ANewcomerIsHeardWhileItsLogStillNamesTheGroupOfBefore) {
   EXPECT_EQ(r_->world.checkers.breach(), "");
 }
 
+// A host comes back empty beside one of the group of before, which does not know yet
+// that it is no member any more, and counts it as a learner.
+TEST_F(Survivor, ANewcomerThatTheGroupOfBeforeToldToStartIsHeardByTheOneThatGoesOn) {
+  make(62);
+  r_->world.expect_changes();
+  const NodeId left(4), before(5), comes(6);
+  const auto change = [&](node::MemberChange wanted) {
+    return r_->world.run_until([&] {
+      std::optional<Result<Index>> changed;
+      const auto leader = r_->leader();
+      if (!leader) return false;
+      r_->world.member(*leader)->change_members(wanted, r_->world.client_loop(), [&](Result<Index> i) { changed = std::move(i); });
+      return r_->world.run_until([&] { return changed.has_value(); }, 20s) && changed->ok();
+    }, 30s);
+  };
+  const auto newcomer = r_->world.spec(comes);
+  r_->world.lose(comes);
+  ASSERT_TRUE(change({.remove = {comes}})) << r_->why();
+  ASSERT_TRUE(change({.add = {newcomer}})) << r_->why();
+  r_->world.run_for(1s);
+  r_->world.lose(GroupRole::kPrimary);
+  r_->world.stop(before);  // and with it its state is flushed
+  r_->world.lose(before);
+  wait_until_all_is_known();
+  const auto done = promote_these(left, {left});
+  ASSERT_TRUE(done.ok()) << done.error().message;
+
+  r_->world.come_back(before, false);
+  r_->world.come_back(comes, true);
+  r_->world.network.isolate(left, {before, comes});
+  r_->world.start(before);
+  r_->world.start(comes);
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.member(comes)->group() == r_->world.member(before)->group(); }, 20s)) << r_->why();
+  EXPECT_NE(r_->world.member(comes)->group(), r_->world.member(left)->group());
+  r_->world.network.heal();
+  ASSERT_TRUE(change({.add = {newcomer}})) << r_->why();
+  ASSERT_TRUE(change({.promote = {comes}})) << r_->why();
+  EXPECT_EQ(r_->world.member(comes)->group(), r_->world.member(left)->group());
+  r_->puts(comes, 3);
+  EXPECT_EQ(r_->world.checkers.breach(), "");
+}
+
 // Nobody gives a stamp any more from when they are a group of their own; those
 // that are out count as long as the lease.
 TEST_F(Survivor, WhoWereArmedByLeaseWaitItOut) {

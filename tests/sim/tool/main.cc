@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   std::uint64_t seed = 1, runs = 0;
   int regions = 0;
   double minutes = 0;
-  bool verbose = false, seed_given = false, members = false, operate = false;
+  bool verbose = false, seed_given = false, members = false, operate = false, forces = false;
   std::map<std::string, int> changes;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
@@ -26,8 +26,9 @@ int main(int argc, char** argv) {
       members = true;
       continue;
     }
-    if (flag == "--operate") {
+    if (flag == "--operate" || flag == "--force") {
       operate = true;
+      forces = forces || flag == "--force";
       regions = 2;
       continue;
     }
@@ -60,7 +61,7 @@ int main(int argc, char** argv) {
     return minutes == 0 || passed() < minutes * 60;
   };
   for (; more(); ++done, ++seed) {
-    auto options = operate ? sim::operated(seed) : sim::varied(seed, regions);
+    auto options = operate ? sim::operated(seed, forces) : sim::varied(seed, regions);
     options.log_to_stderr = verbose;
     options.change_members = members;
     sim::World world(options);
@@ -81,7 +82,7 @@ int main(int argc, char** argv) {
       for (const auto& [what, count] : world.changes()) std::printf("%s: %d\n", what.c_str(), count);
     if (!good) {
       std::printf("%s\n", world.standing().c_str() + 1);
-      std::printf("replay: scripts/sim --seed %llu%s%s%s --verbose\n", static_cast<unsigned long long>(seed), members ? " --members" : "", operate ? " --operate" : "",
+      std::printf("replay: scripts/sim --seed %llu%s%s%s --verbose\n", static_cast<unsigned long long>(seed), members ? " --members" : "", forces ? " --force" : operate ? " --operate" : "",
                   operate ? "" : regions == 0 ? "" : regions == 1 ? " --regions 1" : " --regions 2");
       return 1;
     }

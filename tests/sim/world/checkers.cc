@@ -97,7 +97,7 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
     begun.epoch = change->epoch;
     begun.forced = forced;
     for (const auto& [role, g] : groups_) {
-      if (g.regions.control().group != change->group) continue;
+      if (g.regions.control().group != change->group && !g.became.contains(change->group)) continue;
       begun.writer = role;
       if (const auto beyond = g.committed_beyond.find(begun.fork); beyond != g.committed_beyond.end()) begun.committed = beyond->second;
     }
@@ -204,6 +204,65 @@ void Checkers::diverges(GroupRole group, const LogPoint& behind) {
   const auto id = region::PromotionId(behind.index.value()) << 32 | 1;
   branches_.emplace(id, std::move(planted));
   groups_[group].branches[behind.index + 1] = id;
+}
+
+void Checkers::regroups(GroupRole group, NodeId node, const LogView& log, const StateMachine& state) {
+  auto& g = groups_[group];
+  auto& from = g.log_checked[node];
+  from = std::clamp(from, log.base().index, log.last().index);
+  while (from < log.last().index) {
+    const auto entries = log.read(from + 1, log.last().index + 1, 1_MiB);
+    if (!entries.ok() || entries->empty()) return;  // its end is checked when it is read
+    for (const auto& e : *entries) {
+      if (e.kind != EntryKind::kRegroup || !g.regrouped.emplace(e.index, e.term).second) continue;
+      const auto parts = decode_regroup(e.payload.view());
+      const auto become = parts.ok() ? region::decode_regrouped(parts->group) : parts.error();
+      if (!become.ok()) return report("node " + text(node) + " holds a Regroup that does not parse");
+      g.became.insert(become->group);
+      begin_group(group, node, log, e.index, state);
+    }
+    from = entries->back().index;
+  }
+}
+
+// What is in this log counts from here on, whatever the lost had committed.
+void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Index regroup, const StateMachine& state) {
+  auto& g = groups_[group];
+  const auto applied = state.applied().point;
+  const auto change = unapplied_change(group, node, log);  // what is behind one is of a branch of its own
+  auto other = regroup;  // the first entry that is not what the group had committed
+  std::optional<LogPoint> parts;  // the last one before another history
+  for (auto at = log.base().index + 1; at <= regroup; at = at + 1) {
+    const auto before = log.point(Index(at.value() - 1)), point = log.point(at);
+    if (!before.ok() || !point.ok()) return report("node " + text(node) + " does not read its log at " + text(at));
+    const auto held = g.committed.find(at);
+    if (other == regroup && held != g.committed.end() && (held->second.term != point->term || held->second.position != point->position.hash)) other = at;
+    if (parts || at <= applied.index || (change && at >= change->first) || point->position.index != before->position.index + 1) continue;
+    const auto& shared = branch(tip(group, at), point->position.index).entries;
+    const auto known = shared.find(point->position.index);
+    if (known != shared.end() && known->second.position != point->position) parts = *before;
+  }
+  g.committed.erase(g.committed.lower_bound(other), g.committed.end());
+  g.entries.erase(g.entries.lower_bound({other, Term()}), g.entries.end());
+  g.branches.erase(g.branches.lower_bound(other), g.branches.end());
+  g.leaders.clear();
+  g.committed_beyond.clear();
+  std::erase_if(g.leapt, [&](const auto& over) { return over.second >= other; });
+  const auto made = node::decode_group_state(state.group_state());
+  auto kept = region::State::history_of(state.region_entries());
+  if (!made.ok() || !kept.ok()) return report("node " + text(node) + " keeps a group state that does not parse");
+  if (applied.index >= other) return report("I2: node " + text(node) + " had applied " + text(applied.index) + ", which the group had not committed");
+  g.regions = region::State(made->control, std::move(*kept), applied.position);
+  g.next = applied.index + 1;
+  g.to_fold.clear();
+  g.epoch = Epoch();
+  if (parts) {
+    parted_ = true;
+    diverges(group, *parts);
+    const auto revision = state.applied().revision;
+    std::erase_if(puts_, [&](const Told& told) { return told.revision > revision; });
+    contents_.erase(contents_.upper_bound(revision), contents_.end());
+  }
 }
 
 void Checkers::lag(GroupRole group, NodeId node, const LogPoint& held, const Lag& told, Instant now, double drift) {

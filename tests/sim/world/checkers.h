@@ -54,6 +54,12 @@ class Checkers {
   // primary made, as if its primary had been restored from a backup since. It is a
   // branch of its own, until a Follow leads back.
   void diverges(GroupRole group, const LogPoint& behind);
+  // Before `stands`: whether survivors have begun a group of their own in this log
+  // (kRegroup), the state being that member's. What the group had committed and they
+  // lack is not held against them.
+  void regroups(GroupRole group, NodeId node, const LogView& log, const StateMachine& state);
+  // Whether any of them went on with entries that others had committed otherwise.
+  bool parted() const { return parted_; }
   // When nothing more is to be applied: the node's state says of the regions what
   // its group's log says.
   void regions_at_rest(GroupRole group, NodeId node, const StateMachine& state);
@@ -138,6 +144,8 @@ class Checkers {
     std::map<HistoryIndex, HistoryIndex> committed_beyond;  // by the fork of a change that nobody has applied: up to where
     std::map<std::pair<Index, Term>, Hash> entries;
     std::map<NodeId, Index> log_checked;
+    std::set<std::pair<Index, Term>> regrouped;
+    std::set<GroupId> became;  // by those
   };
   // The EpochChanges of a log, as far as it was read; an end that is cut off is
   // read anew.
@@ -156,6 +164,7 @@ class Checkers {
   void ahead(GroupRole group, NodeId node, const char* what, region::PromotionId tip, HistoryIndex index);
   region::State::History history_at(const GroupChecks& g, HistoryIndex index, region::PromotionId tip);
   void fold(GroupRole group, NodeId node, const Entry& entry);
+  void begin_group(GroupRole group, NodeId node, const LogView& log, Index regroup, const StateMachine& state);
   void check_armed(Branch& branch, GroupRole group, const Entry& entry);
   void check_state(GroupRole group, NodeId node, const AppliedState& state);
 
@@ -168,6 +177,7 @@ class Checkers {
   std::vector<Told> puts_;
   Revision highest_;
   std::string breach_;
+  bool parted_ = false;
 };
 
 }  // namespace leeward::sim

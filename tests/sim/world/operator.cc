@@ -28,6 +28,11 @@ NodeId Operator::leader_of(GroupRole now) {
 }
 
 void Operator::act() {
+  if (world_.options().forces) {
+    if (!loss_ && world_.dice.chance(0.15)) return lose_members();
+    if (loss_ && world_.dice.chance(0.5)) return loss_->done ? give_back() : regroup();
+    for (const auto group : kGroups) take_in(group);
+  }
   switch (world_.dice.below(12)) {
     case 0: case 1: return lose();
     case 2: case 3: return promote(any());
@@ -49,7 +54,7 @@ void Operator::lose() {
   for (const auto group : kGroups)
     if (world_.lost(world_.of(group).front())) return;
   for (const auto group : kGroups) {
-    if (role(group) != GroupRole::kPrimary || !world_.dice.chance(0.7)) continue;
+    if (role(group) != GroupRole::kPrimary || !world_.dice.chance(0.7) || (loss_ && loss_->group == group)) continue;
     ++done_["lose"];
     world_.lose(group);
     world_.scheduler.after(world_.dice.between(2s, 30s), [this, group] { world_.find(group); });
@@ -61,9 +66,13 @@ void Operator::promote(NodeId at) {
   auto* stream = world_.stream(at);
   if (!stream) return;
   stream->recovery().plan(world_.client_loop(), [this, at](Result<PromotionPlan> plan) {
-    if (!plan.ok() || !plan->allowed()) return;
+    if (!plan.ok()) return;
     // Accepted some time later, perhaps, or by two at once, or at another node.
-    const PromotionRequest request{plan->digest, true, "ada", "the region burns"};
+    PromotionRequest request{plan->digest, true, "ada", "the region burns"};
+    if (!plan->allowed()) {
+      if (!world_.options().forces || !force(*plan, request) || !world_.dice.chance(0.1)) return;
+      world_.expect_two_primaries();
+    }
     const auto pause = world_.dice.chance(0.7) ? Duration(1ms) : world_.dice.between(1ms, 3s);
     world_.scheduler.after(pause, [this, at, request] { ask(at, request); });
     if (world_.dice.chance(0.3)) world_.scheduler.after(pause + world_.dice.between(0ms, 200ms), [this, request] { ask(any(), request); });
@@ -73,9 +82,102 @@ void Operator::promote(NodeId at) {
 void Operator::ask(NodeId at, const PromotionRequest& request) {
   auto* stream = world_.stream(at);
   if (!stream) return;
-  stream->recovery().promote(request, world_.client_loop(), [this](Result<PromotionRecord> record) {
-    if (record.ok() && !record->repeated) ++done_["promote"];
+  stream->recovery().promote(request, world_.client_loop(), [this, request](Result<PromotionRecord> record) {
+    if (record.ok() && !record->repeated) ++done_[request.force.empty() ? "promote" : "promote by force"];
   });
+}
+
+// False: there is what may not be forced.
+bool Operator::force(const PromotionPlan& plan, PromotionRequest& request) {
+  for (const auto& refusal : plan.refusals) {
+    if (!refusal.forceable) return false;
+    request.force.push_back(refusal.rule);
+  }
+  return true;
+}
+
+std::vector<NodeId> Operator::left_of(GroupRole group) {
+  auto ids = world_.of(group);
+  std::erase_if(ids, [this](NodeId id) { return world_.lost(id) || world_.of_before(id); });
+  return ids;
+}
+
+void Operator::lose_members() {
+  const auto group = kGroups[world_.dice.below(kGroups.size())];
+  const auto leader = world_.leader(group);
+  if (!leader) return;
+  const auto& members = world_.member(*leader)->membership();
+  const auto all = world_.of(group);
+  for (const auto id : all)
+    if (world_.lost(id) || world_.of_before(id) || !members.is_voter(id)) return;
+  const auto left = all[world_.dice.below(all.size())];
+  ++done_["lose members"];
+  loss_ = Loss{group, world_.scheduler.now() + world_.dice.between(3s, 40s)};
+  for (const auto id : all)
+    if (id != left) world_.lose(id);
+}
+
+void Operator::regroup() {
+  if (world_.scheduler.now() - asked_ < 300ms) return;
+  asked_ = world_.scheduler.now();
+  if (!loss_->begun && asked_ > loss_->gives_up) {
+    for (const auto id : world_.of(loss_->group)) if (world_.lost(id)) world_.find(id);
+    return loss_.reset();
+  }
+  const auto left = left_of(loss_->group);
+  // Nobody may have told that it was done.
+  if (const auto leader = world_.leader(loss_->group); leader && world_.member(*leader)->membership().voters == std::set(left.begin(), left.end())) {
+    loss_->done = true;
+    return;
+  }
+  auto* stream = world_.stream(left.front());
+  if (!stream) return;
+  stream->recovery().plan_survivors(left, world_.client_loop(), [this, left](Result<PromotionPlan> plan) {
+    auto* there = world_.stream(left.front());
+    PromotionRequest request{plan.ok() ? plan->digest : "", true, "ada", "two hosts are gone"};
+    if (!plan.ok() || !there || !loss_ || loss_->done || !force(*plan, request)) return;
+    request.members = left;
+    if (request.force.size() > 1) world_.expect_two_primaries();
+    loss_->begun = true;
+    there->recovery().promote(std::move(request), world_.client_loop(), [this](Result<PromotionRecord> record) {
+      if (!record.ok() || !loss_ || loss_->done) return;
+      loss_->done = true;
+      ++done_["survivors"];
+    });
+  });
+}
+
+// On their own disks one after the other: two of three would be the group before.
+void Operator::give_back() {
+  const auto all = world_.of(loss_->group);
+  if (std::any_of(all.begin(), all.end(), [this](NodeId id) { return world_.of_before(id); })) return;
+  for (const auto id : all)
+    if (world_.lost(id)) return world_.come_back(id, world_.dice.chance(0.6));
+  loss_.reset();
+}
+
+// Whoever is up and no voter of the group that leads there.
+void Operator::take_in(GroupRole group) {
+  const auto leader = world_.leader(group);
+  if (!leader || world_.of_before(*leader)) return;
+  auto& member = *world_.member(*leader);
+  for (const auto id : world_.of(group)) {
+    if (!world_.running(id) || world_.lost(id)) continue;
+    if (world_.service(id)->status().state == MemberState::kRemoved) world_.come_back(id, true);
+    if (world_.of_before(id) || !world_.running(id)) continue;
+    const auto& now = member.membership();
+    if (now.is_voter(id)) {
+      member.admit(id, world_.client_loop(), [](Result<bool>) {});
+      continue;
+    }
+    node::MemberChange change;
+    const bool learns = now.contains(id);
+    if (learns) change.promote.push_back(id);
+    else change.add.push_back(world_.spec(id));
+    member.change_members(std::move(change), world_.client_loop(), [this, learns](Result<Index> done) {
+      if (done.ok()) ++done_[learns ? "taken in" : "added"];
+    });
+  }
 }
 
 void Operator::switch_over() {
@@ -108,17 +210,20 @@ void Operator::take_back(bool all) {
     if (at == NodeId() || !world_.stream(at) || role(group) != GroupRole::kFenced) continue;
     world_.stream(at)->way_back().rejoin({}, world_.client_loop(), [this](Result<RejoinRecord> r) {
       if (r.ok() && r->changed) ++done_["rejoin"];
+      if (!r.ok() && getenv("DBG")) fprintf(stderr, "rejoin: %s\n", r.error().message.c_str());
     });
   }
 }
 
 void Operator::mend() {
+  if (loss_) loss_->done ? give_back() : regroup();
   for (const auto group : kGroups) {
-    world_.find(group);
+    if (!loss_ || loss_->group != group) world_.find(group);
     const auto leader = world_.leader(group);
     if (!leader || !world_.stream(*leader)) continue;
     auto& member = *world_.member(*leader);
-    for (const auto id : world_.of(group))
+    if (world_.options().forces) take_in(group);
+    else for (const auto id : world_.of(group))
       if (!member.membership().is_voter(id)) member.admit(id, world_.client_loop(), [](Result<bool>) {});
     if (member.role() == GroupRole::kPrimary && !world_.checkers.regions(group).history().seal && !world_.checkers.armed())
       world_.stream(*leader)->handover().arm("", world_.client_loop(), [](Result<HandoverState>) {});
@@ -130,7 +235,15 @@ bool Operator::at_rest() {
   const auto serves = role(kGroups[0]) == GroupRole::kPrimary ? kGroups[0] : kGroups[1];
   const auto follows = serves == kGroups[0] ? kGroups[1] : kGroups[0];
   return role(serves) == GroupRole::kPrimary && role(follows) == GroupRole::kStandby && world_.checkers.armed().has_value() &&
-         !world_.checkers.regions(serves).history().seal;
+         !world_.checkers.regions(serves).history().seal && !loss_ && all_vote();
+}
+
+bool Operator::all_vote() {
+  return std::all_of(kGroups.begin(), kGroups.end(), [this](GroupRole group) {
+    const auto leader = world_.leader(group);
+    const auto all = world_.of(group);
+    return leader && std::all_of(all.begin(), all.end(), [&](NodeId id) { return world_.member(*leader)->membership().is_voter(id); });
+  });
 }
 
 void Operator::judge_ledgers(NodeId id, std::set<std::string>& put_aside, bool& incomplete) {
@@ -156,7 +269,7 @@ void Operator::judge_ledgers(NodeId id, std::set<std::string>& put_aside, bool& 
 
 void Operator::judge() {
   std::set<std::string> put_aside;
-  bool incomplete = false;
+  bool incomplete = done_.contains("survivors");  // what the lost had is in no ledger
   for (const auto id : world_.ids()) judge_ledgers(id, put_aside, incomplete);
   std::size_t nowhere = 0;
   std::string first;

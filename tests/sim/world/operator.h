@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -34,8 +35,16 @@ class Operator {
   NodeId leader_of(GroupRole now);
   GroupRole role(GroupRole group);  // of that group's log now
   void lose();
+  // A group's majority is gone for good, or so it is thought.
+  void lose_members();
+  void regroup();     // its survivors are told to be a group: again, until they are
+  void give_back();   // who was lost comes back, on an empty disk or on its own
+  void take_in(GroupRole group);
+  std::vector<NodeId> left_of(GroupRole group);
   void promote(NodeId at);
   void ask(NodeId at, const PromotionRequest& request);
+  static bool force(const PromotionPlan& plan, PromotionRequest& request);
+  bool all_vote();
   void switch_over();
   void rearm();
   void take_back(bool all);
@@ -43,6 +52,14 @@ class Operator {
 
   World& world_;
   std::map<std::string, int> done_;
+  struct Loss {
+    GroupRole group;
+    Instant gives_up;    // and the lost come back as they were, if nothing was begun
+    bool begun = false;  // survivors were told: only they can go on
+    bool done = false;
+  };
+  std::optional<Loss> loss_;
+  Instant asked_{};
 };
 
 }  // namespace leeward::sim

@@ -123,9 +123,10 @@ WorldOptions varied(std::uint64_t seed, int regions) {
   return o;
 }
 
-WorldOptions operated(std::uint64_t seed) {
+WorldOptions operated(std::uint64_t seed, bool forces) {
   auto o = varied(seed, 2);
   o.operate = true;
+  o.forces = forces;
   if (seed % 3 == 0) o.fence_lease = 2s;
   return o;
 }
@@ -145,7 +146,7 @@ struct World::Process : node::GroupObserver {
 
   void applied(std::span<const Entry> entries) override {
     world.scheduler.note(entries.back().index.value());
-    world.checkers.applied(spec.role, spec.id, entries, member->state());
+    if (!world.of_before(spec.id)) world.checkers.applied(spec.role, spec.id, entries, member->state());
   }
 
   World& world;
@@ -299,7 +300,7 @@ void World::end(NodeId id, bool power, test::MemoryDisk::Tear tear) {
   n.disk->refuse_writes("");
   stood_.erase(id);
   if (n.process) {
-    if (n.process->member) checkers.log(n.spec.role, id, n.process->member->log());
+    if (n.process->member && !n.of_before) checkers.log(n.spec.role, id, n.process->member->log());
     check_streams(id);
     n.process->service.reset();
     n.process->stream.reset();
@@ -324,6 +325,19 @@ void World::wipe(NodeId id) {
   auto& n = nodes_.at(id);
   n.disk = std::make_unique<test::MemoryDisk>();
   n.fresh = true;
+  n.of_before = false;
+}
+
+void World::lose(NodeId id) {
+  end(id, true);
+  nodes_.at(id).lost = true;
+}
+
+void World::come_back(NodeId id, bool empty) {
+  if (empty) wipe(id);
+  auto& n = nodes_.at(id);
+  n.lost = false;
+  n.of_before = !empty;
 }
 
 void World::wipe_all(GroupRole group) {
@@ -480,7 +494,7 @@ std::string World::standing() {
     auto point = [](const LogPoint& p) {
       return std::to_string(p.index.value()) + "/" + std::to_string(p.position.index.value());
     };
-    out += "term " + std::to_string(m->term().value()) + " leader " + std::to_string(m->leader().value()) + " base " +
+    out += std::string(name(m->role())) + " epoch " + std::to_string(m->epoch().value()) + " term " + std::to_string(m->term().value()) + " leader " + std::to_string(m->leader().value()) + " base " +
            point(m->log().base()) + " applied " + point(m->state().applied().point) + " committed " +
            point(m->committed()) + " last " + point(m->last()) + " (index/history) " + m->status().stream_state +
            "; adoption: " + m->adoption();
@@ -491,12 +505,15 @@ std::string World::standing() {
 void World::check_step() {
   for (auto& [id, n] : nodes_) {
     if (n.doomed) end(id, !n.disk->powered());
-    if (!n.process || !n.process->member) continue;
+    if (!n.process || !n.process->member || n.of_before) continue;
     const auto& m = *n.process->member;
     if (two_regions()) {
       auto& stood = stood_[id];
       const std::pair now{m.committed().index, m.log().last()};
-      if (now != stood) checkers.stands(n.spec.role, id, m.committed(), m.log(), scheduler.now());
+      if (now != stood) {
+        checkers.regroups(n.spec.role, id, m.log(), n.process->member->state());
+        checkers.stands(n.spec.role, id, m.committed(), m.log(), scheduler.now());
+      }
       stood = now;
     }
     if (!m.leads()) continue;
@@ -511,7 +528,7 @@ void World::check_step() {
 void World::check_lag() {
   lag_checked_ = scheduler.now();
   for (auto& [id, n] : nodes_) {
-    if (n.spec.role == GroupRole::kPrimary || !n.process || !n.process->member || !n.process->stream) continue;
+    if (n.spec.role == GroupRole::kPrimary || n.of_before || !n.process || !n.process->member || !n.process->stream) continue;
     if (n.process->member->role() == GroupRole::kPrimary) continue;  // nobody is ahead of it
     const auto held = n.process->member->state().applied().point;
     checkers.lag(n.spec.role, id, held, n.process->stream->pinger().meter().lag(held.position, n.clock->now()), scheduler.now(), kDrift);
@@ -636,7 +653,7 @@ World::Asked World::asked(NodeId id) {
 void World::acknowledged(const Asked& asked) {
   const auto* m = member(asked.node);
   // Who hands over passes on what waited for that.
-  if (options_.fence_lease == Duration() || asked.served == Epoch() || !m || m->epoch() != asked.served || m->role() != GroupRole::kPrimary) return;
+  if (options_.fence_lease == Duration() || two_primaries_ || asked.served == Epoch() || !m || m->epoch() != asked.served || m->role() != GroupRole::kPrimary) return;
   if (asked.served < asked.newest)
     checkers.report("I9: node " + std::to_string(asked.node.value()) + " acknowledges in epoch " + std::to_string(asked.served.value()) +
                     " what was asked when epoch " + std::to_string(asked.newest.value()) + " had acknowledged already");
@@ -755,7 +772,7 @@ bool World::settle(Duration limit) {
 // What the members themselves found by comparing chain and state hashes.
 void World::check_streams(NodeId id) {
   const auto* s = stream(id);
-  if (!s || network.corrupts) return;
+  if (!s || network.corrupts || nodes_.at(id).of_before || checkers.parted()) return;
   const auto& probe = s->probe();
   if (probe.divergences.get() + probe.hash_different.get() + probe.chain_refused.get() > 0)
     checkers.report("node " + std::to_string(id.value()) + " finds that the regions hold different histories");
@@ -893,7 +910,7 @@ void World::fault_between_regions() {
       return;
     default:
       // One of three: the group goes on without what it had promised.
-      if (!std::exchange(wiped_, true)) wipe(standby);
+      if (!options_.forces && !std::exchange(wiped_, true)) wipe(standby);
       return;
   }
   scheduler.after(dice.between(500ms, 10s), [this] { network.heal_regions(); });
@@ -980,7 +997,7 @@ void World::change_members() {
 }
 
 bool World::torment(Duration time) {
-  members_change_ = members_change_ || options_.change_members;
+  members_change_ = members_change_ || options_.change_members || options_.forces;
   for (const auto id : ids()) start(id);
   if (!run_until([this] { return leader().has_value(); })) {
     checkers.report("no leader at the start");

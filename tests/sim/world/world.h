@@ -49,6 +49,7 @@ struct WorldOptions {
   bool stream = false;  // the standbys follow the primaries, and clients ask both
   bool change_members = false;  // a torment adds, promotes, removes and replaces members of the primary
   bool operate = false;    // a torment has an operator who promotes, takes back, hands over and arms at random (operator.h)
+  bool forces = false;     // and who loses members for good, names survivors, and forces what refuses
   bool end_epoch = false;  // a torment loses the primary region, and the standby ends the epoch; some come back
   Network::Weather weather, wan;
   standby::GovernorOptions governor;
@@ -62,7 +63,7 @@ struct WorldOptions {
 // the regions are apart.
 WorldOptions varied(std::uint64_t seed, int regions = 0);
 // Two regions and an operator; for every third seed armed by lease.
-WorldOptions operated(std::uint64_t seed);
+WorldOptions operated(std::uint64_t seed, bool forces = false);
 
 class Operator;
 
@@ -90,6 +91,17 @@ class World {
   // All of a region crash, and are not started again unless it is found again.
   void lose(GroupRole group);
   void find(GroupRole group);
+  // One member, for good as far as its group knows: it crashes, and stays down until
+  // it comes back, on an empty disk or on its own. On its own it is of the group
+  // before: what it does is judged again when its disk was emptied.
+  void lose(NodeId id);
+  void come_back(NodeId id, bool empty);
+  void find(NodeId id) { nodes_.at(id).lost = false; }
+  bool of_before(NodeId id) const { return nodes_.at(id).of_before; }
+  const node::Node& spec(NodeId id) const { return nodes_.at(id).spec; }
+  // By force a region served beside another one: by lease too, and what it wrote last
+  // may be what the other one lacks.
+  void expect_two_primaries() { two_primaries_ = true; }
   std::vector<NodeId> of(GroupRole group) const;  // the region's nodes, by what it began as
   bool lost(NodeId id) const { return nodes_.at(id).lost; }
   bool running(NodeId id) const { return nodes_.at(id).process != nullptr; }
@@ -183,6 +195,7 @@ class World {
     bool doomed = false;  // its fatal handler ran: dies at the next event
     bool lost = false;    // never started again
     bool late = false;    // of no list of the first start
+    bool of_before = false;  // of a group that goes on without it, by its survivors
     std::optional<Error> fatal;
     std::string open_error;
   };
@@ -227,7 +240,7 @@ class World {
   std::map<NodeId, Term> led_;
   std::map<NodeId, std::pair<Index, LogPoint>> stood_;  // committed and last, as checked
   Instant lag_checked_{};
-  bool wiped_ = false, members_change_ = false;
+  bool wiped_ = false, members_change_ = false, two_primaries_ = false;
   std::map<std::string, int> changes_;
   std::unique_ptr<Operator> operator_;
   Epoch newest_acknowledged_;  // by lease
