@@ -233,6 +233,8 @@ std::string encode(const RemovedNotice& notice) {
   std::string out;
   put_u64(out, notice.incarnation.value());
   put_varint(out, notice.index.value());
+  put_varint(out, notice.applied.epoch.value());
+  put_u64(out, notice.applied.promotion);
   return out;
 }
 
@@ -240,7 +242,9 @@ Result<RemovedNotice> decode_removed_notice(const Bytes& body) {
   std::string_view in = body.view();
   RemovedNotice notice;
   std::uint64_t incarnation;
-  if (!get_u64(in, incarnation) || !get_ordinal(in, notice.index) || !in.empty()) return malformed("notice of removal");
+  if (!get_u64(in, incarnation) || !get_ordinal(in, notice.index) || !get_ordinal(in, notice.applied.epoch) ||
+      !get_u64(in, notice.applied.promotion) || !in.empty())
+    return malformed("notice of removal");
   notice.incarnation = Incarnation(incarnation);
   return notice;
 }

@@ -108,6 +108,7 @@ Result<CallAnswer> decode_call_answer(const Bytes& body);
 struct RemovedNotice {
   Incarnation incarnation;  // the life that was; no other heeds it
   Index index;
+  Seen applied;  // the newest epoch that whoever says so has in its own history
 };
 std::string encode(const RemovedNotice& notice);
 Result<RemovedNotice> decode_removed_notice(const Bytes& body);

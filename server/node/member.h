@@ -318,6 +318,7 @@ class Member final : public Service, public Group {
   bool begun() const;
   void heed_regroup(Index applying = {});  // `applying`: up to there it is being applied in this turn
   void join_spoken(GroupId group);
+  void add_unlisted(std::vector<Node>& nodes) const;
   void drop_joined();  // the record of the group that took this member in: its state says so by itself
   bool may_lead() const;
   bool left_without_state() const;
@@ -533,6 +534,7 @@ class Member final : public Service, public Group {
     Instant at{};
     bool same_group = false;
     Seen seen;  // as its frame said
+    bool same_lineage = false;
   };
   std::map<NodeId, HeardReport> reports_;
   ClockOffsets clocks_{self()};

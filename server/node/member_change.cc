@@ -264,7 +264,9 @@ void Member::say_removed(NodeId id, Incarnation life) {
   const auto it = context_.group.retired.find(life);
   if (it == context_.group.retired.end()) return;
   refresh_peers();
-  context_.send(id, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{life, it->second}));
+  const auto& regions = region_log_->applied();
+  const auto live = regions.live_epoch();
+  context_.send(id, Lane::kControl, FrameType::kRemoved, encode(RemovedNotice{life, it->second, {live, regions.promotion(live)}}));
 }
 
 void Member::tell_removed() {
@@ -284,8 +286,9 @@ void Member::hear_removed(NodeId from, const Frame& frame) {
   if (!notice.ok() || !context_.core || context_.removed) return;
   if (!frame.header.lineage.known() || (own_lineage().known() && frame.header.lineage != own_lineage())) return;
   // Survivors of a lost majority are another group: their word counts when an
-  // epoch of theirs has begun, so never by halves.
-  const bool survivors = bootstrap_->in_own_list(from) && region_log_->applied().superseded_by(frame.header.seen.epoch, frame.header.seen.promotion);
+  // epoch of theirs has begun, so never by halves. One that they were told of, of
+  // another region perhaps, says nothing of them.
+  const bool survivors = bootstrap_->in_own_list(from) && region_log_->applied().superseded_by(notice->applied.epoch, notice->applied.promotion);
   if (group() && frame.header.group != group() && !survivors) return;
   if (notice->incarnation != context_.incarnation) return;
   context_.ports.log.error("this member was removed from its group and serves no more: empty its directories and let it be "

@@ -170,9 +170,10 @@ void Member::on_report(NodeId from, const Frame& frame) {
   auto report = decode_report(frame.body);
   if (!report.ok() || report->status.id != from) return;
   auto& status = report->status;
-  if (frame.header.lineage.known() && frame.header.lineage == lineage()) heed_drill(status.drill);
+  const bool same_lineage = frame.header.lineage.known() && frame.header.lineage == lineage();
+  if (same_lineage) heed_drill(status.drill);
   clocks_.heard(from, report->clock, context_.ports.clock.wall());
-  reports_[from] = {std::move(status), context_.now(), group() && frame.header.group == group(), frame.header.seen};
+  reports_[from] = {std::move(status), context_.now(), group() && frame.header.group == group(), frame.header.seen, same_lineage};
 }
 
 }  // namespace leeward::node

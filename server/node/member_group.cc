@@ -48,7 +48,34 @@ std::vector<Node> Member::topology() const {
       n.client_url = mine.client_url;
     }
   }
+  add_unlisted(nodes);
   return nodes;
+}
+
+// The list of another region is that of the group that told it last: of its
+// survivors, perhaps, beside whom others live on who never heard of them. Who
+// reports itself here with this lineage is heard and answered, or nobody could
+// tell it of an epoch, and two regions would serve.
+void Member::add_unlisted(std::vector<Node>& nodes) const {
+  constexpr std::size_t kMost = 32;
+  const auto listed = nodes.size();
+  const auto own = own_list(context_.options.nodes, self());
+  for (const auto& [id, heard] : reports_) {
+    const auto& said = heard.status;
+    if (!heard.same_lineage || heard.same_group || said.peer_address.empty() || id == self() || nodes.size() - listed >= kMost ||
+        context_.now() - heard.at > kReportFresh)
+      continue;
+    const auto of_region = [&](const Node& n) { return n.region == said.region; };
+    const auto named = [&](const Node& n) { return n.id == id; };
+    if (std::any_of(own.begin(), own.end(), of_region) || std::any_of(nodes.begin(), nodes.end(), named)) continue;
+    for (const std::vector<Node>* known : {&std::as_const(nodes), &context_.options.nodes}) {
+      const auto like = std::find_if(known->begin(), known->end(), of_region);
+      if (like == known->end()) continue;
+      const auto role = like->role;
+      nodes.push_back({id, said.name, said.region, said.zone, said.peer_address, said.client_url, role});
+      break;
+    }
+  }
 }
 
 LogPoint Member::last() const { return context_.core ? context_.core->last() : context_.log->last(); }

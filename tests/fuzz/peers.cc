@@ -141,7 +141,7 @@ std::vector<std::string> node_seeds() {
   change.add.push_back({NodeId(4), "n4", "east", "a", "h:2380", "http://h:2379", GroupRole::kPrimary});
   change.remove = {NodeId(1), NodeId(300)};
   seeds.push_back(with_type(FrameType::kCall, encode(node::Call{5, node::CallKind::kChange, 0, encode(change)})));
-  seeds.push_back(with_type(FrameType::kRemoved, encode(node::RemovedNotice{Incarnation(9), Index(300)})));
+  seeds.push_back(with_type(FrameType::kRemoved, encode(node::RemovedNotice{Incarnation(9), Index(300), {}})));
   seeds.push_back(with_type(FrameType::kGroupList, encode(node::GroupList{GroupId(5), Index(300), change.add})));
   seeds.push_back(with_type(FrameType::kCallAnswer, encode(node::CallAnswer{4, std::int64_t{60}})));
   Manifest manifest;

@@ -122,9 +122,10 @@ TEST(Frames, AChangeOfMembersComesBackAsItWas) {
   EXPECT_EQ(back->add.front().peer_address, "h4:2380");
   EXPECT_EQ(back->remove, change.remove);
   EXPECT_TRUE(back->force);
-  const auto notice = decode_removed_notice(Bytes(encode(RemovedNotice{Incarnation(9), Index(77)})));
+  const auto notice = decode_removed_notice(Bytes(encode(RemovedNotice{Incarnation(9), Index(77), {Epoch(4), 5}})));
   ASSERT_TRUE(notice.ok());
   EXPECT_EQ(notice->index, Index(77));
+  EXPECT_EQ(notice->applied, (Seen{Epoch(4), 5}));
   const auto refused = decode_call_answer(Bytes(encode(CallAnswer{7, refusal(rule::kQuorum, "why")})));
   ASSERT_TRUE(refused.ok()) << "a refusal by a rule travels";
   EXPECT_TRUE(refused_by(refused->result.error(), rule::kQuorum));

@@ -421,6 +421,139 @@ TEST_F(Survivor, ANewcomerThatTheGroupOfBeforeToldToStartIsHeardByTheOneThatGoes
   EXPECT_EQ(r_->world.checkers.breach(), "");
 }
 
+// East's list is the one of its survivor since; whom that left out lives on, and
+// never heard of it. What west serves reaches them all the same.
+TEST_F(Survivor, TheOldMajorityHearsOfAnEpochOfARegionThatItsSurvivorsListLeftItOutOf) {
+  make(63);
+  r_->world.expect_changes();
+  const NodeId left(1);
+  const std::vector<NodeId> before{NodeId(2), NodeId(3)};
+  for (const auto id : before) r_->world.lose(id);
+  r_->world.run_for(6s);
+  const auto planned = plan_of(left, {left});
+  ASSERT_TRUE(planned.ok()) << planned.error().message;
+  const auto done = ended(ask_for(left, planned->digest, {left}));
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  ASSERT_TRUE(r_->world.run_until([&] {
+    const auto leader = r_->leader();
+    return leader && r_->world.member(*leader)->epoch() == done->epoch && r_->world.checkers.regions(GroupRole::kStandby).armed();
+  }, 30s)) << r_->why();
+  r_->puts(left, 5);
+  r_->world.run_for(3s);
+  for (const auto& n : r_->world.member(*r_->leader())->topology()) EXPECT_TRUE(n.id != before[0] && n.id != before[1]);
+  r_->world.lose(left);
+  r_->world.run_for(6s);
+  const auto west = plan(*r_->leader());
+  ASSERT_EQ(rules(west), "");
+  const auto promoted = promote(*r_->leader(), west->digest);
+  ASSERT_TRUE(promoted.ok()) << promoted.error().message;
+
+  r_->world.adjust = [](node::MemberOptions& o) { o.limits.start_wait = 3s; };
+  for (const auto id : before) {
+    r_->world.come_back(id, false);
+    r_->world.start(id);
+  }
+  for (int i = 0; i < 100; ++i) {
+    const auto put = r_->world.put(before[i % 2], "old", "word", 150ms);
+    r_->world.run_for(200ms);
+    ASSERT_FALSE(put->ended && put->outcome.end == node::Outcome::End::kApplied) << r_->why();
+  }
+  EXPECT_TRUE(are(before, GroupRole::kFenced)) << r_->why();
+  // They are a region that may follow, by the word of an operator.
+  ASSERT_TRUE(r_->world.run_until([&] {
+    for (const auto id : before)
+      if (r_->world.member(id)->is_leader() && r_->world.member(id)->role() == GroupRole::kFenced) r_->world.stream(id)->rejoin();
+    return are(before, GroupRole::kStandby) && r_->world.member(before[0])->epoch() == promoted->epoch;
+  }, 30s)) << r_->why();
+  EXPECT_EQ(r_->world.checkers.breach(), "");
+}
+
+// West's survivor is gone again, and who was left out of it is asked for a plan: east
+// was promoted meanwhile, and says so.
+TEST_F(Survivor, ThoseThatWereLeftOutAreNotPromotedBesideARegionThatServes) {
+  make(64);
+  r_->world.expect_changes();
+  const NodeId left(4);
+  const std::vector<NodeId> before{NodeId(5), NodeId(6)};
+  r_->world.lose(GroupRole::kPrimary);
+  for (const auto id : before) r_->world.lose(id);
+  wait_until_all_is_known();
+  const auto done = promote_these(left, {left});
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  r_->puts(left, 5);
+  r_->world.find(GroupRole::kPrimary);
+  for (const auto id : kPrimaries) r_->world.start(id);
+  ASSERT_TRUE(r_->world.run_until([&] {
+    if (const auto east = r_->world.leader(); east && r_->world.member(*east)->role() == GroupRole::kFenced) r_->world.stream(*east)->rejoin();
+    return are(kPrimaries, GroupRole::kStandby) && r_->world.checkers.regions(GroupRole::kPrimary).armed() && r_->world.leader();
+  }, 30s)) << r_->why();
+  r_->world.run_for(3s);
+  r_->world.lose(left);
+  r_->world.run_for(6s);
+  const NodeId east = *r_->world.leader();
+  const auto planned = plan(east);
+  ASSERT_EQ(rules(planned), "");
+  const auto promoted = promote(east, planned->digest);
+  ASSERT_TRUE(promoted.ok()) << promoted.error().message;
+
+  for (const auto id : before) {
+    r_->world.come_back(id, false);
+    r_->world.start(id);
+  }
+  const auto leading = [&] {
+    const auto it = std::find_if(before.begin(), before.end(), [&](NodeId id) { return r_->world.member(id) && r_->world.member(id)->is_leader(); });
+    return it == before.end() ? NodeId() : *it;
+  };
+  ASSERT_TRUE(r_->world.run_until([&] { return leading() != NodeId(); }, 30s)) << r_->why();
+  for (int i = 0; i < 10; ++i) {
+    r_->world.run_for(1s);
+    if (const auto id = leading(); id) {
+      EXPECT_NE(rules(plan(id)), "");
+    }
+  }
+  EXPECT_EQ(r_->world.checkers.breach(), "");
+}
+
+// A survivor that is fenced itself was told of a newer epoch; its own is older than
+// that of those whom it left out, and they stay members.
+TEST_F(Survivor, WhoOnlyHeardOfANewerEpochSendsNobodyAway) {
+  make(65);
+  r_->world.expect_changes();
+  const NodeId left(4);
+  const std::vector<NodeId> before{NodeId(5), NodeId(6)};
+  r_->world.lose(GroupRole::kPrimary);
+  for (const auto id : before) r_->world.lose(id);
+  wait_until_all_is_known();
+  const auto done = promote_these(left, {left});
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  r_->world.lose(left);
+  for (const auto id : before) {
+    r_->world.come_back(id, false);
+    r_->world.start(id);
+  }
+  const auto forced = [&](const std::vector<NodeId>& ids, Epoch epoch) {
+    return r_->world.run_until([&] {
+      for (const auto id : ids) {
+        auto* m = r_->world.member(id);
+        if (!m || !m->is_leader() || m->epoch() == epoch) continue;
+        auto change = r_->world.change_at(id, region::Ending::kForced);
+        change.epoch = epoch;
+        (void)r_->world.propose(id, change);
+      }
+      return std::all_of(ids.begin(), ids.end(), [&](NodeId id) { return r_->world.member(id) && r_->world.member(id)->epoch() == epoch; });
+    }, 20s);
+  };
+  ASSERT_TRUE(forced(before, done->epoch + 1000)) << r_->why();
+  r_->world.find(GroupRole::kPrimary);
+  for (const auto id : kPrimaries) r_->world.start(id);
+  r_->world.come_back(left, false);
+  r_->world.start(left);
+  ASSERT_TRUE(r_->world.run_until([&] { return r_->world.member(left)->role() == GroupRole::kFenced && r_->world.leader(); }, 20s)) << r_->why();
+  ASSERT_TRUE(forced(kPrimaries, done->epoch + 2000)) << r_->why();
+  r_->world.run_for(10s);
+  for (const auto id : before) EXPECT_NE(r_->world.service(id)->status().state, MemberState::kRemoved) << "node " << id.value();
+}
+
 // Nobody gives a stamp any more from when they are a group of their own; those
 // that are out count as long as the lease.
 TEST_F(Survivor, WhoWereArmedByLeaseWaitItOut) {
