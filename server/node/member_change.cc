@@ -74,6 +74,9 @@ Result<std::uint64_t> Member::entries_behind(NodeId id) const {
   if (!answers(id) || !heard_incarnation_.contains(id))
     return refusal(rule::kInSync, name + " does not answer the leader; start it, and see its /readyz, or, if it has just come, try again in a second");
   if (peer->snapshot) return refusal(rule::kInSync, name + " is being sent a snapshot; wait for it (leewardctl member wait-sync)");
+  // However short the log: it would be a voter that cannot vote, for it does not know that it is one.
+  if (peer->match == Index() || peer->match < context_.log->base().index)
+    return refusal(rule::kInSync, name + " has nothing yet, or less than the leader's log reaches down to; wait for it (leewardctl member wait-sync)");
   const auto behind = raft.commit - std::min(raft.commit, peer->match);
   if (behind > kInSyncEntries)
     return refusal(rule::kInSync, name + " is " + std::to_string(behind) + " entries behind the leader's commit, at most " +

@@ -494,7 +494,7 @@ std::string World::standing() {
     auto point = [](const LogPoint& p) {
       return std::to_string(p.index.value()) + "/" + std::to_string(p.position.index.value());
     };
-    out += std::string(name(m->role())) + " epoch " + std::to_string(m->epoch().value()) + " term " + std::to_string(m->term().value()) + " leader " + std::to_string(m->leader().value()) + " base " +
+    out += std::string(name(m->role())) + " group " + std::to_string(m->group().value() % 1000) + " epoch " + std::to_string(m->epoch().value()) + " term " + std::to_string(m->term().value()) + " leader " + std::to_string(m->leader().value()) + " base " +
            point(m->log().base()) + " applied " + point(m->state().applied().point) + " committed " +
            point(m->committed()) + " last " + point(m->last()) + " (index/history) " + m->status().stream_state +
            "; adoption: " + m->adoption();
