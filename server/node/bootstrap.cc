@@ -204,7 +204,7 @@ Bootstrap::Verdict Bootstrap::new_group() const {
     std::string members;
     for (const auto& n : region) members += (members.empty() ? "" : ", ") + named(n.id);
     return {std::nullopt, "this region's group, whose members are " + members + ", to add it (leewardctl member add " +
-                              std::to_string(context_.options.self.value()) + "); where all of those are lost: cluster.bootstrap = force"};
+                              std::to_string(context_.options.self.value()) + "); where all their disks are lost, start those first, on empty ones"};
   }
   for (auto& [key, list] : lists) {
     const bool own = list == own_;

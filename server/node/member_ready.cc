@@ -236,6 +236,7 @@ void Member::apply_control(std::span<const Entry> entries) {
   if (before && role() != role_before)
     context_.ports.log.warn("the group's role has changed", {{"before", name(role_before)}, {"role", name(role())},
                                                              {"epoch", region_log_->applied().group_epoch()}});
+  if (role() != role_before) judge_serving();  // now: the gate is published next, and reads go by it
   // Who waits for a confirmation that none will give any more asks anew, where that leads.
   if (role() != role_before && !may_be_read()) reads_->end_asked(role_refusal());
   context_.state->set_group_state(encode(context_.group));

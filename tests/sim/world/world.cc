@@ -200,7 +200,7 @@ node::MemberOptions World::member_options(NodeId id) const {
   o.cluster_name = "sim";
   for (const auto& [other, n] : nodes_)
     if (!n.late || other == id) o.nodes.push_back(n.spec);
-  if (nodes_.at(id).late) o.bootstrap = node::BootstrapMode::kJoin;
+  if (nodes_.at(id).late || nodes_.at(id).joins) o.bootstrap = node::BootstrapMode::kJoin;
   o.data_dir = kData;
   o.wal_dir = kWal;
   o.snapshot_dir = kSnapshots;
@@ -338,6 +338,7 @@ void World::come_back(NodeId id, bool empty) {
   auto& n = nodes_.at(id);
   n.lost = false;
   n.of_before = !empty;
+  n.joins = empty;
 }
 
 void World::wipe_all(GroupRole group) {

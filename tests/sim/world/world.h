@@ -196,6 +196,7 @@ class World {
     bool lost = false;    // never started again
     bool late = false;    // of no list of the first start
     bool of_before = false;  // of a group that goes on without it, by its survivors
+    bool joins = false;      // its file says that a running group takes it in
     std::optional<Error> fatal;
     std::string open_error;
   };
