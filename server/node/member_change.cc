@@ -85,6 +85,10 @@ Result<std::uint64_t> Member::entries_behind(NodeId id) const {
   const auto report = reports_.find(id);
   if (context_.group.leapt != Index() && (report == reports_.end() || report->second.status.applied.index < context_.group.leapt))
     return refusal(rule::kInSync, name + " still waits for a copy of state; wait for it (leewardctl member wait-sync)");
+  // Until its own state says that this life is admitted it votes for nobody: with the leader gone nobody would lead.
+  if (const auto known = context_.group.admitted.find(id); known != context_.group.admitted.end() && known->second == heard_incarnation_.at(id) &&
+                                                           (report == reports_.end() || !report->second.status.admitted))
+    return refusal(rule::kInSync, name + " has not applied yet that it is admitted; wait for it (leewardctl member wait-sync)");
   return behind;
 }
 

@@ -137,7 +137,7 @@ void Operator::regroup() {
     PromotionRequest request{plan.ok() ? plan->digest : "", true, "ada", "two hosts are gone"};
     if (!plan.ok() || !there || !loss_ || loss_->done || !force(*plan, request)) return;
     request.members = left;
-    if (request.force.size() > 1 || role(loss_->group) != GroupRole::kStandby) world_.expect_two_primaries();
+    if (request.force.size() > 1 || !world_.checkers.regions(loss_->group).armed()) world_.expect_two_primaries();
     loss_->begun = true;
     there->recovery().promote(std::move(request), world_.client_loop(), [this](Result<PromotionRecord> record) {
       if (!record.ok() || !loss_ || loss_->done) return;
