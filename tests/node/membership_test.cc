@@ -159,6 +159,24 @@ TEST_F(Members, OneThatIsNotInSyncIsNotPromotedAndTheRefusalSaysHowFarItIs) {
   EXPECT_EQ(promote(NodeId(99)).error().code, Code::kNotFound);
 }
 
+// As a voter it would have to vote when the leader is gone, and it does not before its
+// own state says that its life is admitted; a short log is no sign that it has that.
+TEST_F(Members, OneThatHasNotAppliedItsAdmissionIsNotPromoted) {
+  const auto node = w().join();
+  ASSERT_TRUE(change({.add = {node}}).ok());
+  w().start(node.id);
+  w().hold_apply(node.id, true);
+  ASSERT_TRUE(w().run_until([&] { return w().member(kOne)->membership().contains(node.id) && w().member(node.id)->last().index >= w().member(*w().leader())->committed().index; }));
+  w().run_for(1s);
+  const auto early = promote(node.id);
+  ASSERT_TRUE(refused(early, rule::kInSync)) << early.error().message;
+  EXPECT_NE(early.error().message.find("admitted"), std::string::npos) << early.error().message;
+  w().hold_apply(node.id, false);
+  ASSERT_TRUE(in_sync(node.id));
+  EXPECT_TRUE(promote(node.id).ok());
+  EXPECT_TRUE(w().settle()) << w().checkers.breach();
+}
+
 TEST_F(Members, OneThatIsRemovedIsToldAndServesNobodyNowAndAfterARestart) {
   const auto gone = follower();
   const auto removed = remove(gone);

@@ -71,7 +71,7 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
       groups_[group].branches.emplace(e.index, tip(group, e.index));
       for (const auto& [promotion, b] : branches_) {
         const auto held = b.entries.find(e.position.index);
-        if (promotion != 0 && b.epoch == epoch && held != b.entries.end() && held->second.position == e.position)
+        if (b.epoch == epoch && held != b.entries.end() && held->second.position == e.position)
           groups_[group].branches[e.index] = promotion;
       }
     }

@@ -531,8 +531,10 @@ void World::check_lag() {
   for (auto& [id, n] : nodes_) {
     if (n.spec.role == GroupRole::kPrimary || n.of_before || !n.process || !n.process->member || !n.process->stream) continue;
     if (n.process->member->role() == GroupRole::kPrimary) continue;  // nobody is ahead of it
+    const auto& meter = n.process->stream->pinger().meter();
+    if (meter.epoch() != n.process->member->epoch()) continue;  // it begins anew at the next ping
     const auto held = n.process->member->state().applied().point;
-    checkers.lag(n.spec.role, id, held, n.process->stream->pinger().meter().lag(held.position, n.clock->now()), scheduler.now(), kDrift);
+    checkers.lag(n.spec.role, id, held, meter.lag(held.position, n.clock->now()), scheduler.now(), kDrift);
   }
 }
 
