@@ -137,5 +137,21 @@ TEST(Sim, AnOperatorsActsBreakNoInvariant) {
     if (!test::kSanitized) EXPECT_GT(acts[what], 0) << what;
 }
 
+// Members lost for good, survivors named, and what refuses forced; the seeds beyond
+// the first ones have each found something.
+TEST(Sim, SurvivorsAndForceBreakNoInvariant) {
+  std::map<std::string, int> acts;
+  std::vector<std::uint64_t> seeds{1, 2, 3, 4, 5, 6, 7, 101, 154, 180, 202, 302, 312, 400, 410, 512};
+  if (test::kSanitized) seeds.resize(2);
+  for (const auto seed : seeds) {
+    World w(operated(seed, true));
+    EXPECT_TRUE(w.torment(90s)) << "scripts/sim --force --seed " << seed << ": " << w.checkers.breach() << w.standing();
+    for (const auto& [what, count] : w.changes()) acts[what] += count;
+    if (HasFailure()) break;
+  }
+  for (const std::string what : {"lose members", "survivors", "added", "taken in", "promote by force", "rejoin"})
+    if (!test::kSanitized) EXPECT_GT(acts[what], 0) << what;
+}
+
 }  // namespace
 }  // namespace leeward::sim

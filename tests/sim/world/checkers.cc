@@ -168,6 +168,9 @@ void Checkers::ahead(GroupRole group, NodeId node, const char* what, region::Pro
 void Checkers::stands(GroupRole group, NodeId node, const LogPoint& committed, const LogView& log, Instant now) {
   const auto change = unapplied_change(group, node, log);
   // What lies behind an EpochChange that nobody has applied is looked at when somebody has.
+  // Where nobody applied what lies between, a Follow perhaps, its branch is not known.
+  const auto& leaps = groups_[group];
+  if (leaps.leapt_over(committed.index) || leaps.leapt_over(log.last().index)) return;
   const bool known = !change || committed.index < change->first;
   const auto on = tip(group, committed.index);
   auto& b = branch(on, committed.position.index);
@@ -256,6 +259,10 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
   g.next = applied.index + 1;
   g.to_fold.clear();
   g.epoch = Epoch();
+  if (auto& b = branch(tip(group, applied.index), applied.position.index); b.writer == group) {
+    b.about_regions.erase(b.about_regions.upper_bound(applied.position.index), b.about_regions.end());
+    b.in_force = g.regions.armed_group();
+  }
   if (parts) {
     parted_ = true;
     diverges(group, *parts);

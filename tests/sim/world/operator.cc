@@ -111,6 +111,7 @@ void Operator::lose_members() {
   for (const auto id : all)
     if (world_.lost(id) || world_.of_before(id) || !members.is_voter(id)) return;
   const auto left = all[world_.dice.below(all.size())];
+  if (!world_.running(left) || world_.member(left)->state().applied().point.index < Index(10)) return;  // the group has hardly begun
   ++done_["lose members"];
   loss_ = Loss{group, world_.scheduler.now() + world_.dice.between(3s, 40s)};
   for (const auto id : all)
@@ -217,6 +218,9 @@ void Operator::take_back(bool all) {
 
 void Operator::mend() {
   if (loss_) loss_->done ? give_back() : regroup();
+  // Survivors that follow the epoch of another region tell nobody that he was left out.
+  for (const auto id : world_.ids())
+    if (world_.of_before(id) && world_.running(id) && !world_.member(id)->leader()) world_.come_back(id, true);
   for (const auto group : kGroups) {
     if (!loss_ || loss_->group != group) world_.find(group);
     const auto leader = world_.leader(group);
