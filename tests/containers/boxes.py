@@ -100,7 +100,7 @@ class Root:
 
     def __init__(self, place):
         self.place, self.image = place, Image()
-        for folder in ("usr/bin", "usr/lib", "usr/lib64", "usr/sbin", "etc", "proc", "dev", "tmp", "run", "etc/leeward-tls/server", "etc/leeward-tls/peer"):
+        for folder in ("usr/bin", "usr/lib", "usr/lib64", "usr/sbin", "etc", "proc", "dev", "tmp", "run"):
             os.makedirs(os.path.join(place, folder))
         for name in ("bin", "lib", "lib64", "sbin"):
             os.symlink(f"usr/{name}", os.path.join(place, name))
@@ -173,6 +173,8 @@ class Box:
         self.environment = {**root.image.environment, **environment}
         self.address, self.process = network.name(*names), None
         self.log = os.path.join(network.directory, f"{name}.log")
+        for within in mounts:  # as engines do
+            os.makedirs(root.place + within, exist_ok=True)
 
     def start(self):
         mounts = " ".join(f"{place}={within}" for within, (place, _) in self.mounts.items())

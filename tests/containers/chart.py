@@ -32,7 +32,7 @@ SETS = {
     "two members join": {**PAIR, "replicas": 5, "initialReplicas": 3, "external": {"hosts": EAST[:5], "services": True}},
     "tls by cert-manager": {**PAIR, **TLS},
     "tls of one secret, addresses": {**PAIR, "tls": {"secretName": "mine", "clientAuth": "optional"}, "external": {"hosts": ["10.1.0.1", "10.1.0.2", "10.1.0.3"]}},
-    "tls of one issuer, addresses": {**PAIR, "tls": {"issuerRef": ISSUER, "peerSecretName": "peers"}, "external": {"hosts": ["10.1.0.1", "10.1.0.2", "10.1.0.3"]}},
+    "tls of one issuer, addresses": {**PAIR, "tls": {"issuerRef": ISSUER, "peerSecretName": "peers", "operatorSecretName": "ops"}, "config": {"admin": {"operators": ["ops"]}}, "external": {"hosts": ["10.1.0.1", "10.1.0.2", "10.1.0.3"]}},
     "watched": {**PAIR, **TLS, "monitoring": {"enabled": True, "labels": {"release": "prometheus"}, "prober": "blackbox:9115",
                                               "runbooks": "https://wiki.example/leeward", "grafana": "https://boards.example"}},
     "closed": {**STANDBY, "networkPolicy": {"enabled": True, "otherRegion": ["10.1.0.0/16"], "monitoring": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
@@ -297,8 +297,10 @@ def certificates_name_each_way_to_a_member():
             expect(wanted | {"leeward.stores.svc", "localhost"} <= set(made["dnsNames"]), f"{name}: {made['dnsNames']}")
             equal(made["usages"][-2:], ["server auth", "client auth"], name)
         volumes = {volume["name"]: volume.get("secret", {}).get("secretName") for volume in pod_of(SETS[name])["volumes"]}
-        equal((volumes["server-tls"], volumes["peer-tls"]), ("leeward-tls", "leeward-peer-tls"), name)
-    equal(one(SETS["tls of one issuer, addresses"], "Certificate")["spec"]["ipAddresses"], ["10.1.0.1", "10.1.0.2", "10.1.0.3"])
+        equal((volumes["server-tls"], volumes["peer-tls"], volumes["operator-tls"]), ("leeward-tls", "leeward-peer-tls", "leeward-operator-tls"), name)
+        operator = objects(SETS[name])["Certificate", "leeward-operator"]["spec"]["commonName"]
+        expect(f'operators = ["{operator}"]\n' in configurations(SETS[name])["leeward-0"], f"{name}: {operator} is no operator")
+    equal(objects(SETS["tls of one issuer, addresses"])["Certificate", "leeward-server"]["spec"]["ipAddresses"], ["10.1.0.1", "10.1.0.2", "10.1.0.3"])
     expect(not [kind for kind, _ in objects(SETS["tls of one secret, addresses"]) if kind == "Certificate"], "a certificate beside the secret that is given")
 
 

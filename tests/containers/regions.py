@@ -52,14 +52,22 @@ def folder(network_, name, mode, uid=0, gid=0):
     return path
 
 
-def asks(box, path, tls=False):
-    """Status of a path of the admin port, as whoever does not check certificates sees it."""
-    context = ssl._create_unverified_context() if tls else None
+def asks(box, path):
+    """Status of a path of the admin port, as the kubelet sees it, which checks no certificate."""
+    scheme = "https" if "/etc/leeward-tls/server" in box.mounts else "http"
     try:
-        with urllib.request.urlopen(f"http{'s' if tls else ''}://{box.address}:8080{path}", timeout=5, context=context) as answer:
+        with urllib.request.urlopen(f"{scheme}://{box.address}:8080{path}", timeout=5, context=ssl._create_unverified_context()) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def ready(box):
+    def answer():
+        if box.process.poll() is not None:
+            raise SystemError(f"{box.name} ended with code {box.process.returncode}")
+        return asks(box, "/readyz") == 200
+    wait_for(f"{box.name} to be ready", answer, 40)
 
 
 def typed(box, *words, timeout=60):
@@ -72,12 +80,6 @@ def typed(box, *words, timeout=60):
 def groups(box):
     told = json.loads(typed(box, "dr", "status", "-o", "json"))
     return {group["region"]: (group["role"], len(group["members"])) for group in told["groups"]}
-
-
-def leader_of(members, region):
-    told = json.loads(typed(members[f"{region}-1"], "dr", "status", "-o", "json"))
-    leads, = (int(group["leader_id"]) for group in told["groups"] if group["region"] == region)
-    return next(box for box in members.values() if box.environment["LEEWARD_NODE_ID"] == str(leads))
 
 
 def have_no_rights(members):
@@ -115,8 +117,8 @@ def the_six_of_compose_form_two_regions_and_the_standby_is_promoted():
         compose_boxes(net, members)
         for box in members.values():
             box.start()
-        for name, box in members.items():
-            wait_for(f"{name} to be ready", lambda box=box: asks(box, "/readyz") == 200, 40)
+        for box in members.values():
+            ready(box)
         equal([asks(box, "/primary") for box in members.values()], [200] * 3 + [503] * 3, "who is primary")
         for name in ("west-1", "west-2", "west-3"):
             wait_for(f"{name} to be eligible", lambda name=name: asks(members[name], "/standby/eligible") == 200, 30)
@@ -134,15 +136,12 @@ def the_six_of_compose_form_two_regions_and_the_standby_is_promoted():
         members["east-3"].stop(signal.SIGKILL)
         expect(boxes.Image().health[0] == "leewardctl", "asked by something else")
 
-        # Typed at the leader: the socket that makes an operator is each member's own.
-        leader = wait_for("the standby's leader", lambda: leader_of(members, "west"), 30)
-
         def plan():
-            told = json.loads(typed(leader, "dr", "plan", "-o", "json"))
+            told = json.loads(typed(members["west-2"], "dr", "plan", "-o", "json"))
             return told["allowed"] and told
         command = wait_for("the promotion to be allowed", plan, 30)["next_command"].split()
         equal(command[0], "leewardctl")
-        typed(leader, *command[1:], timeout=90)
+        typed(members["west-2"], *command[1:], timeout=90)
         wait_for("the standby to serve", lambda: asks(members["west-1"], "/primary") == 200, 30)
         etcdctl(f"{members['west-1'].address}:2379", "put", "hello", "west")
         for name in ("west-1", "west-2", "west-3"):
@@ -163,12 +162,13 @@ def a_health_check_says_when_nobody_answers():
 def certificate(values, release, use, place, net):
     """The secret that cert-manager would make of a Certificate: of one authority for both regions."""
     made = chart.objects(values, release)["Certificate", f"{release}-leeward-{use}"]["spec"]
-    authority = folder(net, f"authority-{use}", 0o700)
+    authority = folder(net, f"authority-{made['issuerRef']['name']}", 0o700)
     if not os.listdir(authority):
         boxes.run("openssl", "req", "-x509", *KEY, "-keyout", f"{authority}/ca.key", "-out", f"{authority}/ca.crt", "-days", "30", "-subj", f"/CN={use}")
+    names = ",".join(f"DNS:{name}" for name in made.get("dnsNames", []))
     with open(f"{authority}/names", "w", encoding="utf-8") as file:
-        file.write("subjectAltName=" + ",".join(f"DNS:{name}" for name in made["dnsNames"]) + "\nextendedKeyUsage=serverAuth,clientAuth\n")
-    boxes.run("openssl", "req", *KEY, "-keyout", f"{place}/tls.key.new", "-out", f"{authority}/csr", "-subj", "/")
+        file.write((f"subjectAltName={names}\n" if names else "") + "extendedKeyUsage=" + ("serverAuth,clientAuth\n" if names else "clientAuth\n"))
+    boxes.run("openssl", "req", *KEY, "-keyout", f"{place}/tls.key.new", "-out", f"{authority}/csr", "-subj", f"/CN={made['commonName']}" if "commonName" in made else "/")
     boxes.run("openssl", "x509", "-req", "-in", f"{authority}/csr", "-CA", f"{authority}/ca.crt", "-CAkey", f"{authority}/ca.key", "-CAcreateserial",
               "-days", "30", "-out", f"{place}/tls.crt.new", "-extfile", f"{authority}/names")
     shutil.copy(f"{authority}/ca.crt", f"{place}/ca.crt.new")
@@ -207,16 +207,12 @@ def pod(net, values, n):
     container, = spec["containers"]
     name = f"{workload['metadata']['name']}-{n}"
     known = {"metadata.name": name, "metadata.labels['topology.kubernetes.io/zone']": f"{release}-{'abc'[n % 3]}"}
-    environment = {variable["name"]: known[variable["valueFrom"]["fieldRef"]["fieldPath"]] for variable in container["env"]}
+    environment = {variable["name"]: variable.get("value") or known[variable["valueFrom"]["fieldRef"]["fieldPath"]] for variable in container["env"]}
     arguments = [re.sub(r"\$\((\w+)\)", lambda found: environment[found.group(1)], word) for word in container["args"]]
     mounts = {mount["mountPath"]: (volume(net, values, release, n, spec, mount["name"]), bool(mount.get("readOnly"))) for mount in container["volumeMounts"]}
     # Its name in its own cluster's headless service, and the one by which the other region has it.
     names = [f"{name}.{workload['spec']['serviceName']}.stores.svc", values["external"]["hosts"][n]]
     return boxes.Box(root, net, name, names, arguments, environment, mounts)
-
-
-def ready(box):
-    wait_for(f"{box.name} to be ready", lambda: asks(box, "/readyz", True) == 200, 40)
 
 
 def voters(box):
@@ -234,7 +230,7 @@ def two_releases_with_tls_form_two_regions_and_members_come_and_go():
             box.start()
         for box in members.values():
             ready(box)
-        wait_for("the standby to be eligible", lambda: asks(members["west-leeward-0"], "/standby/eligible", True) == 200, 30)
+        wait_for("the standby to be eligible", lambda: asks(members["west-leeward-0"], "/standby/eligible") == 200, 30)
         first = members["east-leeward-0"]
         equal(groups(members["west-leeward-1"]), {"east": ("primary", 3), "west": ("standby", 3)})
         have_no_rights(members)
@@ -247,6 +243,9 @@ def two_releases_with_tls_form_two_regions_and_members_come_and_go():
             members[f"east-leeward-{number - 1}"].stop()
         equal(voters(first), [1, 2, 3])
         ready(first)
+        # By the operator's certificate, asked of the other region too.
+        wait_for("the switchover", lambda: typed(members["west-leeward-1"], "dr", "switchover", "--reason", "test"), 30)
+        wait_for("the other region to serve", lambda: asks(members["west-leeward-0"], "/primary") == 200, 30)
 
 
 def a_pod_comes_back_elsewhere(net, values, members):
@@ -267,7 +266,7 @@ def a_pod_comes_back_on_an_empty_volume(net, values, members):
     shutil.rmtree(place)
     members[box.name] = box = pod(net, values, 2).start()
     wait_for("it to say what it waits for", lambda: "member admit 3" in typed(box, "replica", "status", "--id", "3"), 20)
-    equal((asks(box, "/readyz", True), asks(box, "/livez", True)), (503, 200), "a member that nobody has admitted")
+    equal((asks(box, "/readyz"), asks(box, "/livez")), (503, 200), "a member that nobody has admitted")
     wait_for("it to be admitted", lambda: typed(members["east-leeward-0"], "member", "admit", "3"), 30)
     ready(box)
 

@@ -35,6 +35,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- else }}{{ include "leeward.tlsSecret" . }}{{ end -}}
 {{- end }}
 
+{{/* Of a client certificate by which leewardctl in a pod is an operator at other members too; empty: there is none. */}}
+{{- define "leeward.operatorTlsSecret" -}}
+{{- if .Values.tls.operatorSecretName }}{{ .Values.tls.operatorSecretName -}}
+{{- else if .Values.tls.issuerRef }}{{ include "leeward.name" . }}-operator-tls{{ end -}}
+{{- end }}
+
 {{- define "leeward.scheme" -}}
 {{ if include "leeward.tls" . }}https{{ else }}http{{ end }}
 {{- end }}
@@ -55,7 +61,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- if and $v.external.hosts (ne (len $v.external.hosts) (int $v.replicas)) }}{{ fail (printf "external.hosts names %d members and replicas is %d: name each" (len $v.external.hosts) (int $v.replicas)) }}{{ end }}
 {{- if and $v.tls.issuerRef $v.tls.secretName }}{{ fail "tls.secretName and tls.issuerRef are both set: cert-manager names the secret by itself" }}{{ end }}
-{{- if and (or $v.tls.peerSecretName $v.tls.peerIssuerRef) (not (include "leeward.tls" .)) }}{{ fail "TLS is on for all ports or for none: set tls.secretName or tls.issuerRef too" }}{{ end }}
+{{- if and (or $v.tls.peerSecretName $v.tls.peerIssuerRef $v.tls.operatorSecretName) (not (include "leeward.tls" .)) }}{{ fail "TLS is on for all ports or for none: set tls.secretName or tls.issuerRef too" }}{{ end }}
 {{- if gt $initial (int $v.replicas) }}{{ fail (printf "initialReplicas is %d and replicas is %d: remove members by leewardctl, then lower both" $initial (int $v.replicas)) }}{{ end }}
 {{- end }}
 
@@ -122,9 +128,14 @@ members = [{{ include "leeward.ownMembers" (dict "root" .root "own" $own) }}
 {{- end }}
 {{- end }}
 
+{{- $admin := $v.config.admin | default dict }}
+{{- $operators := $admin.operators | default list }}
+{{- if and $v.tls.issuerRef (not $v.tls.operatorSecretName) }}{{ $operators = append $operators "leeward-operator" }}{{ end }}
+
 [admin]
 socket = "/run/leeward/admin.sock"
-{{- include "leeward.keys" (dict "prefix" "" "values" (omit ($v.config.admin | default dict) "socket")) }}
+operators = {{ toJson $operators }}
+{{- include "leeward.keys" (dict "prefix" "" "values" (omit $admin "socket" "operators")) }}
 {{- range $section, $values := omit $v.config "admin" }}
 
 [{{ $section }}]
