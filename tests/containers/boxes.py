@@ -85,14 +85,14 @@ def libraries(program):
     return dict(re.findall(r"^\s*(\S+) => (\S+)", run("ldd", program), re.M))
 
 
-def owner(path):
-    """The package that a file came with: it may be known by the path before /usr was merged."""
-    path = os.path.realpath(path)
-    for known in (path, path.removeprefix("/usr")):
-        done = subprocess.run(["dpkg", "-S", known], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout.split(":")[0]
-    raise Failure(f"no package has {path}")
+def owners(paths):
+    """{file: the package that it came with}. It may be known there by the path before /usr was merged."""
+    known = {name: path for path in paths for name in (os.path.realpath(path), os.path.realpath(path).removeprefix("/usr"))}
+    shown = subprocess.run(["dpkg", "-S", *known], capture_output=True, text=True, check=False).stdout
+    found = {known[line.rsplit(": ", 1)[1]]: line.split(":")[0] for line in shown.splitlines()}
+    if set(paths) - set(found):
+        raise Failure(f"no package has {set(paths) - set(found)}")
+    return found
 
 
 class Root:

@@ -30,6 +30,7 @@ SETS = {
     "standby": STANDBY,
     "five members": {**PAIR, "replicas": 5, "external": {"hosts": EAST[:5]}},
     "two members join": {**PAIR, "replicas": 5, "initialReplicas": 3, "external": {"hosts": EAST[:5], "services": True}},
+    "two members join a standby": {**STANDBY, "replicas": 5, "initialReplicas": 3, "external": {"hosts": WEST[:5]}},
     "tls by cert-manager": {**PAIR, **TLS},
     "tls of one secret, addresses": {**PAIR, "tls": {"secretName": "mine", "clientAuth": "optional"}, "external": {"hosts": ["10.1.0.1", "10.1.0.2", "10.1.0.3"]}},
     "tls of one issuer, addresses": {**PAIR, "tls": {"issuerRef": ISSUER, "peerSecretName": "peers", "operatorSecretName": "ops"}, "config": {"admin": {"operators": ["ops"]}}, "external": {"hosts": ["10.1.0.1", "10.1.0.2", "10.1.0.3"]}},

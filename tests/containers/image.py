@@ -31,11 +31,10 @@ def hadolint_finds_nothing_to_say():
 
 def the_image_has_each_library_that_the_programs_want_and_no_package_for_nothing():
     image = boxes.Image()
+    files = {file: library for program in boxes.PROGRAMS for library, file in boxes.libraries(os.path.join(boxes.BIN, program)).items()}
     wanted = {}
-    for program in boxes.PROGRAMS:
-        path = os.path.join(boxes.BIN, program)
-        for library, file in boxes.libraries(path).items():
-            wanted.setdefault(boxes.owner(file), set()).add(library)
+    for file, package in boxes.owners(files).items():
+        wanted.setdefault(package, set()).add(files[file])
     missing = set(wanted) - boxes.depends(image.packages)
     expect(not missing, f"libraries of packages that the image lacks: { {name: wanted[name] for name in missing} }")
     expect(not set(image.packages) - set(wanted) - {"ca-certificates"}, f"in the image for nothing: {set(image.packages) - set(wanted)}")

@@ -148,6 +148,17 @@ def the_six_of_compose_form_two_regions_and_the_standby_is_promoted():
             equal(members[name].stop(), 0, f"{name} stops")
 
 
+def one_command_runs_a_member_on_loopback():
+    """The one that the image's README begins with."""
+    with open(os.path.join(image.FOLDER, "README.md"), encoding="utf-8") as file:
+        words = re.search(r"docker run --rm --network host leeward:\S+ (--dev .*?) +#", file.read()).group(1).split()
+    with network() as (net, members):
+        root = STATE["root"]
+        mounts = {place: (folder(net, os.path.basename(place), root.image.mode, root.uid, root.gid), False) for place in ("/var/lib/leeward", "/run/leeward")}
+        members["one"] = box = boxes.Box(root, net, "one", ["one"], words, {}, mounts).start()
+        wait_for("it to lead", lambda: json.loads(typed(box, "cluster", "status", "-o", "json"))["leader_id"] == "1", 20)
+
+
 def a_health_check_says_when_nobody_answers():
     with network() as (net, members):
         box = compose_boxes(net, members)["east-1"].start()
