@@ -128,22 +128,26 @@ class Root:
 # The network, and who is on it
 
 class Network:
-    """A bridge; each container has an address on it and finds the others by name."""
+    """A bridge; each container has an address on it. Some names are known to all, others only where they belong (`zone`)."""
 
     def __init__(self, directory):
-        self.directory, self.hosts, self.taken = directory, {}, 1
+        self.directory, self.known, self.taken = directory, {}, 1  # zone, name: address; zone None: everywhere
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", "boxes", "type", "bridge")
         run("ip", "link", "set", "boxes", "up")
         run("ip", "addr", "add", "10.88.0.1/16", "dev", "boxes")
-        self.file = os.path.join(directory, "hosts")
 
-    def name(self, *names):
+    def hosts(self, zone):
+        return os.path.join(self.directory, f"hosts-{zone}")
+
+    def name(self, zone, everywhere, here):
         self.taken += 1
         address = f"10.88.0.{self.taken}"
-        self.hosts.update({name: address for name in names})
-        with open(self.file, "w", encoding="utf-8") as file:
-            file.write("127.0.0.1 localhost\n" + "".join(f"{a} {n}\n" for n, a in self.hosts.items()))
+        self.known.update({(None, name): address for name in everywhere} | {(zone, name): address for name in here})
+        # In place, for it is mounted.
+        for place in {zone} | {of for of, _ in self.known if of}:
+            with open(self.hosts(place), "w", encoding="utf-8") as file:
+                file.write("127.0.0.1 localhost\n" + "".join(f"{a} {name}\n" for (of, name), a in self.known.items() if of in (None, place)))
         return address
 
 
@@ -165,20 +169,20 @@ exec setpriv --no-new-privs chroot --userspec="$USERSPEC" "$ROOT" "$@"
 
 
 class Box:
-    """One container: arguments and environment as they were written for it, mounts {path within: (folder or file, read-only)}."""
+    """One container: arguments and environment as they were written for it, mounts {path within: (folder, read-only)}."""
 
-    def __init__(self, root, network, name, names, arguments, environment, mounts):
+    def __init__(self, root, network, name, arguments, environment, mounts, everywhere=(), here=(), zone="all"):
         self.root, self.network, self.name, self.mounts = root, network, name, mounts
         self.arguments = [*root.image.entry, *arguments]
         self.environment = {**root.image.environment, **environment}
-        self.address, self.process = network.name(*names), None
+        self.address, self.process, self.hosts = network.name(zone, everywhere, here), None, network.hosts(zone)
         self.log = os.path.join(network.directory, f"{name}.log")
         for within in mounts:  # as engines do
             os.makedirs(root.place + within, exist_ok=True)
 
     def start(self):
         mounts = " ".join(f"{place}={within}" for within, (place, _) in self.mounts.items())
-        about = {"ADDRESS": self.address, "ROOT": self.root.place, "HOSTS": self.network.file, "MOUNTS": mounts,
+        about = {"ADDRESS": self.address, "ROOT": self.root.place, "HOSTS": self.hosts, "MOUNTS": mounts,
                  "READ_ONLY": " ".join(within for within, (_, fixed) in self.mounts.items() if fixed),
                  "USERSPEC": f"{self.root.uid}:{self.root.gid}", "PATH": os.environ["PATH"]}
         link = f"box{self.address.rsplit('.', 1)[1]}"

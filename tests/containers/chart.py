@@ -132,14 +132,15 @@ def the_daemon_accepts_the_configuration_of_every_pod():
             equal(len(found), workload["spec"]["replicas"], f"{name}: configurations")
             for pod, text in found.items():
                 text = re.sub("/etc/leeward-tls/(server|peer)", folder, text)
-                code, said = boxes.check(text, {"LEEWARD_NODE_ZONE": "zone-c"})
-                equal(code, 0, f"{name}: {pod}: {said}")
+                for zone in ("", "zone-c"):
+                    code, said = boxes.check(text, {"LEEWARD_NODE_ZONE": zone})
+                    equal(code, 0, f"{name}: {pod} in zone {zone!r}: {said}")
                 said = [line for line in said.splitlines() if "is reachable from outside and plain" not in line]
                 expect("tls" not in values or said == ["configuration is valid"], f"{name}: {pod}: {said}")
 
 
 def both_releases_name_the_same_members():
-    """Ids, names and roles: only the way to a member may differ."""
+    """Ids, names and roles."""
     def members(toml):
         return re.findall(r'\{ id = (\d+), name = "([^"]+)", .*region = "([^"]+)" \}', toml)
     lists = {frozenset(members(text)) for values in (PAIR, STANDBY) for text in configurations(values).values()}
@@ -150,6 +151,21 @@ def both_releases_name_the_same_members():
             expect(f"id = {number}\n" in text, f"{number} is not the id of {text[:60]}")
             standby = text[text.index("[standby]"):text.index("[admin]")]
             expect('region = "west"' in standby and "id = 11" in standby and "id = 1," not in standby, standby)
+
+
+def a_member_has_one_name_in_both_regions():
+    def addresses(values):
+        return {frozenset(re.findall(r'id = (\d+), .* peer = "([^"]+)", client = "([^"]+)"', text)) for text in configurations(values).values()}
+    equal(addresses(PAIR), addresses(STANDBY), "addresses as either region has them")
+    expect("leeward-0.leeward-peers.stores.svc:2380" in configurations({})["leeward-0"], "one region alone has other names")
+
+
+def members_that_are_added_join():
+    for name, place in (("two members join", "cluster"), ("two members join a standby", "standby")):
+        for n, text in enumerate(configurations(SETS[name]).values()):
+            own = text[text.index(f"[{place}]"):]
+            own = own[:own.index("\n]\n")]
+            equal(('bootstrap = "join"' in text, own.count("{ id =")), (n > 2, 3 + (n > 2)), f"{name}: pod {n} joins, members of its own region that it names")
 
 
 def settings_reach_the_file_as_toml_has_them():
@@ -258,6 +274,9 @@ def no_disk_goes_by_itself():
         equal(workload["spec"]["persistentVolumeClaimRetentionPolicy"], {"whenDeleted": "Retain", "whenScaled": "Retain"}, name)
         claims = {claim["metadata"]["name"]: claim["spec"] for claim in workload["spec"]["volumeClaimTemplates"]}
         equal(sorted(claims), ["data", "wal"] if name == "tuned" else ["data"], name)
+        written = {path for text in configurations(values).values() for path in re.findall(r'^(?:data_dir|wal_dir) = "(.*)"', text, re.M)}
+        claimed = {mount["mountPath"] for mount in pod_of(values)["containers"][0]["volumeMounts"] if mount["name"] in claims}
+        equal(written, claimed, f"{name}: what the daemon writes to, and where the claims are")
     equal((claims["data"]["storageClassName"], claims["wal"].get("storageClassName"), claims["wal"]["accessModes"]), ("fast", None, ["ReadWriteOncePod"]))
 
 

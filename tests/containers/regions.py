@@ -108,7 +108,7 @@ def compose_boxes(net, members):
         mounts = {within: (folder(net, volume, root.image.mode, root.uid, root.gid), False), "/etc/leeward": (place, True),
                   tmpfs: (folder(net, f"{name}-run", int(options["mode"], 8), int(options["uid"]), int(options["gid"])), False)}
         environment = {key: str(value) for key, value in service["environment"].items()}
-        members[name] = boxes.Box(root, net, name, [name], service.get("command", root.image.command), environment, mounts)
+        members[name] = boxes.Box(root, net, name, service.get("command", root.image.command), environment, mounts, everywhere=[name])
     return members
 
 
@@ -155,7 +155,7 @@ def one_command_runs_a_member_on_loopback():
     with network() as (net, members):
         root = STATE["root"]
         mounts = {place: (folder(net, os.path.basename(place), root.image.mode, root.uid, root.gid), False) for place in ("/var/lib/leeward", "/run/leeward")}
-        members["one"] = box = boxes.Box(root, net, "one", ["one"], words, {}, mounts).start()
+        members["one"] = box = boxes.Box(root, net, "one", words, {}, mounts).start()
         wait_for("it to lead", lambda: json.loads(typed(box, "cluster", "status", "-o", "json"))["leader_id"] == "1", 20)
 
 
@@ -168,7 +168,7 @@ def a_health_check_says_when_nobody_answers():
         box.process.send_signal(signal.SIGCONT)
 
 
-# The chart. Releases bear their regions' names, for both stand on one network here.
+# The chart. Releases bear their regions' names, and none knows the other's names of services.
 
 def certificate(values, release, use, place, net):
     """The secret that cert-manager would make of a Certificate: of one authority for both regions."""
@@ -222,8 +222,8 @@ def pod(net, values, n):
     arguments = [re.sub(r"\$\((\w+)\)", lambda found: environment[found.group(1)], word) for word in container["args"]]
     mounts = {mount["mountPath"]: (volume(net, values, release, n, spec, mount["name"]), bool(mount.get("readOnly"))) for mount in container["volumeMounts"]}
     # Its name in its own cluster's headless service, and the one by which the other region has it.
-    names = [f"{name}.{workload['spec']['serviceName']}.stores.svc", values["external"]["hosts"][n]]
-    return boxes.Box(root, net, name, names, arguments, environment, mounts)
+    return boxes.Box(root, net, name, arguments, environment, mounts, zone=release, everywhere=[values["external"]["hosts"][n]],
+                     here=[f"{name}.{workload['spec']['serviceName']}.stores.svc"])
 
 
 def voters(box):
@@ -245,6 +245,8 @@ def two_releases_with_tls_form_two_regions_and_members_come_and_go():
         first = members["east-leeward-0"]
         equal(groups(members["west-leeward-1"]), {"east": ("primary", 3), "west": ("standby", 3)})
         have_no_rights(members)
+        with urllib.request.urlopen(f"https://{first.address}:9090/metrics", timeout=10, context=ssl._create_unverified_context()) as page:
+            expect('zone="east-a"' in page.read().decode(), "a pod's zone is not in its metrics")
         a_pod_comes_back_elsewhere(net, east, members)
         a_pod_comes_back_on_an_empty_volume(net, east, members)
         two_pods_are_added(net, east, members)

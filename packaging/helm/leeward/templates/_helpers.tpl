@@ -151,9 +151,13 @@ operators = {{ toJson $operators }}
 {{- end }}
 {{- end }}
 
+{{/* One name a member, the same in both regions: a region tells the other one where its members are whenever they change. */}}
 {{- define "leeward.ownMembers" -}}
+{{- $v := .root.Values }}
 {{- range $n := .own }}
-  {{ include "leeward.member" (dict "id" (add $.root.Values.firstId $n) "n" $n "region" $.root.Values.region "host" (include "leeward.host" (dict "root" $.root "n" $n))) }}
+{{- $host := include "leeward.host" (dict "root" $.root "n" $n) }}
+{{- if $v.external.hosts }}{{ $host = index $v.external.hosts $n }}{{ end }}
+  {{ include "leeward.member" (dict "id" (add $v.firstId $n) "n" $n "region" $v.region "host" $host) }}
 {{- end }}
 {{- end }}
 
