@@ -50,6 +50,7 @@ void Followers::tick(Instant now, const Regions& regions) {
 
 void Followers::sample(Instant now, Duration since_last) {
   const auto committed = group_.committed().position;
+  if (!trail_.empty() && committed.index < trail_.back().committed.index) trail_.clear();  // of a history that it went back from
   if (trail_.empty() || committed.index > trail_.back().committed.index) {
     if (!trail_.empty() && now - trail_.back().at < since_last) return;
     trail_.push_back({now, committed});

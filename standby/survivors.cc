@@ -89,6 +89,7 @@ Survivors::Inquiry::Inquiry() = default;
 Survivors::Promotion::Promotion() = default;
 
 bool Survivors::of_this_region(NodeId id) const {
+  if (id == group_.self()) return true;  // whatever its state knows of it yet
   const auto nodes = group_.topology();
   const auto own = around_.region();
   return std::any_of(nodes.begin(), nodes.end(), [&](const node::Node& n) { return n.id == id && n.region == own; });

@@ -136,12 +136,12 @@ void Operator::regroup() {
   stream->recovery().plan_survivors(left, world_.client_loop(), [this, left](Result<PromotionPlan> plan) {
     auto* there = world_.stream(left.front());
     PromotionRequest request{plan.ok() ? plan->digest : "", true, "ada", "two hosts are gone"};
-    if (!plan.ok() || !there || !loss_ || loss_->done || !force(*plan, request)) return;
+    if (!plan.ok() || !there || !loss_ || loss_->done || left_of(loss_->group) != left || !force(*plan, request)) return;
     request.members = left;
     if (request.force.size() > 1 || !world_.checkers.regions(loss_->group).armed()) world_.expect_two_primaries();
     loss_->begun = true;
-    there->recovery().promote(std::move(request), world_.client_loop(), [this](Result<PromotionRecord> record) {
-      if (!record.ok() || !loss_ || loss_->done) return;
+    there->recovery().promote(std::move(request), world_.client_loop(), [this, left](Result<PromotionRecord> record) {
+      if (!record.ok() || !loss_ || loss_->done || left_of(loss_->group) != left) return;  // it may be of the loss before
       loss_->done = true;
       ++done_["survivors"];
     });
