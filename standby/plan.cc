@@ -251,7 +251,7 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
                           " of the others", false);
   }
   if (!left_out.empty()) refuse("left_out", "members that answer and are not named: " + ids(left_out), false);
-  if (!unfit.empty()) refuse("unfit", "empty, without a state, not admitted, isolated or removed: " + ids(unfit), false);
+  if (!unfit.empty()) refuse("unfit", "empty, without a state or waiting for one, not admitted, isolated or removed: " + ids(unfit), false);
   if (!led.empty()) refuse("quorum", "this group has a leader, as " + ids(led) + " say: leewardctl dr plan without --members", false);
   if (sealed) refuse("sealed", "this group was primary and has sealed its history for another region, which may have been promoted by it: see there first", true);
   if (!hearing.empty()) {

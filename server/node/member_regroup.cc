@@ -30,7 +30,7 @@ RegroupStand Member::regroup_stand() {
   stand.role = role();
   // After a crash its state may be of before it was admitted, and nobody tells it more; who has staged was.
   const bool counts = admitted() || (context_.joins && context_.joins->members.contains(self()));
-  stand.may = context_.group.started() && !context_.removed && !failed_ && !standing_.is_isolated() && counts && !(leaping_ && leaping_->lacks_state);
+  stand.may = context_.group.started() && !context_.removed && !failed_ && !standing_.is_isolated() && counts && !leaping_;
   if (context_.joins) stand.plan = context_.joins->become.plan;
   else if (const auto& regrouped = region_log_->applied().control().regrouped) stand.plan = regrouped->plan;
   stand.sealed = sealed();

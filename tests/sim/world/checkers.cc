@@ -259,10 +259,13 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
   g.next = applied.index + 1;
   g.to_fold.clear();
   g.epoch = Epoch();
-  if (auto& b = branch(tip(group, applied.index), applied.position.index); b.writer == group) {
+  auto& now = branch(tip(group, applied.index), applied.position.index);
+  for (auto& [promotion, b] : branches_) {  // what stands behind there is folded again
+    if (b.writer != group || (&b != &now && b.fork < applied.position.index)) continue;
     b.about_regions.erase(b.about_regions.upper_bound(applied.position.index), b.about_regions.end());
-    b.in_force = g.regions.armed_group();
+    b.in_force.reset();
   }
+  if (now.writer == group) now.in_force = g.regions.armed_group();
   if (parts) {
     parted_ = true;
     diverges(group, *parts);

@@ -126,6 +126,13 @@ void Operator::regroup() {
     return loss_.reset();
   }
   const auto left = left_of(loss_->group);
+  // It waits for a state that none is left to give: the region begins anew beside the one that serves.
+  if (loss_->begun && asked_ > loss_->gives_up + 60s && role(loss_->group) != GroupRole::kPrimary) {
+    ++done_["begun anew"];
+    world_.wipe_all(loss_->group);
+    world_.find(loss_->group);
+    return loss_.reset();
+  }
   // Nobody may have told that it was done.
   if (const auto leader = world_.leader(loss_->group); leader && world_.member(*leader)->membership().voters == std::set(left.begin(), left.end())) {
     loss_->done = true;
@@ -221,6 +228,9 @@ void Operator::mend() {
   // Survivors that follow the epoch of another region tell nobody that he was left out.
   for (const auto id : world_.ids())
     if (world_.of_before(id) && world_.running(id) && !world_.member(id)->leader()) world_.come_back(id, true);
+  // As it says itself: its group became primary without a state for it.
+  for (const auto id : world_.ids())
+    if (world_.running(id) && world_.member(id)->adoption().find("empty its directories") != std::string::npos) world_.wipe(id);
   for (const auto group : kGroups) {
     if (!loss_ || loss_->group != group) world_.find(group);
     const auto leader = world_.leader(group);

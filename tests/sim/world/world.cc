@@ -343,7 +343,7 @@ void World::come_back(NodeId id, bool empty) {
 
 void World::wipe_all(GroupRole group) {
   const auto ids = of(group);
-  for (const auto id : ids) wipe(id);
+  for (const auto id : ids) wipe(id), nodes_.at(id).joins = false;
   checkers.begins_anew(group, ids);
 }
 
