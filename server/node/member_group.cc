@@ -48,6 +48,10 @@ std::vector<Node> Member::topology() const {
       n.client_url = mine.client_url;
     }
   }
+  // What it has applied may be of before it was added; it is of its region all the same.
+  const auto is_self = [this](const Node& n) { return n.id == self(); };
+  if (!context_.removed && std::none_of(nodes.begin(), nodes.end(), is_self))
+    nodes.push_back(*std::find_if(context_.options.nodes.begin(), context_.options.nodes.end(), is_self));
   add_unlisted(nodes);
   return nodes;
 }
