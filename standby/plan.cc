@@ -11,6 +11,7 @@ namespace {
 constexpr std::size_t kDigestDigits = 32;
 constexpr const char* kForceable[] = {"sealed", "primary_heard", "not_armed", "newer_epoch", "corruption"};
 constexpr const char* kNoQuorum = "no_quorum";
+constexpr Duration kOldAnswer = 1s;  // pings are answered twenty times a second
 
 bool forceable(const std::string& rule) {
   return std::find(std::begin(kForceable), std::end(kForceable), rule) != std::end(kForceable);
@@ -30,6 +31,14 @@ const Testimony* newest(const std::vector<Testimony>& said) {
   const Testimony* out = nullptr;
   for (const auto& t : said)
     if (t.stamp && (!out || *t.stamp > *out->stamp || (*t.stamp == *out->stamp && t.age < out->age))) out = &t;
+  return out;
+}
+
+// Who died a moment ago is heard still.
+std::string heard_by(const std::vector<NodeId>& nodes, const Testimony* last) {
+  std::string out = "nodes that hear the primary: " + ids(nodes);
+  if (last && last->age >= kOldAnswer)
+    out += "; its newest answer is " + std::to_string(last->age / 1ms) + " ms old, and it is called silent after dr.primary_silence: ask again in some seconds";
   return out;
 }
 
@@ -101,7 +110,8 @@ PromotionPlan make_plan(const PlanFacts& f) {
   for (const auto& t : f.said)
     if (t.heard) hearing.push_back(t.voter);
   if (!hearing.empty()) {
-    refuse("primary_heard", "nodes that hear the primary: " + ids(hearing));
+    plan.too_early = last && last->age >= kOldAnswer;
+    refuse("primary_heard", heard_by(hearing, last));
   } else if (!last && f.listens_for > Duration()) {
     plan.too_early = true;
     refuse("primary_heard", just_begun(f.listens_for));
@@ -255,12 +265,13 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
   if (!led.empty()) refuse("quorum", "this group has a leader, as " + ids(led) + " say: leewardctl dr plan without --members", false);
   if (sealed) refuse("sealed", "this group was primary and has sealed its history for another region, which may have been promoted by it: see there first", true);
   if (!hearing.empty()) {
-    refuse("primary_heard", "nodes that hear the primary: " + ids(hearing), true);
+    plan.too_early = last && last->age >= kOldAnswer;
+    refuse("primary_heard", heard_by(hearing, last), true);
   } else if (!last && f.listens_for > Duration()) {
     plan.too_early = true;
     refuse("primary_heard", just_begun(f.listens_for), true);
   }
-  refuse(kNoQuorum, "a majority of the group is lost; what only the lost members had may have been committed, and they are never to vote again", true);
+  if (led.empty()) refuse(kNoQuorum, "a majority of the group is lost; what only the lost members had may have been committed, and they are never to vote again", true);
   if (plan.known > plan.from)
     refuse("newer_epoch", "epoch " + std::to_string(plan.known.value()) + " is known; this group is in " + std::to_string(plan.from.value()) +
                               ", and all that was written since is lost by force", true);

@@ -123,7 +123,7 @@ std::string next_command(const NodeStatus& status) {
   if (state == "start_wait" && !armed_voters(status).majority())
     return "start members " + list(armed_voters(status).down) + " of region " + status.armed_region +
            " with their disks: it says whether it was promoted; only where they are lost for good: " + kArmAnew;
-  if (armed_with_another(status)) return kArmAnew;
+  if (armed_with_another(status) && !(state == "following" && status.primary_silent)) return kArmAnew;
   if (state == "following" && status.stream_state == "diverged") return "leewardctl dr rejoin --discard";
   if (state == "following" && status.primary_silent && !status.serving_region.empty())
     return "leewardctl dr status (region " + status.serving_region + " serves epoch " + std::to_string(status.newest_epoch.value()) + ", which this one is to follow)";

@@ -48,6 +48,8 @@ std::string instead_of_force(const PromotionPlan& plan) {
   };
   if (refuses("newer_epoch")) return "leewardctl dr rejoin";
   if (plan.too_early) return "leewardctl dr plan";
+  if (refuses("not_armed") && !refuses("primary_heard") && !plan.survivors)
+    return "leewardctl dr status, when members of the region that serves are started with their disks: only it arms this one";
   if (!refuses("primary_heard")) return "leewardctl dr status";
   return refuses("not_armed") || plan.survivors || plan.unguarded ? "leewardctl dr status" : "leewardctl dr switchover";
 }

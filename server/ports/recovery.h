@@ -39,7 +39,7 @@ struct PromotionPlan {
   std::vector<NamedCheck> checks;  // of eligibility: they inform
   std::vector<Refusal> refusals;   // none: the promotion is allowed
   bool unguarded = false;          // a region was disarmed by force in this epoch: no switchover ends it
-  bool too_early = false;          // this group listens for a primary since a moment ago
+  bool too_early = false;          // asked in a moment, who is dead is no longer called heard, or who lives is
   std::vector<NodeId> members, silent;  // voters of the group that answered, and the others
   bool survivors = false;          // `members` are to be a group without the others, who may vote no more
   bool sealed = false;             // the primary has sealed its history for this group, which has all of it: nothing is lost

@@ -236,6 +236,16 @@ TEST(DrStatus, WhatAnotherRegionHasPutAsideIsToldToo) {
   EXPECT_TRUE(holds(r.warnings(), "region west has put history aside")) << r.warnings();
 }
 
+// Before anybody could arm it anew the primary was lost: disarming there is no way.
+TEST(DrStatus, ARegionThatIsArmedAsAnotherGroupPlansWhenThePrimaryIsSilent) {
+  Regions r{NodeId(11)};
+  r.status.group = GroupId(11);
+  r.status.armed_group = GroupId(7);
+  EXPECT_EQ(r.next().find("leewardctl dr disarm --force"), 0u) << r.next();
+  r.status.primary_silent = true;
+  EXPECT_EQ(r.next(), "leewardctl dr plan");
+}
+
 // What it put aside is in no other place, and goes with its disks.
 TEST(DrStatus, BeforeDisksWithALedgerAreEmptiedItIsExported) {
   Regions r{NodeId(11)};

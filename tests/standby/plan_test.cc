@@ -247,6 +247,17 @@ TEST_F(Plan, APlanThatNobodyHasSeenIsRefusedWithoutTheWayToForceIt) {
   EXPECT_NE(refused.error().message.find("leewardctl dr plan"), std::string::npos) << refused.error().message;
 }
 
+TEST_F(Plan, APrimaryThatMayHaveJustDiedIsAskedAboutAgain) {
+  for (auto& t : facts_.said) t.heard = true;
+  auto plan = make_plan(facts_);
+  EXPECT_FALSE(plan.too_early);
+  EXPECT_EQ(plan.refusals[0].detail.find("old"), std::string::npos) << plan.refusals[0].detail;
+  for (auto& t : facts_.said) t.age = 3s;
+  plan = make_plan(facts_);
+  EXPECT_TRUE(plan.too_early);
+  EXPECT_NE(plan.refusals[0].detail.find("3000 ms old"), std::string::npos) << plan.refusals[0].detail;
+}
+
 TEST_F(Plan, SeveralRulesAreAllToBeNamed) {
   facts_.said[2].heard = true;
   facts_.said[1].damage = "other history";
@@ -348,7 +359,7 @@ TEST_F(SurvivorPlan, TheHighestEndLeadsByTermBeforeIndex) {
 
 TEST_F(SurvivorPlan, AWrongListIsNeverForced) {
   facts_.said[NodeId(4)].stand.leader = NodeId(4);
-  EXPECT_EQ(rules(), "quorum! no_quorum");
+  EXPECT_EQ(rules(), "quorum!");
   facts_.said[NodeId(4)].stand.leader = {};
   facts_.said[NodeId(5)].stand.may = false;
   EXPECT_EQ(rules(), "unfit! no_quorum");
