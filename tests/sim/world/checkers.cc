@@ -260,11 +260,8 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
   g.to_fold.clear();
   g.epoch = Epoch();
   auto& now = branch(tip(group, applied.index), applied.position.index);
-  for (auto& [promotion, b] : branches_) {  // what stands behind there is folded again
-    if (b.writer != group || (&b != &now && b.fork < applied.position.index)) continue;
-    b.about_regions.erase(b.about_regions.upper_bound(applied.position.index), b.about_regions.end());
-    b.in_force.reset();
-  }
+  for (auto& [promotion, b] : branches_)  // what stands behind there is folded again
+    if (b.writer == group && (&b == &now || b.fork >= applied.position.index)) b.in_force.reset();
   if (now.writer == group) now.in_force = g.regions.armed_group();
   if (parts) {
     parted_ = true;

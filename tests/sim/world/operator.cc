@@ -225,6 +225,16 @@ void Operator::take_back(bool all) {
 
 void Operator::mend() {
   if (loss_) loss_->done ? give_back() : regroup();
+  // Nobody serves, and who holds the history is fenced: it is forced to go on.
+  const auto serves = [this](GroupRole group) { return role(group) == GroupRole::kPrimary; };
+  if (world_.options().forces && !loss_ && std::none_of(kGroups.begin(), kGroups.end(), serves))
+    if (const auto at = leader_of(GroupRole::kFenced); world_.stream(at))
+      world_.stream(at)->recovery().plan(world_.client_loop(), [this, at](Result<PromotionPlan> plan) {
+        PromotionRequest request{plan.ok() ? plan->digest : "", true, "ada", "nobody serves"};
+        if (!plan.ok() || plan->allowed() || !force(*plan, request)) return;
+        world_.expect_two_primaries();
+        ask(at, request);
+      });
   // Survivors that follow the epoch of another region tell nobody that he was left out.
   for (const auto id : world_.ids())
     if (world_.of_before(id) && world_.running(id) && !world_.member(id)->leader()) world_.come_back(id, true);
