@@ -99,7 +99,8 @@ Result<KeptLedgers> kept_ledgers(const Server& server, const LedgerChoice& choic
   if (kept.silent.size() == regions.size() && failed) return *failed;
   if (out.empty() && !kept.silent.empty()) return unknown_of(kept.silent);
   if (choice.id != 0 && out.empty())
-    return Error{Code::kNotFound, "no region keeps a ledger " + std::to_string(choice.id) + "; leewardctl dr ledger show lists them"};
+    return Error{Code::kNotFound, (choice.region.empty() ? std::string("no region keeps") : "region " + choice.region + " does not keep") + " a ledger " +
+                                      std::to_string(choice.id) + "; leewardctl dr ledger show lists all"};
   return kept;
 }
 

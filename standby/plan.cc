@@ -155,7 +155,7 @@ Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std:
     if (!forceable(rule)) {
       std::string rules;
       for (const auto* r : kForceable) rules += (rules.empty() ? "" : ", ") + std::string(r);
-      return Error{Code::kInvalid, "leeward: --force " + rule + ": there is no such rule to force; there are " + rules};
+      return Error{Code::kInvalid, "leeward: --force " + rule + ": there is no such rule to force; there are " + rules + ", and with --members no_quorum"};
     }
     idle.push_back(rule);
   }

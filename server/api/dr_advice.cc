@@ -161,8 +161,10 @@ std::vector<std::string> warnings(const NodeStatus& status) {
     if (down.size() == members.size()) out.push_back("no member of region " + region + " is heard");
     else if (!down.empty()) out.push_back((down.size() > 1 ? "members " : "member ") + list(down) + " of region " + region + (down.size() > 1 ? " are not heard" : " is not heard"));
   }
-  if (const auto own = own_voters(status); status.role == GroupRole::kPrimary && regions.size() > 1 && own.up.size() + own.down.size() == 1)
-    out.push_back("this region stands on one voter, and stops when that fails: leewardctl member add ID, then member promote ID");
+  if (const auto own = own_voters(status); status.role == GroupRole::kPrimary && regions.size() > 1)
+    if (const auto voters = own.up.size() + own.down.size(); voters == 1 || voters == 2)
+      out.push_back(voters == 1 ? "this region stands on one voter, and stops when that fails: leewardctl member add ID, then member promote ID"
+                                : "this region stands on two voters, and stops when either fails: leewardctl member add ID, then member promote ID");
   if (armed_with_another(status))
     out.push_back("region " + status.armed_region + " is armed as a group that is gone: what it is now can neither be promoted nor handed over to");
   if (status.role == GroupRole::kPrimary && status.armed_region.empty() && regions.size() > 1)

@@ -296,9 +296,12 @@ TEST(DrStatus, ARegionThatIsAboutToFollowIsNotToldToPromote) {
   EXPECT_TRUE(holds(r.next(), "region east serves epoch 9")) << r.next();
 }
 
-TEST(DrStatus, APrimaryThatStandsOnOneVoterSaysSo) {
+TEST(DrStatus, APrimaryThatStandsOnOneVoterOrTwoSaysSo) {
   Regions r{NodeId(1)};
-  std::erase_if(r.status.members, [](const MemberStatus& m) { return m.id == NodeId(2) || m.id == NodeId(3); });
+  EXPECT_FALSE(holds(r.warnings(), "stands on")) << r.warnings();
+  std::erase_if(r.status.members, [](const MemberStatus& m) { return m.id == NodeId(3); });
+  EXPECT_TRUE(holds(r.warnings(), "stands on two voters, and stops when either fails")) << r.warnings();
+  std::erase_if(r.status.members, [](const MemberStatus& m) { return m.id == NodeId(2); });
   EXPECT_TRUE(holds(r.warnings(), "stands on one voter")) << r.warnings();
 }
 

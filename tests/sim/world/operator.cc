@@ -223,18 +223,27 @@ void Operator::take_back(bool all) {
   }
 }
 
+void Operator::force_at(NodeId at) {
+  auto* stream = world_.stream(at);
+  if (!stream) return;
+  stream->recovery().plan(world_.client_loop(), [this, at](Result<PromotionPlan> plan) {
+    PromotionRequest request{plan.ok() ? plan->digest : "", true, "ada", "there is no other way"};
+    if (!plan.ok() || plan->allowed() || !force(*plan, request)) return;
+    world_.expect_two_primaries();
+    ask(at, request);
+  });
+}
+
 void Operator::mend() {
   if (loss_) loss_->done ? give_back() : regroup();
-  // Nobody serves, and who holds the history is fenced: it is forced to go on.
+  // Nobody serves, and who holds the history is fenced; or it is sealed for a group that is no more.
   const auto serves = [this](GroupRole group) { return role(group) == GroupRole::kPrimary; };
-  if (world_.options().forces && !loss_ && std::none_of(kGroups.begin(), kGroups.end(), serves))
-    if (const auto at = leader_of(GroupRole::kFenced); world_.stream(at))
-      world_.stream(at)->recovery().plan(world_.client_loop(), [this, at](Result<PromotionPlan> plan) {
-        PromotionRequest request{plan.ok() ? plan->digest : "", true, "ada", "nobody serves"};
-        if (!plan.ok() || plan->allowed() || !force(*plan, request)) return;
-        world_.expect_two_primaries();
-        ask(at, request);
-      });
+  const auto sealed = [&](GroupRole group) { return serves(group) && world_.checkers.regions(group).history().seal.has_value(); };
+  if (sealed_since_ == Instant{} || std::none_of(kGroups.begin(), kGroups.end(), sealed)) sealed_since_ = world_.scheduler.now();
+  if (world_.options().forces && !loss_) {
+    if (std::none_of(kGroups.begin(), kGroups.end(), serves)) force_at(leader_of(GroupRole::kFenced));
+    if (world_.scheduler.now() - sealed_since_ > 15s) force_at(leader_of(GroupRole::kPrimary));
+  }
   // Survivors that follow the epoch of another region tell nobody that he was left out.
   for (const auto id : world_.ids())
     if (world_.of_before(id) && world_.running(id) && !world_.member(id)->leader()) world_.come_back(id, true);

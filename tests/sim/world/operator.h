@@ -44,6 +44,7 @@ class Operator {
   void promote(NodeId at);
   void ask(NodeId at, const PromotionRequest& request);
   static bool force(const PromotionPlan& plan, PromotionRequest& request);
+  void force_at(NodeId at);  // whatever refuses there
   bool all_vote();
   void switch_over();
   void rearm();
@@ -59,7 +60,7 @@ class Operator {
     bool done = false;
   };
   std::optional<Loss> loss_;
-  Instant asked_{};
+  Instant asked_{}, sealed_since_{};
 };
 
 }  // namespace leeward::sim
