@@ -68,6 +68,7 @@ int main(int argc, char** argv) {
     const auto began = world.scheduler.now();
     const bool good = world.torment(operate ? Duration(90s) : Duration(30s));
     for (const auto& [what, count] : world.changes()) changes[what] += count;
+    if (world.checkers.contested()) ++changes["contested, judged up to there"];
     simulated += world.scheduler.now() - began;
     writes += world.acknowledged();
     of_two += world.two_regions() ? 1 : 0;

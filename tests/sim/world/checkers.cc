@@ -86,10 +86,13 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
       continue;
     }
     const bool forced = change->ending == region::Ending::kForced;
-    for (const auto& [promotion, b] : branches_)
-      if (b.epoch == change->epoch && !b.forced && !forced)
+    for (const auto& [promotion, b] : branches_) {
+      if (b.epoch != change->epoch) continue;
+      if (b.forced && forced) contested_ = true;
+      if (!b.forced && !forced)
         report("I1: epoch " + text(change->epoch) + " begins twice, unforced: node " + text(node) + " applied promotion " +
                std::to_string(change->promotion));
+    }
     Branch begun;
     begun.before = on;
     while (begun.before != 0 && change->fork.index <= branches_[begun.before].fork) begun.before = branches_[begun.before].before;
@@ -185,6 +188,12 @@ void Checkers::stands(GroupRole group, NodeId node, const LogPoint& committed, c
   if (known && b.writer == group && committed.position.index > b.committed) {
     b.committed_at.emplace(committed.position.index, now);  // and all from the one before on
     b.committed = committed.position.index;
+    // And what lies before: two epochs that one group began, one right behind the other, are committed in one step.
+    for (auto* after = &b; after != &branches_[0];) {
+      auto& before = branches_[after->before];
+      if (before.writer == group) before.committed = std::max(before.committed, after->fork);
+      after = &before;
+    }
   }
   const auto last = log.last();
   const auto end = tip(group, last.index);

@@ -29,8 +29,11 @@ class Checkers {
   // "" while all holds; else which invariant broke, and how.
   const std::string& breach() const { return breach_; }
   void report(std::string what) {
-    if (breach_.empty()) breach_ = std::move(what);
+    if (breach_.empty() && !contested_) breach_ = std::move(what);
   }
+  // Two forced promotions drew the same number (standby/PROTOCOL.md, Contested): what
+  // comes after is told apart by no number, and is not judged.
+  bool contested() const { return contested_; }
   // What was found, and on as if nothing had been: for stories that go on.
   std::string forgive() { return std::exchange(breach_, std::string()); }
 
@@ -177,6 +180,7 @@ class Checkers {
   std::vector<Told> puts_;
   Revision highest_;
   std::string breach_;
+  bool contested_ = false;
   bool parted_ = false;
 };
 

@@ -1012,7 +1012,7 @@ bool World::torment(Duration time) {
   if (epoch_is_to_end_)
     scheduler.after(dice.between(time / 4, time / 2), [this] { begin_end_of_epoch(); });
   const auto until = scheduler.now() + time;
-  while (scheduler.now() < until && checkers.breach().empty()) {
+  while (scheduler.now() < until && checkers.breach().empty() && !checkers.contested()) {
     run_for(dice.between(50ms, 2500ms));
     try {
       if (options_.change_members && dice.chance(0.8)) change_members();
@@ -1029,7 +1029,8 @@ bool World::torment(Duration time) {
       checkers.report(failed.what());
     }
   }
-  return settle();
+  if (!checkers.contested() && settle()) return true;
+  return checkers.contested() && checkers.breach().empty();
 }
 
 // --- bugs on the wire ---
