@@ -50,6 +50,7 @@ void StreamClient::start(Instant now) {
   behind_rounds_ = 0;
   refused_chains_ = 0;
   damage_.clear();
+  hindrance_.clear();
 }
 
 void StreamClient::stop() {
@@ -59,6 +60,7 @@ void StreamClient::stop() {
   traces_.clear();
   state_ = StreamState::kOff;
   damage_.clear();
+  hindrance_.clear();
   common_.reset();
   rejoin_ = takes_copy_ = false;
   if (search_) unfound_ = Error{Code::kUnavailable, "leeward: leadership was lost during the search; say it again"};
@@ -124,7 +126,7 @@ void StreamClient::seek(Instant now, const Regions& regions) {
     if (all_behind && state_ != StreamState::kResyncNeeded) {
       state_ = StreamState::kResyncNeeded;
       resync_from_ = group_.committed().position.index;
-      damage_ = "no source keeps the log this group needs; it takes a copy of state";
+      hindrance_ = "no source keeps the log this group needs; it takes a copy of state";
       probe_.resyncs_needed.add();
       group_.logger().error("resync needed: every source's log begins above this group's end",
                             {{"history_index", group_.last().position.index}});
@@ -188,6 +190,7 @@ void StreamClient::welcome(NodeId from, const Welcome& welcome) {
   heard_ = progressed_ = group_.clock().now();
   state_ = StreamState::kStreaming;
   damage_.clear();
+  hindrance_.clear();
   group_.logger().info("following", {{"source", from}, {"after_history_index", received_.index}});
   acknowledge(true);
 }
@@ -555,7 +558,7 @@ void StreamClient::take_copy(Instant now, const Regions& regions) {
     end_session();
     state_ = StreamState::kResyncNeeded;
     since_ = now;
-    damage_ = "a member could not go back to the common position; the group takes a copy of state";
+    hindrance_ = "a member could not go back to the common position; the group takes a copy of state";
     probe_.resyncs_needed.add();
   }
   if (follows(group_.role()) && follows(group_.role_at_end())) group_.adopt(regions.primary);

@@ -100,6 +100,8 @@ class StreamClient {
   Duration without_source(Instant now) const;
   // Empty, or why what this group holds may not be the primary's history.
   const std::string& damage() const { return damage_; }
+  // Empty, or why there is no stream although what is held is the primary's history.
+  const std::string& hindrance() const { return hindrance_; }
   std::uint64_t waiting_bytes() const { return received_bytes_ - taken_bytes_; }
 
  private:
@@ -158,7 +160,7 @@ class StreamClient {
   int behind_rounds_ = 0;   // in a row in which one did
   NodeId primary_leader_;
   Position primary_committed_;
-  std::string damage_;
+  std::string damage_, hindrance_;
   std::optional<Position> common_;
   bool rejoin_ = false;
   HistoryIndex differs_at_;   // where it is known that the primary holds other history

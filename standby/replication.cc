@@ -479,7 +479,7 @@ EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& 
   if (const auto& newest = pinger_.meter().newest()) f.newest_age = now - newest->sent;
   f.hash = pinger_.verdict();
   f.hash_index = pinger_.compared();
-  f.damage = damage_;
+  f.damage = damage_.empty() ? client_.hindrance() : damage_;
   if (const auto adoption = group_.adoption(); !adoption.empty())
     f.damage = f.damage.empty() ? adoption : f.damage + ": " + adoption;
   f.disk_full = node.disk_full;

@@ -164,7 +164,7 @@ void Returner::look_after(Waiting asked, Instant now) {
     return asked.done(Error{Code::kUnknown, "leeward: leadership was lost on the way back; leewardctl dr status, and say it again where it has diverged still"});
   if (now < asked.until) return waiting_.push_back(std::move(asked));
   const bool begun = group_.role() != GroupRole::kFenced || group_.role_at_end() != GroupRole::kFenced;
-  const auto why = !client_.damage().empty() ? client_.damage() : std::string(name(client_.state()));
+  const auto why = !client_.damage().empty() ? client_.damage() : !client_.hindrance().empty() ? client_.hindrance() : std::string(name(client_.state()));
   asked.done(begun ? Error{Code::kUnknown, "leeward: this region is on its way back: " + group_.adoption() + "; see leewardctl dr status"}
                    : Error{Code::kUnavailable, "leeward: the way back was not found: " + why});
 }

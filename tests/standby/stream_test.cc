@@ -252,6 +252,8 @@ TEST(Stream, AGroupBelowTheLogAsksAllSourcesThenSaysThatItNeedsAResync) {
   v.wan(v.west, v.east, [](Wire& x) { x.cut = false; });
   ASSERT_TRUE(v.run_until([&] { return v.west.leader()->replication->client().state() == StreamState::kResyncNeeded; }, 5s));
   EXPECT_EQ(v.west.leader()->status().stream_state, "resync needed");
+  EXPECT_EQ(v.west.leader()->replication->client().damage(), "") << "it is short of the primary's history, and holds no other";
+  EXPECT_NE(v.west.leader()->replication->client().hindrance().find("takes a copy"), std::string::npos);
   v.run_for(30s);
   EXPECT_EQ(v.west.leader()->replication->client().state(), StreamState::kResyncNeeded);
   EXPECT_EQ(v.west.leader()->replication->probe().resyncs_needed.get(), 1u);
