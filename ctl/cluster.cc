@@ -24,6 +24,11 @@ std::string health(const object& member) {
   return "heard " + time_figure(member, "report_age_ms") + " ago";
 }
 
+// What a configuration calls who was never heard, or is empty, says nothing of what it is.
+std::string role(const object& member) {
+  return real_of(member, "report_age_ms") && text_of(member, "state") != "waiting" ? text_of(member, "role") : "-";
+}
+
 std::string state(const object& member) {
   const bool heard = real_of(member, "report_age_ms").has_value();
   return heard && !true_of(member, "admitted") ? text_of(member, "state") + ", not admitted" : text_of(member, "state");
@@ -73,7 +78,7 @@ void print_status(const object& status, std::ostream& out) {
                {"APPLIED", Table::Align::kRight}, {"LAG (ENTRIES)", Table::Align::kRight}, {"STATE HASH"}, {"DATA", Table::Align::kRight}});
   for (const object& member : members)
     table.add({text_of(member, "id"), text_of(member, "name"), or_dash(text_of(member, "region")), or_dash(text_of(member, "zone")),
-               text_of(member, "role"), state(member), yes_no(true_of(member, "voter")), health(member),
+               role(member), state(member), yes_no(true_of(member, "voter")), health(member),
                figure(member, "applied_index"), figure(member, "lag_entries"), hash_at(member), size_figure(member, "db_bytes")});
   out << table.text();
 }

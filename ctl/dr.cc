@@ -207,6 +207,7 @@ void print_dr_status(const object& s, std::ostream& out) {
   std::string armed = or_dash(text_of(s, "armed_region"));
   if (const auto* fencing = s.if_contains("fencing"); fencing && fencing->is_object())
     armed += " by " + text_of(fencing->as_object(), "mode");
+  if (true_of(s, "unguarded")) armed += "; unguarded: a region was disarmed by force, and no planned switchover ends this epoch";
   line("armed", armed);
   if (follows(s)) line("primary", primary_of(s));
   for (const auto& warning : texts_of(s, "warnings")) line("warning", warning);

@@ -67,6 +67,7 @@ NamedCheck epoch(const EligibilityFacts& f) {
 }  // namespace
 
 std::vector<NamedCheck> judge(const EligibilityFacts& f, const EligibilityLimits& limits) {
+  if (f.waiting) return {{"voter", false, "takes part in no group yet; leewardctl dr status at this member"}};
   return {
       armed(f),
       quorum(f),

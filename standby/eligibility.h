@@ -53,6 +53,7 @@ struct EligibilityFacts {
   std::string reason;  // for an isolation
   // voter
   bool voter = false;
+  bool waiting = false;  // it takes part in no group, and nothing else can be said of it
 };
 
 inline constexpr std::string_view kChecks[] = {"armed",   "quorum",  "lag",   "hash",     "integrity",

@@ -13,9 +13,12 @@ namespace {
 constexpr std::size_t kMaxInquiries = 16;
 
 // Who starts a majority again loses nothing; of a fenced region that is all there is to do.
-Error without_quorum(const node::Group& group, const char* what) {
+// Where the primary is heard, whoever lost a majority's disks needs no promotion.
+Error without_quorum(const node::Group& group, const char* what, bool hears_primary) {
   std::string next = "; start a majority of its members with their disks";
-  next += group.role() == GroupRole::kFenced ? ", then leewardctl dr rejoin: it is fenced" : "; only where that is lost for good: leewardctl dr plan --members IDS";
+  if (hears_primary)
+    next += "; the primary is heard, and where those disks are lost this region begins anew from what that has: leewardctl dr status at a member that is up";
+  else next += group.role() == GroupRole::kFenced ? ", then leewardctl dr rejoin: it is fenced" : "; only where that is lost for good: leewardctl dr plan --members IDS";
   return {Code::kUnavailable, "leeward: no_quorum: " + own_region(group) + what + next};
 }
 
@@ -33,7 +36,7 @@ Promoter::~Promoter() { *alive_ = false; }
 Promoter::Promotion::Promotion() = default;
 
 Error Promoter::not_leader() const {
-  if (!group_.leader()) return without_quorum(group_, " has no leader");
+  if (!group_.leader()) return without_quorum(group_, " has no leader", around_.testimony().heard);
   return led_elsewhere(group_);
 }
 
@@ -164,7 +167,7 @@ void Promoter::look(Instant now) {
     if (!group_.is_leader() || !group_.regions_of_log())
       inquiry.done(not_leader());
     else if (!inquiry.confirmed)
-      inquiry.done(without_quorum(group_, " hears no majority of its voters"));
+      inquiry.done(without_quorum(group_, " hears no majority of its voters", around_.testimony().heard));
     else
       inquiry.done(conclude(inquiry));
   }

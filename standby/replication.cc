@@ -495,6 +495,7 @@ EligibilityFacts Replication::facts(const NodeStatus& node, const MemberStatus& 
   f.paused = self.paused;
   f.reason = self.standing_reason;
   f.voter = group_.membership().is_voter(group_.self());
+  f.waiting = self.state == MemberState::kWaiting;
   return f;
 }
 
@@ -503,6 +504,8 @@ void Replication::extend(NodeStatus& node, MemberStatus& self) {
   const auto armed = this->armed();
   node.armed_region = armed ? armed->region : "";
   node.armed_group = armed ? armed->group : GroupId();
+  const auto* regions = group_.regions();
+  node.unguarded = regions && regions->live_epoch() > Epoch() && regions->history().unguarded == regions->live_epoch();
   if (armed) node.fencing.mode = region::name(armed->mode);
   if (armed && armed->mode == region::FenceMode::kLease) node.fencing.lease = armed->lease;
   node.promotion = promotion();

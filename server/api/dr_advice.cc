@@ -15,6 +15,10 @@ std::string list(const std::vector<NodeId>& ids, const char* between = ", ") {
   return out;
 }
 
+std::string named_members(const std::vector<NodeId>& ids) { return (ids.size() == 1 ? "member " : "members ") + list(ids); }
+std::string on_empty_disks(const std::vector<NodeId>& ids) { return ids.size() == 1 ? " runs on an empty disk" : " run on empty disks"; }
+std::string directories(const std::vector<NodeId>& ids) { return (ids.size() == 1 ? "directory of " : "directories of ") + named_members(ids); }
+
 // Of another region: who answers, and is of that group if one is named, and who does not.
 OwnVoters voters_of(const NodeStatus& status, const std::string& region, GroupId group = {}) {
   OwnVoters out;
@@ -58,15 +62,15 @@ constexpr const char* kArmAnew = "leewardctl dr disarm --force at the primary, t
 std::string next_without_quorum(const NodeStatus& status) {
   const auto own = own_voters(status);
   const auto empty = empty_ones(status, own_region(status));
-  std::string next = "start " + std::string(own.down.size() > 1 ? "members " : "member ") + list(own.down) + " with their disks (a majority is enough, and nothing is lost)";
+  std::string next = "start " + named_members(own.down) + " with their disks (a majority is enough, and nothing is lost)";
   if (!empty.empty())
-    next = "members " + list(empty) + " run on empty disks" +
+    next = named_members(empty) + on_empty_disks(empty) +
            (empty.size() == own.down.size() ? ", and too few are left without them" : "; start as many others of " + list(own.down) + " with theirs as make a majority");
   if (status.sealed) next = "region " + status.armed_region + " may have been promoted by the switchover that is under way: leewardctl dr status there, before anything else; " + next;
   // What is in a ledger is nowhere else.
   const std::string first = status.ledger_entries > 0 ? "first leewardctl dr ledger export FILE, then " : "";
   if (follows(status) && status.primary_heard)
-    return next + "; where a majority's disks are lost, " + first + "empty the directories of members " + list(own.up) + " too: the region begins anew, from what the primary has (while it was armed, there is no planned switchover in this epoch after that)";
+    return next + "; where a majority's disks are lost, " + first + "empty the " + directories(own.up) + " too: the region begins anew, from what the primary has (while it was armed, there is no planned switchover in this epoch after that)";
   std::set<std::string> ready;
   for (const auto& m : status.members)
     if (m.role == GroupRole::kStandby && is_up(m) && voters_of(status, m.region).majority()) ready.insert(m.region);
@@ -87,10 +91,15 @@ std::string next_of_fenced(const NodeStatus& status) {
 
 // By a member of its group; which it has heard of, and who that is stands in what it waits for.
 std::string next_of_waiting(const NodeStatus& status) {
+  const auto own = std::to_string(status.self.value());
+  if (status.waiting_for.find("waiting to be admitted (") != std::string::npos) return "leewardctl member admit " + own + ", at that member";
   for (const auto& m : status.members)
     if (m.id == status.self && status.waiting_for.find("waiting to be added") != std::string::npos)
       return "leewardctl member add " + std::to_string(m.id.value()) + " --name " + m.name + " --region " + m.region + (m.zone.empty() ? "" : " --zone " + m.zone) +
              " --peer-url " + m.peer_address + (m.client_url.empty() ? "" : " --client-url " + m.client_url) + ", at that member";
+  for (const auto& m : status.members)
+    if (m.region == own_region(status) && m.id != status.self && is_up(m) && m.state != MemberState::kWaiting && !m.client_url.empty())
+      return "leewardctl --endpoints " + m.client_url + " dr status";
   return "leewardctl cluster status";
 }
 
@@ -101,12 +110,12 @@ std::string next_command(const NodeStatus& status) {
   const std::string_view state = dr_state(status);
   if (!status.leader && status.up < kHearsAll && state != "removed") return "leewardctl dr status (this node has just started, and hears of the others in a moment)";
   if (state == "contested") return "leewardctl dr survivor --promotion-id P";
-  if (state == "fenced" && !status.leader && !own_voters(status).majority() && !empty_ones(status, own_region(status)).empty())
-    return "members " + list(empty_ones(status, own_region(status))) + " run on empty disks. Where a majority's disks are lost: leewardctl snapshot save FILE at members " +
-           list(own_voters(status).up) + " keeps what they alone hold, then empty those of members " + list(own_voters(status).up) + " too: the region follows by itself";
+  if (const auto empty = empty_ones(status, own_region(status)); state == "fenced" && !status.leader && !own_voters(status).majority() && !empty.empty())
+    return named_members(empty) + on_empty_disks(empty) + ". Where a majority's disks are lost: leewardctl snapshot save FILE at " + named_members(own_voters(status).up) +
+           " keeps what is held there alone, then empty the " + directories(own_voters(status).up) + " too: the region follows by itself";
   if (state == "fenced" && !status.leader && !own_voters(status).majority())
-    return "start members " + list(own_voters(status).down) + " with their disks, then leewardctl dr rejoin; where a majority of the disks is"
-           " lost: empty those of members " + list(own_voters(status).up) + " too (what they alone hold is lost), and the region follows by itself";
+    return "start " + named_members(own_voters(status).down) + " with their disks, then leewardctl dr rejoin; where a majority of the disks is"
+           " lost: empty the " + directories(own_voters(status).up) + " too (what they alone hold is lost), and the region follows by itself";
   if (state == "fenced") return next_of_fenced(status);
   if (state == "electing") return "leewardctl dr status (an election is under way)";
   if (state == "waiting") return next_of_waiting(status);
@@ -115,13 +124,13 @@ std::string next_command(const NodeStatus& status) {
     const auto armed = armed_voters(status);
     if (armed_with_another(status)) return "leewardctl dr reclaim: region " + status.armed_region + " has begun anew, and answers for that switchover no more";
     if (const auto empty = empty_ones(status, status.armed_region); !empty.empty())
-      return "members " + list(empty) + " of region " + status.armed_region + " run on empty disks: where a majority of its disks is lost it answers no more: leewardctl dr reclaim";
+      return named_members(empty) + " of region " + status.armed_region + on_empty_disks(empty) + ": where a majority of its disks is lost it answers no more: leewardctl dr reclaim";
     if (armed.majority()) return "leewardctl dr abort";
-    return "start members " + list(armed.down) + " of region " + status.armed_region + ", then leewardctl dr abort takes the switchover back if it was not"
+    return "start " + named_members(armed.down) + " of region " + status.armed_region + ", then leewardctl dr abort takes the switchover back if it was not"
            " done; only where that region is lost for good: leewardctl dr reclaim";
   }
   if (state == "start_wait" && !armed_voters(status).majority())
-    return "start members " + list(armed_voters(status).down) + " of region " + status.armed_region +
+    return "start " + named_members(armed_voters(status).down) + " of region " + status.armed_region +
            " with their disks: it says whether it was promoted; only where they are lost for good: " + kArmAnew;
   if (armed_with_another(status) && !(state == "following" && status.primary_silent)) return kArmAnew;
   if (state == "following" && status.stream_state == "diverged") return "leewardctl dr rejoin --discard";
@@ -154,7 +163,7 @@ std::vector<std::string> warnings(const NodeStatus& status) {
         out.push_back("member " + std::to_string(m->id.value()) + " has no vote: leewardctl member admit " + std::to_string(m->id.value()));
     }
     if (const auto empty = empty_ones(status, region); !empty.empty())
-      out.push_back("members " + list(empty) + " of region " + region + " run on empty disks, and take part in no group");
+      out.push_back(named_members(empty) + " of region " + region + on_empty_disks(empty) + (empty.size() == 1 ? ", and takes part in no group" : ", and take part in no group"));
     const bool own = std::any_of(members.begin(), members.end(), [&](const auto* m) { return m->id == status.self; });
     const bool kept = own ? status.ledger_entries > 0 : std::any_of(members.begin(), members.end(), [](const auto* m) { return is_up(*m) && m->ledger_entries > 0; });
     if (kept) out.push_back("region " + region + " has put history aside, and nobody has decided about it: leewardctl dr ledger show");

@@ -226,6 +226,7 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
   for (auto& warning : warnings(status)) response.add_warnings(std::move(warning));
   if (status.state == MemberState::kWaiting || status.start_wait || dr_state(status) == std::string_view("removed")) response.set_waiting_for(status.waiting_for);
   response.set_armed_region(status.armed_region);
+  response.set_unguarded(status.unguarded);
   if (const auto& fencing = status.fencing; !fencing.mode.empty()) {
     response.mutable_fencing()->set_mode(fencing.mode);
     if (fencing.lease > Duration()) response.mutable_fencing()->set_lease_ms(to_ms(fencing.lease));

@@ -142,8 +142,12 @@ Bootstrap::Verdict Bootstrap::verdict() const {
   // The group runs. One that has missed the newest changes may name as a member who
   // is none, and the reverse.
   std::map<GroupId, Index> newest;
-  for (const auto& [id, heard] : heard_)
-    if (tells(heard)) newest[heard.group] = std::max(newest[heard.group], heard.answer.applied);
+  std::map<GroupId, std::set<NodeId>> there;
+  for (const auto& [id, heard] : heard_) {
+    if (!tells(heard)) continue;
+    newest[heard.group] = std::max(newest[heard.group], heard.answer.applied);
+    there[heard.group].insert(id);
+  }
   std::optional<Verdict> waits;
   for (const auto& [id, heard] : heard_) {
     if (!tells(heard) || heard.answer.applied < newest[heard.group]) continue;
@@ -152,6 +156,13 @@ Bootstrap::Verdict Bootstrap::verdict() const {
     const bool member = membership->contains(self);
     if (takes_in(heard, *membership)) return {*membership, "", false, heard.group};
     if (waits && !membership->contains(id)) continue;
+    const auto& voters = membership->voters;
+    const auto up = std::count_if(voters.begin(), voters.end(), [&](NodeId voter) { return there[heard.group].contains(voter); });
+    if (static_cast<std::size_t>(up) * 2 <= voters.size()) {
+      waits = {std::nullopt, named(id) + " is of a group that runs, of whose " + std::to_string(voters.size()) + " voters " + std::to_string(up) +
+                                 (up == 1 ? " is" : " are") + " heard: too few to take this node in; leewardctl dr status there"};
+      continue;
+    }
     waits = {std::nullopt, member ? named(id) + " says the group runs: waiting to be admitted (leewardctl member admit " + own + ")"
                                   : named(id) + " says the group runs without this node: waiting to be added"
                                                 " (leewardctl member add " + own + ")"};

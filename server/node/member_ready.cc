@@ -279,6 +279,7 @@ void Member::after_apply(std::span<const Entry> entries) {
       if (e.index == w.index) w.there = e.term;
   reads_->applied();
   for (auto* o : std::vector<GroupObserver*>(observers_)) o->applied(entries);
+  if (!published_) publish_status();  // who asked for this change looks at once whether it is there
   // A new epoch is told at once: who served the last one lets its clients go by it.
   if (!reported_) send_reports();
 }

@@ -204,6 +204,7 @@ struct NodeStatus {
   std::string stream_state;            // standby groups: "streaming", "seeking", "resync needed", "diverged", ...
   std::string armed_region;            // of the newest Armed of this epoch; empty: none
   GroupId armed_group;
+  bool unguarded = false;              // a region was disarmed by force in this epoch: no switchover ends it
   FencingStatus fencing;
   std::optional<KnownLoss> known_loss;    // following groups: by the newest answer of the primary here; nullopt: there is none
   // The armed group: from now, if the primary is not heard again and an operator

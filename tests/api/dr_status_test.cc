@@ -104,6 +104,26 @@ TEST(DrStatus, ANodeThatTakesPartInNoGroupSaysWhatItWaitsFor) {
   EXPECT_EQ(r.warnings(), "") << "it hears of nobody, whoever is up";
 }
 
+// Only a leader admits, and there may be none: who is there says what is to be done.
+TEST(DrStatus, AnEmptyMemberOfAGroupThatIsThereNamesThatMember) {
+  Regions r{NodeId(3)};
+  r.status.leader = NodeId();
+  r.status.state = MemberState::kWaiting;
+  r.status.waiting_for = "node 1 at http://h1:2379 says the group runs: waiting to be admitted (leewardctl member admit 3)";
+  EXPECT_EQ(r.next(), "leewardctl member admit 3, at that member");
+  r.status.waiting_for = "node 1 at http://h1:2379 is of a group that runs, of whose 3 voters 1 is heard: too few to take this node in; leewardctl dr status there";
+  for (auto& m : r.status.members)
+    if (m.id == NodeId(1)) m.client_url = "http://h1:2379";
+  EXPECT_EQ(r.next(), "leewardctl --endpoints http://h1:2379 dr status");
+}
+
+TEST(DrStatus, AnUnguardedEpochIsToldBeforeSomebodyWantsASwitchover) {
+  Regions r{NodeId(1)};
+  EXPECT_FALSE(r.told().at("unguarded").as_bool());
+  r.status.unguarded = true;
+  EXPECT_TRUE(r.told().at("unguarded").as_bool());
+}
+
 TEST(DrStatus, ANodeThatIsToBeAddedNamesTheWholeCommand) {
   Regions r{NodeId(3)};
   r.status.leader = NodeId();
@@ -144,7 +164,7 @@ TEST(DrStatus, AFencedRegionThatLostItsDisksIsToldHowItFollows) {
         m.state = MemberState::kWaiting;
         m.voter = m.admitted = false;
       }
-    EXPECT_TRUE(holds(r.next(), "empty those of members 3 too")) << there << ": " << r.next();
+    EXPECT_TRUE(holds(r.next(), "empty the directory of member 3 too")) << there << ": " << r.next();
   }
 }
 
@@ -209,7 +229,7 @@ TEST(DrStatus, AStandbyWithoutAMajorityNamesWhoIsToBeStartedWhileThePrimaryServe
       m.admitted = false;
     }
   EXPECT_EQ(r.next().find("members 12, 13 run on empty disks"), 0u) << r.next();
-  EXPECT_TRUE(holds(r.next(), "empty the directories of members 11 too")) << r.next();
+  EXPECT_TRUE(holds(r.next(), "empty the directory of member 11 too")) << r.next();
   EXPECT_TRUE(holds(r.warnings(), "members 12, 13 of region west run on empty disks")) << r.warnings();
 }
 
@@ -252,7 +272,7 @@ TEST(DrStatus, BeforeDisksWithALedgerAreEmptiedItIsExported) {
   r.status.leader = NodeId();
   r.status.ledger_entries = 7;
   r.down({12, 13});
-  EXPECT_TRUE(holds(r.next(), "first leewardctl dr ledger export FILE, then empty the directories")) << r.next();
+  EXPECT_TRUE(holds(r.next(), "first leewardctl dr ledger export FILE, then empty the directory of member 11")) << r.next();
 }
 
 // They are up, and of no use to the group that they were part of.

@@ -85,7 +85,7 @@ TEST_F(CtlTest, ClusterStatusIsATableForPeople) {
             "ID  NAME  REGION  ZONE  ROLE     STATE     VOTER  HEALTH       APPLIED  LAG (ENTRIES)  STATE HASH                DATA\n"
             " 1  a1    east    a     primary  follower  yes    healthy       12,000              3  abcdef012345 @ 11,990  1.5 MiB\n"
             " 2  a2    east    b     primary  leader    yes    healthy       12,003              0  abcdef012345 @ 11,990  1.0 MiB\n"
-            " 3  a3    east    c     primary  down      yes    never heard        0        unknown  none @ 0                   0 B\n");
+            " 3  a3    east    c     -        down      yes    never heard        0        unknown  none @ 0                   0 B\n");
 }
 
 TEST_F(CtlTest, JsonPassesTheServersAnswerOn) {

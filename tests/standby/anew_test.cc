@@ -126,7 +126,10 @@ TEST_F(Anew, AMemberWithItsDiskKeepsTheOthersFromBeginning) {
   r.expect_it_serves();
   for (const auto id : kPrimaries) r.world.start(id);
   r.world.run_for(20s);
-  for (const auto id : {kPrimaries[0], kPrimaries[1]}) EXPECT_NE(waits(r, id).find("member admit"), std::string::npos) << waits(r, id);
+  for (const auto id : {kPrimaries[0], kPrimaries[1]}) {
+    EXPECT_EQ(waits(r, id).find("member admit"), std::string::npos) << "nobody is there who could: " << waits(r, id);
+    EXPECT_NE(waits(r, id).find("of whose 3 voters 1 is heard"), std::string::npos) << waits(r, id);
+  }
   // As the text on regions lost tells: this one too.
   r.world.wipe_all(GroupRole::kPrimary);
   for (const auto id : kPrimaries) r.world.start(id);

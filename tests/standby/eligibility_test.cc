@@ -62,6 +62,21 @@ TEST(Eligibility, FailsByExactlyTheCheckThatIsHurt) {
   }
 }
 
+// Its ten reasons would all be true, and none of them what it waits for.
+TEST(Eligibility, WhoTakesPartInNoGroupSaysThatAlone) {
+  auto facts = good();
+  facts.waiting = true;
+  const auto checks = judge(facts, {});
+  ASSERT_EQ(checks.size(), 1u);
+  EXPECT_FALSE(checks[0].ok);
+  EXPECT_NE(checks[0].detail.find("takes part in no group"), std::string::npos);
+  EXPECT_FALSE(eligible(checks));
+  std::vector<VoterVerdict> voters = {{NodeId(4), checks}, {NodeId(5), judge(good(), {})}, {NodeId(6), judge(good(), {})}};
+  EXPECT_TRUE(eligible(judge_group(voters)));
+  voters[1].checks = checks;
+  EXPECT_FALSE(eligible(judge_group(voters)));
+}
+
 TEST(Eligibility, LagOfASilentPrimaryIsThatOfItsLastAnswer) {
   auto f = good();
   f.high = 60s;

@@ -574,6 +574,8 @@ TEST(ArmingByHand, ForcedItLeavesTheEpochUnguarded) {
   ASSERT_TRUE(s.world.run_until([&] { return on->has_value(); }, 5s)) << s.why();
   ASSERT_TRUE((*on)->ok()) << (*on)->error().message;
   EXPECT_TRUE(armed_group(s.world.member(*s.world.leader())->state())->unguarded);
+  s.world.run_for(200ms);
+  EXPECT_TRUE(s.world.member(*s.world.leader())->status().unguarded);
   EXPECT_EQ(refusal(s), "unguarded");
 }
 
