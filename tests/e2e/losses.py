@@ -266,7 +266,7 @@ def an_old_primary_whose_majority_lost_its_disks_begins_anew():
 
         def next_step():
             told = dr([left], "status")["next_command"]
-            expect(told.startswith("members 1, 2 run on empty disks") and "empty those of members 3 too" in told, told)
+            expect(told.startswith("members 1, 2 run on empty disks") and "empty the directory of member 3 too" in told, told)
             return True
         wait_for("the next step", next_step, 30)
         kept = f"{c.dir}/kept"
