@@ -48,7 +48,7 @@ Arguments parse(int argc, char** argv) {
     std::exit(kUsage);
   }
   if (line->help || line->version) {
-    std::fputs(line->help ? config::usage().c_str() : (std::string("leewardd ") + version() + "\n").c_str(), stdout);
+    std::fputs(line->help ? config::usage().c_str() : ("leewardd " + std::string(version()) + "\nformat " + std::to_string(newest_format()) + " is the newest that it knows\n").c_str(), stdout);
     std::exit(0);
   }
   Arguments arguments;

@@ -56,7 +56,7 @@ std::string usage() {
          "  --dev                    one node on loopback, data in ./leeward-data, readable logs\n"
          "  --check-config           reports all that is wrong with the configuration, and exits\n"
          "  --print-config           prints the effective configuration with the origin of each value, and exits\n"
-         "  --version                prints the version, and exits\n"
+         "  --version                prints the version and the newest format that it knows, and exits\n"
          "\n"
          "Precedence: --set, environment LEEWARD_<SECTION>_<KEY>, file, default.\n"
          "Signals: TERM and INT stop gracefully (a second one at once), HUP reloads certificates, log level, log\n"

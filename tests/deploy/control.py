@@ -120,12 +120,12 @@ def interrupted(name, mark, action, *words):
     return Run(2, text)
 
 
-def package(version=None):
-    """The Debian package of the binaries under test, built once a run; or one of another version, which knows a newer format."""
+def package(version=None, formats_later=1):
+    """The Debian package of the binaries under test, built once a run; or one of another version, which knows another newest format."""
     folder = os.path.join(lab.HERE, "packages", version or "own")
     if not os.path.isdir(folder):
         fast = {**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "gzip", "DPKG_DEB_COMPRESSOR_LEVEL": "1"}
-        lab.run(os.path.join(ROOT, "packaging", "deb", "build"), "--bin", versions.another(os.path.join(lab.HERE, "programs", version), version, formats_later=1) if version else BIN, "--out", folder, env=fast)
+        lab.run(os.path.join(ROOT, "packaging", "deb", "build"), "--bin", versions.another(os.path.join(lab.HERE, "programs", version), version, formats_later) if version else BIN, "--out", folder, env=fast)
     return os.path.join(folder, os.listdir(folder)[0])
 
 

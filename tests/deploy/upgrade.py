@@ -6,7 +6,7 @@ import hosts
 from operations import HANDED_OVER, PAUSE, refused, starts
 from under_load import Load
 
-LATER = "0.2.0"
+LATER, OLDER = "0.2.0", "0.0.9"
 
 
 def versions():
@@ -39,6 +39,14 @@ def what_speaks_against_an_upgrade_is_found_before_it():
     fill("leeward-east-2", "/var/cache")
     refused("a full disk", "rolling-upgrade", *later, by="leeward-east-2: /var/cache has 4 MiB free, and 128 are wanted")
     empty("leeward-east-2", "/var/cache")
+    equal((versions(), starts()), (dict.fromkeys(before, own()), before), "versions, and when the members were started")
+
+
+def there_is_no_way_back_to_a_version_that_does_not_know_the_format():
+    before = starts()
+    package = control.package(OLDER, formats_later=-1)
+    run = control.playbook("rolling-upgrade", "-e", f"leeward_package={package}", "-e", "rollback=true", code=2)
+    expect(run.said(f"and {OLDER} knows none newer than 1: there is no way back to it"), f"it is not said why:\n{run.text[-3000:]}")
     equal((versions(), starts()), (dict.fromkeys(before, own()), before), "versions, and when the members were started")
 
 
