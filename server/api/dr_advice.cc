@@ -56,6 +56,9 @@ bool armed_with_another(const NodeStatus& status) {
                      [&](const auto& f) { return f.region == status.armed_region && f.connected && f.group && f.group != status.armed_group; });
 }
 
+// As the leader of a primary knows it.
+bool lease_ran_out(const NodeStatus& status) { return status.fencing.mode == "lease" && status.fencing.remaining && *status.fencing.remaining <= Duration(); }
+
 constexpr const char* kArmAnew = "leewardctl dr disarm --force at the primary, then leewardctl dr arm (no planned switchover in this epoch from then on)";
 
 // What is lost is lost for good; whoever is only down loses nothing by coming back.
@@ -78,12 +81,19 @@ std::string next_without_quorum(const NodeStatus& status) {
   return next + "; only where they are lost for good: leewardctl dr plan --members " + list(own.up, ",");
 }
 
+// Its region has another group by now: one that began anew, or of survivors.
+std::string next_of_left_behind(const NodeStatus& status) {
+  const std::string own = own_region(status);
+  const auto goes_on = [&](const MemberStatus& m) {
+    return m.region == own && m.id != status.self && is_up(m) && m.leader && m.role != GroupRole::kFenced && m.group && m.group != status.group;
+  };
+  if (status.leader || std::none_of(status.members.begin(), status.members.end(), goes_on)) return {};
+  return "leewardctl snapshot save FILE at this member keeps what it alone holds: its region goes on without it. Then empty its directories, start it, "
+         "and leewardctl member admit " + std::to_string(status.self.value());
+}
+
 std::string next_of_fenced(const NodeStatus& status) {
   const std::string own = own_region(status);
-  const auto begun_anew = [&](const MemberStatus& m) { return m.region == own && m.id != status.self && is_up(m) && m.leader && m.role != GroupRole::kFenced; };
-  if (!status.leader && std::any_of(status.members.begin(), status.members.end(), begun_anew))
-    return "leewardctl snapshot save FILE at this member keeps what it alone holds: its region has begun anew without it. Then empty its directories, start it, "
-           "and leewardctl member admit " + std::to_string(status.self.value());
   if (!status.serving_region.empty() && voters_of(status, status.serving_region).up.empty())
     return "leewardctl dr rejoin, when region " + status.serving_region + " is back; only where that is lost for good: leewardctl dr plan --region " + own;
   return "leewardctl dr rejoin";
@@ -110,6 +120,8 @@ std::string next_command(const NodeStatus& status) {
   const std::string_view state = dr_state(status);
   if (!status.leader && status.up < kHearsAll && state != "removed") return "leewardctl dr status (this node has just started, and hears of the others in a moment)";
   if (state == "contested") return "leewardctl dr survivor --promotion-id P";
+  if (state == "fenced" || state == "no_quorum")
+    if (auto next = next_of_left_behind(status); !next.empty()) return next;
   if (const auto empty = empty_ones(status, own_region(status)); state == "fenced" && !status.leader && !own_voters(status).majority() && !empty.empty())
     return named_members(empty) + on_empty_disks(empty) + ". Where a majority's disks are lost: leewardctl snapshot save FILE at " + named_members(own_voters(status).up) +
            " keeps what is held there alone, then empty the " + directories(own_voters(status).up) + " too: the region follows by itself";
@@ -132,6 +144,11 @@ std::string next_command(const NodeStatus& status) {
   if (state == "start_wait" && !armed_voters(status).majority())
     return "start " + named_members(armed_voters(status).down) + " of region " + status.armed_region +
            " with their disks: it says whether it was promoted; only where they are lost for good: " + kArmAnew;
+  if (state == "serving" && lease_ran_out(status)) {
+    const auto armed = armed_voters(status);
+    if (armed.majority()) return "leewardctl dr status at region " + status.armed_region + ", which answers this one too seldom";
+    return "start " + named_members(armed.down) + " of region " + status.armed_region + " with their disks; only where that region is lost for good: leewardctl dr disarm --force";
+  }
   if (armed_with_another(status) && !(state == "following" && status.primary_silent)) return kArmAnew;
   if (state == "following" && status.stream_state == "diverged") return "leewardctl dr rejoin --discard";
   if (state == "following" && status.primary_silent && !status.serving_region.empty())
@@ -167,6 +184,11 @@ std::vector<std::string> warnings(const NodeStatus& status) {
     const bool own = std::any_of(members.begin(), members.end(), [&](const auto* m) { return m->id == status.self; });
     const bool kept = own ? status.ledger_entries > 0 : std::any_of(members.begin(), members.end(), [](const auto* m) { return is_up(*m) && m->ledger_entries > 0; });
     if (kept) out.push_back("region " + region + " has put history aside, and nobody has decided about it: leewardctl dr ledger show");
+    // Who leads there decides which group counts.
+    const auto leads = std::find_if(members.begin(), members.end(), [](const auto* m) { return m->state == MemberState::kLeader && is_up(*m); });
+    for (const auto* m : members)
+      if (leads != members.end() && is_up(*m) && m->group && (*leads)->group && m->group != (*leads)->group)
+        out.push_back("member " + std::to_string(m->id.value()) + " of region " + region + " is of a group that is gone, and counts for nothing: leewardctl dr status at that member");
     if (down.size() == members.size()) out.push_back("no member of region " + region + " is heard");
     else if (!down.empty()) out.push_back((down.size() > 1 ? "members " : "member ") + list(down) + " of region " + region + (down.size() > 1 ? " are not heard" : " is not heard"));
   }
@@ -174,6 +196,8 @@ std::vector<std::string> warnings(const NodeStatus& status) {
     if (const auto voters = own.up.size() + own.down.size(); voters == 1 || voters == 2)
       out.push_back(voters == 1 ? "this region stands on one voter, and stops when that fails: leewardctl member add ID, then member promote ID"
                                 : "this region stands on two voters, and stops when either fails: leewardctl member add ID, then member promote ID");
+  if (status.role == GroupRole::kPrimary && !status.sealed && lease_ran_out(status))
+    out.push_back("this region acknowledges nothing until region " + status.armed_region + ", armed by lease, answers");
   if (armed_with_another(status))
     out.push_back("region " + status.armed_region + " is armed as a group that is gone: what it is now can neither be promoted nor handed over to");
   if (status.role == GroupRole::kPrimary && status.armed_region.empty() && regions.size() > 1)

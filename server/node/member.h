@@ -226,6 +226,7 @@ class Member final : public Service, public Group {
   void on_consensus(NodeId from, const Frame& frame);
   void on_control(NodeId from, const Frame& frame);
   bool of_own_group(NodeId from, const FrameHeader& header) const;
+  bool of_one_beginning(NodeId from, const FrameHeader& header) const;
   bool may_be_counted(NodeId from, const FrameHeader& header);
   void on_report(NodeId from, const Frame& frame);
 

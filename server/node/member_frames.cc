@@ -11,6 +11,18 @@ bool is_counted(raft::MessageType type) {
   return type == kPreVoteReply || type == kVoteReply || type == kAppendReply || type == kHeartbeatReply;
 }
 
+// By the first entry of a group that this log holds and that is not applied; 0: none.
+GroupId group_begun_in(const LogView& log) {
+  const auto entries = log.read(log.base().index + 1, log.last().index + 1, 1_MiB);
+  if (!entries.ok()) return {};
+  for (const auto& e : *entries) {
+    if (e.kind != EntryKind::kBootstrap) continue;
+    const auto state = decode_group_state(e.payload.view());
+    return state.ok() ? state->control.group : GroupId();
+  }
+  return {};
+}
+
 }  // namespace
 
 void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
@@ -42,10 +54,10 @@ void Member::on_frame(NodeId from, Lane lane, Bytes bytes) {
     return;
   }
   if (tell_if_removed(from, header)) return;
-  if (!of_own_group(from, header)) return;
+  if (!of_own_group(from, header) || !of_one_beginning(from, header)) return;
   hear_incarnation(from, header.incarnation);
   hear_start(from, header);
-  if (header.group && !group()) join_spoken(header.group);
+  if (header.group && !group() && bootstrap_->takes_in(header.group)) join_spoken(header.group);
   if (lane == Lane::kBulk) return on_bulk(from, *frame);
   if (lane == Lane::kConsensus) return on_consensus(from, *frame);
   const auto it = lane_handlers_.find(lane);
@@ -59,6 +71,17 @@ bool Member::of_own_group(NodeId from, const FrameHeader& header) const {
   const auto nodes = topology();
   const auto find = [&](NodeId id) { return std::find_if(nodes.begin(), nodes.end(), [id](const Node& n) { return n.id == id; }); };
   return find(from) != nodes.end() && find(self()) != nodes.end() && same_list(*find(from), *find(self()));
+}
+
+// While one of the two is of no group yet. The one that begins may hold the first
+// entry of the other's, or be taken in by it; the one that has a group knows who is
+// about to begin it. On both sides the ids are the same for another group, whose disks
+// are gone or come back: neither may hear the other.
+bool Member::of_one_beginning(NodeId from, const FrameHeader& header) const {
+  if (header.group == group()) return true;
+  if (header.group) return bootstrap_->takes_in(header.group) || group_begun_in(*context_.log) == header.group;
+  const auto it = context_.group.admitted.find(from);
+  return !context_.group.started() || it == context_.group.admitted.end() || !it->second || it->second == header.incarnation;
 }
 
 // A voter that lost its storage has forgotten its vote and what it has

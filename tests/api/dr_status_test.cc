@@ -181,12 +181,29 @@ TEST(DrStatus, AMemberWhoseRegionBeganAnewWithoutItIsToldToKeepWhatItHolds) {
   Regions r{NodeId(3)};
   r.status.role = GroupRole::kFenced;
   r.status.leader = NodeId();
+  r.status.group = GroupId(7);
   for (auto& m : r.status.members)
     if (m.region == "east" && m.id != NodeId(3)) {
       m.role = GroupRole::kStandby;
       m.leader = NodeId(1);
+      m.group = GroupId(9);
     }
   EXPECT_EQ(r.next().find("leewardctl snapshot save"), 0u) << r.next();
+}
+
+// It is alive, leads, and answers no write: whoever looks has to see that, and why.
+TEST(DrStatus, APrimaryByLeaseWhoseArmedRegionIsSilentSaysThatItAcknowledgesNothing) {
+  Regions r{NodeId(1)};
+  r.status.fencing = {"lease", 2s, 1s};
+  EXPECT_EQ(r.next(), "");
+  EXPECT_FALSE(holds(r.warnings(), "acknowledges nothing")) << r.warnings();
+  r.status.fencing.remaining = 0s;
+  EXPECT_TRUE(holds(r.warnings(), "acknowledges nothing")) << r.warnings();
+  EXPECT_EQ(r.next(), "leewardctl dr status at region west, which answers this one too seldom");
+  r.down({11, 12});
+  EXPECT_EQ(r.next(), "start members 11, 12 of region west with their disks; only where that region is lost for good: leewardctl dr disarm --force");
+  r.status.fencing.remaining.reset();  // another member than the leader knows nothing of it
+  EXPECT_FALSE(holds(r.warnings(), "acknowledges nothing")) << r.warnings();
 }
 
 TEST(DrStatus, APrimaryThatAsksFirstSaysWhoseWordItWaitsFor) {
@@ -283,6 +300,29 @@ TEST(DrStatus, MembersOfAGroupThatHasBegunAnewAreNoMajorityOfTheOldOne) {
   for (auto& m : r.status.members)
     if (m.region == "west") m.group = m.id == NodeId(13) ? GroupId(7) : GroupId(9);
   EXPECT_EQ(r.state(), "no_quorum");
+}
+
+// Starting the others with their disks would change nothing: they run, as another group.
+TEST(DrStatus, AMemberWhoseRegionGoesOnWithoutItIsTakenInAgain) {
+  for (const auto role : {GroupRole::kFenced, GroupRole::kStandby, GroupRole::kPrimary}) {
+    Regions r{NodeId(3)};
+    r.status.leader = NodeId();
+    r.status.role = role;
+    r.status.group = GroupId(7);
+    for (auto& m : r.status.members)
+      if (m.region == "east") {
+        m.group = m.id == NodeId(3) ? GroupId(7) : GroupId(9);
+        if (m.id != NodeId(3)) m.leader = NodeId(1), m.role = GroupRole::kStandby;
+        if (m.id == NodeId(1)) m.state = MemberState::kLeader;
+      }
+    EXPECT_EQ(r.next().find("leewardctl snapshot save FILE"), 0u) << name(role) << ": " << r.next();
+    EXPECT_TRUE(holds(r.next(), "leewardctl member admit 3")) << name(role) << ": " << r.next();
+    EXPECT_TRUE(holds(r.warnings(), "member 3 of region east is of a group that is gone")) << r.warnings();
+    for (auto& m : r.status.members)
+      if (m.region == "east") m.group = GroupId(7);  // an election, perhaps
+    EXPECT_FALSE(holds(r.next(), "member admit")) << name(role) << ": " << r.next();
+    EXPECT_FALSE(holds(r.warnings(), "gone")) << r.warnings();
+  }
 }
 
 TEST(DrStatus, ASwitchoverToARegionThatHasBegunAnewIsReclaimed) {

@@ -96,6 +96,13 @@ TEST_F(JsonGateway, ARefusalOfAPrimarySaysWhy) {
   }
 }
 
+TEST_F(JsonGateway, ARefusalOfAMemberWithoutAGroupSaysWhatItWaitsFor) {
+  node->info.state = MemberState::kWaiting;
+  node->info.waiting_for = "a running group";
+  node->failure = Error{Code::kUnavailable, std::string(kTryNextEndpoint)};
+  EXPECT_NE(post("/v3/kv/put", R"({"key":"Zm9v"})")->body.find("takes part in no group yet: a running group"), std::string::npos);
+}
+
 // The last one would win, and a put write another key than was meant.
 TEST_F(JsonGateway, AFieldStandsOnce) {
   for (const auto& [path, body] : std::vector<std::pair<std::string, std::string>>{

@@ -115,6 +115,46 @@ TEST_F(Anew, BeforeItHoldsAnythingItIsNotPromoted) {
   EXPECT_TRUE(std::any_of((*plan)->refusals.begin(), (*plan)->refusals.end(), [](const auto& refusal) { return refusal.rule == "no_state" && !refusal.forceable; }));
 }
 
+// Nobody heard it while they made up their minds, and it holds what nobody else does. It
+// lists both, as other lives of theirs: neither counts the other, whatever they say.
+TEST_F(Anew, AMemberOfTheGroupBeforeThatWakesMeanwhileIsNoneOfTheirs) {
+  std::set<int> moments;
+  for (int seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(seed);
+    Story r(seed);
+    ASSERT_READY(r);
+    const auto woken = *r.world.leader();
+    std::vector<NodeId> empty;
+    for (const auto id : kPrimaries)
+      if (id != woken) empty.push_back(id);
+    const auto before = r.world.member(woken)->group();
+    auto others = r.world.ids();
+    std::erase(others, woken);
+    r.world.network.isolate(woken, others);
+    r.world.come_back(woken, false);  // it is of the group before from here on
+    for (const auto id : empty) r.world.wipe(id);
+    r.world.checkers.begins_anew(GroupRole::kPrimary, empty);
+    ASSERT_TRUE(r.promote()) << r.why();
+    r.expect_it_serves();
+    for (const auto id : empty) r.world.start(id);
+    const auto takes_part = [&](NodeId id) { return !r.world.member(id)->membership().voters.empty(); };
+    ASSERT_TRUE(r.world.run_until([&] { return takes_part(empty[0]) && (seed % 2 == 0 || takes_part(empty[1])); }, 30s)) << r.why();
+    r.world.run_for(seed * 200ms);
+    moments.insert(r.world.member(empty[0])->group() ? 1 : 0);
+    r.world.network.heal();
+    ASSERT_TRUE(r.world.run_until([&] { return follows(r, empty[0]) && follows(r, empty[1]); }, 60s)) << r.why() << waits(r, empty[0]);
+    const auto group = r.world.member(empty[0])->group();
+    EXPECT_EQ(r.world.member(empty[1])->group(), group);
+    EXPECT_NE(group, before);
+    for (const auto id : empty) EXPECT_EQ(r.world.checkers.regions(GroupRole::kPrimary).control().group, group) << id.value();
+    EXPECT_EQ(r.world.member(woken)->group(), before);
+    EXPECT_EQ(r.world.member(woken)->status().leader, NodeId()) << "it hears whoever leads its own group";
+    ASSERT_TRUE(r.world.run_until([&] { const auto armed = armed_group(r.world.member(*r.leader())->state()); return armed && armed->group == group; }, 30s)) << r.why();
+    EXPECT_EQ(r.world.checkers.breach(), "");
+  }
+  EXPECT_EQ(moments.size(), 2u) << "before and after the new group's first entry";
+}
+
 // Its group may have a majority yet, and what that holds belongs in a ledger.
 TEST_F(Anew, AMemberWithItsDiskKeepsTheOthersFromBeginning) {
   Story r(4);
