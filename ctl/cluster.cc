@@ -70,7 +70,7 @@ void print_status(const object& status, std::ostream& out) {
       << "   revision " << figure(status, "revision") << "\n";
   if (const std::string waiting = text_of(status, "waiting_for"); !waiting.empty()) out << "waiting   " << waiting << "\n";
   print_warnings(status, members, out);
-  if (const auto format = to_finalize(status, members))
+  if (const auto format = to_finalize(status, members); format && text_of(status, "state") != "waiting")
     out << "format    " << figure(status, "format") << " is written, all members know " << *format
         << ": leewardctl cluster finalize, when the upgrade is to stay\n";
   out << "\n";

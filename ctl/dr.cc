@@ -200,7 +200,7 @@ void print_dr_status(const object& s, std::ostream& out) {
   if (state == "sealed") line("writes", "wait, until region " + or_dash(text_of(s, "armed_region")) + " has taken over or the switchover is taken back");
   const std::string serving = text_of(s, "serving_region");
   line("epoch", figure(s, "epoch") + (text_of(s, "newest_epoch") == text_of(s, "epoch") ? "" :
-                "; epoch " + figure(s, "newest_epoch") + " is served by " + (serving.empty() ? "another region" : "region " + serving)));
+                "; epoch " + figure(s, "newest_epoch") + (serving.empty() ? " is known: it begins here in a moment, or another region serves it" : " is served by region " + serving)));
   if (const auto* contested = s.if_contains("contested"); contested && contested->is_object())
     line("contested", "epoch " + figure(contested->as_object(), "epoch") + " began by promotion " + text_of(contested->as_object(), "promotion_id") +
                           " here and by " + text_of(contested->as_object(), "other_promotion_id") + " elsewhere: leewardctl dr survivor");
@@ -247,7 +247,9 @@ void print_history(const object& s, std::ostream& out) {
                    (true_of(e, "announced_loss_open") ? ", and what was not heard of" : ""),
                measured_loss(e),
                or_dash(text_of(e, "operator")), or_dash(text_of(e, "reason")), text_of(e, "promotion_id")});
-  out << (list_of(s, "history").empty() ? "epoch 1: nothing was promoted yet\n" : table.text());
+  const bool waiting = text_of(s, "state") == "waiting";
+  out << (!list_of(s, "history").empty() ? table.text() : waiting ? "this member takes part in no group and knows no history: ask another one\n"
+                                                                  : "epoch 1: nothing was promoted yet\n");
 }
 
 }  // namespace
@@ -265,7 +267,8 @@ Result<Answer> ask_plan(const Server& server, const Promotion& promotion) {
   for (const Endpoint& endpoint : *order) {
     answer = server.call_at(endpoint, "/v3/dr/plan", request);
     if (answer.ok() || !goes_on(answer.error())) break;
-    if (answer.error().code == kCannotServe) said = answer.error();
+    // One that takes part in no group knows the least.
+    if (answer.error().code == kCannotServe && (!said || said->message.starts_with("waiting: "))) said = answer.error();
   }
   if (answer.ok() || !goes_on(answer.error())) return answer;
   // What a member that is up says tells more than that another one is down.
@@ -300,6 +303,7 @@ Result<Answer> ask_promotion(const Server& server, const Promotion& promotion) {
   const auto primaries = leaders_first(server, [](const object& m) { return text_of(m, "role") == "primary"; });
   if (!promotion.members.empty()) order = these(server, promotion.members);
   if (!order.ok()) return order.error();
+  if (order->empty() && !promotion.region.empty()) return Error{Code::kNotFound, "no member is of region " + promotion.region};
   const std::size_t asked = order->size();
   if (promotion.members.empty() && primaries.ok()) order->insert(order->end(), primaries->begin(), primaries->end());
   boost::json::array force;
@@ -331,6 +335,9 @@ Result<Answer> ask_promotion(const Server& server, const Promotion& promotion) {
 Result<void> dr_plan(const Server& server, const Output& output, const Promotion& promotion) {
   const auto plan = ask_plan(server, promotion);
   if (!plan.ok()) return plan.error();
+  for (const object& refusal : list_of(plan->json, "refusals"))
+    if (!output.json && text_of(refusal, "rule") == "serving")
+      return Error{Code::kRefused, "serving: " + text_of(refusal, "detail") + "; a planned change of roles is leewardctl dr switchover"};
   if (output.json) output.out << plan->text << "\n";
   else print_plan(plan->json, output.out);
   return {};

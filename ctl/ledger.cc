@@ -165,12 +165,13 @@ Result<void> dr_ledger_show(const Server& server, const Output& output, const Le
   Table table({{"REGION"}, {"LEDGER", Table::Align::kRight}, {"EPOCH", Table::Align::kRight}, {"WRITES", Table::Align::kRight}, {"SIZE", Table::Align::kRight},
                {"MISSING"}, {"CLEAN", Table::Align::kRight}, {"CONFLICTING", Table::Align::kRight}, {"LEASE-BOUND", Table::Align::kRight},
                {"REPLAYED", Table::Align::kRight}});
-  bool clean = false, unjudged = false, no_fork = false;
+  bool clean = false, left = false, unjudged = false, no_fork = false;
   for (const auto& value : all) {
     const object& l = value.as_object();
     table.add({text_of(l, "region"), text_of(l, "ledger"), figure(l, "epoch"), figure(l, "writes"), size_figure(l, "bytes"), missing(l),
                figure(l, "clean"), figure(l, "conflicting"), figure(l, "lease_bound"), figure(l, "replayed")});
     clean |= number_of(l, "clean").value_or(0) > 0;
+    left |= number_of(l, "conflicting").value_or(0) + number_of(l, "lease_bound").value_or(0) > 0;
     unjudged |= l.contains("not_judged");
     no_fork |= text_of(l, "not_judged").find("another time") != std::string::npos;
     if (l.contains("not_judged")) output.out << "ledger " << text_of(l, "ledger") << " is not judged: " << text_of(l, "not_judged") << "\n";
@@ -183,7 +184,9 @@ Result<void> dr_ledger_show(const Server& server, const Output& output, const Le
   if (next.empty() && unjudged)
     next = "next: leewardctl dr ledger export FILE keeps what stands here, as nobody could say yet what of it the region that serves lacks; ask again when one serves";
   if (next.empty())
-    next = "next: nothing is left to apply; leewardctl dr ledger export FILE keeps what is left, leewardctl dr ledger discard --region " +
+    next = std::string(left ? "next: nothing that is left can be applied: its keys were written again since, or hang on a lease; leewardctl dr ledger export FILE keeps it"
+                              " to be looked at, then leewardctl dr ledger discard --region "
+                            : "next: nothing is left to apply; leewardctl dr ledger export FILE keeps a copy, leewardctl dr ledger discard --region ") +
            ledgers->all.front().region + " --ledger " + std::to_string(ledgers->all.front().id) + " --accept-data-loss ends it";
   output.out << next << "\n";
   return {};

@@ -71,6 +71,7 @@ std::string digest_of(const PlanFacts& f, const PromotionPlan& plan, const Testi
   codec::put_u64(bytes, last ? last->stamp->term.value() : 0);
   codec::put_u64(bytes, last ? last->stamp->counter : 0);
   codec::put_u64(bytes, plan.known.value());
+  codec::put_u64(bytes, plan.unknown_for.has_value());  // or the loss is without bound
   codec::put_u64(bytes, f.log->control().followed_at.value());  // behind a way back it is another history
   return sha256(bytes).hex().substr(0, kDigestDigits);
 }
@@ -167,6 +168,9 @@ Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std:
     flags += (flags.empty() ? "" : ",") + r.rule;
     final |= !r.forceable;
   }
+  const auto refuses = [&](const char* rule) { return std::any_of(plan.refusals.begin(), plan.refusals.end(), [&](const auto& r) { return r.rule == rule; }); };
+  if (!left.empty() && refuses("primary_heard") && !refuses("not_armed") && !plan.survivors && !plan.unguarded)
+    left += "; while the primary lives, leewardctl dr switchover loses nothing";
   if (!left.empty() && !accepted) left += "; this is not what the plan said that was accepted: see leewardctl dr plan";
   else if (!left.empty() && !final) left += " (--force " + flags + " overrides)";
   if (!left.empty()) return Error{Code::kRefused, left};
@@ -218,7 +222,7 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
   std::map<GroupId, std::vector<NodeId>> groups;
   for (const auto& [id, said] : f.said)
     if (listed(id) && settled(said.stand)) groups[said.stand.group].push_back(id);
-  std::vector<NodeId> left_out, unfit, led, hearing;
+  std::vector<NodeId> left_out, unfit, led, go_on, hearing;
   bool sealed = false;
   std::vector<Testimony> testimonies;
   std::string damage;
@@ -228,6 +232,7 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
     if (!listed(id)) {
       const bool other = groups.size() == 1 && settled(said.stand) && said.stand.group != groups.begin()->first;
       if (said.stand.may && !other) left_out.push_back(id);
+      if (other && said.stand.leader) go_on.push_back(id);
       continue;
     }
     if (!said.stand.may) unfit.push_back(id);
@@ -263,6 +268,8 @@ PromotionPlan make_plan(const SurvivorFacts& f) {
   if (!left_out.empty()) refuse("left_out", "members that answer and are not named: " + ids(left_out), false);
   if (!unfit.empty()) refuse("unfit", "empty, without a state or waiting for one, not admitted, isolated or removed: " + ids(unfit), false);
   if (!led.empty()) refuse("quorum", "this group has a leader, as " + ids(led) + " say: leewardctl dr plan without --members", false);
+  if (!go_on.empty())
+    refuse("quorum", "this region goes on as another group, as " + ids(go_on) + " say: leewardctl dr status at the members named says what is left to do there", false);
   if (sealed) refuse("sealed", "this group was primary and has sealed its history for another region, which may have been promoted by it: see there first", true);
   if (!hearing.empty()) {
     plan.too_early = last && last->age >= kOldAnswer;

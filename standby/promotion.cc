@@ -36,6 +36,7 @@ Promoter::~Promoter() { *alive_ = false; }
 Promoter::Promotion::Promotion() = default;
 
 Error Promoter::not_leader() const {
+  if (!group_.group()) return {Code::kUnavailable, "leeward: waiting: this member takes part in no group yet; ask another one, or leewardctl dr status what it waits for"};
   if (!group_.leader()) return without_quorum(group_, " has no leader", around_.testimony().heard);
   return led_elsewhere(group_);
 }

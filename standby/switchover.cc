@@ -45,7 +45,7 @@ std::optional<Error> Switchover::refusal(const SwitchoverRequest& request, const
   if (!request.region.empty() && request.region != armed->region)
     return refused("not_armed: region " + armed->region + " is armed; leewardctl dr arm --to " + request.region + " arms the other one");
   if (armed->unguarded)
-    return refused("unguarded: a region was disarmed by force in this epoch; only a promotion of region " + armed->region + " ends it");
+    return refused("unguarded: a region was disarmed by force in this epoch; only a promotion of region " + armed->region + " ends it: stop all writers, then the primary's members, and leewardctl dr plan when it is silent");
   const auto now = group_.clock().now();
   const auto held = followers_.held(armed->region, now);
   if (followers_.begun_anew(armed->region, armed->group, now))

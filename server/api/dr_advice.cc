@@ -102,6 +102,8 @@ std::string next_of_fenced(const NodeStatus& status) {
 // By a member of its group; which it has heard of, and who that is stands in what it waits for.
 std::string next_of_waiting(const NodeStatus& status) {
   const auto own = std::to_string(status.self.value());
+  if (status.waiting_for.starts_with("an answer of a majority"))
+    return "start those that are silent, first whoever has data on its disks: as soon as a majority of empty ones answers, a new cluster begins without it";
   if (status.waiting_for.find("waiting to be admitted (") != std::string::npos) return "leewardctl member admit " + own + ", at that member";
   for (const auto& m : status.members)
     if (m.id == status.self && status.waiting_for.find("waiting to be added") != std::string::npos)
@@ -118,7 +120,7 @@ std::string next_of_waiting(const NodeStatus& status) {
 // The way on from a state that is none to stay in.
 std::string next_command(const NodeStatus& status) {
   const std::string_view state = dr_state(status);
-  if (!status.leader && status.up < kHearsAll && state != "removed") return "leewardctl dr status (this node has just started, and hears of the others in a moment)";
+  if (!status.leader && status.up < kHearsAll && state != "removed" && state != "waiting") return "leewardctl dr status (this node has just started, and hears of the others in a moment)";
   if (state == "contested") return "leewardctl dr survivor --promotion-id P";
   if (state == "fenced" || state == "no_quorum")
     if (auto next = next_of_left_behind(status); !next.empty()) return next;
@@ -165,6 +167,21 @@ std::string next_command(const NodeStatus& status) {
   return "";
 }
 
+namespace {
+
+// Another region that is up and led by nobody: what is to be done there its members say.
+std::string no_leader_there(const NodeStatus& status, const std::string& region, const std::vector<const MemberStatus*>& members) {
+  const MemberStatus* asked = nullptr;
+  for (const auto* m : members) {
+    if (region == own_region(status) || (is_up(*m) && m->leader)) return {};
+    if (is_up(*m) && m->state != MemberState::kWaiting && m->state != MemberState::kRemoved) asked = m;
+  }
+  if (asked == nullptr || asked->client_url.empty()) return {};
+  return "region " + region + " has no leader: leewardctl --endpoints " + asked->client_url + " dr status";
+}
+
+}  // namespace
+
 // What is well only until the next failure.
 std::vector<std::string> warnings(const NodeStatus& status) {
   std::vector<std::string> out;
@@ -181,6 +198,7 @@ std::vector<std::string> warnings(const NodeStatus& status) {
     }
     if (const auto empty = empty_ones(status, region); !empty.empty())
       out.push_back(named_members(empty) + " of region " + region + on_empty_disks(empty) + (empty.size() == 1 ? ", and takes part in no group" : ", and take part in no group"));
+    if (auto leaderless = no_leader_there(status, region, members); !leaderless.empty()) out.push_back(std::move(leaderless));
     const bool own = std::any_of(members.begin(), members.end(), [&](const auto* m) { return m->id == status.self; });
     const bool kept = own ? status.ledger_entries > 0 : std::any_of(members.begin(), members.end(), [](const auto* m) { return is_up(*m) && m->ledger_entries > 0; });
     if (kept) out.push_back("region " + region + " has put history aside, and nobody has decided about it: leewardctl dr ledger show");
@@ -192,8 +210,8 @@ std::vector<std::string> warnings(const NodeStatus& status) {
     if (down.size() == members.size()) out.push_back("no member of region " + region + " is heard");
     else if (!down.empty()) out.push_back((down.size() > 1 ? "members " : "member ") + list(down) + " of region " + region + (down.size() > 1 ? " are not heard" : " is not heard"));
   }
-  if (const auto own = own_voters(status); status.role == GroupRole::kPrimary && regions.size() > 1)
-    if (const auto voters = own.up.size() + own.down.size(); voters == 1 || voters == 2)
+  if (const auto own = own_region(status); status.role == GroupRole::kPrimary && regions.size() > 1)
+    if (const auto voters = std::count_if(regions[own].begin(), regions[own].end(), [](const auto* m) { return m->voter; }); voters == 1 || voters == 2)
       out.push_back(voters == 1 ? "this region stands on one voter, and stops when that fails: leewardctl member add ID, then member promote ID"
                                 : "this region stands on two voters, and stops when either fails: leewardctl member add ID, then member promote ID");
   if (status.role == GroupRole::kPrimary && !status.sealed && lease_ran_out(status))

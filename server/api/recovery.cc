@@ -252,7 +252,11 @@ pb::DrStatusResponse dr_status_of(const NodeStatus& status, const RecoveryStatus
     group->set_region(member.region);
     // Of its own group a node knows at once what the others' reports say half a second later.
     const bool own = self && member.region == self->region;
-    if (own || group->role().empty() || member.healthy) group->set_role(leeward::name(own ? status.role : member.role));
+    // Who takes part in none knows what its configuration calls them, and that says nothing.
+    const bool waiting = status.state == MemberState::kWaiting;
+    if (own && !waiting) group->set_role(leeward::name(status.role));
+    else if (member.healthy && member.state != MemberState::kWaiting) group->set_role(leeward::name(member.role));
+    else if (group->role().empty()) group->set_role(leeward::name(waiting ? GroupRole::kUnknown : member.role));
     if (member.state == MemberState::kLeader) group->set_leader_id(member.id.value());
     group->set_position_index(std::max(group->position_index(), member.applied.position.index.value()));
     group->add_members(member.id.value());

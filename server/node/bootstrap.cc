@@ -224,7 +224,7 @@ Bootstrap::Verdict Bootstrap::new_group() const {
     // Observers never promote: only their own list waits for them.
     if (!own && key.first == GroupRole::kObserver) continue;
     if (!active && !own && (key.first != GroupRole::kPrimary || another_serves())) continue;
-    if (!majority(list, missing)) return {std::nullopt, "an answer of a majority of each list; silent: " + missing};
+    if (!majority(list, missing)) return {std::nullopt, "an answer of a majority of each list, to begin a new cluster where they are empty; silent: " + missing};
   }
   if (!listens_since_ || context_.now() - *listens_since_ < kListen)
     return {std::nullopt, "a group that these nodes were part of before, should there be one"};

@@ -64,7 +64,7 @@ struct Context {
   Duration patience() const { return options.limits.request_timeout + 2 * options.raft.election_timeout; }
 
   // For as long as anybody waits: who comes now need not.
-  bool leaderless() const { return leaderless_since && now() - *leaderless_since >= patience(); }
+  bool leaderless() const { return leaderless_since && (!core || now() - *leaderless_since >= patience()); }
   // Where no group is taken part in yet, another endpoint may serve.
   const char* no_leader() const;
 

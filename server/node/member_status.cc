@@ -48,7 +48,7 @@ Lineage Member::own_lineage() const {
 
 MemberState Member::member_state() const {
   if (context_.removed) return MemberState::kRemoved;
-  if (!context_.core || context_.frozen) return running_ ? MemberState::kWaiting : MemberState::kStarting;
+  if (!context_.core || context_.frozen || (!context_.group.started() && !context_.leader())) return running_ ? MemberState::kWaiting : MemberState::kStarting;
   if (standing_.is_isolated()) return MemberState::kIsolated;
   if (installing_ || leaping_ || snapshots_->receiving()) return MemberState::kSnapshot;
   switch (context_.core->role()) {
@@ -149,6 +149,8 @@ void Member::publish_status() {
   if (warrant_->required() && context_.is_leader())
     s.fencing.remaining = std::max(warrant_->valid_until().value_or(now) - now, Duration());
   if (s.waiting_for.empty() && !context_.leader()) s.waiting_for = bootstrap_->strangers();
+  if (s.waiting_for.empty() && context_.core && !context_.group.started() && !context_.leader())
+    s.waiting_for = "a leader, for the first entry of its group";
   if (s.waiting_for.empty() && context_.core && s.applied.point.index < opened_at_)
     s.waiting_for = "its log to be applied again: " + std::to_string(s.applied.point.index.value()) + " of " +
                     std::to_string(opened_at_.value());

@@ -250,6 +250,42 @@ TEST(DrStatus, AStandbyWithoutAMajorityNamesWhoIsToBeStartedWhileThePrimaryServe
   EXPECT_TRUE(holds(r.warnings(), "members 12, 13 of region west run on empty disks")) << r.warnings();
 }
 
+// A learner takes no voter's place.
+TEST(DrStatus, ItStandsOnAsManyAsVote) {
+  Regions r{NodeId(1)};
+  r.down({11, 12, 13});
+  EXPECT_FALSE(holds(r.warnings(), "this region stands on")) << r.warnings();
+  for (auto& m : r.status.members)
+    if (m.id == NodeId(2) || m.id == NodeId(3)) {
+      m.state = m.id == NodeId(2) ? MemberState::kLearner : MemberState::kWaiting;
+      m.voter = false;
+    }
+  EXPECT_TRUE(holds(r.warnings(), "this region stands on one voter")) << r.warnings();
+}
+
+TEST(DrStatus, APrimaryWarnsOfARegionThatNobodyLeadsAndSaysWhomToAsk) {
+  Regions r{NodeId(1)};
+  for (auto& m : r.status.members)
+    if (m.region == "west") m.client_url = "http://h" + std::to_string(m.id.value()) + ":2379", m.leader = NodeId(11);
+  EXPECT_FALSE(holds(r.warnings(), "has no leader")) << r.warnings();
+  r.down({11, 12});
+  for (auto& m : r.status.members) m.leader = m.region == "west" ? NodeId() : m.leader;
+  EXPECT_TRUE(holds(r.warnings(), "region west has no leader: leewardctl --endpoints http://h13:2379 dr status")) << r.warnings();
+  r.down({13});
+  EXPECT_FALSE(holds(r.warnings(), "has no leader")) << r.warnings();
+}
+
+TEST(DrStatus, AMemberThatTakesPartInNoGroupCallsNobodyWhatItsFileSays) {
+  Regions r{NodeId(11)};
+  r.status.leader = NodeId();
+  r.status.state = MemberState::kWaiting;
+  r.status.waiting_for = "an answer of a majority of each list, to begin a new cluster where they are empty; silent: node 12";
+  r.down({1, 2, 3, 12, 13});
+  const auto told = r.told();
+  for (const auto& group : told.at("groups").as_array()) EXPECT_EQ(group.as_object().at("role").as_string(), "unknown");
+  EXPECT_TRUE(holds(r.next(), "first whoever has data on its disks")) << r.next();
+}
+
 TEST(DrStatus, ItWarnsOfWhatTheNextFailureWouldTake) {
   Regions r{NodeId(1)};
   r.down({2, 11, 12, 13});

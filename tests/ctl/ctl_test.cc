@@ -230,6 +230,24 @@ TEST_F(CtlTest, ADiscardIsAskedOfTheRegionThatDivergedAndSaysWhatIsAccepted) {
   EXPECT_EQ(cluster_.asked.back(), R"(10.0.1.2:2379/v3/dr/rejoin {"discard":true,"accept_data_loss":true})");
 }
 
+TEST_F(CtlTest, ARegionThatServesHasNoPlan) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  cluster_.answers["/v3/dr/status"] = {200, R"({"region":"east","role":"primary","state":"serving"})"};
+  cluster_.answers["/v3/dr/plan"] = {200, R"({"allowed":false,"digest":"d1","refusals":[{"rule":"serving","detail":"this group is primary"},{"rule":"not_armed"}]})"};
+  const Ran ran = run({"dr", "plan", "--region", "east"});
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_EQ(ran.err, "leewardctl: serving: this group is primary; a planned change of roles is leewardctl dr switchover\n");
+  EXPECT_EQ(run({"-o", "json", "dr", "plan", "--region", "east"}).code, 0);
+}
+
+TEST_F(CtlTest, APromotionOfARegionThatNobodyKnowsIsAskedOfNobody) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  cluster_.answers["/v3/dr/status"] = {200, R"({"region":"east","role":"primary","state":"serving"})"};
+  const Ran ran = run({"dr", "promote", "--digest", "d1", "--accept-data-loss", "--region", "wset"});
+  EXPECT_EQ(ran.err, "leewardctl: no member is of region wset\n");
+  for (const auto& each : cluster_.asked) EXPECT_EQ(each.find("/v3/dr/promote"), std::string::npos) << each;
+}
+
 TEST_F(CtlTest, APlanOfMembersThatNobodyKnowsNamesThem) {
   cluster_.answers["/v3/cluster/status"] = {200, kStatus};
   for (const char* given : {"99", "0", "4294967296", "2,99"}) {

@@ -43,6 +43,11 @@ TEST_F(Anew, ItWaitsWhileNoOtherRegionServes) {
   ASSERT_READY(r);
   r.world.wipe_all(GroupRole::kPrimary);
   for (const auto id : kPrimaries) r.world.start(id);
+  // Its clients are not to stand still meanwhile: another endpoint may serve.
+  r.world.run_for(100ms);
+  auto put = r.world.client_put(kPrimaries[0], "k", "v");
+  ASSERT_TRUE(r.world.run_until([&] { return put->ended; }, 200ms)) << "the call waits for a leader that there is none of";
+  EXPECT_EQ(put->outcome.error.code, Code::kUnavailable);
   r.world.run_for(20s);
   for (const auto id : kPrimaries) {
     EXPECT_FALSE(r.world.member(id)->lineage().known());

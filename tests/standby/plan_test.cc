@@ -67,6 +67,15 @@ TEST_F(Plan, WithoutAnAnswerTheLossHasNoBound) {
   EXPECT_TRUE(make_plan(facts_).allowed()) << "it is stated, and accepted with the loss";
 }
 
+// Who consents to a loss of a millisecond has not consented to one without bound.
+TEST_F(Plan, ALossWithoutBoundIsAnotherPlanWhileThePrimaryIsHeardToo) {
+  for (auto& t : facts_.said) t.heard = true;
+  const auto bounded = make_plan(facts_);
+  EXPECT_EQ(bounded.digest, make_plan(facts_).digest);
+  for (auto& t : facts_.said) t.stamp.reset();
+  EXPECT_NE(make_plan(facts_).digest, bounded.digest);
+}
+
 TEST_F(Plan, OfOneAnswerTheVoterThatAskedLastKnowsTheAge) {
   facts_.said = {said(4, 9, 110, 900ms), said(5, 9, 110, 700ms), said(6, 9, 110, 800ms)};
   EXPECT_EQ(make_plan(facts_).unknown_for, 700ms);
@@ -369,6 +378,15 @@ TEST_F(SurvivorPlan, AWrongListIsNeverForced) {
   say(6, 7, 98, 110);
   EXPECT_EQ(rules(), "left_out! no_quorum");
   for (const auto* rule : {"quorum", "unfit", "silent", "left_out"}) EXPECT_FALSE(forced_by(make_plan(facts_), {"no_quorum", rule}, true).ok()) << rule;
+}
+
+// What is left of the group before is no region to be promoted beside the one that it became.
+TEST_F(SurvivorPlan, WhereTheRegionGoesOnAsAnotherGroupNobodyIsToldToBeOne) {
+  say(6, 9, 98, 110);
+  facts_.said[NodeId(6)].stand.group = GroupId(99);
+  EXPECT_EQ(rules(), "no_quorum") << "it is led by nobody either";
+  facts_.said[NodeId(6)].stand.leader = NodeId(7);
+  EXPECT_EQ(rules(), "quorum! no_quorum");
 }
 
 TEST_F(SurvivorPlan, EachRuleThatMayBeForcedIsToBeNamed) {
