@@ -98,6 +98,7 @@ Result<void> Adoption::load() {
 void Adoption::pursue(std::span<const NodeId> sources) {
   if (!pursuit_ || pursuit_->term != context_.core->term()) {
     pursuit_ = Pursuit();
+    lent_in_.clear();
     pursuit_->term = context_.core->term();
     pursuit_->turn = static_cast<std::size_t>(context_.options.self.value());
   }
@@ -105,13 +106,21 @@ void Adoption::pursue(std::span<const NodeId> sources) {
   pursuit_->wanted = context_.now();
 }
 
-// From the log's end, as far as this member can tell; who lent it has compared
-// the epochs. Where the log stands the copy may stand too: a member may lack it.
+// From the log's end, as far as this member can tell; who lends it compares the
+// epochs. Where the log stands the copy may stand too: a member may lack it.
 bool Adoption::leads_on(const Manifest& manifest, const std::vector<region::EpochRecord>& epochs) const {
   const auto epoch = epochs.empty() ? Epoch(1) : epochs.back().epoch;
   const auto end = context_.core->last().position;
   const auto& to = manifest.state.point.position;
   return manifest.state.epoch >= epoch && (to.index > end.index || to == end);
+}
+
+// What was lent in an older epoch may be of a history that has ended below it: only
+// who serves the newest one can say.
+bool Adoption::is_lent(const Manifest& manifest) const {
+  const auto newest = context_.seen.epoch;
+  const auto lent = lent_in_.find(manifest.id);
+  return manifest.state.epoch >= newest || (lent != lent_in_.end() && lent->second >= newest);
 }
 
 // The newest of what is held that leads on.
@@ -121,7 +130,7 @@ const Manifest* Adoption::candidate() const {
   if (!epochs) return nullptr;
   const Manifest* best = nullptr;
   for (const auto& [id, m] : held_)
-    if (leads_on(m, *epochs) && (!best || m.state.point.position.index > best->state.point.position.index)) best = &m;
+    if (is_lent(m) && leads_on(m, *epochs) && (!best || m.state.point.position.index > best->state.point.position.index)) best = &m;
   return best;
 }
 
@@ -232,9 +241,12 @@ void Adoption::on_ask(NodeId from, const Frame& frame) {
 void Adoption::on_manifest(NodeId from, const Frame& frame) {
   if (!pursuit_ || pursuit_->source != from || pursuit_->proposed || candidate()) return;
   auto manifest = decode_manifest(frame.body.view());
-  if (!manifest.ok() || held_.contains(manifest->id) || lineage_of(*manifest) != frame.header.lineage) return;
+  if (!manifest.ok() || lineage_of(*manifest) != frame.header.lineage) return;
   const auto epochs = adopts_behind_();
-  if (!epochs || !leads_on(*manifest, *epochs) || !fetch_.stale()) return;
+  if (!epochs || !leads_on(*manifest, *epochs)) return;
+  lent_in_[manifest->id] = context_.seen.epoch;
+  if (held_.contains(manifest->id)) return context_.wake();
+  if (!fetch_.stale()) return;
   if (fetch_.fetches(manifest->id)) return fetch_.go_on_from(from);
   begin(std::move(*manifest), from);
 }
@@ -349,6 +361,7 @@ void Adoption::drop_old() {
   for (const auto& id : over) {
     removed.push_back(held_name(id));
     held_.erase(id);
+    lent_in_.erase(id);
   }
   std::vector<Manifest> kept;
   for (const auto& [id, m] : held_) kept.push_back(m);

@@ -81,6 +81,7 @@ class Adoption {
   void ask(const std::string& id);
   void ask_source();
   bool leads_on(const Manifest& manifest, const std::vector<region::EpochRecord>& epochs) const;
+  bool is_lent(const Manifest& manifest) const;
   void offer(const Manifest& manifest);
   bool enough_hold(const std::string& id) const;
   void propose(const Manifest& manifest);
@@ -103,7 +104,8 @@ class Adoption {
   LowestApplied lowest_;
   Epochs adopts_behind_, applied_epochs_;
   OnFailed failed_;
-  std::map<std::string, Manifest> held_;  // by id
+  std::map<std::string, Manifest> held_;    // by id
+  std::map<std::string, Epoch> lent_in_;    // by id: the newest epoch known when a source lent it to this leader
   std::optional<Manifest> need_;
   std::size_t need_turn_ = 0;
   StateFetch fetch_;

@@ -116,10 +116,11 @@ std::string Member::adoption() const {
   return adoption_ ? adoption_->progress() : std::string();
 }
 
-// It waits for a copy that would come from a region that its group follows no more.
+// It waits for a copy that would come from a region that its group follows no more:
+// that became primary since, and may have been fenced again.
 bool Member::left_without_state() const {
   return leaping_ && leaping_->lacks_state && std::any_of(reports_.begin(), reports_.end(), [&](const auto& report) {
-           return membership().contains(report.first) && report.second.status.role == GroupRole::kPrimary &&
+           return membership().contains(report.first) && (report.second.status.role == GroupRole::kPrimary || report.second.status.role == GroupRole::kFenced) &&
                   report.second.status.applied.index > context_.applied();  // who holds nothing yet says what its file says
          });
 }

@@ -305,6 +305,34 @@ TEST(Adopt, ARegionThatBeginsEmptyAdoptsWhenTheLogNoLongerReachesToTheBeginning)
   ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 20s)) << r.world.checkers.breach();
 }
 
+// It may be of a history that ended below it since: only who serves the newest epoch can tell.
+TEST(Adopt, WhatWasLentInAnOlderEpochIsNotAdoptedOnNobodysWord) {
+  LeftBehind r(5);
+  r.fall_behind([&](NodeId id) { r.world.crash(id); });
+  if (::testing::Test::HasFatalFailure()) return;
+  bool among_standbys = false, from_primaries = true;
+  r.world.network.tamper = [&](NodeId from, NodeId to, Lane lane, Bytes frame) {
+    const bool passes = from <= NodeId(3) ? from_primaries : to <= NodeId(3) || among_standbys;
+    return lane == Lane::kBulk && !passes ? Bytes() : frame;
+  };
+  r.start_standbys();
+  ASSERT_TRUE(r.world.run_until([&] { return r.standby_leader() && !r.paths(r.standby_leader()->self(), "/data/adopt/held-").empty(); }, 60s)) << r.standing();
+  r.world.run_for(2s);  // its leader alone has it whole
+  from_primaries = false;
+  const auto primary = *r.world.leader();
+  auto change = r.world.change_at(primary, region::Ending::kForced);
+  change.epoch = change.epoch + 1;  // drawn above all that are known
+  ASSERT_TRUE(r.world.propose(primary, change).ok());
+  ASSERT_TRUE(r.world.run_until([&] { return r.standby_leader() && r.standby_leader()->newest_epoch() == change.epoch; }, 20s)) << r.standing();
+  among_standbys = true;
+  r.world.run_for(20s);
+  for (const auto id : kStandbys) EXPECT_EQ(r.adopts(id), 0) << id.value();
+  from_primaries = true;
+  ASSERT_TRUE(r.world.run_until([&] { return r.caught_up(); }, 60s)) << r.standing();
+  r.expect_equal_states();
+  EXPECT_EQ(r.world.checkers.breach(), "");
+}
+
 TEST(Adopt, AMemberThatWasAwayFindsTheFilesAtTheOthers) {
   LeftBehind r(3);
   r.fall_behind([&](NodeId id) { r.world.crash(id); });
