@@ -104,7 +104,7 @@ TEST(Capacity, ALoneWriteTakesWholeSectorsAndManyShareThem) {
   EXPECT_NEAR(static_cast<double>(log_batch_bytes(input, 1)), 101'400, 600) << "4 bytes a sector are its checksum";
 }
 
-TEST(Capacity, AtNoLoadAWriteTakesMoreLogThanALoneOneOrLessThanItsBytes) {
+TEST(Capacity, AWriteTakesNoMoreLogThanALoneOneAndNoLessThanItsBytes) {
   for (std::uint64_t wanted = 1; wanted < 30'000; wanted += 97) {
     CapacityInput input;
     input.wanted = wanted;
