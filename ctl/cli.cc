@@ -44,6 +44,7 @@ struct Options {
   bool discard = false;
   bool history = false;
   std::uint64_t from = 0, to = std::numeric_limits<std::uint64_t>::max();
+  CapacityFlags capacity;
 };
 
 using Action = std::function<Result<void>()>;
@@ -258,6 +259,7 @@ class CommandLine {
     drill.add_option("--timeout", options_.wait, "how long it may take")->capture_default_str();
     add_snapshot();
     add_storage();
+    add_capacity();
     CLI::App& flight_of = *app_.add_subcommand("flight", "the flight recorder's events, readable");
     flight_of.fallthrough();
     flight_of.add_option("file", options_.file, "as SIGUSR1 or a crash left it in the data directory; - for the input, as in curl ADMIN/debug/flight | leewardctl flight -")
@@ -414,6 +416,34 @@ class CommandLine {
     const auto index = CLI::Range(std::uint64_t(0), std::uint64_t(std::numeric_limits<std::int64_t>::max()));
     log.add_option("--from", options_.from, "first index")->check(index);
     log.add_option("--to", options_.to, "index to stop before")->check(index);
+  }
+
+  void add_capacity() {
+    CLI::App& capacity_of = *app_.add_subcommand("capacity", "without a server: predicts writes a second, disk and memory from machines and load");
+    capacity_of.fallthrough();
+    capacity_of.callback([this] { action_ = [this] { return capacity(disk_, output(), options_.capacity); }; });
+    CapacityFlags& flags = options_.capacity;
+    const auto flag = [&](const char* flag_name, auto& value, const char* text) { return capacity_of.add_option(flag_name, value, text)->capture_default_str(); };
+    auto* fsync = flag("--fsync", flags.fsync, "one fdatasync of a small write at a member");
+    flag("--probe", flags.probe, "DIRECTORY: measures fsync there instead, by some hundred small writes as the log makes them")->excludes(fsync);
+    flag("--round-trip", flags.round_trip, "between members of the group");
+    flag("--wan-round-trip", flags.wan_round_trip, "to the other region; 0: there is none");
+    flag("--link", flags.link, "bytes a second to the other region, such as 12MB; 0: not known");
+    flag("--key-size", flags.key_size, "of a key");
+    flag("--value-size", flags.value_size, "of a value");
+    constexpr std::uint64_t kMost = 1'000'000'000'000;
+    flag("--keys", flags.keys, "how many there are")->check(CLI::Range(std::uint64_t(0), kMost));
+    flag("--clients", flags.clients, "writes in flight at any time")->check(CLI::Range(std::uint64_t(1), std::uint64_t(1'000'000)));
+    capacity_of.add_option("--writes-per-second", flags.writes, "the load one wants; without it, all that fits")->check(CLI::Range(std::uint64_t(1), kMost));
+    flag("--history", flags.history, "how long superseded versions stay (compaction.retention, periodic); 0: no compaction");
+    flag("--watchers", flags.watchers, "how many watch at one member")->check(CLI::Range(std::uint64_t(0), kMost));
+    flag("--retain-log", flags.retain_log, "dr.retain_log");
+    flag("--block-cache", flags.block_cache, "storage.rocksdb.block_cache");
+    flag("--write-buffer", flags.write_buffer, "storage.rocksdb.write_buffer");
+    flag("--processors", flags.processors, "of the leader's machine")->check(CLI::Range(1u, 4096u));
+    flag("--cpu-per-write", flags.cpu_per_write, "processor time of the leader for a write; how the default was measured: ctl/README.md");
+    flag("--cpu-per-batch", flags.cpu_per_batch, "and for each batch of writes");
+    flag("--cpu-lone", flags.cpu_lone, "processor time on a lone write's way through leader and follower");
   }
 
   std::ostream& out_;

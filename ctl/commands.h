@@ -89,6 +89,17 @@ Result<void> storage_log(Disk& disk, const StoragePlace& place, std::uint64_t fr
 // The flight recorder's events as they were dumped or fetched, readable.
 Result<void> flight(std::istream& in, const std::string& name, const Output& output);
 
+// Without a server: what a group will carry. Durations and sizes as they are typed.
+struct CapacityFlags {
+  CapacityFlags();  // the defaults of CapacityInput
+  std::string fsync, round_trip, wan_round_trip, link, key_size, value_size, history, retain_log, block_cache, write_buffer;
+  std::string cpu_per_write, cpu_per_batch, cpu_lone;
+  std::uint64_t clients, keys, watchers, writes = 0;  // writes 0: as many as there can be
+  unsigned processors;
+  std::string probe;  // a directory: fsync is measured there
+};
+Result<void> capacity(Disk& disk, const Output& output, const CapacityFlags& flags);
+
 // The whole command line, without the program's name. Posts through `poster`
 // when it is given, else over the network.
 int run(std::span<const std::string> arguments, std::ostream& out, std::ostream& err, Disk& disk, Poster* poster = nullptr);
