@@ -12,8 +12,11 @@ namespace leeward::node {
 bool Member::heed_epoch(NodeId from, const FrameHeader& header) {
   if (!context_.group.started()) return true;
   const auto& regions = region_log_->applied();
-  const bool news = header.seen != told_ && regions.superseded_by(header.seen.epoch, header.seen.promotion) &&
-                    (header.seen.epoch > told_.epoch || !regions.superseded_by(told_.epoch, told_.promotion));
+  const bool newest = header.seen.epoch > told_.epoch;
+  const bool supersedes = header.seen != told_ && regions.superseded_by(header.seen.epoch, header.seen.promotion) &&
+                          (newest || !regions.superseded_by(told_.epoch, told_.promotion));
+  // A Follow may come before anybody told: then the log knows that epoch, and its history has not come to it.
+  const bool news = supersedes || (newest && header.seen.epoch > regions.live_epoch());
   if (news && knows(from)) {
     const bool served = role() == GroupRole::kPrimary;
     told_ = header.seen;

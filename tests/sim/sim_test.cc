@@ -141,7 +141,7 @@ TEST(Sim, AnOperatorsActsBreakNoInvariant) {
 // the first ones have each found something.
 TEST(Sim, SurvivorsAndForceBreakNoInvariant) {
   std::map<std::string, int> acts;
-  std::vector<std::uint64_t> seeds{1, 2, 3, 4, 5, 6, 7, 101, 154, 180, 202, 302, 312, 400, 410, 512};
+  std::vector<std::uint64_t> seeds{1, 2, 3, 4, 5, 6, 7, 101, 154, 180, 202, 302, 312, 400, 410, 512, 30016};
   if (test::kSanitized) seeds.resize(2);
   for (const auto seed : seeds) {
     World w(operated(seed, true));
