@@ -137,6 +137,18 @@ TEST(Sim, AnOperatorsActsBreakNoInvariant) {
     if (!test::kSanitized) EXPECT_GT(acts[what], 0) << what;
 }
 
+// A leader that stood still knows of no election, no lease that ran out and no newer epoch when it goes on.
+TEST(Sim, PausedProcessesBreakNoInvariant) {
+  for (std::uint64_t seed = 1; seed <= (test::kSanitized ? 2 : 12); ++seed) {
+    auto options = seed % 2 == 0 ? operated(seed) : varied(seed);
+    options.pauses = true;
+    World w(options);
+    EXPECT_TRUE(w.torment(seed % 2 == 0 ? 90s : 30s)) << "scripts/sim" << (seed % 2 == 0 ? " --operate" : "") << " --pauses --seed " << seed << ": "
+                                                      << w.checkers.breach() << w.standing();
+    if (HasFailure()) break;
+  }
+}
+
 // Members lost for good, survivors named, and what refuses forced; the seeds beyond
 // the first ones have each found something.
 TEST(Sim, SurvivorsAndForceBreakNoInvariant) {

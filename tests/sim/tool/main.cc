@@ -14,12 +14,16 @@ int main(int argc, char** argv) {
   std::uint64_t seed = 1, runs = 0;
   int regions = 0;
   double minutes = 0;
-  bool verbose = false, seed_given = false, members = false, operate = false, forces = false;
+  bool verbose = false, seed_given = false, members = false, operate = false, forces = false, pauses = false;
   std::map<std::string, int> changes;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     if (flag == "--verbose") {
       verbose = true;
+      continue;
+    }
+    if (flag == "--pauses") {
+      pauses = true;
       continue;
     }
     if (flag == "--members") {
@@ -64,6 +68,7 @@ int main(int argc, char** argv) {
     auto options = operate ? sim::operated(seed, forces) : sim::varied(seed, regions);
     options.log_to_stderr = verbose;
     options.change_members = members;
+    options.pauses = pauses;
     sim::World world(options);
     const auto began = world.scheduler.now();
     const bool good = world.torment(operate ? Duration(90s) : Duration(30s));
@@ -83,7 +88,7 @@ int main(int argc, char** argv) {
       for (const auto& [what, count] : world.changes()) std::printf("%s: %d\n", what.c_str(), count);
     if (!good) {
       std::printf("%s\n", world.standing().c_str() + 1);
-      std::printf("replay: scripts/sim --seed %llu%s%s%s --verbose\n", static_cast<unsigned long long>(seed), members ? " --members" : "", forces ? " --force" : operate ? " --operate" : "",
+      std::printf("replay: scripts/sim --seed %llu%s%s%s%s --verbose\n", static_cast<unsigned long long>(seed), members ? " --members" : "", pauses ? " --pauses" : "", forces ? " --force" : operate ? " --operate" : "",
                   operate ? "" : regions == 0 ? "" : regions == 1 ? " --regions 1" : " --regions 2");
       return 1;
     }

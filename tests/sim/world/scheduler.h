@@ -119,32 +119,53 @@ class SimExecutor final : public Executor {
 
   void post(Callback callback) override {
     queue_.push_back(std::move(callback));
-    if (!scheduled_ && !running_ && !held_) schedule_run();
+    if (!scheduled_ && !running_ && !still()) schedule_run();
   }
   // A held loop runs nothing of what is posted to it.
   void hold(bool held) {
     held_ = held;
-    if (!held_ && !queue_.empty() && !scheduled_) schedule_run();
+    if (!still() && !queue_.empty() && !scheduled_) schedule_run();
+  }
+  // Of a paused process nothing runs, its timers neither. When it goes on, those that were
+  // due meanwhile come before what was posted, or behind it.
+  void pause(bool paused) {
+    paused_ = paused;
+    if (!still() && !scheduled_ && !(queue_.empty() && overdue_.empty())) schedule_run();
   }
   TimerId after(Duration delay, Callback callback) override {
     const double rate = clock_ ? clock_->rate() : 1.0;
     const Duration real(static_cast<std::int64_t>(static_cast<double>(delay.count()) / rate));
-    return scheduler_.after(real, [this, alive = std::weak_ptr(alive_), callback = std::move(callback)]() mutable {
+    auto timer = std::make_shared<TimerId>();
+    *timer = scheduler_.after(real, [this, timer, alive = std::weak_ptr(alive_), callback = std::move(callback)]() mutable {
       const auto token = alive.lock();
       if (!token || !*token) return;
+      if (paused_) return overdue_.push_back({*timer, std::move(callback)});
       in([&] { callback(); });
     });
+    return *timer;
   }
-  void cancel(TimerId timer) override { scheduler_.cancel(timer); }
+  void cancel(TimerId timer) override {
+    scheduler_.cancel(timer);
+    std::erase_if(overdue_, [timer](const auto& due) { return due.first == timer; });
+  }
   bool on_loop() const override { return running_; }
 
  private:
+  bool still() const { return held_ || paused_; }
   template <class F>
   void in(F&& f) {
     const bool before = std::exchange(running_, true);
     f();
     running_ = before;
-    if (!running_ && !queue_.empty() && !scheduled_ && !held_) schedule_run();
+    if (!running_ && !queue_.empty() && !scheduled_ && !still()) schedule_run();
+  }
+  // One by one: the first may cancel the second.
+  void run_overdue() {
+    while (!overdue_.empty()) {
+      auto callback = std::move(overdue_.front().second);
+      overdue_.pop_front();
+      callback();
+    }
   }
   void schedule_run() {
     scheduled_ = true;
@@ -152,12 +173,14 @@ class SimExecutor final : public Executor {
       const auto token = alive.lock();
       if (!token || !*token) return;
       scheduled_ = false;
-      if (held_) return;
+      if (still()) return;
+      if (!overdue_.empty() && (queue_.empty() || dice_.chance(0.5))) return in([&] { run_overdue(); });
       auto batch = std::move(queue_);
       queue_.clear();
       in([&] {
         for (auto& callback : batch) callback();
       });
+      if (!overdue_.empty() && !scheduled_ && !still()) schedule_run();
     });
   }
 
@@ -167,7 +190,8 @@ class SimExecutor final : public Executor {
   Duration low_, high_;
   std::shared_ptr<bool> alive_;
   std::deque<Callback> queue_;
-  bool running_ = false, scheduled_ = false, held_ = false;
+  std::deque<std::pair<TimerId, Callback>> overdue_;
+  bool running_ = false, scheduled_ = false, held_ = false, paused_ = false;
 };
 
 }  // namespace leeward::sim

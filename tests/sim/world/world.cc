@@ -432,6 +432,11 @@ void World::hang_disk(NodeId id, bool hangs) {
   if (auto& p = nodes_.at(id).process) p->wal.hold(hangs);
 }
 
+void World::pause(NodeId id, bool paused) {
+  if (auto& p = nodes_.at(id).process)
+    for (auto* loop : {&p->core, &p->wal, &p->apply, &p->files}) loop->pause(paused);
+}
+
 void World::hold_apply(NodeId id, bool held) {
   if (auto& p = nodes_.at(id).process) p->apply.hold(held);
 }
@@ -745,6 +750,7 @@ bool World::settle(Duration limit) {
     n.disk->refuse_writes("");
     hang_disk(id, false);
     hold_apply(id, false);
+    pause(id, false);
   }
   Instant mended{};
   const bool equal = run_until(
@@ -954,6 +960,21 @@ void World::fault() {
   }
 }
 
+// Whoever leads, more often than not: what a leader does not know yet when it wakes matters most.
+void World::pause_some_time() {
+  auto up = ids();
+  std::erase_if(up, [this](NodeId id) { return !running(id); });
+  if (up.empty()) return;
+  auto id = up[dice.below(up.size())];
+  const auto leads = leader(dice.chance(0.5) ? GroupRole::kPrimary : GroupRole::kStandby);
+  if (leads && dice.chance(0.6)) id = *leads;
+  pause(id, true);
+  if (dice.chance(0.5)) network.isolate(id, ids());  // its connections do not outlive that: what it hears first is a client
+  scheduler.after(dice.chance(0.5) ? dice.between(50ms, 1s) : dice.between(1s, 8s), [this, id, start = nodes_.at(id).starts] {
+    if (nodes_.at(id).starts == start) pause(id, false);
+  });
+}
+
 // One change of the primary's members, through any of its nodes. Whoever is in
 // the way of it refuses it.
 void World::change_members() {
@@ -1021,6 +1042,7 @@ bool World::torment(Duration time) {
         run_for(dice.between(0ms, 200ms));
       }
       if (dice.chance(operator_ ? 0.4 : 0.7)) fault();
+      if (options_.pauses && dice.chance(0.4)) pause_some_time();
       if (dice.chance(0.4)) network.heal();
       for (auto& [id, n] : nodes_)
         if (!n.process && dice.chance(0.5)) start(id);

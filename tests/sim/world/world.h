@@ -50,6 +50,7 @@ struct WorldOptions {
   bool change_members = false;  // a torment adds, promotes, removes and replaces members of the primary
   bool operate = false;    // a torment has an operator who promotes, takes back, hands over and arms at random (operator.h)
   bool forces = false;     // and who loses members for good, names survivors, and forces what refuses
+  bool pauses = false;     // a torment pauses processes, for up to eight seconds
   bool end_epoch = false;  // a torment loses the primary region, and the standby ends the epoch; some come back
   Network::Weather weather, wan;
   standby::GovernorOptions governor;
@@ -81,6 +82,7 @@ class World {
   void wipe_all(GroupRole group);  // and with its disks its group is gone
   void stop(NodeId id);            // graceful; runs until it is down
   void stop_some_time(NodeId id);  // graceful; goes on at once
+  void pause(NodeId id, bool paused);  // SIGSTOP, SIGCONT: the process stands still, its clock goes on
   // A node with an empty disk whose configuration lists the first members and
   // itself; to be started, and for its group to add.
   node::Node join(GroupRole group = GroupRole::kPrimary);
@@ -228,6 +230,7 @@ class World {
   void fault();
   void change_members();
   bool removed_are_quiet();
+  void pause_some_time();
   void fault_between_regions();
   void check_streams(NodeId id);
   void check_lag();
