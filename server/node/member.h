@@ -97,7 +97,7 @@ class Member final : public Service, public Group {
   Epoch newest_epoch() const override { return std::max(context_.seen.epoch, told_.epoch); }
   std::string serving_region() const override;
   std::optional<region::Armed> stamp_wanted() override;
-  bool may_acknowledge() const override { return !warrant_->required() || warrant_->valid(); }
+  bool may_acknowledge() const override { return context_.serves && (!warrant_->required() || warrant_->valid()); }
   void stamp_returned(Term term, Instant sent, region::ArmingId arming) override;
   std::uint64_t cold_question() const override { return context_.serves ? 0 : question_; }
   void cold_answer(std::uint64_t question, Epoch newest) override;

@@ -208,6 +208,27 @@ TEST_F(ColdStart, ARegionThatWasPromotedAwayDoesNotServeBeforeItKnows) {
   EXPECT_TRUE(s.world.run_until([&] { return all_fenced(s); }, 5s)) << s.why();
 }
 
+// The link is whole, and nobody leads the armed region, which alone could say what it did: a
+// member of it that is behind would answer old reads by the word of a primary that is none.
+TEST_F(ColdStart, UntilItServesNoReadOfAnotherRegionGoesByItsWord) {
+  Story s(21);
+  ASSERT_TRUE(s.ready()) << s.why();
+  s.puts(*s.world.leader(), 5);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.caught_up(); }, 10s)) << s.why();
+  for (const auto id : kPrimaries) s.world.crash(id);
+  s.world.crash(kStandbys[0]);
+  s.world.crash(kStandbys[1]);
+  s.world.run_for(10s);
+  for (const auto id : kPrimaries) s.world.start(id);
+  ASSERT_TRUE(s.world.run_until([&] { return s.world.leader() && s.world.member(*s.world.leader())->cold_question() != 0; }, 10s)) << s.why();
+  s.world.run_for(2s);
+  ASSERT_NE(s.world.member(*s.world.leader())->cold_question(), 0u);
+  EXPECT_FALSE(s.world.member(kStandbys[2])->status().primary_heard);
+  auto read = s.world.read(kStandbys[2], "k1");
+  ASSERT_TRUE(s.world.run_until([&] { return read->ended; }, 20s));
+  EXPECT_FALSE(read->confirmed.ok()) << "confirmed by a region that may have been promoted away";
+}
+
 // Nor does it answer what was asked while nobody led.
 TEST_F(ColdStart, WhatCameBeforeTheElectionIsNotServedEither) {
   for (std::uint64_t seed = 12; seed < 18; ++seed) {
