@@ -53,6 +53,8 @@ std::string refusal_reason(const StatusView& view, const std::string& message) {
   const std::string region = self ? "region " + self->region : "this region";
   if (message == kLeaving)  // this member, or the leader that it passed the write to
     return "leaving: this member, or the leader that it passed the write to, stops or is being removed from its group; ask again, or another one";
+  if (node.state == MemberState::kLearner && message == kTryNextEndpoint)
+    return "learner: this member is a learner, and answers serializable reads alone until leewardctl member promote";
   if (node.state == MemberState::kWaiting) return "waiting: this member takes part in no group yet: " + node.waiting_for;
   if (node.role == GroupRole::kFenced) return "fenced: " + fenced_text(node);
   if (node.role == GroupRole::kPrimary && node.start_wait)

@@ -97,6 +97,10 @@ inline constexpr std::string_view kEmptyWatchRange = "mvcc: watcher range is emp
 // where none may be acknowledged here, and at a member that stops or is being removed.
 inline constexpr std::string_view kTryNextEndpoint = "there is no connection available";
 inline constexpr std::string_view kLeaving = "there is no address available";
+// At a learner, which answers stale reads alone. etcd says "rpc not supported for learner",
+// which its client hands to its user: whoever has the members' addresses in its list
+// would fail whenever one is replaced. Why is in the trailers.
+inline constexpr EtcdError kLearner{kTryNextEndpoint, GrpcCode::kUnavailable};
 inline bool names_next(std::string_view text) { return text == kTryNextEndpoint || text == kLeaving; }
 
 RpcStatus status(const EtcdError& error);

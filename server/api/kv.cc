@@ -170,7 +170,7 @@ void range(CallPtr call, Bytes request) {
     if (many) will_be_read(call);
     return serve_range(call, request, many);
   }
-  if (call->core().status()->status.state == MemberState::kLearner) return call->fail(error::kNotSupportedForLearner);
+  if (call->core().status()->status.state == MemberState::kLearner) return call->fail(kLearner);
   when_linearizable(call, [call, request, many] { serve_range(call, request, many); });
 }
 

@@ -139,7 +139,7 @@ const EtcdError* refused(Core& core, const RpcCall& rpc, const MethodEntry& entr
   const auto view = core.status();
   if (view->status.state == MemberState::kRemoved && !answers_when_removed(entry.path)) return &kMemberRemoved;
   if (needs_leader && !view->status.leader) return &error::kNoLeader;
-  if (view->status.state == MemberState::kLearner && !entry.learner) return &error::kNotSupportedForLearner;
+  if (view->status.state == MemberState::kLearner && !entry.learner) return &kLearner;
   if (is_counted(entry) && !core.limits.rate.take(core.clock.now())) {
     core.probe.over_rate.add();
     return &error::kTooManyRequests;

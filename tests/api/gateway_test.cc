@@ -96,6 +96,11 @@ TEST_F(JsonGateway, ARefusalOfAPrimarySaysWhy) {
   }
 }
 
+TEST_F(JsonGateway, ARefusalOfALearnerSaysThatItIsOne) {
+  node->info.state = MemberState::kLearner;
+  EXPECT_NE(post("/v3/kv/put", R"({"key":"Zm9v"})")->body.find("this member is a learner"), std::string::npos);
+}
+
 TEST_F(JsonGateway, ARefusalOfAMemberWithoutAGroupSaysWhatItWaitsFor) {
   node->info.state = MemberState::kWaiting;
   node->info.waiting_for = "a running group";
