@@ -69,10 +69,15 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
     if (e.kind == EntryKind::kAdopt) {  // it may lead over epochs
       const auto epoch = epoch_of_adopt(e);
       groups_[group].branches.emplace(e.index, tip(group, e.index));
+      // Where a group of survivors went on from there with another log than the lost had, what follows is theirs.
+      bool survivors = false;
       for (const auto& [promotion, b] : branches_) {
-        const auto held = b.entries.find(e.position.index);
-        if (b.epoch == epoch && held != b.entries.end() && held->second.position == e.position)
-          groups_[group].branches[e.index] = promotion;
+        if (b.epoch != epoch || (survivors && !b.planted)) continue;
+        const auto& entries = branch(promotion, e.position.index).entries;
+        const auto held = entries.find(e.position.index);
+        if (held == entries.end() || held->second.position != e.position) continue;
+        groups_[group].branches[e.index] = promotion;
+        survivors |= b.planted;
       }
     }
     if (e.kind != EntryKind::kEpochChange) continue;
