@@ -33,7 +33,7 @@ std::string failing_reasons(const object& standby) {
 
 void print_standbys(const std::vector<object>& standbys, std::ostream& out) {
   if (standbys.empty()) {
-    out << "no standby is known here: none is configured, or none has been heard since the roles changed\n";
+    out << "no standby is known here: none is configured, or none has been heard since the roles changed; a region that is fenced comes back by leewardctl dr rejoin\n";
     return;
   }
   Table table({{"ID", Table::Align::kRight}, {"REGION"}, {"STREAM"}, {"LAG (WRITES)", Table::Align::kRight},
@@ -67,7 +67,7 @@ void print_replica(const object& answer, std::ostream& out) {
   line("member", text_of(member, "id") + " " + text_of(member, "name"));
   line("place", or_dash(text_of(member, "region")) + " / " + or_dash(text_of(member, "zone")));
   line("role", text_of(member, "role") + ", " + text_of(member, "state") + (true_of(member, "voter") ? ", votes" : ", does not vote") +
-                   (true_of(member, "admitted") ? "" : ", not admitted: leewardctl member admit " + text_of(member, "id")));
+                   (true_of(member, "admitted") || !real_of(member, "report_age_ms") ? "" : ", not admitted: leewardctl member admit " + text_of(member, "id")));
   if (true_of(member, "paused")) line("standing", "paused: leewardctl replica resume --id " + text_of(member, "id"));
   if (text_of(member, "state") == "isolated")
     line("standing", "isolated: " + text_of(member, "standing_reason") + (true_of(member, "verifying") ? "; being verified" : ""));

@@ -15,7 +15,7 @@ constexpr std::size_t kMaxInquiries = 16;
 // Who starts a majority again loses nothing; of a fenced region that is all there is to do.
 // Where the primary is heard, whoever lost a majority's disks needs no promotion.
 Error without_quorum(const node::Group& group, const char* what, bool hears_primary) {
-  std::string next = "; start a majority of its members with their disks";
+  std::string next = "; where a majority runs it elects one: ask again in a second; else start a majority of its members with their disks";
   if (hears_primary)
     next += "; the primary is heard, and where those disks are lost this region begins anew from what that has: leewardctl dr status at a member that is up";
   else next += group.role() == GroupRole::kFenced ? ", then leewardctl dr rejoin: it is fenced" : "; only where that is lost for good: leewardctl dr plan --members IDS";
