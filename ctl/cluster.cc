@@ -111,7 +111,7 @@ Result<void> cluster_status(const Server& server, const Output& output) {
 // Each region's group writes formats of its own; the primary's history goes to
 // all, so that one comes last.
 Result<void> cluster_finalize(const Server& server, const Output& output) {
-  const auto status = server.call("/v3/cluster/status");
+  const auto status = server.call_member("/v3/cluster/status");
   if (!status.ok()) return status.error();
   const auto members = list_of(status->json, "members");
   std::vector<std::string> regions;

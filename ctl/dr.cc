@@ -20,7 +20,7 @@ constexpr Duration kRejoinPatience = std::chrono::seconds(60);
 // The clients' addresses of the members of some groups, leaders first.
 template <class Wanted>
 Result<std::vector<Endpoint>> leaders_first(const Server& server, Wanted wanted) {
-  const auto status = server.call("/v3/cluster/status");
+  const auto status = server.call_member("/v3/cluster/status");
   if (!status.ok()) return status.error();
   std::vector<Endpoint> leaders, others;
   for (const object& member : list_of(status->json, "members")) {
@@ -47,7 +47,7 @@ std::string none_follows(const object& status) {
 // The armed region is the one to be asked, where several follow, unless one is
 // named; a region that is fenced and hears of no other by itself.
 Result<std::vector<Endpoint>> to_ask(const Server& server, const std::string& region) {
-  const auto status = server.call("/v3/dr/status");
+  const auto status = server.call_member("/v3/dr/status");
   if (!status.ok()) return status.error();
   const std::string armed = text_of(status->json, "armed_region"), own = text_of(status->json, "region");
   auto order = leaders_first(server, [&](const object& m) {

@@ -43,6 +43,7 @@ struct Context {
   bool frozen = false;                 // likewise, until the survivors of the group are one
   std::optional<Regroup> joins;        // the group of survivors that this member is of, until its log says so
   GroupId joins_group;                 // likewise of a newcomer: the group that took it in
+  GroupId begun;                       // that the superblock names, where the state lost that it had begun
 
   std::optional<Instant> leaderless_since;  // this member knows nobody who leads it
 
@@ -58,7 +59,7 @@ struct Context {
   }
   // Nothing is taken that makes the state larger.
   bool no_room() const { return over_quota || !group.over_quota.empty(); }
-  GroupId group_id() const { return joins ? joins->become.group : joins_group ? joins_group : group.control.group; }
+  GroupId group_id() const { return joins ? joins->become.group : joins_group ? joins_group : group.control.group ? group.control.group : begun; }
   NodeId leader() const { return core && !removed && !frozen ? core->leader() : NodeId(); }
   bool is_leader() const { return core && !removed && !frozen && core->role() == raft::Role::kLeader; }
   Duration patience() const { return options.limits.request_timeout + 2 * options.raft.election_timeout; }

@@ -297,7 +297,7 @@ void Member::lead_duties() {
 // The first leader's first entry: who this group is. The standby list takes
 // the lineage that the active list names.
 void Member::propose_first_entry() {
-  if (first_entry_term_ == context_.core->term() || context_.joins_group) return;
+  if (first_entry_term_ == context_.core->term() || context_.joins_group || context_.begun) return;
   GroupState state;
   const auto elsewhere = bootstrap_->lineage_elsewhere();
   const auto list = own_list(context_.options.nodes, self());

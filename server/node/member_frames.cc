@@ -11,16 +11,22 @@ bool is_counted(raft::MessageType type) {
   return type == kPreVoteReply || type == kVoteReply || type == kAppendReply || type == kHeartbeatReply;
 }
 
-// By the first entry of a group that this log holds and that is not applied; 0: none.
-GroupId group_begun_in(const LogView& log) {
+// What the first entry of a group says that this log holds and that is not applied.
+std::optional<GroupState> begun_in(const LogView& log) {
   const auto entries = log.read(log.base().index + 1, log.last().index + 1, 1_MiB);
-  if (!entries.ok()) return {};
+  if (!entries.ok()) return std::nullopt;
   for (const auto& e : *entries) {
     if (e.kind != EntryKind::kBootstrap) continue;
-    const auto state = decode_group_state(e.payload.view());
-    return state.ok() ? state->control.group : GroupId();
+    auto state = decode_group_state(e.payload.view());
+    return state.ok() ? std::optional(std::move(*state)) : std::nullopt;
   }
-  return {};
+  return std::nullopt;
+}
+
+// Who fills that id in the group by another life is none of it.
+bool is_other_life(const GroupState& group, NodeId id, Incarnation incarnation) {
+  const auto it = group.admitted.find(id);
+  return it != group.admitted.end() && it->second && it->second != incarnation;
 }
 
 }  // namespace
@@ -78,10 +84,11 @@ bool Member::of_own_group(NodeId from, const FrameHeader& header) const {
 // about to begin it. On both sides the ids are the same for another group, whose disks
 // are gone or come back: neither may hear the other.
 bool Member::of_one_beginning(NodeId from, const FrameHeader& header) const {
-  if (header.group == group()) return true;
-  if (header.group) return bootstrap_->takes_in(header.group) || group_begun_in(*context_.log) == header.group;
-  const auto it = context_.group.admitted.find(from);
-  return !context_.group.started() || it == context_.group.admitted.end() || !it->second || it->second == header.incarnation;
+  if (context_.group.started()) return header.group == group() || !is_other_life(context_.group, from, header.incarnation);
+  const auto begun = begun_in(*context_.log);
+  if (begun && is_other_life(*begun, from, header.incarnation)) return false;
+  if (!header.group || header.group == group()) return true;
+  return bootstrap_->takes_in(header.group) || (begun && begun->control.group == header.group);
 }
 
 // A voter that lost its storage has forgotten its vote and what it has
@@ -166,7 +173,8 @@ void Member::on_control(NodeId from, const Frame& frame) {
       if (!knock.ok() || tell_if_removed(from, frame.header)) return;
       if (knock->cluster_name != context_.options.cluster_name)
         context_.ports.log.warn("a node of another cluster knocks", {{"peer", from}, {"name", knock->cluster_name}});
-      else if (bootstrap_->in_own_list(from) || context_.group.membership.contains(from))
+      else if ((bootstrap_->in_own_list(from) || context_.group.membership.contains(from)) &&
+               (!frame.header.group || frame.header.group == group()))  // else it is the same id in another group
         hear_incarnation(from, frame.header.incarnation);
       return bootstrap_->answer(from, frame.header, *knock, waits_cold());
     }

@@ -110,6 +110,8 @@ Result<void> Member::open_storage() {
   if (!joins.ok()) return joins.error();
   if (*joins && (*joins)->become.group != context_.group.control.group) context_.joins = std::move(*joins);
   if (const auto group_joined = joins_group(superblock_data_.extra); group_joined != context_.group.control.group) context_.joins_group = group_joined;
+  // Power may go between the superblock and the state's first flush: what the log holds is that group's.
+  if (!context_.group.started()) context_.begun = superblock_data_.group;
   publish_seen();
   committed_ = context_.finished = context_.state->applied().point;
   swept_ = context_.state->applied().compacted;
