@@ -160,6 +160,35 @@ TEST_F(Anew, AMemberOfTheGroupBeforeThatWakesMeanwhileIsNoneOfTheirs) {
   EXPECT_EQ(moments.size(), 2u) << "before and after the new group's first entry";
 }
 
+// It holds its group's first entry, not applied, and so says of no group that it is of one.
+TEST_F(Anew, AMemberThatKnowsOfNoGroupYetGivesNobodyTheGroupBefore) {
+  int met = 0;
+  for (int seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(seed);
+    Story r(seed);
+    const auto late = kPrimaries[2];
+    for (const auto id : r.world.ids()) r.world.start(id);
+    const auto holds_it = [&] { return r.world.member(late)->log().last().index > Index(1) && !r.world.member(late)->lineage().known(); };
+    if (!r.world.run_until([&] { return r.world.member(late)->lineage().known() || holds_it(); }, 20s) || !holds_it()) continue;
+    r.world.kill(late);
+    ASSERT_TRUE(r.world.run_until([&] { return r.world.leader() && r.leader() && r.world.checkers.regions(GroupRole::kStandby).armed(); }, 60s)) << r.why();
+    const auto before = r.world.member(*r.world.leader())->group();
+    const std::vector<NodeId> emptied{kPrimaries[0], kPrimaries[1]};
+    r.world.come_back(late, false);  // of the group before
+    for (const auto id : emptied) r.world.wipe(id);
+    r.world.checkers.begins_anew(GroupRole::kPrimary, emptied);
+    ASSERT_TRUE(r.promote()) << r.why();
+    r.expect_it_serves();
+    for (const auto id : kPrimaries) r.world.start(id);
+    if (r.world.member(late)->lineage().known()) continue;
+    ++met;
+    ASSERT_TRUE(r.world.run_until([&] { return follows(r, emptied[0]) && follows(r, emptied[1]); }, 60s)) << r.why() << waits(r, emptied[0]);
+    for (const auto id : emptied) EXPECT_NE(r.world.member(id)->group(), before) << id.value();
+    EXPECT_EQ(r.world.checkers.breach(), "");
+  }
+  EXPECT_GT(met, 2) << "who starts knows of its group in all of them";
+}
+
 // Its group may have a majority yet, and what that holds belongs in a ledger.
 TEST_F(Anew, AMemberWithItsDiskKeepsTheOthersFromBeginning) {
   Story r(4);
