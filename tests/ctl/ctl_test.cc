@@ -261,6 +261,20 @@ TEST_F(CtlTest, APlanOfMembersThatNobodyKnowsNamesThem) {
   EXPECT_EQ(run({"dr", "plan", "--members", "2"}).code, 0);
 }
 
+// Its word is of nobody but itself: an operator would be told to name survivors while the group is well.
+TEST_F(CtlTest, APlanGoesByAMemberThatTakesPartThoughOneThatWasRemovedIsNamedFirst) {
+  cluster_.answers["/v3/cluster/status"] = {200, kStatus};
+  cluster_.answers["10.0.1.9:2379/v3/cluster/status"] = {200, R"({"node_id":"9","state":"removed","members":[
+    {"id":"9","region":"east","role":"primary","state":"removed","client_url":"http://10.0.1.9:2379"}]})"};
+  cluster_.answers["/v3/dr/status"] = {200, R"({"region":"east","role":"primary","state":"serving"})"};
+  cluster_.answers["10.0.1.9:2379/v3/dr/status"] = {200, R"({"region":"east","role":"standby","state":"removed"})"};
+  cluster_.answers["10.0.1.9:2379/v3/dr/plan"] = {503, R"({"error":"x","code":14,"message":"no_quorum: region east has no leader"})"};
+  cluster_.answers["/v3/dr/plan"] = {200, R"({"allowed":true,"digest":"d1"})"};
+  const Ran ran = run({"--endpoints", "10.0.1.9:2379,10.0.1.1:2379", "dr", "plan", "--region", "east"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(cluster_.asked.back(), R"(10.0.1.2:2379/v3/dr/plan {"members":[]})") << "who leads, as the second one says";
+}
+
 TEST_F(CtlTest, ARefusedChangeNamesItsRuleAndExitsWithThree) {
   cluster_.answers["/v3/member/change"] = {400, R"({"error":"x","code":9,"message":"quorum: only 1 of the 2 voters that remain answer; override by --force"})"};
   const Ran ran = run({"member", "remove", "3"});
