@@ -34,6 +34,10 @@ class Checkers {
   // Two forced promotions drew the same number (standby/PROTOCOL.md, Contested): what
   // comes after is told apart by no number, and is not judged.
   bool contested() const { return contested_; }
+  // Whether survivors went on without the rest, whoever was told so.
+  bool survived() const {
+    return std::any_of(groups_.begin(), groups_.end(), [](const auto& g) { return !g.second.became.empty(); });
+  }
   // What was found, and on as if nothing had been: for stories that go on.
   std::string forgive() { return std::exchange(breach_, std::string()); }
 
