@@ -168,8 +168,7 @@ Result<std::vector<std::string>> forced_by(const PromotionPlan& plan, const std:
     flags += (flags.empty() ? "" : ",") + r.rule;
     final |= !r.forceable;
   }
-  const auto refuses = [&](const char* rule) { return std::any_of(plan.refusals.begin(), plan.refusals.end(), [&](const auto& r) { return r.rule == rule; }); };
-  if (!left.empty() && refuses("primary_heard") && !refuses("not_armed") && !plan.survivors && !plan.unguarded)
+  if (!left.empty() && names(plan, "primary_heard") && !names(plan, "not_armed") && !plan.survivors && !plan.unguarded)
     left += "; while the primary lives, leewardctl dr switchover loses nothing";
   if (!left.empty() && !accepted) left += "; this is not what the plan said that was accepted: see leewardctl dr plan";
   else if (!left.empty() && !final) left += " (--force " + flags + " overrides)";

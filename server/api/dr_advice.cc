@@ -115,6 +115,17 @@ std::string next_of_waiting(const NodeStatus& status) {
   return "leewardctl cluster status";
 }
 
+// Another region that is up and led by nobody: what is to be done there its members say.
+std::string no_leader_there(const NodeStatus& status, const std::string& region, const std::vector<const MemberStatus*>& members) {
+  const MemberStatus* asked = nullptr;
+  for (const auto* m : members) {
+    if (region == own_region(status) || (is_up(*m) && m->leader)) return {};
+    if (is_up(*m) && m->state != MemberState::kWaiting && m->state != MemberState::kRemoved) asked = m;
+  }
+  if (asked == nullptr || asked->client_url.empty()) return {};
+  return "region " + region + " has no leader: leewardctl --endpoints " + asked->client_url + " dr status";
+}
+
 }  // namespace
 
 // The way on from a state that is none to stay in.
@@ -166,21 +177,6 @@ std::string next_command(const NodeStatus& status) {
         return "leewardctl --endpoints " + member.client_url + " dr status";
   return "";
 }
-
-namespace {
-
-// Another region that is up and led by nobody: what is to be done there its members say.
-std::string no_leader_there(const NodeStatus& status, const std::string& region, const std::vector<const MemberStatus*>& members) {
-  const MemberStatus* asked = nullptr;
-  for (const auto* m : members) {
-    if (region == own_region(status) || (is_up(*m) && m->leader)) return {};
-    if (is_up(*m) && m->state != MemberState::kWaiting && m->state != MemberState::kRemoved) asked = m;
-  }
-  if (asked == nullptr || asked->client_url.empty()) return {};
-  return "region " + region + " has no leader: leewardctl --endpoints " + asked->client_url + " dr status";
-}
-
-}  // namespace
 
 // What is well only until the next failure.
 std::vector<std::string> warnings(const NodeStatus& status) {

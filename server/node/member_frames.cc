@@ -96,9 +96,7 @@ bool Member::of_one_beginning(NodeId from, const FrameHeader& header) const {
 // learner it counts for nothing and may catch up. Who leads has been admitted,
 // which this member may hear from it alone.
 bool Member::may_be_counted(NodeId from, const FrameHeader& header) {
-  const auto it = context_.group.admitted.find(from);
-  if (it == context_.group.admitted.end() || !it->second) return true;
-  return it->second == header.incarnation || !membership().is_voter(from);
+  return !is_other_life(context_.group, from, header.incarnation) || !membership().is_voter(from);
 }
 
 void Member::time_append(const raft::Message& reply) {
