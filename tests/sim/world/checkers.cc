@@ -72,14 +72,15 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
       // Where a group of survivors went on from there with another log than the lost had, what follows is theirs.
       bool survivors = false;
       for (const auto& [promotion, b] : branches_) {
-        if (b.epoch != epoch || (survivors && !b.planted)) continue;
+        if (b.epoch != epoch || (survivors && !b.parted)) continue;
         const auto& entries = branch(promotion, e.position.index).entries;
         const auto held = entries.find(e.position.index);
         if (held == entries.end() || held->second.position != e.position) continue;
         groups_[group].branches[e.index] = promotion;
-        survivors |= b.planted;
+        survivors |= b.parted.has_value();
       }
     }
+    if (const auto theirs = parted_at(e)) groups_[group].branches.emplace(e.index, *theirs);
     if (e.kind != EntryKind::kEpochChange) continue;
     const auto change = region::decode_epoch_change(e.payload.view());
     if (!change.ok()) return report("node " + text(node) + " applied an EpochChange that does not parse");
@@ -128,6 +129,7 @@ std::optional<std::pair<Index, HistoryIndex>> Checkers::unapplied_change(GroupRo
     for (const auto& e : *entries) {
       if (e.kind == EntryKind::kEpochChange) seen.forks[e.index] = HistoryIndex(e.position.index.value() - 1);
       if (e.kind == EntryKind::kFollow) seen.forks[e.index] = e.position.index;
+      if (parted_at(e)) seen.forks[e.index] = HistoryIndex(e.position.index.value() - 1);
       if (e.kind != EntryKind::kAdopt || epoch_of_adopt(e) == branches_[tip(group, e.index)].epoch) continue;
       if (const auto before = log.point(Index(e.index.value() - 1)); before.ok()) seen.forks[e.index] = before->position.index;
     }
@@ -210,17 +212,40 @@ void Checkers::stands(GroupRole group, NodeId node, const LogPoint& committed, c
     report("I2: the log of node " + text(node) + " ends in another history at history index " + text(last.position.index));
 }
 
-void Checkers::diverges(GroupRole group, const LogPoint& behind) {
-  Branch planted;
-  planted.before = tip(group, behind.index);
-  planted.fork = planted.committed = behind.position.index;
-  planted.epoch = branches_[planted.before].epoch;
-  planted.forced = planted.planted = true;
-  planted.writer = group;
-  planted.in_force = branches_[planted.before].in_force;
+void Checkers::part(GroupRole group, const LogPoint& behind, const Position& first) {
+  Branch theirs;
+  theirs.before = tip(group, behind.index);
+  theirs.fork = theirs.committed = behind.position.index;
+  theirs.epoch = branches_[theirs.before].epoch;
+  theirs.forced = true;
+  theirs.parted = first;
+  theirs.writer = group;
+  theirs.in_force = branches_[theirs.before].in_force;
   const auto id = region::PromotionId(behind.index.value()) << 32 | 1;
-  branches_.emplace(id, std::move(planted));
+  branches_.emplace(id, std::move(theirs));
   groups_[group].branches[behind.index + 1] = id;
+}
+
+std::optional<region::PromotionId> Checkers::parted_at(const Entry& entry) const {
+  if (!is_history(entry.kind)) return std::nullopt;
+  for (const auto& [promotion, b] : branches_)
+    if (b.parted == entry.position) return promotion;
+  return std::nullopt;
+}
+
+// What the lost refused for certain, because their group had gone on without it, may stand in a survivor's log.
+void Checkers::forgive_refusals(const LogView& log, Index after, Index upto) {
+  for (auto from = after + 1; from <= upto;) {
+    const auto entries = log.read(from, upto + 1, 1_MiB);
+    if (!entries.ok() || entries->empty()) return;  // its end is checked when it is read
+    for (const auto& e : *entries) {
+      if (e.kind != EntryKind::kWrites) continue;
+      const auto commands = decode_payload(e.payload.view(), e.writes);
+      if (!commands.ok()) return;  // said when it is applied
+      for (const auto& c : *commands) refused_.erase(sha256(c.request));
+    }
+    from = entries->back().index + 1;
+  }
 }
 
 void Checkers::regroups(GroupRole group, NodeId node, const LogView& log, const StateMachine& state) {
@@ -248,7 +273,7 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
   const auto applied = state.applied().point;
   const auto change = unapplied_change(group, node, log);  // what is behind one is of a branch of its own
   auto other = regroup;  // the first entry that is not what the group had committed
-  std::optional<LogPoint> parts;  // the last one before another history
+  std::optional<std::pair<LogPoint, Position>> parts;  // the last one before another history, and the first of that
   for (auto at = log.base().index + 1; at <= regroup; at = at + 1) {
     const auto before = log.point(Index(at.value() - 1)), point = log.point(at);
     if (!before.ok() || !point.ok()) return report("node " + text(node) + " does not read its log at " + text(at));
@@ -257,7 +282,7 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
     if (parts || at <= applied.index || (change && at >= change->first) || point->position.index != before->position.index + 1) continue;
     const auto& shared = branch(tip(group, at), point->position.index).entries;
     const auto known = shared.find(point->position.index);
-    if (known != shared.end() && known->second.position != point->position) parts = *before;
+    if (known != shared.end() && known->second.position != point->position) parts.emplace(*before, point->position);
   }
   g.committed.erase(g.committed.lower_bound(other), g.committed.end());
   g.entries.erase(g.entries.lower_bound({other, Term()}), g.entries.end());
@@ -277,9 +302,10 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
   for (auto& [promotion, b] : branches_)  // what stands behind there is folded again
     if (b.writer == group && (&b == &now || b.fork >= applied.position.index)) b.in_force.reset();
   if (now.writer == group) now.in_force = g.regions.armed_group();
+  forgive_refusals(log, applied.index, regroup);
   if (parts) {
     parted_ = true;
-    diverges(group, *parts);
+    part(group, parts->first, parts->second);
     const auto revision = state.applied().revision;
     std::erase_if(puts_, [&](const Told& told) { return told.revision > revision; });
     contents_.erase(contents_.upper_bound(revision), contents_.end());
@@ -288,7 +314,7 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
 
 void Checkers::lag(GroupRole group, NodeId node, const LogPoint& held, const Lag& told, Instant now, double drift) {
   const auto& on = branch(tip(group, held.index), held.position.index);
-  if (on.planted) return;  // it cannot be compared with what the primary committed
+  if (on.parted) return;  // it cannot be compared with what the primary committed
   const auto& committed_at = on.committed_at;
   const auto missing = committed_at.upper_bound(held.position.index);
   const double age = missing == committed_at.end() ? 0 : to_s(now - missing->second);
