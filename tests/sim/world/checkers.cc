@@ -15,10 +15,9 @@ std::string text(const T& v) {
 
 // Nothing tells an old primary yet that its epoch is over: what it acknowledges
 // meanwhile is lost with it, and held against its own epoch only.
-bool same_epoch(Revision a, Revision b) {
-  const auto of = [](Revision r) { return std::max<std::int64_t>(r.value() / region::kRevisionsOfAnEpoch, 1); };
-  return of(a) == of(b);
-}
+Epoch epoch_of(Revision r) { return Epoch(static_cast<std::uint64_t>(std::max<std::int64_t>(r.value() / region::kRevisionsOfAnEpoch, 1))); }
+
+bool same_epoch(Revision a, Revision b) { return epoch_of(a) == epoch_of(b); }
 
 Hash digest(const Entry& e) { return sha256(e.payload.view()); }
 
@@ -108,10 +107,28 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
     for (const auto& [role, g] : groups_) {
       if (g.regions.control().group != change->group && !g.became.contains(change->group)) continue;
       begun.writer = role;
+      if (g.became.contains(change->group)) give_up_beyond(role, begun.epoch);
       if (const auto beyond = g.committed_beyond.find(begun.fork); beyond != g.committed_beyond.end()) begun.committed = beyond->second;
     }
-    branches_.emplace(change->promotion, std::move(begun));
+    const auto& b = branches_.emplace(change->promotion, std::move(begun)).first->second;
+    if (b.committed > b.fork) commit_before(b);
   }
+}
+
+// Two epochs that one group began, one right behind the other, are committed in one step.
+void Checkers::commit_before(const Branch& b) {
+  for (auto* after = &b; after != &branches_[0];) {
+    auto& before = branches_[after->before];
+    if (before.writer == b.writer) before.committed = std::max(before.committed, after->fork);
+    after = &before;
+  }
+}
+
+// The lost had begun a newer epoch than the survivors, who had not heard of it: no gap of revisions tells what went with it.
+void Checkers::give_up_beyond(GroupRole group, Epoch epoch) {
+  for (const auto& [promotion, b] : branches_)
+    if (b.writer == group && b.epoch > epoch)
+      std::erase_if(puts_, [&](const Told& told) { return epoch_of(told.revision) == b.epoch; });
 }
 
 std::optional<std::pair<Index, HistoryIndex>> Checkers::unapplied_change(GroupRole group, NodeId node, const LogView& log) {
@@ -195,12 +212,7 @@ void Checkers::stands(GroupRole group, NodeId node, const LogPoint& committed, c
   if (known && b.writer == group && committed.position.index > b.committed) {
     b.committed_at.emplace(committed.position.index, now);  // and all from the one before on
     b.committed = committed.position.index;
-    // And what lies before: two epochs that one group began, one right behind the other, are committed in one step.
-    for (auto* after = &b; after != &branches_[0];) {
-      auto& before = branches_[after->before];
-      if (before.writer == group) before.committed = std::max(before.committed, after->fork);
-      after = &before;
-    }
+    commit_before(b);
   }
   const auto last = log.last();
   const auto end = tip(group, last.index);
@@ -314,7 +326,12 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
 
 void Checkers::lag(GroupRole group, NodeId node, const LogPoint& held, const Lag& told, Instant now, double drift) {
   const auto& on = branch(tip(group, held.index), held.position.index);
-  if (on.parted) return;  // it cannot be compared with what the primary committed
+  // It cannot be compared with what the primary committed: what it holds or lacks is not what its survivors went on with.
+  const auto went_on = [&](const auto& at) {
+    const Branch& b = at.second;
+    return b.writer == on.writer && b.forced && &branches_[b.before] == &on && b.fork < held.position.index;
+  };
+  if (on.parted || std::any_of(branches_.begin(), branches_.end(), went_on)) return;
   const auto& committed_at = on.committed_at;
   const auto missing = committed_at.upper_bound(held.position.index);
   const double age = missing == committed_at.end() ? 0 : to_s(now - missing->second);
@@ -391,10 +408,13 @@ void Checkers::check_armed(Branch& b, GroupRole group, const Entry& entry) {
   if (armed > 1) report("I1: two groups are armed at once");
 }
 
-std::optional<region::Armed> Checkers::armed() const {
-  const auto newest = std::max_element(branches_.begin(), branches_.end(),
-                                       [](const auto& a, const auto& b) { return a.second.epoch < b.second.epoch; });
-  return newest->second.in_force;
+std::optional<region::Armed> Checkers::armed() {
+  const Branch* newest = nullptr;
+  for (const auto& [role, g] : groups_) {
+    const auto& b = branches_[tip(role, Index(g.next.value() - 1))];
+    if (b.writer == role && (!newest || newest->epoch < b.epoch)) newest = &b;
+  }
+  return newest ? newest->in_force : std::nullopt;
 }
 
 void Checkers::regions_at_rest(GroupRole group, NodeId node, const StateMachine& state) {

@@ -66,8 +66,8 @@ class Checkers {
   // When nothing more is to be applied: the node's state says of the regions what
   // its group's log says.
   void regions_at_rest(GroupRole group, NodeId node, const StateMachine& state);
-  // The arming that counts in the newest epoch.
-  std::optional<region::Armed> armed() const;
+  // The arming that counts in the newest epoch that a group writes: a newer one may have been lost with its members.
+  std::optional<region::Armed> armed();
   // The disks of all its members are gone: what comes is another group, with a log of its own.
   void begins_anew(GroupRole group, std::span<const NodeId> members) {
     groups_.erase(group);
@@ -158,6 +158,7 @@ class Checkers {
     std::map<Index, HistoryIndex> forks;
   };
   Branch& branch(region::PromotionId tip, HistoryIndex index);
+  void commit_before(const Branch& b);
   region::PromotionId tip(GroupRole group, Index index);
   void begin_branches(GroupRole group, NodeId node, std::span<const Entry> entries);
   // The fork of the first EpochChange of this log that nobody has applied yet.
@@ -168,6 +169,7 @@ class Checkers {
   region::State::History history_at(const GroupChecks& g, HistoryIndex index, region::PromotionId tip);
   void fold(GroupRole group, NodeId node, const Entry& entry);
   void begin_group(GroupRole group, NodeId node, const LogView& log, Index regroup, const StateMachine& state);
+  void give_up_beyond(GroupRole group, Epoch epoch);
   // Behind that entry the log of survivors goes on otherwise than the lost had committed: a branch of its own.
   void part(GroupRole group, const LogPoint& behind, const Position& first);
   // The branch of survivors' own that this entry begins.
