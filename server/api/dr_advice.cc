@@ -102,11 +102,11 @@ std::string next_of_fenced(const NodeStatus& status) {
 // By a member of its group; which it has heard of, and who that is stands in what it waits for.
 std::string next_of_waiting(const NodeStatus& status) {
   const auto own = std::to_string(status.self.value());
-  if (status.waiting_for.starts_with("an answer of a majority"))
+  if (status.waits_for == WaitsFor::kMajority)
     return "start those that are silent, first whoever has data on its disks: as soon as a majority of empty ones answers, a new cluster begins without it";
-  if (status.waiting_for.find("waiting to be admitted (") != std::string::npos) return "leewardctl member admit " + own + ", at that member";
+  if (status.waits_for == WaitsFor::kAdmission) return "leewardctl member admit " + own + ", at that member";
   for (const auto& m : status.members)
-    if (m.id == status.self && status.waiting_for.find("waiting to be added") != std::string::npos)
+    if (m.id == status.self && status.waits_for == WaitsFor::kAdding)
       return "leewardctl member add " + std::to_string(m.id.value()) + " --name " + m.name + " --region " + m.region + (m.zone.empty() ? "" : " --zone " + m.zone) +
              " --peer-url " + m.peer_address + (m.client_url.empty() ? "" : " --client-url " + m.client_url) + ", at that member";
   for (const auto& m : status.members)

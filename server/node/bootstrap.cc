@@ -166,6 +166,7 @@ Bootstrap::Verdict Bootstrap::verdict() const {
     waits = {std::nullopt, member ? named(id) + " says the group runs: waiting to be admitted (leewardctl member admit " + own + ")"
                                   : named(id) + " says the group runs without this node: waiting to be added"
                                                 " (leewardctl member add " + own + ")"};
+    waits->waits_for = member ? WaitsFor::kAdmission : WaitsFor::kAdding;
   }
   if (waits) return *waits;
   if (context_.options.bootstrap == BootstrapMode::kJoin)
@@ -224,7 +225,9 @@ Bootstrap::Verdict Bootstrap::new_group() const {
     // Observers never promote: only their own list waits for them.
     if (!own && key.first == GroupRole::kObserver) continue;
     if (!active && !own && (key.first != GroupRole::kPrimary || another_serves())) continue;
-    if (!majority(list, missing)) return {std::nullopt, "an answer of a majority of each list, to begin a new cluster where they are empty; silent: " + missing};
+    if (!majority(list, missing))
+      return {.waiting_for = "an answer of a majority of each list, to begin a new cluster where they are empty; silent: " + missing,
+              .waits_for = WaitsFor::kMajority};
   }
   if (!listens_since_ || context_.now() - *listens_since_ < kListen)
     return {std::nullopt, "a group that these nodes were part of before, should there be one"};

@@ -30,6 +30,7 @@ class Bootstrap {
     std::string waiting_for;
     bool follows = false;  // a list of the primary's, whose region another one has succeeded
     GroupId joins{};       // the running group that it starts as a member of
+    WaitsFor waits_for = WaitsFor::kOther;
   };
 
   explicit Bootstrap(Context& context);

@@ -79,6 +79,7 @@ void Member::start_core(raft::Membership membership, bool first, bool follows, G
   guard_leapt();
   context_.core->set_may_lead(may_lead());
   waiting_for_.clear();
+  waits_for_ = WaitsFor::kOther;
   publish_cluster_id();
   context_.ports.log.info("takes part in its group", {{"term", hard_state.term}, {"applied", applied}});
   const auto& m = context_.core->membership();
@@ -208,6 +209,7 @@ void Member::try_bootstrap() {
   if (verdict.waiting_for != waiting_for_ && !verdict.waiting_for.empty())
     context_.ports.log.info("waits before it takes part in a group", {{"waiting_for", verdict.waiting_for}});
   waiting_for_ = std::move(verdict.waiting_for);
+  waits_for_ = verdict.waits_for;
   if (verdict.start) start_core(std::move(*verdict.start), true, verdict.follows, verdict.joins);
 }
 

@@ -416,6 +416,7 @@ class Member final : public Service, public Group {
   Executor::TimerId tick_timer_ = 0, housekeep_timer_ = 0;
   Instant tick_at_{};
   std::string waiting_for_;
+  WaitsFor waits_for_ = WaitsFor::kOther;
 
   std::vector<Entry> to_apply_;
   // What was taken from its front; for the time of its way the apply loop's own.

@@ -135,6 +135,7 @@ void Member::publish_status() {
   s.serving_region = serving_region();
   s.state = member_state();
   s.waiting_for = waiting_for_;
+  s.waits_for = waits_for_;
   if (context_.removed)
     s.waiting_for = "this member was removed from its group: leewardctl snapshot save FILE here keeps what it alone may hold; then empty its directories"
                     " and let it be added again (leewardctl member add), or stop it";

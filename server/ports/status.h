@@ -157,6 +157,14 @@ struct RpoStatus {
   std::string detail;                    // why a policy is not active; empty: it is
 };
 
+// What a member that takes part in no group waits for, as far as there is a command for it.
+enum class WaitsFor : std::uint8_t {
+  kOther,
+  kMajority,   // of empty ones, to begin a cluster
+  kAdmission,  // to the group that lists it
+  kAdding,     // to a group that runs without it
+};
+
 struct NodeStatus {
   Instant made{};  // when the node's own loop wrote this down; none: it does not run yet
   Duration up = Duration::max();  // for how long it has run by then
@@ -175,6 +183,7 @@ struct NodeStatus {
   MemberState state = MemberState::kStarting;
   std::uint32_t format = kOldestFormat;  // that the group's members write
   std::string waiting_for;  // why it is not serving yet, with whom it waits for; empty when it serves
+  WaitsFor waits_for = WaitsFor::kOther;
   bool stopping = false;
   bool sealed = false;         // the epoch ends with a Seal that is open: a switchover is under way
   bool start_wait = false;     // a primary after a cold start, before its leader serves

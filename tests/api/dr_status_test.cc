@@ -109,9 +109,9 @@ TEST(DrStatus, AnEmptyMemberOfAGroupThatIsThereNamesThatMember) {
   Regions r{NodeId(3)};
   r.status.leader = NodeId();
   r.status.state = MemberState::kWaiting;
-  r.status.waiting_for = "node 1 at http://h1:2379 says the group runs: waiting to be admitted (leewardctl member admit 3)";
+  r.status.waits_for = WaitsFor::kAdmission;
   EXPECT_EQ(r.next(), "leewardctl member admit 3, at that member");
-  r.status.waiting_for = "node 1 at http://h1:2379 is of a group that runs, of whose 3 voters 1 is heard: too few to take this node in; leewardctl dr status there";
+  r.status.waits_for = WaitsFor::kOther;  // too few of that group are there to take it in
   for (auto& m : r.status.members)
     if (m.id == NodeId(1)) m.client_url = "http://h1:2379";
   EXPECT_EQ(r.next(), "leewardctl --endpoints http://h1:2379 dr status");
@@ -128,7 +128,7 @@ TEST(DrStatus, ANodeThatIsToBeAddedNamesTheWholeCommand) {
   Regions r{NodeId(3)};
   r.status.leader = NodeId();
   r.status.state = MemberState::kWaiting;
-  r.status.waiting_for = "node 1 at http://h1:2379 says the group runs without this node: waiting to be added (leewardctl member add 3)";
+  r.status.waits_for = WaitsFor::kAdding;
   for (auto& m : r.status.members)
     if (m.id == NodeId(3)) m.name = "a3", m.zone = "c", m.peer_address = "h3:2380", m.client_url = "http://h3:2379";
   EXPECT_EQ(r.next(), "leewardctl member add 3 --name a3 --region east --zone c --peer-url h3:2380 --client-url http://h3:2379, at that member");
@@ -279,7 +279,7 @@ TEST(DrStatus, AMemberThatTakesPartInNoGroupCallsNobodyWhatItsFileSays) {
   Regions r{NodeId(11)};
   r.status.leader = NodeId();
   r.status.state = MemberState::kWaiting;
-  r.status.waiting_for = "an answer of a majority of each list, to begin a new cluster where they are empty; silent: node 12";
+  r.status.waits_for = WaitsFor::kMajority;
   r.down({1, 2, 3, 12, 13});
   for (auto& m : r.status.members)
     if (m.id == NodeId(11)) m.state = MemberState::kWaiting;

@@ -76,7 +76,7 @@ void Checkers::begin_branches(GroupRole group, NodeId node, std::span<const Entr
         const auto held = entries.find(e.position.index);
         if (held == entries.end() || held->second.position != e.position) continue;
         groups_[group].branches[e.index] = promotion;
-        survivors |= b.parted.has_value();
+        survivors |= b.parted;
       }
     }
     if (const auto theirs = parted_at(e)) groups_[group].branches.emplace(e.index, *theirs);
@@ -224,13 +224,13 @@ void Checkers::stands(GroupRole group, NodeId node, const LogPoint& committed, c
     report("I2: the log of node " + text(node) + " ends in another history at history index " + text(last.position.index));
 }
 
-void Checkers::part(GroupRole group, const LogPoint& behind, const Position& first) {
+void Checkers::diverges(GroupRole group, const LogPoint& behind, const std::optional<Position>& first) {
   Branch theirs;
   theirs.before = tip(group, behind.index);
   theirs.fork = theirs.committed = behind.position.index;
   theirs.epoch = branches_[theirs.before].epoch;
-  theirs.forced = true;
-  theirs.parted = first;
+  theirs.forced = theirs.parted = true;
+  theirs.first = first;
   theirs.writer = group;
   theirs.in_force = branches_[theirs.before].in_force;
   const auto id = region::PromotionId(behind.index.value()) << 32 | 1;
@@ -241,7 +241,7 @@ void Checkers::part(GroupRole group, const LogPoint& behind, const Position& fir
 std::optional<region::PromotionId> Checkers::parted_at(const Entry& entry) const {
   if (!is_history(entry.kind)) return std::nullopt;
   for (const auto& [promotion, b] : branches_)
-    if (b.parted == entry.position) return promotion;
+    if (b.first == entry.position) return promotion;
   return std::nullopt;
 }
 
@@ -317,7 +317,7 @@ void Checkers::begin_group(GroupRole group, NodeId node, const LogView& log, Ind
   forgive_refusals(log, applied.index, regroup);
   if (parts) {
     parted_ = true;
-    part(group, parts->first, parts->second);
+    diverges(group, parts->first, parts->second);
     const auto revision = state.applied().revision;
     std::erase_if(puts_, [&](const Told& told) { return told.revision > revision; });
     contents_.erase(contents_.upper_bound(revision), contents_.end());

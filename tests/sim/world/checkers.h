@@ -57,6 +57,10 @@ class Checkers {
   // What a standby says of its lag, by a clock that may run off by `drift`: the
   // oldest write that it lacks was committed within that interval.
   void lag(GroupRole group, NodeId node, const LogPoint& held, const Lag& told, Instant now, double drift);
+  // Behind that entry the group's log holds history that no primary made: survivors went on otherwise than the lost
+  // had committed; or a story plants it, as if the primary had been restored from a backup since. It is a branch
+  // of its own, until a Follow leads back.
+  void diverges(GroupRole group, const LogPoint& behind, const std::optional<Position>& first = std::nullopt);
   // Before `stands`: whether survivors have begun a group of their own in this log
   // (kRegroup), the state being that member's. What the group had committed and they
   // lack is not held against them.
@@ -123,7 +127,8 @@ class Checkers {
     HistoryIndex fork;               // after this entry
     Epoch epoch{1};
     bool forced = false;
-    std::optional<Position> parted;  // its first entry, where no EpochChange begins it: survivors' own (begin_group)
+    bool parted = false;            // no EpochChange begins it: survivors' own, or planted,
+    std::optional<Position> first;  // with this entry, where it is known
     GroupRole writer = GroupRole::kPrimary;  // by what it was when all began
     HistoryIndex committed;                  // by that group
     std::map<HistoryIndex, Instant> committed_at;  // by the world's time
@@ -170,8 +175,6 @@ class Checkers {
   void fold(GroupRole group, NodeId node, const Entry& entry);
   void begin_group(GroupRole group, NodeId node, const LogView& log, Index regroup, const StateMachine& state);
   void give_up_beyond(GroupRole group, Epoch epoch);
-  // Behind that entry the log of survivors goes on otherwise than the lost had committed: a branch of its own.
-  void part(GroupRole group, const LogPoint& behind, const Position& first);
   // The branch of survivors' own that this entry begins.
   std::optional<region::PromotionId> parted_at(const Entry& entry) const;
   void forgive_refusals(const LogView& log, Index after, Index upto);
