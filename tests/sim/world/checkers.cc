@@ -34,7 +34,8 @@ void Checkers::leader(GroupRole group, const node::Member& member) {
   const auto [it, fresh] = g.leaders.emplace(member.term(), member.self());
   if (it->second != member.self())
     report("I1: nodes " + text(it->second) + " and " + text(member.self()) + " both lead term " + text(member.term()));
-  if (!fresh || g.committed.empty()) return;
+  // One that was paused with its votes on the way may be elected when a later term has committed already.
+  if (!fresh || g.committed.empty() || g.leaders.rbegin()->first > member.term()) return;
   const auto& [index, entry] = *g.committed.rbegin();
   const auto& log = member.log();
   if (member.last().index < index)
