@@ -13,10 +13,12 @@ inline HashPoint applied_hash(const StateMachine& state) {
 }
 
 // Behind a Follow, until the state is back at the common position: what is there
-// until then is what the group puts aside, however far that reached.
+// until then is what the group puts aside, however far that reached. A stream goes
+// on behind a Follow as soon as it stands in the log.
 inline bool holds_what_is_put_aside(node::Group& group) {
-  const auto* regions = group.regions();
-  return regions && group.state().applied().point.index < regions->control().followed_at;
+  const auto applied = group.state().applied().point.index;
+  const auto behind = [applied](const region::State* regions) { return regions && applied < regions->control().followed_at; };
+  return behind(group.regions()) || behind(group.regions_of_log());
 }
 
 // Told to others. A member on its way back holds a state that is no part of the

@@ -302,7 +302,7 @@ void Operator::judge_ledgers(NodeId id, std::set<std::string>& put_aside, bool& 
 
 void Operator::judge() {
   std::set<std::string> put_aside;
-  bool incomplete = world_.checkers.survived();  // what the lost had is in no ledger
+  bool incomplete = world_.checkers.survived() || done_.contains("begun anew");  // what the lost had is in no ledger
   for (const auto id : world_.ids()) judge_ledgers(id, put_aside, incomplete);
   std::size_t nowhere = 0;
   std::string first;

@@ -699,10 +699,10 @@ void World::client_read(Client& client, NodeId id) {
     }
     finish(client, operation, dice.between(Duration(0), Duration(5ms)));
   };
-  // Any member may be asked for what it has: old perhaps, never other.
+  // Any member may be asked for what it has: old perhaps, never other, unless survivors went on otherwise without it.
   if (options_.stream && dice.chance(0.3)) {
     auto found = read_key(member(id)->state(), key);
-    if (found.ok()) checkers.seen(key, found->value, found->mod_revision);
+    if (found.ok() && !of_before(id)) checkers.seen(key, found->value, found->mod_revision);
     return finish(client, operation, 1ms);
   }
   if (service(id)->read_now()) return serve();
